@@ -1,0 +1,28 @@
+"""CLASP on MMEngine: human-centric pretraining, and its backbone for every OpenMMLab library."""
+
+from importlib import import_module
+from typing import Any
+
+from .version import __version__
+
+_PUBLIC = {
+    'PCMoESwin': 'models',
+    'DINOHead': 'models',
+    'PartSegHead': 'models',
+    'AttrHead': 'models',
+    'DINO': 'models',
+    'CLASP': 'models',
+    'LUPerson': 'datasets',
+    'CLIPPseudoLabeler': 'datasets',
+    'MultiCrop': 'datasets',
+    'get_model': 'apis',
+}
+
+__all__ = ['__version__', *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use, so that ``import clasp_mm`` stays free of side effects."""
+    if name in _PUBLIC:
+        return getattr(import_module(f'{__name__}.{_PUBLIC[name]}'), name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
