@@ -142,6 +142,6 @@ DEFAULT_VOCABULARY = Vocabulary(
                    side=('a photo of a person seen from the side',)),
     ))
 
-# Part label of each of LIP's 20 classes under DEFAULT_VOCABULARY. Gloves count as arm, sunglasses as
-# face, socks as leg; dress, coat, jumpsuits and scarf as upper clothes.
+# Part label of each of LIP's 20 classes under DEFAULT_VOCABULARY. Gloves count as arm, sunglasses
+# as face, socks as leg; dress, coat, jumpsuits and scarf as upper clothes.
 LIP_TO_PART = (0, 1, 2, 5, 3, 4, 4, 4, 8, 6, 4, 4, 7, 3, 5, 5, 8, 8, 9, 9)
