@@ -1,4 +1,4 @@
-"""The words CLIP chooses from: part names, attributes, and the templates that make texts of them."""
+"""The words CLIP chooses from: part names, attributes and texts."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Attribute:
     def __post_init__(self) -> None:
         if len(self.values) != len(self.texts) or len(self.values) < 2:
             raise ValueError(
-                f'attribute {self.name!r} needs at least two values and one group of texts for each '
+                f'attribute {self.name!r} needs at least two values and one group of texts per '
                 f'value, got {len(self.values)} values and {len(self.texts)} groups of texts')
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Parts (label ``i + 1``; 0 is background), attributes, part templates and the filter's text."""
+    """Parts (label ``i + 1``; 0 is background), attributes, templates, the filter's texts."""
 
     parts: tuple[Part, ...]
     attributes: tuple[Attribute, ...]
