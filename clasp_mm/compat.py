@@ -1,0 +1,80 @@
+"""The quirks of torch and of the host libraries, all in one file.
+
+Nothing here runs at import, and mmengine is imported only by what needs it: framework-free code
+may import this module too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+_HISTORY_STATISTICS = ('min', 'max', 'mean', 'current')
+
+
+def torch_at_least(major: int, minor: int) -> bool:
+    """Whether the running torch is at least ``major.minor``."""
+    return tuple(int(part) for part in torch.__version__.split('.')[:2]) >= (major, minor)
+
+
+def allow_mmengine_checkpoints() -> None:
+    """Let ``torch.load(weights_only=True)`` read the checkpoints mmengine's Runner writes.
+
+    Since torch 2.6 that mode is the default, and mmengine 0.10.7 cannot resume from its own files:
+    their message hub holds ``HistoryBuffer`` objects and numpy arrays. This adds exactly those to
+    torch's allow-list for the running process (``getattr``, which the files also name, is replaced
+    by a lookup of the four statistics). Older torch versions load such files without it.
+    """
+    if not torch_at_least(2, 6):
+        return
+    from mmengine.logging import HistoryBuffer
+    reconstruct, scalar = (value.__reduce__()[0] for value in (np.array(0), np.float64(0)))
+    allowed: list[Any] = [
+        HistoryBuffer, np.ndarray, np.dtype, (_history_statistic, 'builtins.getattr'),
+        *{type(np.dtype(kind)) for kind in '?bhilqBHILQefdSU'}
+    ]
+    for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):  # numpy 1.x and 2.x
+        allowed += [(reconstruct, f'{module}._reconstruct'), (scalar, f'{module}.scalar')]
+    torch.serialization.add_safe_globals(allowed)
+
+
+def _history_statistic(owner: type, name: str) -> Callable:
+    """Stand in for ``getattr`` in mmengine's checkpoints, where it only names a statistic."""
+    from mmengine.logging import HistoryBuffer
+    if owner is not HistoryBuffer or name not in _HISTORY_STATISTICS:
+        raise ValueError(
+            f'a checkpoint asks for the attribute {name!r} of {owner!r}; only the statistics '
+            f'{_HISTORY_STATISTICS} of HistoryBuffer are read from a checkpoint')
+    return getattr(HistoryBuffer, name)
+
+
+def prepare_cpu_distributed(cfg: Config) -> None:
+    """Let a Runner with ``launcher='pytorch'`` train on machines without a GPU, over gloo.
+
+    mmengine 0.10.7 calls ``torch.cuda.set_device`` before it joins the process group and gives
+    ``DistributedDataParallel`` a GPU id; both fail on the CPU. The group is joined here and the
+    wrapper is told to use no device id. With a GPU, or without a launcher, nothing changes.
+
+    Raises:
+        RuntimeError: The launcher is slurm's or MPI's, which mmengine starts on GPUs only.
+    """
+    launcher = cfg.get('launcher', 'none')
+    if launcher == 'none' or torch.cuda.is_available():
+        return
+    if launcher != 'pytorch':
+        raise RuntimeError(
+            f'launcher {launcher!r} needs a GPU in every process, and this machine shows none; '
+            'on CPUs start with tools/dist_train.sh (launcher "pytorch")')
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group('gloo')
+    wrapper = dict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False))
+    cfg.model_wrapper_cfg = {**wrapper, **(cfg.get('model_wrapper_cfg') or {}), 'device_ids': None}
