@@ -1,0 +1,43 @@
+"""Counts and names the images that could not be read."""
+
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import all_gather_object, is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from clasp_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class SkippedImagesHook(Hook):
+    """Collects what the data set skipped into ``work_dir/skipped_images.txt`` and the log.
+
+    The data set packs the names of unreadable images with the sample that took their place.
+    """
+
+    priority = 'LOW'
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.logged = 0
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
+                         outputs: dict | None = None) -> None:
+        """Collect the names this batch carries."""
+        for names in data_batch['data_samples'].get('skipped', ()):
+            self.names.update(filter(None, names.split('\n')))
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Log the count and write the names of all processes."""
+        gathered: list[set[str]] = all_gather_object(self.names)
+        self.names = set().union(*gathered)
+        if len(self.names) == self.logged or not is_main_process():
+            return
+        path = Path(runner.work_dir) / 'skipped_images.txt'
+        path.write_text('\n'.join(sorted(self.names)) + '\n')
+        runner.logger.warning(
+            f'{len(self.names)} images could not be read and were skipped so far, for example '
+            f'{min(self.names)}; all names are in {path}')
+        self.logged = len(self.names)

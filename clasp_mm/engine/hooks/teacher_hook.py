@@ -1,0 +1,55 @@
+"""Drives DINO's schedules and the teacher."""
+
+import time
+from typing import Any
+
+from mmengine.dist import get_world_size
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from clasp_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class TeacherHook(Hook):
+    """Sets temperature and momentum before each step and moves the teacher after it.
+
+    Logs ``teacher_temp``, ``teacher_momentum`` and ``images_per_second`` (over all processes).
+    With gradient accumulation the schedules and the teacher advance by optimizer steps.
+    """
+
+    priority = 'NORMAL'
+
+    def before_train(self, runner: Runner) -> None:
+        """Find the algorithm inside its wrapper."""
+        model = runner.model
+        self.model = model.module if is_model_wrapper(model) else model
+        if not hasattr(self.model, 'update_teacher'):
+            raise TypeError('clasp_mm.TeacherHook drives clasp_mm.DINO and clasp_mm.CLASP, the '
+                            f'model is {type(self.model).__name__}')
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Start the clock of the first step."""
+        self.last_time = time.perf_counter()
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Set the schedules of this step."""
+        accumulation = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+        self.model.set_progress(runner.iter // accumulation, runner.max_iters // accumulation,
+                                runner.epoch)
+        if hasattr(runner.optim_wrapper, 'frozen'):
+            runner.optim_wrapper.frozen = self.model.frozen_parameters()
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
+                         outputs: dict | None = None) -> None:
+        """Move the teacher if the optimizer stepped, and log."""
+        if runner.optim_wrapper.should_update():
+            self.model.update_teacher()
+        hub = runner.message_hub
+        hub.update_scalar('train/teacher_temp', self.model.teacher_temp)
+        hub.update_scalar('train/teacher_momentum', self.model.momentum)
+        images = len(data_batch['data_samples']['sample_idx']) * get_world_size()
+        now = time.perf_counter()
+        hub.update_scalar('train/images_per_second', images / (now - self.last_time))
+        self.last_time = now

@@ -1,0 +1,67 @@
+"""Attribute head: one logit for every candidate value of every attribute (CLASP eq. 11)."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from clasp_mm.models.losses import global_mean, upcast
+from clasp_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class AttrHead(BaseModule):
+    """A linear classifier of the pooled feature, trained with binary cross-entropy.
+
+    Args:
+        in_channels: C of the pooled feature.
+        attribute_sizes: Number of candidate values of each attribute.
+        init_cfg: MMEngine initialisation config.
+    """
+
+    def __init__(self, in_channels: int, attribute_sizes: Sequence[int],
+                 init_cfg: dict | None = None) -> None:
+        super().__init__(init_cfg)
+        if not attribute_sizes or min(attribute_sizes) < 2:
+            raise ValueError('attribute_sizes needs at least two candidate values for each '
+                             f'attribute, got {list(attribute_sizes)}')
+        self.attribute_sizes = tuple(attribute_sizes)
+        self.classifier = nn.Linear(in_channels, sum(self.attribute_sizes))
+        nn.init.trunc_normal_(self.classifier.weight, std=0.02)
+        nn.init.zeros_(self.classifier.bias)
+        sizes = torch.tensor(self.attribute_sizes)
+        owner = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
+        offset = torch.cumsum(sizes, 0) - sizes
+        self.register_buffer('owner', owner, persistent=False)
+        self.register_buffer('value', torch.arange(len(owner)) - offset[owner], persistent=False)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Logits (B, sum of attribute_sizes) from pooled features (B, C)."""
+        return self.classifier(pooled)
+
+    def loss(self, pooled: Tensor, attr_target: Tensor) -> dict[str, Tensor]:
+        """Mean binary cross-entropy over the candidate values of all kept attributes.
+
+        Args:
+            pooled: Features (B, C).
+            attr_target: Index of the winning value of each attribute, (B, A); -1 where not kept.
+
+        Returns:
+            ``loss_attr`` (0 with zero gradients where no attribute is kept) and ``attr_accuracy``.
+        """
+        if attr_target.shape[1] != len(self.attribute_sizes):
+            raise ValueError(f'attr_target has {attr_target.shape[1]} attributes, AttrHead was '
+                             f'built for {len(self.attribute_sizes)}')
+        logits = upcast(self(pooled))
+        kept = attr_target >= 0
+        mask = kept[:, self.owner].to(logits.dtype)
+        one_hot = (attr_target[:, self.owner] == self.value).to(logits.dtype)
+        loss = F.binary_cross_entropy_with_logits(logits, one_hot, reduction='none')
+        with torch.no_grad():
+            groups = logits.split(self.attribute_sizes, 1)
+            best = torch.stack([group.argmax(1) for group in groups], 1)
+            accuracy = global_mean((kept & (best == attr_target)).sum().float(), kept.sum())
+        loss = global_mean((loss * mask).sum(), mask.sum())
+        return dict(loss_attr=loss, attr_accuracy=accuracy)

@@ -1,0 +1,164 @@
+"""CLASP: DINO, part and attribute pretext tasks over one prompt-controlled backbone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmengine.logging import MMLogger
+from torch import Tensor
+
+from clasp_mm.models.checkpoint import load_stage1
+from clasp_mm.models.layers import TASKS, task_weights
+from clasp_mm.models.losses import gate_entropy, load_balance_loss
+from clasp_mm.registry import MODELS
+
+from .dino import DINO
+
+APPEARANCE, PART, ATTRIBUTE = range(len(TASKS))
+SEMANTIC_VIEWS = ('all', 'one', 'alternate')
+
+
+def semantic_rows(mode: str, sample_idx: Tensor, epoch: int,
+                  num_global: int = 2) -> tuple[Tensor, Tensor]:
+    """Which global views carry a semantic prompt, and which prompt.
+
+    ``all``: every global view under both prompts; ``one``: the first global view under ``part``,
+    the second under ``attribute``; ``alternate``: one view and one prompt an image, by turns over
+    the epochs, chosen by the image's index and so the same for any number of processes.
+
+    Args:
+        mode: One of the above.
+        sample_idx: Index of each image in the data set, (B,).
+        epoch: Current epoch.
+        num_global: Number of global views.
+
+    Returns:
+        Rows into the batch of global views (view by view), (R,), and their task indices, (R,).
+    """
+    batch_size = len(sample_idx)
+    if mode == 'all':
+        rows = torch.arange(num_global * batch_size, device=sample_idx.device)
+        return torch.cat([rows, rows]), torch.cat(
+            [torch.full_like(rows, PART), torch.full_like(rows, ATTRIBUTE)])
+    image = torch.arange(batch_size, device=sample_idx.device)
+    if mode == 'one':
+        return torch.cat([image, batch_size + image]), torch.cat(
+            [torch.full_like(image, PART), torch.full_like(image, ATTRIBUTE)])
+    turn = sample_idx + epoch
+    view = (turn // 2) % num_global
+    return view * batch_size + image, torch.where(turn % 2 == 0, PART, ATTRIBUTE)
+
+
+@MODELS.register_module()
+class CLASP(DINO):
+    """DINO under the appearance prompt plus CLIP-guided part and attribute losses (eq. 9 to 14).
+
+    ``L = L_dino + part_weight L_part + attr_weight L_attr + balance_weight L_moe``. The stem and
+    the first stage, which no prompt touches, run once for all prompts of a view.
+
+    Args:
+        backbone: Config of ``clasp_mm.PCMoESwin`` with a PC-MoE.
+        head: Config of ``clasp_mm.DINOHead``.
+        part_head: Config of ``clasp_mm.PartSegHead``; None leaves the part task out.
+        attr_head: Config of ``clasp_mm.AttrHead``; None leaves the attribute task out.
+        semantic_views: Which views carry the semantic prompts, see :func:`semantic_rows`.
+        part_weight: Weight of the part loss.
+        attr_weight: Weight of the attribute loss.
+        balance_weight: alpha of the load-balance loss.
+        stage1: DINO checkpoint (raw training checkpoint or published backbone) to start from.
+        **kwargs: See :class:`DINO`.
+    """
+
+    task = 'appearance'
+
+    def __init__(self,
+                 backbone: dict,
+                 head: dict,
+                 part_head: dict | None,
+                 attr_head: dict | None,
+                 semantic_views: str = 'alternate',
+                 part_weight: float = 1.0,
+                 attr_weight: float = 1.0,
+                 balance_weight: float = 0.01,
+                 stage1: str | None = None,
+                 **kwargs: Any) -> None:
+        super().__init__(backbone=backbone, head=head, **kwargs)
+        if semantic_views not in SEMANTIC_VIEWS:
+            raise ValueError(f'semantic_views must be one of {SEMANTIC_VIEWS}, '
+                             f'got {semantic_views!r}')
+        if semantic_views == 'one' and self.num_global != 2:
+            raise ValueError('semantic_views="one" gives one global view to each semantic task and '
+                             f'needs num_global=2, got {self.num_global}')
+        self.part_head = None if part_head is None else MODELS.build(part_head)
+        self.attr_head = None if attr_head is None else MODELS.build(attr_head)
+        self.semantic_views = semantic_views
+        self.part_weight = part_weight
+        self.attr_weight = attr_weight
+        self.balance_weight = balance_weight
+        self.stage1 = stage1
+
+    def init_weights(self) -> None:
+        """Initialise, then start student and teacher from the stage-1 checkpoint if one is given.
+
+        Raises:
+            ValueError: If the checkpoint leaves anything but the new modules without weights.
+        """
+        super().init_weights()
+        if self.stage1 is not None:
+            report = load_stage1(self, self.stage1)
+            MMLogger.get_current_instance().info(f'stage 1 from {self.stage1}: {report}')
+
+    def loss(self, inputs: list[Tensor], data_samples: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Losses and logged values of a batch.
+
+        Args:
+            inputs: Views, globals first, each (B, 3, H_v, W_v).
+            data_samples: ``part_map`` (B, T, h, w) with 255 to ignore, ``attr_target`` (B, A) with
+                -1 to ignore, ``label_accepted`` (B,), ``sample_idx`` (B,).
+        """
+        for key in ('part_map', 'attr_target', 'label_accepted'):
+            if key not in data_samples:
+                raise KeyError(f'CLASP needs {key!r} in the data samples: put '
+                               'clasp_mm.CLIPPseudoLabeler before clasp_mm.MultiCrop in the '
+                               'pipeline')
+        global_views, local_views = self.split_views(inputs)
+        rows, row_task = semantic_rows(self.semantic_views, data_samples['sample_idx'], self.epoch,
+                                       self.num_global)
+        embedded = self.backbone.embed(global_views)
+        num_rows = len(global_views)
+        task = torch.cat([row_task.new_full((num_rows,), APPEARANCE), row_task])
+        table = torch.cat([task_weights(name, self.backbone.num_prompts) for name in TASKS])
+        maps, gates = self.backbone.from_embed(
+            embedded.append_rows(rows), table.to(global_views.device)[task])
+        pooled = maps[-1].mean((2, 3))
+        local_pooled, local_gates = self.pool_local_views(local_views)
+
+        student_logits = self.head(torch.cat([pooled[:num_rows], *local_pooled]))
+        losses = dict(loss_dino=self.distill(student_logits, global_views))
+        if self.part_head is not None:
+            part_map = data_samples['part_map'].transpose(0, 1).flatten(0, 1)[rows].long()
+            part_map = part_map.masked_fill((row_task != PART)[:, None, None], 255)
+            part = self.part_head.loss(tuple(m[num_rows:] for m in maps), part_map)
+            part['loss_part'] = self.part_weight * part['loss_part']
+            losses.update(part)
+        if self.attr_head is not None:
+            attr_target = data_samples['attr_target'].repeat(self.num_global, 1)[rows]
+            attr_target = attr_target.masked_fill((row_task != ATTRIBUTE)[:, None], -1)
+            attr = self.attr_head.loss(pooled[num_rows:], attr_target)
+            attr['loss_attr'] = self.attr_weight * attr['loss_attr']
+            losses.update(attr)
+        losses.update(self.balance(gates, local_gates, task))
+        losses['accepted'] = data_samples['label_accepted'].float().mean()
+        return losses
+
+    def balance(self, gates: list, local_gates: list, task: Tensor) -> dict[str, Tensor]:
+        """Load-balance loss and gate entropy over the rows of both passes."""
+        if not gates:
+            return {}
+        probs, weights = [g.probs for g in gates], [g.gates for g in gates]
+        if local_gates:
+            probs = [torch.cat([p, g.probs]) for p, g in zip(probs, local_gates, strict=True)]
+            weights = [torch.cat([w, g.gates]) for w, g in zip(weights, local_gates, strict=True)]
+            task = torch.cat([task, task.new_full((len(local_gates[0].probs),), APPEARANCE)])
+        loss = load_balance_loss(probs, weights, task, len(TASKS), self.backbone.top_k)
+        return dict(loss_moe=self.balance_weight * loss, gate_entropy=gate_entropy(probs))

@@ -1,0 +1,139 @@
+"""DINO: stage 1 of CLASP and the baseline of its tables."""
+
+import math
+from typing import Any
+
+import torch
+from mmengine.dist import all_reduce_dict
+from mmpretrain.models import BaseSelfSupervisor
+from torch import Tensor
+
+from clasp_mm.models.losses import DINOLoss
+from clasp_mm.registry import MODELS
+
+from .teacher import Teacher
+
+
+@MODELS.register_module()
+class DINO(BaseSelfSupervisor):
+    """Multi-crop self-distillation with a momentum teacher (Caron et al. 2021).
+
+    ``clasp_mm.TeacherHook`` must run beside it: it calls :meth:`set_progress` before and
+    :meth:`update_teacher` after every optimizer step.
+
+    Args:
+        backbone: Config of the student's backbone; its last output feeds the head.
+        head: Config of ``clasp_mm.DINOHead``.
+        num_global: Number of global crops, the first of the views; the teacher sees only these.
+        momentum: The teacher's momentum at the start; it rises to 1 on a cosine.
+        teacher_temp: The teacher's temperature after the warm-up.
+        warmup_teacher_temp: ... at the start.
+        warmup_teacher_temp_epochs: Epochs of its linear warm-up.
+        student_temp: The student's temperature.
+        center_momentum: Momentum of the centre.
+        freeze_last_layer_epochs: Epochs in which the prototypes get no update.
+        data_preprocessor: Config of the preprocessor.
+        init_cfg: MMEngine initialisation config.
+    """
+
+    # The prompt under which the DINO loss is computed; a plain Swin has none.
+    task: str | None = None
+
+    def __init__(self,
+                 backbone: dict,
+                 head: dict,
+                 num_global: int = 2,
+                 momentum: float = 0.996,
+                 teacher_temp: float = 0.04,
+                 warmup_teacher_temp: float = 0.04,
+                 warmup_teacher_temp_epochs: int = 0,
+                 student_temp: float = 0.1,
+                 center_momentum: float = 0.9,
+                 freeze_last_layer_epochs: int = 1,
+                 data_preprocessor: dict | None = None,
+                 init_cfg: dict | None = None) -> None:
+        super().__init__(backbone=backbone, head=head, data_preprocessor=data_preprocessor,
+                         init_cfg=init_cfg)
+        if not 0 <= momentum <= 1:
+            raise ValueError(f'the teacher\'s momentum must be in [0, 1], got {momentum}')
+        self.num_global = num_global
+        self.base_momentum = momentum
+        self.warmup_teacher_temp = warmup_teacher_temp
+        self.final_teacher_temp = teacher_temp
+        self.warmup_teacher_temp_epochs = warmup_teacher_temp_epochs
+        self.freeze_last_layer_epochs = freeze_last_layer_epochs
+        self.teacher = Teacher(self.backbone, self.head)
+        self.dino_loss = DINOLoss(self.head.out_dim, student_temp, center_momentum)
+        self.set_progress(step=0, max_steps=1, epoch=0)
+
+    def init_weights(self) -> None:
+        """Initialise the student and start the teacher from it."""
+        super().init_weights()
+        self.update_teacher(momentum=0)
+
+    def set_progress(self, step: int, max_steps: int, epoch: int) -> None:
+        """Set temperature and momentum for optimizer step ``step`` of ``max_steps``."""
+        self.epoch = epoch
+        warmup = self.warmup_teacher_temp_epochs
+        share = 1.0 if warmup <= 1 or epoch >= warmup else epoch / (warmup - 1)
+        self.teacher_temp = (self.warmup_teacher_temp
+                             + share * (self.final_teacher_temp - self.warmup_teacher_temp))
+        cosine = 0.5 * (1 + math.cos(math.pi * step / max(max_steps, 1)))
+        self.momentum = 1 - (1 - self.base_momentum) * cosine
+
+    def update_teacher(self, momentum: float | None = None) -> None:
+        """Move the teacher after an optimizer step, by the current momentum unless given."""
+        self.teacher.update(self.backbone, self.head,
+                            self.momentum if momentum is None else momentum)
+
+    def frozen_parameters(self) -> list[torch.nn.Parameter]:
+        """Parameters that get no update in the current epoch: the prototypes at first."""
+        frozen = self.epoch < self.freeze_last_layer_epochs
+        return list(self.head.last_layer.parameters()) if frozen else []
+
+    def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """The teacher's maps, each (B, C_i, h_i, w_i): what pretraining publishes."""
+        return self.teacher.backbone(inputs, self.task)
+
+    def distill(self, student_logits: Tensor, global_views: Tensor) -> Tensor:
+        """DINO loss of student logits (V * B, K), globals first, and move the centre."""
+        teacher_logits = self.teacher(global_views, self.task)
+        batch_size = len(global_views) // self.num_global
+        teacher_logits = teacher_logits.unflatten(0, (self.num_global, batch_size))
+        loss = self.dino_loss(student_logits.unflatten(0, (-1, batch_size)), teacher_logits,
+                              self.teacher_temp)
+        self.dino_loss.update_center(teacher_logits)
+        return loss
+
+    def pool_local_views(self, views: list[Tensor]) -> tuple[list[Tensor], list]:
+        """Pooled features of the local crops, one forward, and the gates of their pass."""
+        if not views:
+            return [], []
+        maps, gates = self.backbone.from_embed(self.backbone.embed(torch.cat(views)), self.task)
+        return [maps[-1].mean((2, 3))], gates
+
+    def split_views(self, views: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Global views as one batch (T * B, 3, H, W), view by view, and the list of locals."""
+        if len(views) < self.num_global:
+            raise ValueError(f'{type(self).__name__} needs {self.num_global} global views, the '
+                             f'pipeline gave {len(views)} views')
+        return torch.cat(views[:self.num_global]), views[self.num_global:]
+
+    def loss(self, inputs: list[Tensor], data_samples: dict[str, Any]) -> dict[str, Tensor]:
+        """Losses of a batch.
+
+        Args:
+            inputs: Views, globals first, each (B, 3, H_v, W_v); locals share one size.
+            data_samples: Not used by DINO.
+        """
+        global_views, local_views = self.split_views(inputs)
+        pooled = [self.backbone(global_views, self.task)[-1].mean((2, 3))]
+        pooled += self.pool_local_views(local_views)[0]
+        return dict(loss_dino=self.distill(self.head(torch.cat(pooled)), global_views))
+
+    def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """As MMEngine's, with the logged values averaged over all processes."""
+        loss, log_vars = super().parse_losses(losses)
+        log_vars = {name: value.detach().float().clone() for name, value in log_vars.items()}
+        all_reduce_dict(log_vars, op='mean')
+        return loss, log_vars

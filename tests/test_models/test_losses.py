@@ -1,0 +1,81 @@
+import pytest
+import torch
+
+from clasp_mm.models.losses import DINOLoss, gate_entropy, load_balance_loss
+from tests.oracles import losses as oracle
+
+
+@pytest.mark.parametrize('views', [2, 5, 10])
+@pytest.mark.parametrize('student_temp, teacher_temp', [(0.1, 0.04), (0.2, 0.07)])
+@pytest.mark.parametrize('momentum', [0.9, 0.5, 0.0])
+def test_dino_loss_equals_the_pairwise_form_over_steps(views, student_temp, teacher_temp, momentum):
+    torch.manual_seed(views)
+    images = torch.randn(views, 3, 6, dtype=torch.float64)
+    fast, slow = torch.nn.Linear(6, 7).double(), torch.nn.Linear(6, 7).double()
+    slow.load_state_dict(fast.state_dict())
+    teacher = torch.nn.Linear(6, 7).double()
+    loss = DINOLoss(7, student_temp, momentum).double()
+    center = torch.zeros(7, dtype=torch.float64)
+    optimizers = [torch.optim.SGD(net.parameters(), lr=0.5) for net in (fast, slow)]
+    for _ in range(3):
+        target = 3 * teacher(images[:2]).detach()
+        value = loss(fast(images), target, teacher_temp)
+        expected = oracle.dino_loss(slow(images), target, center, student_temp, teacher_temp)
+        torch.testing.assert_close(value, expected)
+        for net_loss, optimizer in zip((value, expected), optimizers, strict=True):
+            optimizer.zero_grad()
+            net_loss.backward()
+            optimizer.step()
+        loss.update_center(target)
+        center = oracle.dino_center(center, target, momentum)
+        torch.testing.assert_close(loss.center, center)
+        torch.testing.assert_close(fast.weight, slow.weight)
+
+
+def test_dino_loss_stays_finite_at_extreme_logits():
+    student = torch.full((3, 2, 5), 30.0, requires_grad=True)
+    value = DINOLoss(5)(student, torch.tensor([1e4, 0, 0, 0, 0]).expand(2, 2, 5), 0.04)
+    value.backward()
+    assert value.isfinite() and student.grad.isfinite().all()
+    torch.testing.assert_close(value, torch.tensor(5.0).log(), rtol=1e-4, atol=1e-4)
+
+
+def test_dino_loss_refuses_views_that_cannot_be_paired():
+    with pytest.raises(ValueError, match='1 student and 1 teacher'):
+        DINOLoss(4)(torch.zeros(1, 2, 4), torch.zeros(1, 2, 4), 0.04)
+
+
+def _gates(batch, n, k, stages, seed):
+    torch.manual_seed(seed)
+    probs, gates = [], []
+    for _ in range(stages):
+        logits = torch.randn(batch, n, dtype=torch.float64, requires_grad=True)
+        top = logits.topk(k, 1)
+        probs.append(logits.softmax(1))
+        gates.append(torch.zeros_like(logits).scatter(1, top.indices, top.values.softmax(1)))
+    return probs, gates
+
+
+@pytest.mark.parametrize('n, k', [(1, 1), (4, 1), (6, 3), (5, 5)])
+@pytest.mark.parametrize('tasks', [[0] * 6, [0, 0, 1, 2, 1, 0], [2, 2, 2, 1, 1, 1]])
+def test_load_balance_equals_its_definition(n, k, tasks):
+    probs, gates = _gates(6, n, k, stages=2, seed=n)
+    task = torch.tensor(tasks)
+    value = load_balance_loss(probs, gates, task, 3, k)
+    expected = oracle.load_balance_loss(probs, gates, task, k)
+    torch.testing.assert_close(value, expected)
+    grads = torch.autograd.grad(value, probs, retain_graph=True)
+    for grad, other in zip(grads, torch.autograd.grad(expected, probs), strict=True):
+        torch.testing.assert_close(grad, other)
+
+
+def test_load_balance_is_one_when_even_and_n_over_k_when_collapsed():
+    even = torch.full((4, 4), 0.25)
+    one_each = torch.eye(4)
+    task = torch.zeros(4, dtype=torch.long)
+    torch.testing.assert_close(load_balance_loss([even], [one_each], task, 3, 1), torch.tensor(1.))
+    collapsed = torch.tensor([[1., 0, 0, 0]]).repeat(4, 1)
+    torch.testing.assert_close(
+        load_balance_loss([collapsed], [collapsed], task, 3, 1), torch.tensor(4.))
+    torch.testing.assert_close(gate_entropy([even, even]), torch.tensor(1.))
+    torch.testing.assert_close(gate_entropy([collapsed]), torch.tensor(0.))
