@@ -1,0 +1,343 @@
+"""Swin backbone with a prompt-controlled mixture of experts after every stage."""
+
+import difflib
+import inspect
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from clasp_mm.registry import MODELS
+
+from ..layers.pc_moe import TASKS, Gates, PCMoE, task_weights
+from ..layers.swin_block import PatchEmbed, PatchMerging, SwinBlock
+
+Task = str | Sequence
+_ARCHS = {
+    'nano': dict(embed_dims=32, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8)),
+    'tiny': dict(embed_dims=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24)),
+    'small': dict(embed_dims=96, depths=(2, 2, 18, 2), num_heads=(3, 6, 12, 24)),
+    'base': dict(embed_dims=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32)),
+}
+_DEFAULT_MOE: Mapping = MappingProxyType({})
+
+
+class Embedded(NamedTuple):
+    """An image after stem and first stage, before any prompt.
+
+    Attributes:
+        tokens: (B, L, C); rows may be selected, repeated or concatenated.
+        hw: (H, W) of their map, L = H * W.
+    """
+
+    tokens: Tensor
+    hw: tuple[int, int]
+
+
+class _Stage(nn.Module):
+    """Blocks of one stage, its PC-MoE (or None) and the merging to the next (or None)."""
+
+    def __init__(self, blocks: list[SwinBlock], moe: PCMoE | None,
+                 downsample: PatchMerging | None) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.moe = moe
+        self.downsample = downsample
+
+
+@MODELS.register_module()
+class PCMoESwin(BaseModule):
+    """Swin Transformer whose stages are modulated by the prompt of a task (CLASP).
+
+    Maps are always padded to whole windows and every second block always shifts. With
+    ``moe=None`` this is the Swin of mmdet, mmpose and SOLIDER, and mmpretrain's with
+    ``pad_small_map=True``, to numerical precision and with the same parameter names.
+
+    Every stage has its output norm whatever ``out_indices`` says, so that a checkpoint that was
+    pretrained on the last map can be fine-tuned on all of them; those that are not put out
+    receive no gradient and are frozen.
+
+    Args:
+        arch: 'nano', 'tiny', 'small', 'base', or a dict of embed_dims (int), depths and
+            num_heads (one per stage).
+        task: The task, or tasks, whose prompts are used when ``forward`` names none: a name of
+            ``TASKS``, several names (their mean), or one entry per stage (each a name or several)
+            where there are as many entries as stages. None: ``forward`` must name it.
+        moe: Arguments of :class:`~clasp_mm.models.layers.PCMoE` and ``stages``, the stages that
+            have one (default: all). None: plain Swin.
+        out_indices: Stages whose normed maps are put out.
+        strides: Patch size, then the stride of each patch merging (1 or 2).
+        window_size: Side of the attention window, in tokens.
+        in_channels: Channels of the image.
+        drop_rate: Dropout of the patch tokens, attention outputs and feed-forward networks.
+        attn_drop_rate: Dropout of the attention probabilities.
+        drop_path_rate: Stochastic depth of the last block; it rises linearly from 0.
+        frozen_stages: The stem and all stages up to this one are frozen and in evaluation mode,
+            with their PC-MoE and norms; -1 freezes nothing.
+        with_cp: Recompute activations in the backward pass to save memory.
+        init_cfg: MMEngine's; see :meth:`init_weights`.
+
+    Raises:
+        ValueError: If an argument is unknown or out of range; the message names the way out.
+    """
+
+    def __init__(self,
+                 arch: str | Mapping = 'tiny',
+                 task: Task | None = None,
+                 moe: Mapping | None = _DEFAULT_MOE,
+                 out_indices: Sequence[int] = (3, ),
+                 strides: Sequence[int] = (4, 2, 2, 2),
+                 window_size: int = 7,
+                 in_channels: int = 3,
+                 drop_rate: float = 0.,
+                 attn_drop_rate: float = 0.,
+                 drop_path_rate: float = 0.1,
+                 frozen_stages: int = -1,
+                 with_cp: bool = False,
+                 init_cfg: dict | list[dict] | None = None) -> None:
+        super().__init__(init_cfg)
+        arch = _arch_settings(arch)
+        self.embed_dims = arch['embed_dims']
+        self.depths = tuple(arch['depths'])
+        self.num_stages = len(self.depths)
+        self.num_features = tuple(self.embed_dims * 2**i for i in range(self.num_stages))
+        self.out_indices = _stage_indices(out_indices, self.num_stages, 'out_indices')
+        self.frozen_stages = frozen_stages
+        self.with_cp = with_cp
+        if len(strides) != self.num_stages:
+            raise ValueError(
+                f'strides={tuple(strides)} needs one entry per stage, {self.num_stages}')
+        if any(stride not in (1, 2) for stride in strides[1:]):
+            raise ValueError(f'strides={tuple(strides)}: patch merging has stride 1 or 2')
+        if not -1 <= frozen_stages < self.num_stages:
+            raise ValueError(
+                f'frozen_stages={frozen_stages} must lie between -1 and {self.num_stages - 1}')
+
+        moe_args, moe_stages = _moe_settings(moe, self.num_stages)
+        self.patch_embed = PatchEmbed(in_channels, self.embed_dims, strides[0])
+        self.drop_after_pos = nn.Dropout(drop_rate)
+        rates = torch.linspace(0, drop_path_rate, sum(self.depths)).tolist()
+        self.stages = nn.ModuleList()
+        for i, dim in enumerate(self.num_features):
+            first = sum(self.depths[:i])
+            blocks = [
+                SwinBlock(
+                    dim,
+                    arch['num_heads'][i],
+                    window_size,
+                    shift=j % 2 == 1,
+                    drop_path_rate=rates[first + j],
+                    drop_rate=drop_rate,
+                    attn_drop_rate=attn_drop_rate) for j in range(self.depths[i])
+            ]
+            last = i == self.num_stages - 1
+            self.stages.append(
+                _Stage(blocks, PCMoE(dim, **moe_args) if i in moe_stages else None,
+                       None if last else PatchMerging(dim, strides[i + 1])))
+            self.add_module(f'norm{i}', nn.LayerNorm(dim))
+        self.apply(_init_plain)
+        self._zero_moe_outputs()
+
+        self.has_moe = bool(moe_stages)
+        self.task = None
+        if self.has_moe:
+            num_prompts = self.stages[moe_stages[0]].moe.num_prompts
+            rows = torch.cat([task_weights(name, num_prompts) for name in TASKS])
+            self.register_buffer('task_rows', rows, persistent=False)
+        if task is not None:
+            self._prompt_weights(task)  # raises when it names no task
+            self.task = task
+        self._freeze()
+
+    def forward(self, x: Tensor, task: Task | Tensor | None = None) -> tuple[Tensor, ...]:
+        """Feature maps of images.
+
+        Args:
+            x: (B, in_channels, H, W), of any size.
+            task: As the constructor's, which it replaces, or (B, M) float weights of the prompts
+                of each image.
+
+        Returns:
+            Normed maps (B, C_i, H_i, W_i), one per entry of ``out_indices``.
+
+        Raises:
+            ValueError: If there is a PC-MoE and no task is named here or at construction.
+        """
+        return self.from_embed(self.embed(x), task)[0]
+
+    def embed(self, x: Tensor) -> Embedded:
+        """Stem and blocks of the first stage: all that no prompt touches."""
+        x, hw = self.patch_embed(x)
+        return Embedded(self._run_blocks(0, self.drop_after_pos(x), hw), hw)
+
+    def from_embed(
+            self,
+            embedded: Embedded,
+            task: Task | Tensor | None = None) -> tuple[tuple[Tensor, ...], list[Gates]]:
+        """The rest of the network, from what :meth:`embed` gave.
+
+        Args:
+            embedded: Tokens of the first stage and the size of their map.
+            task: As in :meth:`forward`.
+
+        Returns:
+            The maps of :meth:`forward`, and the gates of each PC-MoE in the order of the stages.
+        """
+        x, hw = embedded
+        prompts = self._prompt_weights(self.task if task is None else task, x.shape[0])
+        outs, gates = [], []
+        for i, stage in enumerate(self.stages):
+            if i > 0:
+                x = self._run_blocks(i, x, hw)
+            if stage.moe is not None:
+                x, stage_gates = self._run(stage.moe, x, prompts[i])
+                gates.append(stage_gates)
+            if i in self.out_indices:
+                out = getattr(self, f'norm{i}')(x)
+                outs.append(out.view(-1, *hw, out.shape[-1]).permute(0, 3, 1, 2).contiguous())
+            if stage.downsample is not None:
+                x, hw = stage.downsample(x, hw)
+        return tuple(outs), gates
+
+    def _run_blocks(self, stage: int, x: Tensor, hw: tuple[int, int]) -> Tensor:
+        for block in self.stages[stage].blocks:
+            x = self._run(block, x, hw)
+        return x
+
+    def _run(self, module: nn.Module, *args):
+        if self.with_cp and torch.is_grad_enabled():
+            return checkpoint(module, *args, use_reentrant=False)
+        return module(*args)
+
+    def _prompt_weights(self, task: Task | Tensor | None, batch: int = 1) -> list[Tensor | None]:
+        """Prompt weights (B or 1, M) of each stage; None where the model has no PC-MoE."""
+        if not self.has_moe:
+            return [None] * self.num_stages
+        if task is None:
+            raise ValueError(
+                f'no task: name one of {", ".join(TASKS)} in the config (task=...) or in forward')
+        if isinstance(task, Tensor):
+            num_prompts = self.task_rows.shape[1]
+            if task.shape != (batch, num_prompts) and task.shape != (1, num_prompts):
+                raise ValueError(
+                    f'prompt weights of shape {tuple(task.shape)} for {batch} images and '
+                    f'{num_prompts} prompts: give one weight per image and prompt, ({batch}, '
+                    f'{num_prompts})')
+            return [task] * self.num_stages
+        if not isinstance(task, str) and len(task) == self.num_stages:
+            return [self._task_row(entry) for entry in task]
+        return [self._task_row(task)] * self.num_stages
+
+    def _task_row(self, task: Task) -> Tensor:
+        """Weights (1, M) of the mean prompt of one or several tasks."""
+        names = (task, ) if isinstance(task, str) else tuple(task)
+        task_weights(names)  # names the nearest task when one is unknown
+        rows = [self.task_rows[TASKS.index(name)] for name in names]
+        return torch.stack(rows).mean(0, keepdim=True)
+
+    def init_weights(self) -> None:
+        """Initialise as MMEngine does, keeping a new PC-MoE the identity."""
+        super().init_weights()
+        self._zero_moe_outputs()
+
+    def train(self, mode: bool = True) -> 'PCMoESwin':
+        """Switch the mode; frozen stages stay in evaluation mode."""
+        super().train(mode)
+        self._freeze()
+        return self
+
+    def _freeze(self) -> None:
+        frozen: list[nn.Module] = []
+        if self.frozen_stages >= 0:
+            frozen = [self.patch_embed, self.drop_after_pos]
+        for i, stage in enumerate(self.stages):
+            norm = getattr(self, f'norm{i}')
+            if i <= self.frozen_stages:
+                frozen += [stage, norm]
+            elif i not in self.out_indices:
+                norm.requires_grad_(False)
+        for module in frozen:
+            module.eval()
+            module.requires_grad_(False)
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter for layer-wise learning-rate decay.
+
+        Args:
+            param_name: Name of a parameter of the model that holds this backbone.
+            prefix: What precedes the backbone's own names, such as 'backbone.'.
+
+        Returns:
+            The depth, 0 (stem) to N - 1 (output norms and all that is not the backbone), and N,
+            the number of blocks + 2. PC-MoE and patch merging count with the last block before
+            them.
+        """
+        num_layers = sum(self.depths) + 2
+        name = param_name[len(prefix):].split('.') if param_name.startswith(prefix) else ['']
+        if name[0] == 'patch_embed':
+            return 0, num_layers
+        if name[0] != 'stages':
+            return num_layers - 1, num_layers
+        stage = int(name[1])
+        if name[2] == 'blocks':
+            return sum(self.depths[:stage]) + int(name[3]) + 1, num_layers
+        return sum(self.depths[:stage + 1]), num_layers
+
+    def _zero_moe_outputs(self) -> None:
+        for stage in self.stages:
+            if stage.moe is not None:
+                stage.moe.zero_output()
+
+
+def _init_plain(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def _nearest(name: str, choices: Sequence[str]) -> str:
+    near = difflib.get_close_matches(str(name), choices, n=1)
+    return f'; did you mean {near[0]!r}?' if near else ''
+
+
+def _arch_settings(arch: str | Mapping) -> Mapping:
+    if isinstance(arch, str):
+        if arch not in _ARCHS:
+            raise ValueError(
+                f'unknown arch {arch!r}: {", ".join(_ARCHS)}, or a dict of embed_dims, depths and '
+                f'num_heads{_nearest(arch, list(_ARCHS))}')
+        return _ARCHS[arch]
+    needed = {'embed_dims', 'depths', 'num_heads'}
+    if set(arch) != needed:
+        raise ValueError(f'arch has keys {sorted(arch)}, it needs {sorted(needed)}')
+    if len(arch['depths']) != len(arch['num_heads']):
+        raise ValueError(
+            f'arch: depths={arch["depths"]} and num_heads={arch["num_heads"]} differ in length')
+    return arch
+
+
+def _stage_indices(indices: Sequence[int], num_stages: int, name: str) -> tuple[int, ...]:
+    bad = [i for i in indices if not 0 <= i < num_stages]
+    if bad:
+        raise ValueError(f'{name}={tuple(indices)}: {bad[0]} is none of the stages 0 to '
+                         f'{num_stages - 1}')
+    return tuple(indices)
+
+
+def _moe_settings(moe: Mapping | None, num_stages: int) -> tuple[dict, tuple[int, ...]]:
+    """Arguments of the PC-MoEs and the stages that have one."""
+    if moe is None:
+        return {}, ()
+    args = dict(moe)
+    stages = _stage_indices(args.pop('stages', range(num_stages)), num_stages, 'moe.stages')
+    known = [name for name in inspect.signature(PCMoE).parameters if name != 'dim']
+    for key in args:
+        if key not in known:
+            raise ValueError(f'unknown key {key!r} in moe: {", ".join(known)}, '
+                             f'stages{_nearest(key, [*known, "stages"])}')
+    return args, stages

@@ -1,0 +1,259 @@
+"""Prompt-controlled mixture of experts (CLASP, arXiv 2601.13133, section III-B)."""
+
+import difflib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+TASKS = ('appearance', 'part', 'attribute')
+"""The three pretext tasks, in the order of their prompts."""
+
+_PROMPTS_OF_TASK = {
+    2: ((0,), (1,), (1,)),
+    3: ((0,), (1,), (2,)),
+    6: ((0, 1), (2, 3), (4, 5)),
+}
+
+
+class Gates(NamedTuple):
+    """Gate statistics of one PC-MoE, for the balance loss and for analysis.
+
+    Attributes:
+        probs: (B, n) float32, softmax over all experts of the logits that the top-k selection
+            saw (with their noise in training).
+        gates: (B, n) float32, the weights of the experts: sum to 1, at most K are not zero.
+    """
+
+    probs: Tensor
+    gates: Tensor
+
+
+def task_index(task: str) -> int:
+    """Position of a task in ``TASKS``; ValueError with the nearest name when unknown."""
+    if task not in TASKS:
+        near = difflib.get_close_matches(str(task), TASKS, n=1)
+        hint = f'; did you mean {near[0]!r}?' if near else ''
+        raise ValueError(f'unknown task {task!r}: the tasks are {", ".join(TASKS)}{hint}')
+    return TASKS.index(task)
+
+
+def check_num_prompts(num_prompts: int) -> None:
+    """Raise ValueError unless the three tasks can own this many prompts."""
+    if num_prompts not in _PROMPTS_OF_TASK:
+        raise ValueError(
+            f'num_prompts={num_prompts} is not supported: 3 (one per task), 2 (part and attribute '
+            'share one) or 6 (two per task)')
+
+
+def task_weights(task: str | Sequence[str], num_prompts: int = 3) -> Tensor:
+    """Weights of the prompts that make up the prompt of a task.
+
+    With 3 prompts each task owns one; with 2, part and attribute share the second; with 6, each
+    task owns two and uses their mean. Several tasks use the mean of their prompts.
+
+    Args:
+        task: A name of ``TASKS``, or several of them.
+        num_prompts: Prompts M.
+
+    Returns:
+        (1, M) float32, sums to 1.
+
+    Raises:
+        ValueError: If a task is unknown, none is named, or M is not 2, 3 or 6.
+    """
+    check_num_prompts(num_prompts)
+    names = (task,) if isinstance(task, str) else tuple(task)
+    if not names:
+        raise ValueError(f'no task named: the tasks are {", ".join(TASKS)}')
+    weights = torch.zeros(1, num_prompts)
+    for name in names:
+        prompts = _PROMPTS_OF_TASK[num_prompts][task_index(name)]
+        weights[0, list(prompts)] += 1 / (len(prompts) * len(names))
+    return weights
+
+
+class PCMoE(nn.Module):
+    """Prompt-controlled mixture of experts on a map of tokens.
+
+    With the prompt p of the task of an image and its tokens F (L, C)::
+
+        F'  = F + p
+        z   = mean over tokens of F'
+        c   = sigmoid(W_c z)                                 (n, C)
+        g   = softmax(keep_top_k(z W_g + noise))             (n,)
+        out = F + sum_j g_j * (c_j o E_j(F')) + FC(p),       E_j: C -> h -> C with GELU
+
+    with noise = N(0, 1) * softplus(z W_noise), in training only. The last layers of the experts
+    and of FC start at zero, so a new module is the identity. The gates are computed in float32,
+    in autocast too. All experts are computed, in two batched products; the gates, and so the
+    output of an image, depend on that image and its prompt alone.
+
+    The switches are the ablations of the paper's Tables II and III; each removes one part.
+
+    Args:
+        dim: Channels C.
+        num_experts: Experts n.
+        top_k: Experts K that one image may use.
+        num_prompts: Prompts M: 3 (one per task), 2 or 6, see :func:`task_weights`.
+        expert_hidden: Hidden channels h of an expert.
+        gate_reduction: The channel gate W_c has rank C / gate_reduction.
+        self_embedding: Let the gates see the tokens; without, z = p.
+        prompt_embedding: Add the prompt to tokens and gate input; without, F' = F and z is the
+            mean of F.
+        channel_gate: Use c; without, c = 1.
+        global_gate: Use g; without, every expert has weight 1 / n.
+        prompt_residual: Add FC(p).
+
+    Raises:
+        ValueError: If a size is below 1, K > n, M is not 2, 3 or 6, or the gates would see
+            nothing.
+    """
+
+    def __init__(self,
+                 dim: int,
+                 num_experts: int = 10,
+                 top_k: int = 6,
+                 num_prompts: int = 3,
+                 expert_hidden: int = 32,
+                 gate_reduction: int = 16,
+                 self_embedding: bool = True,
+                 prompt_embedding: bool = True,
+                 channel_gate: bool = True,
+                 global_gate: bool = True,
+                 prompt_residual: bool = True) -> None:
+        super().__init__()
+        for name, value in (('num_experts', num_experts), ('expert_hidden', expert_hidden),
+                            ('gate_reduction', gate_reduction)):
+            if value < 1:
+                raise ValueError(f'{name}={value} must be at least 1')
+        if not 1 <= top_k <= num_experts:
+            raise ValueError(
+                f'top_k={top_k} must lie between 1 and num_experts={num_experts}')
+        check_num_prompts(num_prompts)
+        if not (self_embedding or prompt_embedding):
+            raise ValueError(
+                'self_embedding=False and prompt_embedding=False leave the gates without input; '
+                'switch one of them on')
+        self.dim = dim
+        self.num_experts = num_experts
+        self.top_k = top_k
+        self.num_prompts = num_prompts
+        self.self_embedding = self_embedding
+        self.prompt_embedding = prompt_embedding
+
+        # Biases are flat, so that rules which spare vectors from weight decay spare them.
+        self.w1 = nn.Parameter(torch.empty(num_experts, expert_hidden, dim))
+        self.b1 = nn.Parameter(torch.zeros(num_experts * expert_hidden))
+        self.w2 = nn.Parameter(torch.empty(num_experts, expert_hidden, dim))
+        self.b2 = nn.Parameter(torch.empty(num_experts * dim))
+        nn.init.trunc_normal_(self.w1, std=.02)
+        self.prompts = None
+        if prompt_embedding or prompt_residual:
+            self.prompts = nn.Parameter(torch.empty(num_prompts, dim))
+            nn.init.trunc_normal_(self.prompts, std=.02)
+        self.channel_gate = self.global_gate = self.noise_gate = self.prompt_fc = None
+        if channel_gate:
+            rank = max(dim // gate_reduction, 1)
+            self.channel_gate = nn.Sequential(
+                nn.Linear(dim, rank, bias=False), nn.Linear(rank, num_experts * dim))
+        if global_gate:
+            self.global_gate = nn.Linear(dim, num_experts, bias=False)
+            self.noise_gate = nn.Linear(dim, num_experts, bias=False)
+        if prompt_residual:
+            self.prompt_fc = nn.Linear(dim, dim)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        self.zero_output()
+
+    @torch.no_grad()
+    def zero_output(self) -> None:
+        """Zero the last layers, so that the module is the identity."""
+        self.w2.zero_()
+        self.b2.zero_()
+        if self.prompt_fc is not None:
+            self.prompt_fc.weight.zero_()
+            self.prompt_fc.bias.zero_()
+
+    def forward(self, x: Tensor, prompt_weights: Tensor) -> tuple[Tensor, Gates]:
+        """Modulate the tokens of each image by its prompt.
+
+        Args:
+            x: (B, L, C) tokens.
+            prompt_weights: (B, M) or (1, M), the prompt of an image is ``prompt_weights @
+                prompts``.
+
+        Returns:
+            (B, L, C) tokens and the gates of the images.
+        """
+        prompt = None
+        with torch.autocast(x.device.type, enabled=False):
+            if self.prompts is not None:
+                prompt = prompt_weights.float() @ self.prompts.float()
+            z = x.mean(dim=1, dtype=torch.float32) if self.self_embedding else 0.
+            if self.prompt_embedding:
+                z = z + prompt
+            z = z.expand(x.shape[0], -1)
+            gates = self._global_gates(z)
+            scale = gates.gates[..., None]
+            if self.channel_gate is not None:
+                logits = _linear32(self.channel_gate[1], _linear32(self.channel_gate[0], z))
+                scale = scale * logits.view(-1, self.num_experts, self.dim).sigmoid()
+            # What is added to every token of an image: the experts' last biases and FC(p).
+            shift = (scale * self.b2.float().view(-1, self.dim)).sum(1)
+            if self.prompt_fc is not None:
+                shift = shift + _linear32(self.prompt_fc, prompt)
+        mixture = self._experts(x, prompt if self.prompt_embedding else None, scale)
+        return x + (mixture + shift.to(mixture.dtype)[:, None]), gates
+
+    def _global_gates(self, z: Tensor) -> Gates:
+        """Noisy top-k gating (Shazeer et al., arXiv 1701.06538) of (B, C) embeddings."""
+        if self.global_gate is None:
+            uniform = z.new_full((z.shape[0], self.num_experts), 1 / self.num_experts)
+            return Gates(uniform, uniform)
+        logits = _linear32(self.global_gate, z)
+        if self.training:
+            logits = logits + torch.randn_like(logits) * F.softplus(_linear32(self.noise_gate, z))
+        kept = logits.topk(self.top_k, dim=1).indices
+        dropped = torch.ones_like(logits, dtype=torch.bool).scatter(1, kept, False)
+        gates = logits.masked_fill(dropped, float('-inf')).softmax(1)
+        return Gates(logits.softmax(1), gates)
+
+    def _experts(self, x: Tensor, prompt: Tensor | None, scale: Tensor) -> Tensor:
+        """Sum over experts of ``scale * W2 GELU(W1 (x + p) + b1)``, without the last biases.
+
+        Args:
+            x: (B, L, C).
+            prompt: (B, C), (1, C) or None.
+            scale: (B, n, C) or (B, n, 1), gate times channel gate.
+        """
+        w1, b1 = self.w1.flatten(0, 1), self.b1
+        if prompt is not None:
+            if prompt.shape[0] == 1:  # the same for all tokens: part of the bias
+                b1 = b1 + F.linear(prompt[0].to(w1.dtype), w1)
+            else:
+                x = x + prompt.to(x.dtype)[:, None]
+        hidden = F.gelu(F.linear(x, w1, b1))
+        w2 = self.w2.to(hidden.dtype)
+        scale = scale.to(hidden.dtype)
+        batch, length, _ = x.shape
+        per_expert = w2.shape[1]
+        if length >= per_expert:
+            # Scaling the weights of each image touches h rows per expert, ...
+            weights = (scale[:, :, None] * w2).flatten(1, 2)
+            return torch.bmm(hidden, weights)
+        # ... scaling the outputs touches L.
+        hidden = hidden.view(batch * length, self.num_experts, per_expert).transpose(0, 1)
+        outputs = torch.bmm(hidden, w2).view(self.num_experts, batch, length, self.dim)
+        return (outputs * scale.transpose(0, 1)[:, :, None]).sum(0)
+
+
+def _linear32(layer: nn.Linear, x: Tensor) -> Tensor:
+    """Apply a linear layer in float32 whatever the dtype of its weights."""
+    bias = None if layer.bias is None else layer.bias.float()
+    return F.linear(x, layer.weight.float(), bias)
