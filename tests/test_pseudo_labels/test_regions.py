@@ -1,0 +1,173 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.cluster import KMeans
+
+from clasp_mm.pseudo_labels.hashing import hash_names, uniforms
+from clasp_mm.pseudo_labels.regions import (
+    _lloyd,
+    find_regions,
+    foreground_mask,
+    kmeans,
+    split_norms,
+)
+from tests.oracles import kmeans as oracle
+
+
+def keys(count, prefix='image'):
+    return hash_names(f'{prefix}{i}' for i in range(count))
+
+
+def clustered_tokens(batch, length, dim, groups, noise, seed=0):
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(batch, groups, dim))
+    member = rng.integers(0, groups, size=(batch, length))
+    tokens = np.stack([c[m] for c, m in zip(centres, member, strict=True)])
+    return torch.tensor(tokens + noise * rng.normal(size=tokens.shape), dtype=torch.float32)
+
+
+def test_hash_of_a_name_never_changes():
+    # Stores on disk are addressed by this value.
+    assert hash_names(['a/b.jpg']).tolist() == [12595617411906399591]
+
+
+def test_uniforms_depend_on_key_and_stream_only():
+    a = uniforms(keys(4), 1000)
+    assert np.array_equal(uniforms(keys(4)[2:3], 10)[0], a[2, :10])
+    assert not np.array_equal(uniforms(keys(4), 1000, stream=1), a)
+    assert 0 <= a.min() and a.max() < 1
+    assert np.abs(a.mean(axis=1) - 0.5).max() < 0.04
+    assert np.abs(np.corrcoef(a) - np.eye(4)).max() < 0.12
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_split_norms_is_the_best_split(seed):
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(20, 17)).round(1 if seed else 6)  # rounded: many equal values
+    got = split_norms(torch.tensor(values)).numpy()
+    for row, answer in zip(values, got, strict=True):
+        want = oracle.split_scalars(row)
+        cost = [oracle.inertia(row[:, None], x.astype(int)) for x in (answer, want)]
+        assert cost[0] == pytest.approx(cost[1])
+        assert row[answer].min() > row[~answer].max()
+
+
+def test_split_norms_of_equal_values_has_no_upper_cluster():
+    assert not split_norms(torch.full((2, 5), 3.3)).any()
+    assert not split_norms(torch.ones(1, 1)).any()
+
+
+def test_lloyd_equals_slow_reference():
+    batch, length, ks = 6, 24, (2, 3, 5)
+    tokens = clustered_tokens(batch, length, 7, 4, 0.7)
+    rng = np.random.default_rng(1)
+    # Label 0 alone at the start: clusters 1..k-1 are empty and must be refilled one by one.
+    first = np.stack([rng.integers(0, k, size=(batch, 1, length)) for k in ks], axis=1)
+    first[:2] = 0
+    centred = tokens - tokens.mean(dim=1, keepdim=True)
+    got, value = _lloyd(
+        centred @ centred.mT, torch.zeros(batch, length, dtype=torch.bool),
+        torch.tensor(first, dtype=torch.float32), torch.tensor(ks), 100)
+    for b in range(batch):
+        for s, k in enumerate(ks):
+            points = tokens[b].double().numpy()
+            want = oracle.lloyd(points, first[b, s, 0], k)
+            assert np.array_equal(got[b, s].numpy(), want)
+            assert value[b, s].item() == pytest.approx(oracle.inertia(points, want), rel=1e-4)
+
+
+def test_inertia_close_to_sklearn():
+    batch, length, ks = 40, 64, (3, 4, 5)
+    tokens = torch.cat([
+        clustered_tokens(batch // 2, length, 32, 6, 0.8),
+        torch.randn(batch // 2, length, 6, generator=torch.manual_seed(0)) @ torch.randn(6, 32)])
+    mask = torch.rand(batch, length, generator=torch.manual_seed(1)) < 0.6
+    labels, value = kmeans(tokens, mask, ks, keys(batch), num_init=10)
+    ratios = []
+    for b in range(batch):
+        points = tokens[b][mask[b]].double().numpy()
+        for s, k in enumerate(ks):
+            own = oracle.inertia(points, labels[b, s][mask[b]].numpy())
+            assert value[b, s].item() == pytest.approx(own, rel=1e-3)
+            ratios.append(own / KMeans(k, n_init=10, random_state=0).fit(points).inertia_)
+    assert np.mean(ratios) < 1.01
+    assert torch.equal(labels >= 0, mask[:, None].expand_as(labels))
+
+
+def test_finds_the_optimum_of_small_problems():
+    tokens = clustered_tokens(20, 7, 2, 3, 0.3)
+    _, value = kmeans(tokens, None, (2, 3), keys(20))
+    for b in range(20):
+        for s, k in enumerate((2, 3)):
+            best = oracle.best_partition(tokens[b].double().numpy(), k)
+            assert value[b, s].item() <= best * 1.02 + 1e-4
+
+
+def test_result_does_not_depend_on_the_batch():
+    batch, length = 33, 50
+    tokens = clustered_tokens(batch, length, 16, 5, 1.0)
+    mask = torch.rand(batch, length, generator=torch.manual_seed(2)) < 0.7
+    together, _ = kmeans(tokens, mask, (3, 4, 5), keys(batch))
+    for b in (0, 7, 32):
+        alone, _ = kmeans(tokens[b:b + 1], mask[b:b + 1], (3, 4, 5), keys(batch)[b:b + 1])
+        assert torch.equal(alone[0], together[b])
+    other, _ = kmeans(tokens, mask, (3, 4, 5), keys(batch, 'other'))
+    assert not torch.equal(other, together)
+
+
+def test_fewer_distinct_tokens_than_clusters():
+    tokens = torch.zeros(4, 10, 3)
+    tokens[0, :, 0] = torch.arange(10) % 2            # two distinct tokens
+    tokens[2] = torch.randn(10, 3)
+    mask = torch.ones(4, 10, dtype=torch.bool)
+    mask[2, 2:] = False                               # two tokens
+    mask[3] = False                                   # none
+    labels, value = kmeans(tokens, mask, (3, 5), keys(4))
+    assert [labels[b, 0][mask[b]].unique().numel() for b in range(4)] == [2, 1, 2, 0]
+    assert value.abs().max() < 1e-5
+    assert (labels[3] == -1).all() and (labels[2, :, 2:] == -1).all()
+
+
+def picture(height, width):
+    """Maps (1, 4, h, w): a person (channel 3) of three bands on a darker ground."""
+    maps = torch.full((1, 4, height, width), 0.1) + 0.001 * torch.arange(width)
+    band = (height - 2) // 3
+    for i in range(3):
+        maps[0, i, 1 + i * band:1 + (i + 1) * band, 2:-2] = 2
+    maps[0, 3, 1:-1, 2:-2] = 5
+    return maps
+
+
+@pytest.mark.parametrize('rule', ['norm', 'feature'])
+def test_regions_are_numbered_from_top_to_bottom(rule):
+    got = find_regions(picture(14, 8), (3,), keys(1), rule)[0, 0].view(14, 8)
+    want = torch.zeros(14, 8, dtype=torch.uint8)
+    for band in range(3):
+        want[1 + 4 * band:5 + 4 * band, 2:-2] = band + 1
+    assert torch.equal(got, want)
+
+
+def test_feature_rule_takes_the_cluster_inside_even_if_darker():
+    maps = 6 - picture(14, 8)
+    tokens = maps.flatten(2).mT
+    inside = torch.zeros(14, 8, dtype=torch.bool)
+    inside[1:13, 2:-2] = True
+    assert torch.equal(foreground_mask(tokens, (14, 8), 'feature', keys(1))[0], inside.flatten())
+    assert not torch.equal(foreground_mask(tokens, (14, 8), 'norm', keys(1))[0], inside.flatten())
+
+
+@pytest.mark.parametrize('rule', ['norm', 'feature'])
+def test_constant_maps_have_no_foreground(rule):
+    got = find_regions(torch.full((3, 4, 6, 5), 0.37), (3, 4), keys(3), rule)
+    assert not got.any()
+
+
+def test_bad_input_is_named():
+    maps = picture(14, 8)
+    with pytest.raises(ValueError, match=r'cluster numbers.*16'):
+        find_regions(maps, (3, 16), keys(1))
+    with pytest.raises(ValueError, match='colour'):
+        find_regions(maps, (3,), keys(1), 'colour')
+    maps[0, 0, 0, 0] = float('nan')
+    with pytest.raises(ValueError, match='not finite'):
+        find_regions(maps, (3,), keys(1))
