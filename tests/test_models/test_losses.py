@@ -61,7 +61,7 @@ def _gates(batch, n, k, stages, seed):
 def test_load_balance_equals_its_definition(n, k, tasks):
     probs, gates = _gates(6, n, k, stages=2, seed=n)
     task = torch.tensor(tasks)
-    value = load_balance_loss(probs, gates, task, 3, k)
+    value = load_balance_loss(probs, gates, task, 3)
     expected = oracle.load_balance_loss(probs, gates, task, k)
     torch.testing.assert_close(value, expected)
     grads = torch.autograd.grad(value, probs, retain_graph=True)
@@ -73,9 +73,9 @@ def test_load_balance_is_one_when_even_and_n_over_k_when_collapsed():
     even = torch.full((4, 4), 0.25)
     one_each = torch.eye(4)
     task = torch.zeros(4, dtype=torch.long)
-    torch.testing.assert_close(load_balance_loss([even], [one_each], task, 3, 1), torch.tensor(1.))
+    torch.testing.assert_close(load_balance_loss([even], [one_each], task, 3), torch.tensor(1.))
     collapsed = torch.tensor([[1., 0, 0, 0]]).repeat(4, 1)
     torch.testing.assert_close(
-        load_balance_loss([collapsed], [collapsed], task, 3, 1), torch.tensor(4.))
+        load_balance_loss([collapsed], [collapsed], task, 3), torch.tensor(4.))
     torch.testing.assert_close(gate_entropy([even, even]), torch.tensor(1.))
     torch.testing.assert_close(gate_entropy([collapsed]), torch.tensor(0.))

@@ -10,7 +10,7 @@ from .distributed import global_mean
 
 
 def load_balance_loss(probs: Sequence[Tensor], gates: Sequence[Tensor], task: Tensor,
-                      num_tasks: int, top_k: int) -> Tensor:
+                      num_tasks: int) -> Tensor:
     """``n sum_j f_j P_j``, the mean over stages and over the tasks that occur in the batch.
 
     Per stage and task, ``f_j`` is the share of the images whose top-k contains expert j, divided
@@ -22,15 +22,15 @@ def load_balance_loss(probs: Sequence[Tensor], gates: Sequence[Tensor], task: Te
         gates: Per stage, gates (B, n) after top-k, zero where not selected.
         task: Task index of each image, (B,).
         num_tasks: Number of tasks.
-        top_k: k.
     """
     members = torch.nn.functional.one_hot(task, num_tasks).T.to(probs[0].dtype)  # (T, B)
     count = members.sum(1)
     probability = torch.stack([global_mean(members @ p, count[:, None]) for p in probs])
-    chosen = torch.stack([members @ (g > 0).to(members.dtype) for g in gates])  # (S, T, n)
+    selected = [(g > 0).to(members.dtype) for g in gates]
+    chosen = torch.stack([members @ (s / s.sum(1, keepdim=True)) for s in selected])  # (S, T, n)
     all_reduce(chosen)
     all_reduce(count)
-    share = chosen / (top_k * count.clamp(min=1))[:, None]
+    share = chosen / count.clamp(min=1)[:, None]
     num_experts = probability.shape[-1]
     per_task = num_experts * (share * probability).sum(-1).mean(0)
     return per_task.sum() / (count > 0).sum().clamp(min=1)

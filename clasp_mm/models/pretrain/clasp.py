@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from mmengine.logging import MMLogger
 from torch import Tensor
 
-from clasp_mm.models.checkpoint import load_stage1
-from clasp_mm.models.layers import TASKS, task_weights
+from clasp_mm.models.backbones.pcmoe_swin import Embedded
+from clasp_mm.models.layers import TASKS
 from clasp_mm.models.losses import gate_entropy, load_balance_loss
 from clasp_mm.registry import MODELS
 
@@ -65,7 +64,6 @@ class CLASP(DINO):
         part_weight: Weight of the part loss.
         attr_weight: Weight of the attribute loss.
         balance_weight: alpha of the load-balance loss.
-        stage1: DINO checkpoint (raw training checkpoint or published backbone) to start from.
         **kwargs: See :class:`DINO`.
     """
 
@@ -80,7 +78,6 @@ class CLASP(DINO):
                  part_weight: float = 1.0,
                  attr_weight: float = 1.0,
                  balance_weight: float = 0.01,
-                 stage1: str | None = None,
                  **kwargs: Any) -> None:
         super().__init__(backbone=backbone, head=head, **kwargs)
         if semantic_views not in SEMANTIC_VIEWS:
@@ -95,18 +92,6 @@ class CLASP(DINO):
         self.part_weight = part_weight
         self.attr_weight = attr_weight
         self.balance_weight = balance_weight
-        self.stage1 = stage1
-
-    def init_weights(self) -> None:
-        """Initialise, then start student and teacher from the stage-1 checkpoint if one is given.
-
-        Raises:
-            ValueError: If the checkpoint leaves anything but the new modules without weights.
-        """
-        super().init_weights()
-        if self.stage1 is not None:
-            report = load_stage1(self, self.stage1)
-            MMLogger.get_current_instance().info(f'stage 1 from {self.stage1}: {report}')
 
     def loss(self, inputs: list[Tensor], data_samples: Mapping[str, Any]) -> dict[str, Tensor]:
         """Losses and logged values of a batch.
@@ -124,12 +109,11 @@ class CLASP(DINO):
         global_views, local_views = self.split_views(inputs)
         rows, row_task = semantic_rows(self.semantic_views, data_samples['sample_idx'], self.epoch,
                                        self.num_global)
-        embedded = self.backbone.embed(global_views)
+        tokens, hw = self.backbone.embed(global_views)
         num_rows = len(global_views)
         task = torch.cat([row_task.new_full((num_rows,), APPEARANCE), row_task])
-        table = torch.cat([task_weights(name, self.backbone.num_prompts) for name in TASKS])
         maps, gates = self.backbone.from_embed(
-            embedded.append_rows(rows), table.to(global_views.device)[task])
+            Embedded(torch.cat([tokens, tokens[rows]]), hw), self.backbone.task_rows[task])
         pooled = maps[-1].mean((2, 3))
         local_pooled, local_gates = self.pool_local_views(local_views)
 
@@ -160,5 +144,5 @@ class CLASP(DINO):
             probs = [torch.cat([p, g.probs]) for p, g in zip(probs, local_gates, strict=True)]
             weights = [torch.cat([w, g.gates]) for w, g in zip(weights, local_gates, strict=True)]
             task = torch.cat([task, task.new_full((len(local_gates[0].probs),), APPEARANCE)])
-        loss = load_balance_loss(probs, weights, task, len(TASKS), self.backbone.top_k)
+        loss = load_balance_loss(probs, weights, task, len(TASKS))
         return dict(loss_moe=self.balance_weight * loss, gate_entropy=gate_entropy(probs))

@@ -5,12 +5,14 @@ from typing import Any
 
 import torch
 from mmengine.dist import all_reduce_dict
+from mmengine.logging import MMLogger
 from mmpretrain.models import BaseSelfSupervisor
 from torch import Tensor
 
 from clasp_mm.models.losses import DINOLoss
 from clasp_mm.registry import MODELS
 
+from .stage1 import load_stage1
 from .teacher import Teacher
 
 
@@ -32,6 +34,7 @@ class DINO(BaseSelfSupervisor):
         student_temp: The student's temperature.
         center_momentum: Momentum of the centre.
         freeze_last_layer_epochs: Epochs in which the prototypes get no update.
+        stage1: Checkpoint of an earlier DINO run to start from.
         data_preprocessor: Config of the preprocessor.
         init_cfg: MMEngine initialisation config.
     """
@@ -50,6 +53,7 @@ class DINO(BaseSelfSupervisor):
                  student_temp: float = 0.1,
                  center_momentum: float = 0.9,
                  freeze_last_layer_epochs: int = 1,
+                 stage1: str | None = None,
                  data_preprocessor: dict | None = None,
                  init_cfg: dict | None = None) -> None:
         super().__init__(backbone=backbone, head=head, data_preprocessor=data_preprocessor,
@@ -62,14 +66,22 @@ class DINO(BaseSelfSupervisor):
         self.final_teacher_temp = teacher_temp
         self.warmup_teacher_temp_epochs = warmup_teacher_temp_epochs
         self.freeze_last_layer_epochs = freeze_last_layer_epochs
+        self.stage1 = stage1
         self.teacher = Teacher(self.backbone, self.head)
         self.dino_loss = DINOLoss(self.head.out_dim, student_temp, center_momentum)
         self.set_progress(step=0, max_steps=1, epoch=0)
 
     def init_weights(self) -> None:
-        """Initialise the student and start the teacher from it."""
+        """Initialise the student and copy it to the teacher, then load stage 1 if one is given.
+
+        Raises:
+            ValueError: If stage 1 leaves anything but the new modules without weights.
+        """
         super().init_weights()
         self.update_teacher(momentum=0)
+        if self.stage1 is not None:
+            report = load_stage1(self, self.stage1)
+            MMLogger.get_current_instance().info(f'stage 1 from {self.stage1}: {report}')
 
     def set_progress(self, step: int, max_steps: int, epoch: int) -> None:
         """Set temperature and momentum for optimizer step ``step`` of ``max_steps``."""

@@ -1,0 +1,5 @@
+_base_ = './clasp_pcmoe-swin-tiny_8xb96-30e_luperson-256x128.py'
+model = dict(
+    backbone=dict(arch='small'),
+    stage1='work_dirs/dino_swin-small_8xb64-100e_luperson-256x128/epoch_100.pth')
+train_dataloader = dict(batch_size=64)

@@ -1,0 +1,6 @@
+_base_ = [
+    '../_base_/models/dino_swin.py',
+    '../_base_/datasets/luperson_256x128.py',
+    '../_base_/schedules/dino_100e.py',
+    '../_base_/default_runtime.py',
+]

@@ -1,0 +1,233 @@
+from copy import deepcopy
+
+import pytest
+import torch
+from mmengine.optim import build_optim_wrapper
+
+from clasp_mm.models import CLASP, DINO
+from clasp_mm.models.pretrain import semantic_rows
+from tests.oracles import losses as oracle
+
+BATCH, PARTS, SIZES = 4, 3, (2, 3)
+ARCH = dict(embed_dims=8, depths=(1, 1), num_heads=(1, 2))
+BACKBONE = dict(type='clasp_mm.PCMoESwin', arch=ARCH, strides=(4, 2), out_indices=(0, 1),
+                drop_path_rate=0.)
+HEAD = dict(type='clasp_mm.DINOHead', in_channels=16, out_dim=12, hidden_dim=16, bottleneck_dim=8)
+
+
+def make_dino(**kwargs):
+    torch.manual_seed(0)
+    model = DINO(dict(BACKBONE, moe=None, out_indices=(1,)), HEAD, **kwargs)
+    model.init_weights()
+    return model
+
+
+def make_clasp(**kwargs):
+    torch.manual_seed(0)
+    moe = dict(num_experts=4, top_k=2, num_prompts=3, expert_hidden=4)
+    model = CLASP(
+        dict(BACKBONE, moe=moe), HEAD,
+        part_head=dict(type='clasp_mm.PartSegHead', in_channels=8, num_classes=PARTS, in_index=0),
+        attr_head=dict(type='clasp_mm.AttrHead', in_channels=16, attribute_sizes=SIZES),
+        **kwargs)
+    model.init_weights()
+    with torch.no_grad():  # away from the identity, so that prompts and gates matter
+        for module in (model.backbone, model.head, model.teacher):
+            for parameter in module.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+def make_batch(rejected=()):
+    torch.manual_seed(1)
+    views = [torch.randn(BATCH, 3, 32, 16) for _ in range(2)]
+    views += [torch.randn(BATCH, 3, 16, 8) for _ in range(2)]
+    part_map = torch.randint(0, PARTS, (BATCH, 2, 8, 4))
+    attr_target = torch.stack([torch.randint(-1, size, (BATCH,)) for size in SIZES], 1)
+    accepted = torch.ones(BATCH, dtype=torch.bool)
+    for image in rejected:
+        part_map[image], attr_target[image], accepted[image] = 255, -1, False
+    return views, dict(part_map=part_map.byte(), attr_target=attr_target, label_accepted=accepted,
+                       sample_idx=torch.tensor([0, 1, 2, 7]), skipped=[''] * BATCH)
+
+
+def views_of(mode, epoch):
+    """(image, view, task) of every semantic row, spelled out."""
+    if mode == 'all':
+        return [(b, v, t) for t in ('part', 'attribute') for v in (0, 1) for b in range(BATCH)]
+    if mode == 'one':
+        return ([(b, 0, 'part') for b in range(BATCH)]
+                + [(b, 1, 'attribute') for b in range(BATCH)])
+    turns = [i + epoch for i in (0, 1, 2, 7)]
+    return [(b, (t // 2) % 2, ('part', 'attribute')[t % 2]) for b, t in enumerate(turns)]
+
+
+@pytest.mark.parametrize('epoch', [0, 1, 2])
+@pytest.mark.parametrize('mode', ['all', 'one', 'alternate'])
+def test_semantic_rows_are_the_stated_views(mode, epoch):
+    rows, tasks = semantic_rows(mode, torch.tensor([0, 1, 2, 7]), epoch)
+    expected = [(v * BATCH + b, ('appearance', 'part', 'attribute').index(t))
+                for b, v, t in views_of(mode, epoch)]
+    assert list(zip(rows.tolist(), tasks.tolist(), strict=True)) == expected
+
+
+def test_alternate_gives_every_image_both_tasks_and_both_views_in_four_epochs():
+    index = torch.arange(10)
+    seen = [set(zip(*(x.tolist() for x in semantic_rows('alternate', index, e)), strict=True))
+            for e in range(4)]
+    assert len(set.union(*seen)) == 4 * len(index)
+
+
+def naive_losses(model, views, samples, mode):
+    """CLASP's losses from one separate forward for each view, prompt and image."""
+    maps = {}
+
+    def forward(b, v, task):
+        if (b, v, task) not in maps:
+            maps[b, v, task] = model.backbone.from_embed(
+                model.backbone.embed(views[v][b:b + 1]), task)
+        return maps[b, v, task]
+
+    def logits(backbone_maps):
+        return model.head(backbone_maps[-1].mean((2, 3)))[0]
+
+    student = torch.stack([torch.stack([logits(forward(b, v, 'appearance')[0])
+                                        for b in range(BATCH)]) for v in range(len(views))])
+    teacher = torch.stack([model.teacher(views[v], 'appearance') for v in (0, 1)])
+    losses = dict(loss_dino=oracle.dino_loss(student, teacher, model.dino_loss.center, 0.1, 0.04))
+    rows = views_of(mode, model.epoch)
+    part = [(b, v) for b, v, t in rows if t == 'part']
+    attr = [(b, v) for b, v, t in rows if t == 'attribute']
+    losses['loss_part'] = oracle.part_loss(
+        torch.cat([model.part_head(forward(b, v, 'part')[0]) for b, v in part]),
+        torch.stack([samples['part_map'][b, v] for b, v in part]))
+    losses['loss_attr'] = oracle.attr_loss(
+        torch.cat([model.attr_head(forward(b, v, 'attribute')[0][-1].mean((2, 3)))
+                   for b, v in attr]), SIZES,
+        torch.stack([samples['attr_target'][b] for b, v in attr]))
+    order = ([(b, v, 'appearance') for v in range(len(views)) for b in range(BATCH)] + rows)
+    gates = [forward(*row)[1] for row in order]
+    losses['loss_moe'] = 0.01 * oracle.load_balance_loss(
+        [torch.cat([g[s].probs for g in gates]) for s in range(2)],
+        [torch.cat([g[s].gates for g in gates]) for s in range(2)],
+        torch.tensor([('appearance', 'part', 'attribute').index(t) for _, _, t in order]), 2)
+    return losses
+
+
+@pytest.mark.parametrize('mode', ['all', 'one', 'alternate'])
+@pytest.mark.parametrize('epoch', [0, 3])
+def test_clasp_losses_equal_separate_forwards_gradients_included(mode, epoch):
+    model = make_clasp(semantic_views=mode).eval()  # no gate noise
+    model.set_progress(0, 10, epoch)
+    views, samples = make_batch(rejected=[2])
+    expected = naive_losses(model, views, samples, mode)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    grads = torch.autograd.grad(sum(expected.values()), parameters, allow_unused=True)
+    losses = model.loss(views, samples)
+    for name, value in expected.items():
+        torch.testing.assert_close(losses[name], value, rtol=1e-4, atol=1e-5)
+    total = sum(value for name, value in losses.items() if 'loss' in name)
+    for mine, theirs in zip(torch.autograd.grad(total, parameters, allow_unused=True), grads,
+                            strict=True):
+        if theirs is None:
+            assert mine is None
+        else:
+            torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5)
+    assert losses['accepted'] == 0.75
+
+
+def test_dino_loss_equals_its_definition_and_moves_the_centre():
+    model = make_dino()
+    views, samples = make_batch()
+    student = torch.stack([model.head(model.backbone(v)[-1].mean((2, 3))) for v in views])
+    teacher = torch.stack([model.teacher(v, None) for v in views[:2]])
+    expected = oracle.dino_loss(student, teacher, model.dino_loss.center, 0.1, 0.04)
+    center = oracle.dino_center(model.dino_loss.center, teacher, 0.9)
+    torch.testing.assert_close(model.loss(views, samples)['loss_dino'], expected,
+                               rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model.dino_loss.center, center, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize('mode', ['all', 'one', 'alternate'])
+def test_every_trained_parameter_gets_a_gradient(mode):
+    model = make_clasp(semantic_views=mode).train()
+    losses = model.loss(*make_batch())
+    sum(value for name, value in losses.items() if 'loss' in name).backward()
+    without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert not without
+
+
+def test_a_batch_of_rejected_images_trains_on_dino_alone():
+    model = make_clasp()
+    losses = model.loss(*make_batch(rejected=range(BATCH)))
+    assert losses['loss_part'] == 0 and losses['loss_attr'] == 0 and losses['accepted'] == 0
+    sum(value for name, value in losses.items() if 'loss' in name).backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    assert model.backbone.patch_embed.projection.weight.grad.abs().sum() > 0
+
+
+def test_teacher_follows_by_the_moving_average_and_never_trains():
+    model = make_dino(momentum=0.9)
+    before = deepcopy(model.teacher.state_dict())
+    with torch.no_grad():
+        for parameter in (*model.backbone.parameters(), *model.head.parameters()):
+            parameter.add_(torch.randn_like(parameter))
+    student = {**{f'backbone.{k}': v for k, v in model.backbone.state_dict().items()},
+               **{f'head.{k}': v for k, v in model.head.state_dict().items()}}
+    model.set_progress(5, 10, 0)
+    momentum = 1 - oracle.cosine(0.1, 0, 5, 10)
+    model.update_teacher()
+    for name, value in model.teacher.state_dict().items():
+        torch.testing.assert_close(value, momentum * before[name] + (1 - momentum) * student[name])
+    model.train()
+    assert not model.teacher.training and not model.teacher.backbone.training
+    assert not any(p.requires_grad for p in model.teacher.parameters())
+
+
+def test_temperature_warms_up_linearly_over_epochs():
+    model = make_dino(warmup_teacher_temp=0.04, teacher_temp=0.07, warmup_teacher_temp_epochs=4)
+    temps = []
+    for epoch in range(6):
+        model.set_progress(epoch, 6, epoch)
+        temps.append(model.teacher_temp)
+    assert temps == pytest.approx([0.04, 0.05, 0.06, 0.07, 0.07, 0.07])
+
+
+def test_prototypes_are_frozen_in_the_first_epoch_and_every_gradient_is_clipped_by_itself():
+    model = make_dino()
+    wrapper = build_optim_wrapper(model, dict(
+        type='clasp_mm.DINOOptimWrapper', clip_each=1e-3,
+        optimizer=dict(type='SGD', lr=1., weight_decay=0.)))
+    for epoch, frozen in ((0, True), (1, False)):
+        model.set_progress(epoch, 2, epoch)
+        wrapper.frozen = model.frozen_parameters()
+        before = deepcopy(dict(model.named_parameters()))
+        loss, _ = model.parse_losses(model.loss(*make_batch()))
+        grads = torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad],
+                                    retain_graph=True)
+        wrapper.update_params(loss)
+        trained = [n for n, p in model.named_parameters() if p.requires_grad]
+        for name, grad in zip(trained, grads, strict=True):
+            step = before[name] - model.get_parameter(name)
+            if frozen and 'last_layer' in name:
+                assert (step == 0).all()
+            else:
+                scale = min(1., 1e-3 / (grad.norm().item() + 1e-6))
+                torch.testing.assert_close(step, grad * scale, rtol=1e-2, atol=1e-6)
+
+
+@pytest.mark.parametrize('mode, message', [
+    (dict(semantic_views='some'), "semantic_views must be one of.*'some'"),
+    (dict(semantic_views='one', num_global=3), 'num_global=2, got 3'),
+    (dict(momentum=1.5), 'momentum must be in'),
+])
+def test_bad_settings_are_named(mode, message):
+    with pytest.raises(ValueError, match=message):
+        make_clasp(**mode)
+
+
+def test_missing_labels_name_the_transform():
+    views, samples = make_batch()
+    del samples['part_map']
+    with pytest.raises(KeyError, match='CLIPPseudoLabeler'):
+        make_clasp().loss(views, samples)
