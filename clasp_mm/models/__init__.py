@@ -1,5 +1,7 @@
 """Models: backbones, heads, losses and pretraining algorithms."""
 
 from .backbones import PCMoESwin
+from .heads import AttrHead, DINOHead, PartSegHead
+from .pretrain import CLASP, DINO
 
-__all__ = ['PCMoESwin']
+__all__ = ['CLASP', 'DINO', 'AttrHead', 'DINOHead', 'PCMoESwin', 'PartSegHead']
