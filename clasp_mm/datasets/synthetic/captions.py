@@ -1,0 +1,205 @@
+"""Sentences about synthetic people, and which other images they are true of as well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Facts = Mapping[str, 'str | None']
+
+SCENE_CAPTIONS = ('a photo of an empty street', 'a photo of a place without people',
+                  'a photo of walls and windows', 'a photo of the ground', 'a photo of nobody')
+
+_PATTERNS = {'stripes': 'striped', 'dots': 'dotted', 'splice': 'two-tone', 'logo': 'printed',
+             'side stripe': 'side-striped'}
+_PLURALS = ('trousers', 'shorts', 'shoes', 'sneakers', 'boots', 'gloves', 'glasses', 'sunglasses')
+_VIEWS = {'front': 'seen from the front', 'back': 'seen from behind',
+          'side': 'seen from the side'}
+_VOWELS = 'aeiou'
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A sentence and the claims it makes: pairs of a fact's name and its value, sorted."""
+
+    text: str
+    claims: tuple[tuple[str, str], ...]
+
+    def holds(self, facts: Facts) -> bool:
+        """Whether every claim is true of a person with these facts."""
+        return all(facts.get(name) == value for name, value in self.claims)
+
+
+@dataclass(frozen=True)
+class _Phrase:
+    slot: str  # 'with', 'wearing', 'carrying', 'without' or 'seen'
+    words: str
+    claims: tuple[str, ...]  # names of the facts it states
+
+
+def caption_facts(attributes: Mapping[str, str], details: Facts) -> dict[str, str]:
+    """Join a record's attributes and details into the facts that captions speak of.
+
+    A detail that has an attribute's name is what kind of thing the attribute speaks of: attribute
+    ``hat`` is ``hat`` or ``without hat``, fact ``hat kind`` is ``cap``. Absent details are left
+    out, so no claim about them can hold.
+    """
+    facts = dict(attributes)
+    facts.update((f'{name} kind' if name in attributes else name, value)
+                 for name, value in details.items() if value is not None)
+    return facts
+
+
+def _article(words: str) -> str:
+    if words.endswith(_PLURALS):
+        return words
+    return f'{"an" if words[0] in _VOWELS else "a"} {words}'
+
+
+def _thing(facts: Facts, slot: str, kind: str, colour: str, pattern: str = '') -> list[_Phrase]:
+    """Ways to name a thing by its kind, and by its colour and pattern too."""
+    noun = facts.get(kind)
+    if noun is None:
+        return []
+    phrases = [_Phrase(slot, _article(noun), (kind,))]
+    if facts.get(colour):
+        phrases.append(_Phrase(slot, _article(f'{facts[colour]} {noun}'), (kind, colour)))
+        if pattern and facts.get(pattern):
+            look = _PATTERNS.get(facts[pattern], facts[pattern])
+            phrases.append(_Phrase(
+                slot, _article(f'{facts[colour]} {look} {noun}'), (kind, colour, pattern)))
+    return phrases
+
+
+def _hair(facts: Facts) -> list[_Phrase]:
+    if 'hair length' not in facts:
+        return []
+    phrases = [_Phrase('with', facts['hair length'], ('hair length',))]
+    style, colour = facts.get('hair style'), facts.get('hair colour')
+    if style == 'bald':
+        return [*phrases, _Phrase('with', 'a bald head', ('hair style',))]
+    if colour:
+        length = facts['hair length'].split()[0]
+        phrases.append(
+            _Phrase('with', f'{length} {colour} hair', ('hair length', 'hair colour')))
+    if style in ('ponytail', 'bun'):
+        phrases.append(_Phrase('with', f'a {style}', ('hair style',)))
+    return phrases
+
+
+def _glasses(facts: Facts) -> list[_Phrase]:
+    if facts.get('glasses') == 'without glasses':
+        return [_Phrase('without', 'glasses', ('glasses',))]
+    if facts.get('glasses') != 'glasses':
+        return []
+    phrases = [_Phrase('wearing', 'glasses', ('glasses',))]
+    if facts.get('glasses kind') == 'sunglasses':
+        phrases.append(_Phrase('wearing', 'sunglasses', ('glasses kind',)))
+    return phrases
+
+
+def _hat(facts: Facts) -> list[_Phrase]:
+    if facts.get('hat') == 'without hat':
+        return [_Phrase('without', 'a hat', ('hat',))]
+    if facts.get('hat') != 'hat':
+        return []
+    return [_Phrase('wearing', 'a hat', ('hat',)),
+            *_thing(facts, 'wearing', 'hat kind', 'hat colour')]
+
+
+def _upper(facts: Facts) -> list[_Phrase]:
+    return _thing(facts, 'wearing', 'upper', 'upper colour', 'upper pattern')
+
+
+def _sleeve(facts: Facts) -> list[_Phrase]:
+    return [_Phrase('wearing', facts['sleeve'], ('sleeve',))] if 'sleeve' in facts else []
+
+
+def _lower(facts: Facts) -> list[_Phrase]:
+    value = facts.get('lower garment')
+    if value is None:
+        return []
+    words = 'a skirt or a dress' if value == 'skirt' else value
+    phrase = _Phrase('wearing', words, ('lower garment',))
+    if facts.get('lower') == 'dress':  # spoken of as the upper garment
+        return [phrase]
+    return [phrase, *_thing(facts, 'wearing', 'lower', 'lower colour', 'lower pattern')]
+
+
+def _shoes(facts: Facts) -> list[_Phrase]:
+    return _thing(facts, 'wearing', 'shoes', 'shoes colour')
+
+
+def _scarf(facts: Facts) -> list[_Phrase]:
+    colour = facts.get('scarf colour')
+    return [_Phrase('wearing', f'{_article(colour)} scarf', ('scarf colour',))] if colour else []
+
+
+def _gloves(facts: Facts) -> list[_Phrase]:
+    colour = facts.get('gloves colour')
+    return [_Phrase('wearing', f'{colour} gloves', ('gloves colour',))] if colour else []
+
+
+def _bag(facts: Facts) -> list[_Phrase]:
+    value = facts.get('bag')
+    if value is None:
+        return []
+    if value == 'without bag':
+        return [_Phrase('without', 'a bag', ('bag',))]
+    slot = 'with' if value == 'backpack' else 'carrying'
+    return [_Phrase(slot, f'a {value}', ('bag',)),
+            *_thing(facts, slot, 'bag kind', 'bag colour')]
+
+
+def _viewpoint(facts: Facts) -> list[_Phrase]:
+    view = facts.get('viewpoint')
+    return [_Phrase('seen', _VIEWS[view], ('viewpoint',))] if view in _VIEWS else []
+
+
+_TOPICS: tuple[Callable[[Facts], list[_Phrase]], ...] = (
+    _hair, _glasses, _hat, _upper, _sleeve, _lower, _shoes, _scarf, _gloves, _bag, _viewpoint)
+
+
+def _person(facts: Facts, claims: Sequence[str]) -> str:
+    gender = facts['gender'] if 'gender' in claims else ''
+    age = facts['age'] if 'age' in claims else ''
+    noun = f'{gender} child' if age == 'child' else f'{age} {gender} person'
+    return _article(' '.join(noun.split()))
+
+
+def _enumerate(items: Sequence[str], last: str) -> str:
+    return f' {last} '.join([', '.join(items[:-1]), items[-1]] if len(items) > 1 else items)
+
+
+def _distinct(phrases: Sequence[_Phrase]) -> list[_Phrase]:
+    """Keep the first of those with equal words, so that equal sentences make equal claims."""
+    return list({phrase.words: phrase for phrase in reversed(phrases)}.values())
+
+
+def compose_caption(facts: Facts, rng: np.random.Generator, max_topics: int = 4) -> Caption:
+    """Write one sentence that states a random choice of the facts, and nothing but facts.
+
+    Args:
+        facts: from :func:`caption_facts`.
+        rng: chooses the facts and the words.
+        max_topics: at most so many things are spoken of besides gender and age.
+
+    Returns:
+        for example ``a photo of an elderly female person with long grey hair wearing a red
+        striped shirt and trousers without a bag, seen from behind``.
+    """
+    who = [name for name in ('gender', 'age') if facts.get(name) and rng.random() < .5]
+    spoken = [_distinct(phrases) for topic in _TOPICS if (phrases := topic(facts))]
+    count = min(int(rng.integers(0 if who else 1, max_topics + 1)), len(spoken))
+    chosen = sorted(rng.choice(len(spoken), count, replace=False))
+    phrases = [spoken[index][rng.integers(len(spoken[index]))] for index in chosen]
+    text = f'a photo of {_person(facts, who)}'
+    for slot in ('with', 'wearing', 'carrying', 'without'):
+        words = [phrase.words for phrase in phrases if phrase.slot == slot]
+        if words:
+            text += f' {slot} {_enumerate(words, "or" if slot == "without" else "and")}'
+    text += ''.join(f', {phrase.words}' for phrase in phrases if phrase.slot == 'seen')
+    names = {*who, *(name for phrase in phrases for name in phrase.claims)}
+    return Caption(text, tuple((name, facts[name]) for name in sorted(names)))
