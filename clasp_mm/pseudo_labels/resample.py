@@ -1,0 +1,92 @@
+"""Antialiased resampling of a window of each image, all images of a batch at once."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+FITS = ('squash', 'pad', 'centre')
+
+
+def _cubic(x: Tensor) -> Tensor:
+    """Keys' cubic kernel with a = -0.5, as Pillow and torch's antialiased bicubic use."""
+    x = x.abs()
+    inner = (1.5 * x - 2.5) * x * x + 1
+    outer = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return torch.where(x < 1, inner, torch.where(x < 2, outer, torch.zeros_like(x)))
+
+
+def _weights(start: Tensor, stop: Tensor, limit: Tensor, length: int, out: int) -> Tensor:
+    """Filter rows that sample ``out`` points of [start, stop) on an axis of pixels.
+
+    Args:
+        start: Window's start in pixels, (N,); it may lie outside the image.
+        stop: Window's end, (N,).
+        limit: Number of valid pixels, (N,).
+        length: Pixels of the padded axis.
+        out: Samples.
+
+    Returns:
+        (N, out, length). Rows sum to one; rows centred outside [0, limit) are zero.
+    """
+    scale = (stop - start) / out
+    positions = torch.arange(out, device=start.device) + 0.5
+    centre = start[:, None] + positions * scale[:, None]                          # (N, out)
+    pixels = torch.arange(length, device=start.device) + 0.5
+    stretch = scale.clamp_min(1)[:, None, None]
+    weights = _cubic((pixels - centre[..., None]) / stretch)
+    weights = weights * (pixels < limit[:, None, None])
+    weights = weights / weights.sum(dim=-1, keepdim=True).clamp_min(1e-6)
+    return weights * ((centre >= 0) & (centre < limit[:, None]))[..., None]
+
+
+def fit_window(boxes: Tensor, size: tuple[int, int], fit: str) -> Tensor:
+    """The source window that fills an output of the given size.
+
+    Args:
+        boxes: (N, 4) x1, y1, x2, y2 in pixels.
+        size: (H, W) of the output.
+        fit: ``squash`` stretches the box to the output; ``pad`` keeps its aspect and adds
+            borders; ``centre`` keeps its aspect and cuts what is too long, open_clip's own way.
+
+    Returns:
+        Windows, (N, 4).
+
+    Raises:
+        ValueError: For an unknown fit.
+    """
+    if fit == 'squash':
+        return boxes
+    if fit not in FITS:
+        raise ValueError(f'fit {fit!r} is none of {FITS}')
+    x1, y1, x2, y2 = boxes.unbind(dim=1)
+    ratio = torch.stack([(y2 - y1) / size[0], (x2 - x1) / size[1]])
+    scale = ratio.amax(dim=0) if fit == 'pad' else ratio.amin(dim=0)
+    half_w, half_h = scale * size[1] / 2, scale * size[0] / 2
+    centre_x, centre_y = (x1 + x2) / 2, (y1 + y2) / 2
+    return torch.stack(
+        [centre_x - half_w, centre_y - half_h, centre_x + half_w, centre_y + half_h], dim=1)
+
+
+def resample(images: Tensor, windows: Tensor, limits: Tensor, size: tuple[int, int],
+             fill: Tensor | float = 0.0) -> Tensor:
+    """Bicubic, antialiased sampling of one window per image.
+
+    A window equal to its image gives ``F.interpolate(mode='bicubic', antialias=True)``.
+
+    Args:
+        images: (N, 3, H, W) float; rows and columns from ``limits`` on are padding.
+        windows: (N, 4) x1, y1, x2, y2 in pixels.
+        limits: (N, 2) valid height and width.
+        size: (h, w) of the output.
+        fill: Colour outside the image, a number or (3, 1, 1).
+
+    Returns:
+        (N, 3, h, w) float, clamped to [0, 1].
+    """
+    height, width = images.shape[-2:]
+    windows, limits = windows.to(images.dtype), limits.to(images.dtype)
+    rows = _weights(windows[:, 1], windows[:, 3], limits[:, 0], height, size[0])
+    columns = _weights(windows[:, 0], windows[:, 2], limits[:, 1], width, size[1])
+    out = rows[:, None] @ (images - fill) @ columns.mT[:, None]
+    return (out + fill).clamp_(0, 1)
