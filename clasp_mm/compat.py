@@ -6,6 +6,7 @@ may import this module too.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -78,3 +79,8 @@ def prepare_cpu_distributed(cfg: Config) -> None:
         broadcast_buffers=False,
         find_unused_parameters=cfg.get('find_unused_parameters', False))
     cfg.model_wrapper_cfg = {**wrapper, **(cfg.get('model_wrapper_cfg') or {}), 'device_ids': None}
+
+
+def quiet_mmcv_lite() -> None:
+    """Silence the warning mmcv-lite gives at import for lacking an op that nothing here uses."""
+    warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')

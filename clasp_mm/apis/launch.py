@@ -1,0 +1,104 @@
+"""From a config file and the options of a command line to a Config the Runner can start from."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+
+from clasp_mm.apis.config_check import check_config
+from clasp_mm.compat import (
+    allow_mmengine_checkpoints,
+    prepare_cpu_distributed,
+    quiet_mmcv_lite,
+)
+
+_AMP_WRAPPERS = {
+    'OptimWrapper': 'AmpOptimWrapper',
+    'mmengine.OptimWrapper': 'mmengine.AmpOptimWrapper',
+    'clasp_mm.DINOOptimWrapper': 'clasp_mm.DINOAmpOptimWrapper',
+}
+_AMP_DTYPES = {'bf16': 'bfloat16', 'fp16': 'float16'}
+
+
+def load_config(path: str, work_dir: str | None = None, launcher: str = 'none',
+                options: Mapping[str, Any] | None = None) -> Config:
+    """Read a config, merge the command line into it, and check every key.
+
+    Also imports every registered type of clasp_mm, so that an import that fails shows its own
+    error, and lets this process read mmengine's checkpoints under ``weights_only``.
+
+    Args:
+        path: Config file.
+        work_dir: Where logs and checkpoints go; by default the config's own value, else
+            ``work_dirs/`` and the config's name.
+        launcher: none, pytorch, slurm or mpi.
+        options: Dotted keys and their values, as from ``--cfg-options``.
+
+    Raises:
+        FileNotFoundError: There is no such config.
+        ConfigError: A key, in the file or in ``options``, that nothing reads.
+        RuntimeError: A launcher that needs GPUs, and none is there.
+    """
+    quiet_mmcv_lite()
+    for room in ('models', 'datasets', 'engine', 'evaluation'):
+        import_module(f'clasp_mm.{room}')
+    allow_mmengine_checkpoints()
+    cfg = Config.fromfile(path)
+    cfg.merge_from_dict(dict(options or {}))
+    check_config(cfg, overrides=options or ())
+    cfg.launcher = launcher
+    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
+    prepare_cpu_distributed(cfg)
+    return cfg
+
+
+def set_resume(cfg: Config, resume: str) -> None:
+    """Continue from a checkpoint: its path, or ``auto`` for the last one in the work directory.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint.
+    """
+    if resume != 'auto' and '://' not in resume and not Path(resume).is_file():
+        raise FileNotFoundError(
+            f'no checkpoint {resume!r} to resume from; give the path of a .pth file, or "auto" '
+            f'for the last one in {cfg.work_dir}')
+    cfg.resume = True
+    cfg.load_from = None if resume == 'auto' else resume
+
+
+def set_amp(cfg: Config, dtype: str) -> None:
+    """Train in mixed precision.
+
+    Args:
+        cfg: Its ``optim_wrapper`` becomes the one of the same kind that autocasts.
+        dtype: ``bf16``, which needs no loss scaling, or ``fp16``, with dynamic loss scaling.
+
+    Raises:
+        ValueError: No such precision, or an optimizer wrapper without an autocasting sibling.
+        RuntimeError: No GPU: mmengine's autocasting wrapper refuses the CPU.
+    """
+    if dtype not in _AMP_DTYPES:
+        raise ValueError(f'no precision {dtype!r}; --amp takes {" or ".join(_AMP_DTYPES)}')
+    if not torch.cuda.is_available():
+        raise RuntimeError('--amp needs a GPU, and torch shows none; leave it out on the CPU')
+    wrapper = cfg.optim_wrapper
+    name = wrapper.get('type', 'OptimWrapper')
+    if name not in {*_AMP_WRAPPERS, *_AMP_WRAPPERS.values()}:
+        raise ValueError(
+            f'optim_wrapper.type {name!r} has no sibling known for --amp; set its type and dtype '
+            f'in the config, or use one of {", ".join(_AMP_WRAPPERS)}')
+    wrapper.type = _AMP_WRAPPERS.get(name, name)
+    wrapper.dtype = _AMP_DTYPES[dtype]
+    wrapper.loss_scale = dict(enabled=False) if dtype == 'bf16' else 'dynamic'
+
+
+def add_tensorboard(cfg: Config) -> None:
+    """Write the log's scalars for TensorBoard too, under ``{work_dir}/{time}/vis_data``."""
+    visualizer = cfg.get('visualizer') or dict(type='mmengine.Visualizer')
+    backends = list(visualizer.get('vis_backends') or [dict(type='mmengine.LocalVisBackend')])
+    if all('TensorboardVisBackend' not in backend['type'] for backend in backends):
+        backends.append(dict(type='mmengine.TensorboardVisBackend'))
+    cfg.visualizer = {**visualizer, 'vis_backends': backends}

@@ -1,0 +1,34 @@
+"""The ``clasp`` command: a table of subcommands, each a module imported only when called.
+
+A subcommand's module has ``add_arguments(parser)`` and ``run(args) -> int`` (the exit code).
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from .version import __version__
+
+# name -> (module with add_arguments and run, one line of help)
+COMMANDS = {
+    'doctor': ('clasp_mm.doctor', 'check the installed packages and name the pip line for a gap'),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the subcommand named in ``argv`` (default: the command line); return its exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog='clasp', description='CLIP-guided self-supervised pretraining for people in images.')
+    parser.add_argument('--version', action='version', version=f'clasp_mm {__version__}')
+    commands = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
+    called = next((arg for arg in argv if not arg.startswith('-')), None)
+    for name, (module, help_line) in COMMANDS.items():
+        subparser = commands.add_parser(name, help=help_line, description=f'{help_line}.')
+        if name == called:
+            command = import_module(module)
+            command.add_arguments(subparser)
+            subparser.set_defaults(run=command.run)
+    args = parser.parse_args(argv)
+    return args.run(args)

@@ -1,0 +1,60 @@
+#!/usr/bin/env python
+"""Evaluate a checkpoint by a config that has a test set and metrics.
+
+On several GPUs: bash tools/dist_test.sh CONFIG CHECKPOINT GPUS [the options below].
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from mmengine.config import DictAction
+from mmengine.dist import is_main_process
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from clasp_mm.apis.config_check import ConfigError
+from clasp_mm.apis.launch import load_config
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--work-dir', help='the log (default: work_dirs/NAME)')
+    parser.add_argument('--out', metavar='JSON', help='write the metrics to this file')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        help='override config keys, such as test_dataloader.batch_size=64; an unknown key is an '
+        'error')
+    parser.add_argument(
+        '--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none',
+        help='set by dist_test.sh')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        if not Path(args.checkpoint).is_file() and '://' not in args.checkpoint:
+            raise FileNotFoundError(f'no checkpoint {args.checkpoint!r}')
+        cfg = load_config(args.config, args.work_dir, args.launcher, args.cfg_options)
+    except (ConfigError, FileNotFoundError, RuntimeError) as error:
+        raise SystemExit(f'test.py: {error}') from error
+    missing = [key for key in ('test_cfg', 'test_dataloader', 'test_evaluator')
+               if cfg.get(key) is None]
+    if missing:
+        raise SystemExit(f'test.py: {args.config} has no {", ".join(missing)}: it is no config '
+                         'for testing (pretraining has no test; see tools/analysis)')
+    cfg.load_from = args.checkpoint
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    metrics = runner.test()
+    if args.out and is_main_process():
+        out = Path(args.out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(metrics, indent=2, default=float) + '\n')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,67 @@
+#!/usr/bin/env python
+"""Train by a config: pretraining, or a downstream task of any OpenMMLab host.
+
+Example: python tools/train.py configs/pretrain/dino_swin-tiny_8xb96-100e_luperson-256x128.py
+On several GPUs: bash tools/dist_train.sh CONFIG GPUS [the options below].
+"""
+
+import argparse
+from pathlib import Path
+
+from mmengine.config import DictAction
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+import clasp_mm
+from clasp_mm.apis.config_check import ConfigError
+from clasp_mm.apis.launch import add_tensorboard, load_config, set_amp, set_resume
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='logs and checkpoints (default: work_dirs/NAME)')
+    parser.add_argument(
+        '--resume', nargs='?', const='auto', metavar='CKPT',
+        help='continue from CKPT; without a value or with "auto", from the last checkpoint in '
+        'the work directory')
+    parser.add_argument(
+        '--amp', nargs='?', const='bf16', choices=('bf16', 'fp16'),
+        help='mixed precision (without a value: bf16); needs a GPU')
+    parser.add_argument('--compile', action='store_true', help='torch.compile the training step')
+    parser.add_argument('--tensorboard', action='store_true', help='log for TensorBoard too')
+    parser.add_argument('--no-validate', action='store_true', help='train without validation')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        help='override config keys, such as train_dataloader.batch_size=64 '
+        'model.backbone.drop_path_rate=0.2; an unknown key is an error')
+    parser.add_argument(
+        '--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none',
+        help='set by dist_train.sh and slurm_train.sh')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        cfg = load_config(args.config, args.work_dir, args.launcher, args.cfg_options)
+        if args.resume:
+            set_resume(cfg, args.resume)
+        if args.amp:
+            set_amp(cfg, args.amp)
+    except (ConfigError, FileNotFoundError, RuntimeError) as error:
+        raise SystemExit(f'train.py: {error}') from error
+    if args.compile:
+        cfg.compile = True
+    if args.tensorboard:
+        add_tensorboard(cfg)
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner.logger.info(f'clasp_mm {clasp_mm.__version__} from {Path(clasp_mm.__file__).parent}')
+    runner.train()
+
+
+if __name__ == '__main__':
+    main()
