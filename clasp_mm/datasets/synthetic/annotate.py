@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .body import Figure
+from .figure import Figure
 from .identity import Look
 from .paint import Canvas
 from .pose import SIDES, Pose
@@ -26,8 +26,8 @@ def boxes_of(extent: list[float], parsing: np.ndarray, scale: float) -> tuple[Bo
     if not len(rows):
         return tuple(full), (0., 0., 0., 0.)
     visible = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
-    full = (*np.minimum(full[:2], visible[:2]).tolist(), *np.maximum(full[2:], visible[2:]).tolist())
-    return full, visible
+    low, high = np.minimum(full[:2], visible[:2]), np.maximum(full[2:], visible[2:])
+    return (*low.tolist(), *high.tolist()), visible
 
 
 def keypoints_of(canvas: Canvas, figure: Figure, person: int, scale: float) -> np.ndarray:

@@ -158,7 +158,7 @@ def cut_background(seed: int, camera: int, size: tuple[int, int],
 def put_obstacle(canvas: Canvas, rng: np.random.Generator) -> None:
     """Something between the camera and the people: a post, a bush, a bin, a car's roof, a board."""
     height, width = canvas.owner.shape
-    canvas.begin(0, rng)
+    canvas.begin(0, height, rng)
     kind = ('post', 'bush', 'bin', 'car', 'board')[rng.integers(5)]
     x = rng.uniform(.05, .95) * width
     tone = tuple(int(value) for value in _tone(rng, 40, 190, 35))
@@ -199,7 +199,7 @@ def put_obstacle(canvas: Canvas, rng: np.random.Generator) -> None:
 
 def put_seat(canvas: Canvas, x: float, y: float, unit: float, rng: np.random.Generator) -> None:
     """A bench or a box under somebody who sits at pixel (x, y), ``unit`` pixels tall."""
-    canvas.begin(0, rng)
+    canvas.begin(0, unit, rng)
     tone = tuple(int(value) for value in _tone(rng, 60, 170, 25))
     wide, tall = rng.uniform(.16, .34) * unit, .27 * unit
     top = y + .045 * unit

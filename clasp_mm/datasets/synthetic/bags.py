@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from .paint import Fabric, Shape, limb
+from .paint import Canvas, Fabric, Shape, limb
 
 if TYPE_CHECKING:
-    from .body import Figure, Item
+    from .body import Item
+    from .figure import Figure
 
 _CORNERS = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
 
@@ -40,22 +41,20 @@ def bag_items(figure: Figure) -> list[Item]:
     bag = figure.look.bag
     if bag is None:
         return []
-    cloth, trim = Fabric(bag.colour.rgb), Fabric(bag.second.rgb)
+    cloth = Fabric(bag.colour.rgb)
     unit = figure.scale
     if bag.kind == 'backpack':
-        return _backpack(figure, cloth, trim)
+        return _backpack(figure, cloth, bag.second.rgb)
     if bag.kind == 'handbag':
-        hand = figure.body['right_hand']
-        shape, depth = _box(figure, 'right_hand', (0, -.075, 0), (.022, .045, .062))
+        shape, _ = _box(figure, 'right_hand', (0, -.075, 0), (.022, .045, .062))
         grip = [('right_hand', 0, -.005, 0), ('right_hand', 0, -.035, .04)]
         grip2 = [('right_hand', 0, -.005, 0), ('right_hand', 0, -.035, -.04)]
         wrist = figure.depth['right_hand'] - figure.depth['chest']
         key = -3.5 if wrist < -.075 else .65 + wrist
-        del hand
 
-        def handbag(canvas):
-            canvas.layer('bag', _strap(figure, grip, .004), cloth, 2, .2)
-            canvas.layer('bag', _strap(figure, grip2, .004), cloth, 2, .2)
+        def handbag(canvas: Canvas) -> None:
+            canvas.flat('bag', _strap(figure, grip, .004), bag.colour.rgb)
+            canvas.flat('bag', _strap(figure, grip2, .004), bag.colour.rgb)
             canvas.layer('bag', shape, cloth, unit * .02, .6)
         return [(key, handbag)]
     shape, depth = _box(figure, 'pelvis', (.105, .0, -.01), (.026, .05, .065))
@@ -63,28 +62,27 @@ def bag_items(figure: Figure) -> list[Item]:
              ('pelvis', .11, .045, .0)]
     back = [(name, x, y, -z) for name, x, y, z in front]
 
-    def strap(canvas):
-        canvas.layer('bag', _strap(figure, front if figure.cos > 0 else back, .0065), trim, 2, .3)
+    def strap(canvas: Canvas) -> None:
+        canvas.flat('bag', _strap(figure, front if figure.cos > 0 else back, .0065), bag.second.rgb)
 
-    def bag_body(canvas):
+    def bag_body(canvas: Canvas) -> None:
         canvas.layer('bag', shape, cloth, unit * .02, .6)
     return [(.1, strap), (.95 if depth > -.05 else -2.5, bag_body)]
 
 
-def _backpack(figure: Figure, cloth: Fabric, trim: Fabric) -> list[Item]:
+def _backpack(figure: Figure, cloth: Fabric, trim: tuple[int, int, int]) -> list[Item]:
     unit = figure.scale
-    tall = .1
-    shape, depth = _box(figure, 'chest', (0, -.035, -.115), (.082, tall, .042))
+    shape, _ = _box(figure, 'chest', (0, -.035, -.115), (.082, .1, .042))
     pocket, _ = _box(figure, 'chest', (0, -.085, -.155), (.06, .035, .012))
 
-    def pack(canvas):
+    def pack(canvas: Canvas) -> None:
         canvas.layer('bag', shape, cloth, unit * .03, .6)
         if figure.cos < .1:
             canvas.layer('bag', pocket, cloth, unit * .01, .7)
             zip_line = [figure.place('chest', x, .02, -.16)[0] for x in (-.055, .055)]
-            canvas.layer('bag', limb(zip_line, [unit * .004] * 2), trim, 1, .1)
+            canvas.flat('bag', limb(zip_line, [unit * .004] * 2), trim)
         else:
-            canvas.layer('bag', Shape(pocket.polygons[0]), cloth, unit * .01, .7)
+            canvas.layer('bag', pocket, cloth, unit * .01, .7)
 
     items = [(.4 if figure.cos < -.3 else -.5, pack)]
     if figure.cos > -.3:
@@ -110,6 +108,6 @@ def held_item(figure: Figure) -> Item:
     shape, depth = _box(figure, 'pelvis', (middle[0], middle[1] + lift, middle[2] + .01), half)
     near = depth > figure.depth['chest']
 
-    def paint(canvas):
+    def paint(canvas: Canvas) -> None:
         canvas.layer('object', shape, Fabric(colour), figure.scale * .02, .5)
     return (.55 if near else -2.9, paint)

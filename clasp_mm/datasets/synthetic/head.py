@@ -99,48 +99,45 @@ class Head:
     def _features(self, canvas: Canvas) -> None:
         size, look = self.size, self.look
         dark = tuple(int(value * .62) for value in look.skin)
-        blush = tuple(int(value * k) for value, k in zip(look.skin, (.86, .58, .56)))
+        blush = tuple(int(value * k) for value, k in zip(look.skin, (.86, .58, .56), strict=True))
         brow = tuple(int(value * .8) for value in look.hair.rgb)
         for side in (1, -1):
             eye, towards = self.place(side * .4, .02, .88)
-            if towards < .14:
+            if towards < .1:
                 continue
-            wide = max(.3, min(1., towards / .38))
-            canvas.layer('face', Shape(ellipse(eye, size * .075 * wide, size * .036)),
-                         Fabric((236, 234, 230), grain='none'), 1, .1)
+            wide = max(.35, min(1., towards / .34))
+            canvas.flat('face', Shape(ellipse(eye, size * .075 * wide, size * .036)),
+                        (236, 234, 230))
             pupil, _ = self.place(side * .4, .02, .9)
-            canvas.layer('face', Shape(ellipse(pupil, size * .036 * wide, size * .038)),
-                         Fabric((40, 30, 26), grain='none'), 1, .1)
+            canvas.flat('face', Shape(ellipse(pupil, size * .036 * wide, size * .038)),
+                        (40, 30, 26))
             ends = [self.place(side * .22, .2, .97)[0], self.place(side * .6, .19, .78)[0]]
-            canvas.layer('face', limb(ends, [size * .022] * 2), Fabric(brow, grain='none'), 1, .1)
+            canvas.flat('face', limb(ends, [size * .022] * 2), brow)
         nose, towards = self.place(0, -.2, 1.06)
-        if towards > .05:
+        if towards > -.12:
             bridge, _ = self.place(0, .08, .98)
             canvas.layer('face', limb([bridge, nose], [size * .02, size * .05]),
                          Fabric(tuple(int(value * .9) for value in look.skin), grain='none'),
                          size * .05, .5)
             mouth = [self.place(x, -.5, z)[0] for x, z in ((-.25, .82), (0, .92), (.25, .82))]
             colour = blush if look.gender == 'female' else dark
-            canvas.layer('face', limb(mouth, [size * .016, size * .03, size * .016]),
-                         Fabric(colour, grain='none'), 1, .1)
+            canvas.flat('face', limb(mouth, [size * .016, size * .03, size * .016]), colour)
 
     def _glasses(self, canvas: Canvas) -> None:
         size, look = self.size, self.look
-        frame = Fabric((28, 26, 28), grain='none')
+        frame = (28, 26, 28)
         seen = [side for side in (1, -1) if self.place(side * .42, .02, .95)[1] > .08]
         for side in seen:
             eye, towards = self.place(side * .42, 0, .95)
             wide = max(.35, min(1., towards / .38))
-            canvas.layer('glasses', Shape(ellipse(eye, size * .135 * wide, size * .1)), frame, 2, .2)
+            canvas.flat('glasses', Shape(ellipse(eye, size * .135 * wide, size * .1)), frame)
             if look.glasses == 'glasses':
                 lens = tuple(int(value * .8 + 50) for value in look.skin)
-                canvas.layer('glasses', Shape(ellipse(eye, size * .1 * wide, size * .068)),
-                             Fabric(lens, grain='none'), 2, .1)
-                canvas.layer('glasses', Shape(ellipse(eye, size * .035 * wide, size * .035)),
-                             frame, 1, .1)
+                canvas.flat('glasses', Shape(ellipse(eye, size * .1 * wide, size * .068)), lens)
+                canvas.flat('glasses', Shape(ellipse(eye, size * .035 * wide, size * .035)), frame)
             temple = [self.place(side * .85, .06, .5)[0], self.place(side * 1., .06, -.05)[0]]
             if self.place(side * 1., .06, .2)[1] > 0:
-                canvas.layer('glasses', limb(temple, [size * .02] * 2), frame, 1, .1)
+                canvas.flat('glasses', limb(temple, [size * .02] * 2), frame)
 
     def _hat(self, canvas: Canvas, hat: Garment) -> None:
         size = self.size
@@ -154,7 +151,7 @@ class Head:
         reach = 1.75 if hat.kind == 'sun hat' else 0
         if reach:
             brim = self.path(ring * (reach / 1.1, 1, reach / 1.1) - (0, .06, 0))
-            low_edge = brim + (0, size * .03)
+            low_edge = brim + np.array([0, size * .03])
             hull = cv2.convexHull(np.concatenate([brim, low_edge]).astype(np.float32))
             canvas.layer('hat', Shape(hull[:, 0]), cloth, size * .05)
         peak = None
@@ -170,10 +167,11 @@ class Head:
         canvas.layer('hat', Shape(dome[:, 0]), cloth, size * .16, .6)
         if hat.kind == 'sun hat':
             band = self.path(ring)
-            hull = cv2.convexHull(np.concatenate([band, band - (0, size * .07)]).astype(np.float32))
+            upper = band - np.array([0, size * .07])
+            hull = cv2.convexHull(np.concatenate([band, upper]).astype(np.float32))
             canvas.layer('hat', Shape(hull[:, 0]), Fabric(hat.second.rgb), size * .05)
         elif hat.kind == 'beanie':
-            fold = self.path(np.concatenate([ring, ring + (0, .25, 0)]))
+            fold = self.path(np.concatenate([ring, ring + np.array([0, .25, 0])]))
             canvas.layer('hat', Shape(cv2.convexHull(fold.astype(np.float32))[:, 0]),
                          Fabric(hat.second.rgb), size * .08)
         if peak is not None and self.cos >= 0:
@@ -211,6 +209,6 @@ class Head:
             if self.place(side, 0, .1)[1] < -.12:
                 continue
             path = self.path(np.array([[side * .95, .35, .05], [side * 1.12, -.4, .0],
-                                       [side * 1.2, -1.2, .1], [side * 1.1, -2.1, .45]]))
+                                       [side * 1.2, -1.2, .0], [side * 1.1, -2.1, .2]]))
             shapes.append(Shape(tube(path, np.array([.08, .12, .13, .04]) * self.size)))
         return shapes

@@ -139,7 +139,7 @@ def _jitter(rng: np.random.Generator, rgb: tuple[int, int, int],
             spread: float = 11) -> tuple[int, int, int]:
     common, own = rng.normal(0, spread), rng.normal(0, spread / 2, 3)
     return tuple(int(np.clip(value + common + delta, 8, 247))
-                 for value, delta in zip(rgb, own))
+                 for value, delta in zip(rgb, own, strict=True))
 
 
 def _colour(rng: np.random.Generator, names: tuple[str, ...], other_than: str = '') -> Colour:
@@ -226,7 +226,7 @@ def _family_look(rng: np.random.Generator) -> Look:
     style = _hair_style(rng, gender, age)
     old = age == 'elderly'
     return Look(
-        gender=gender, age=age, height=1.7, head=.133, build=1., shoulder=.11, hip=.06, leg=.52,
+        gender=gender, age=age, height=1.7, head=.133, build=1., shoulder=.1, hip=.06, leg=.52,
         stoop=0., skin=SKINS[rng.integers(len(SKINS))], hair_style=style,
         hair=_hair_colour(rng, age), hat=_hat(rng) if rng.random() < .25 else None,
         glasses=(_pick(rng, glasses=3, sunglasses=1) if rng.random() < (.45 if old else .25)
@@ -284,7 +284,7 @@ def _change(look: Look, detail: str, rng: np.random.Generator) -> Look:
 def _own_body(look: Look, rng: np.random.Generator) -> Look:
     """Body measures, skin and the exact shade of the hair: different for every member."""
     female, child = look.gender == 'female', look.age == 'child'
-    shoulder = rng.normal(.100 if female else .114, .0045) * (.93 if child else 1)
+    shoulder = rng.normal(.091 if female else .104, .0042) * (.93 if child else 1)
     hip = rng.normal(.062 if female else .055, .003) * (.95 if child else 1)
     head = rng.normal(.170, .008) if child else rng.normal(.134, .004)
     height = (rng.uniform(1.05, 1.45) if child
@@ -295,7 +295,8 @@ def _own_body(look: Look, rng: np.random.Generator) -> Look:
         shoulder=float(shoulder), hip=float(hip),
         leg=float(rng.normal(.485 if child else .515, .008)),
         stoop=float(rng.uniform(.1, .38)) if look.age == 'elderly' else float(rng.uniform(0, .06)),
-        skin=_jitter(rng, look.skin, 5), hair=replace(look.hair, rgb=_jitter(rng, look.hair.rgb, 5)))
+        skin=_jitter(rng, look.skin, 5),
+        hair=replace(look.hair, rgb=_jitter(rng, look.hair.rgb, 5)))
 
 
 def draw_look(seed: int, identity: int) -> Look:

@@ -34,20 +34,23 @@ _UNITY = 200  # the shading value that leaves a colour as it is
 _TILE = 1024
 
 
-@lru_cache(maxsize=1)
-def _folds() -> np.ndarray:
+@lru_cache(maxsize=4)
+def _folds(fineness: int) -> np.ndarray:
     """Soft diagonal creases, (1024, 1024) uint8 around 128; the same for all seeds."""
     rng = np.random.default_rng(77)
-    noise = rng.normal(0, 1, (_TILE, _TILE)).astype(np.float32)
+    size = _TILE >> fineness
+    noise = rng.normal(0, 1, (size, size)).astype(np.float32)
     result = np.zeros_like(noise)
-    for length, width, angle in ((34, 5, 62), (26, 4, 118), (18, 3, 20)):
-        kernel = np.zeros((61, 61), np.float32)
-        cv2.ellipse(kernel, (30, 30), (length, width), angle, 0, 360, 1, -1)
-        crease = cv2.filter2D(noise, -1, cv2.GaussianBlur(kernel, (0, 0), 3),
-                              borderType=cv2.BORDER_REFLECT)
+    for length, width, angle in ((40, 3, 66), (30, 3, 112), (26, 2, 12)):
+        kernel = np.zeros((91, 91), np.float32)
+        cv2.ellipse(kernel, (45, 45), (length, width), angle, 0, 360, 1, -1)
+        kernel = cv2.GaussianBlur(kernel, (0, 0), 4)
+        crease = cv2.filter2D(noise, -1, kernel, borderType=cv2.BORDER_REFLECT)
         noise = np.roll(noise, (311, 177), (0, 1))
         result += crease / crease.std()
-    return np.clip(128 + 9 * result, 60, 196).astype(np.uint8)
+    weave = cv2.GaussianBlur(rng.normal(0, 1, result.shape).astype(np.float32), (0, 0), .8)
+    tile = np.clip(127 + 5.5 * result + 1.2 * weave / weave.std(), 70, 186).astype(np.uint8)
+    return np.tile(tile, (1 << fineness, 1 << fineness))
 
 
 @lru_cache(maxsize=1)
@@ -73,10 +76,11 @@ class Shape:
         points = np.concatenate(self.polygons)
         return (*points.min(0).tolist(), *points.max(0).tolist())
 
-    def fill(self, mask: np.ndarray, x0: int, y0: int) -> None:
+    def fill(self, target: np.ndarray, x0: int, y0: int, value: int | tuple) -> None:
+        """Fill with ``value`` an array whose corner is at pixel (x0, y0)."""
         for polygon in self.polygons:
             points = np.rint((polygon - (x0, y0)) * 16).astype(np.int32)
-            cv2.fillPoly(mask, [points], 255, cv2.LINE_8, 4)
+            cv2.fillPoly(target, [points], value, cv2.LINE_8, 4)
 
 
 _TURN = np.linspace(0, 2 * np.pi, 24, endpoint=False)
@@ -92,6 +96,11 @@ def ellipse(centre: np.ndarray, a: float, b: float, angle: float = 0.) -> np.nda
     return np.stack([a * _COS * cos - b * _SIN * sin, a * _COS * sin + b * _SIN * cos], 1) + centre
 
 
+def disc(centre: np.ndarray, radius: float) -> np.ndarray:
+    """Outline of a disc, (24, 2)."""
+    return _ROUND * radius + centre
+
+
 def limb(points: list[np.ndarray], radii: list[float], ends: bool = True) -> Shape:
     """Tapered tube through joints: quadrilaterals between discs."""
     shape = Shape()
@@ -104,7 +113,7 @@ def limb(points: list[np.ndarray], radii: list[float], ends: bool = True) -> Sha
         shape.polygons.append(np.array(
             [(x0 + nx * r0, y0 + ny * r0), (x1 + nx * r1, y1 + ny * r1),
              (x1 - nx * r1, y1 - ny * r1), (x0 - nx * r0, y0 - ny * r0)], np.float32))
-    for index, (point, radius) in enumerate(zip(points, radii)):
+    for index, (point, radius) in enumerate(zip(points, radii, strict=True)):
         if ends or 0 < index < len(points) - 1:
             shape.polygons.append((_ROUND * radius + point).astype(np.float32))
     return shape
@@ -166,20 +175,22 @@ class Fabric:
     def choose(self, x0: int, y0: int, width: int, height: int) -> np.ndarray:
         """Weight of the second colour, (height, width) uint8 of 0..255."""
         ax, ay = self.axis
-        x = (np.arange(x0, x0 + width, dtype=np.float32) - self.origin[0]) / self.period
-        y = (np.arange(y0, y0 + height, dtype=np.float32) - self.origin[1]) / self.period
-        along = (y * ay)[:, None] + (x * ax)[None]
+        x = (np.arange(x0, x0 + width) - self.origin[0]) * (256 / self.period)
+        y = (np.arange(y0, y0 + height) - self.origin[1]) * (256 / self.period)
+        # In periods, with eight binary places: integers are faster than floats to fold.
+        along = (y * ay).astype(np.int32)[:, None] + (x * ax).astype(np.int32)
         if self.pattern == 'stripes':
-            return ((along % 1) < .45).astype(np.uint8) * 255
+            return ((along & 255) < 115).view(np.uint8) * np.uint8(255)
         if self.pattern == 'splice':
-            return (along < 1).astype(np.uint8) * 255
-        across = (x * ay)[None] - (y * ax)[:, None]
+            return (along < 256).view(np.uint8) * np.uint8(255)
+        across = (y * -ax).astype(np.int32)[:, None] + (x * ay).astype(np.int32)
         if self.pattern == 'plaid':
-            bands = ((along % 1) < .4).astype(np.uint8) + ((across % 1) < .4).astype(np.uint8)
-            return bands * np.uint8(110)
+            return (((along & 255) < 100).view(np.uint8)
+                    + ((across & 255) < 100).view(np.uint8)) * np.uint8(110)
         if self.pattern == 'dots':
-            near = ((along % 1) - .5)**2 + (((across + .5 * np.floor(along)) % 1) - .5)**2
-            return (near < .075).astype(np.uint8) * 255
+            u = (along & 255) - 128
+            v = ((across + ((along & 256) >> 1)) & 255) - 128
+            return (u * u + v * v < 4900).view(np.uint8) * np.uint8(255)
         raise ValueError(f'no such pattern: {self.pattern!r}')
 
 
@@ -197,11 +208,19 @@ class Canvas:
         self.light = light
         self.person = 0
         self.extent: list[float] | None = None
+        self.fineness = 0
         self._offset = (0, 0)
 
-    def begin(self, person: int, rng: np.random.Generator) -> None:
-        """Start painting person number ``person`` (1..255), or things (0)."""
+    def begin(self, person: int, unit: float, rng: np.random.Generator) -> None:
+        """Start painting person number ``person`` (1..255), or things (0).
+
+        Args:
+            person: The number.
+            unit: Pixels per stature, for the fineness of the creases.
+            rng: Source of the creases' place.
+        """
         self.person = person
+        self.fineness = int(np.clip(np.round(np.log2(640 / max(unit, 1.))), 0, 2))
         self.extent = None
         self._offset = tuple(rng.integers(0, _TILE, 2).tolist())
 
@@ -225,19 +244,23 @@ class Canvas:
         if x0 >= x1 or y0 >= y1:
             return
         mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
-        shape.fill(mask, x0, y0)
+        shape.fill(mask, x0, y0, 255)
         self._paint(name, mask, x0, y0, fabric, self.shading(mask, relief, depth))
+
+    def flat(self, name: str, shape: Shape, colour: tuple[int, int, int]) -> None:
+        """Paint a small layer in one unshaded colour."""
+        self._extend(name, *shape.bounds())
+        shape.fill(self.image, 0, 0, colour)
+        shape.fill(self.owner, 0, 0, self._value(name))
 
     def shading(self, mask: np.ndarray, relief: float, depth: float) -> np.ndarray:
         """Light on a rounded body with this outline, (h, w) uint8 where 200 changes nothing."""
         half = max(int(relief), 1)
         size = 2 * half + 1
-        rim = cv2.blur(mask, (size, size), borderType=cv2.BORDER_CONSTANT)
-        shift = int(np.rint(half * .8 * self.light))
-        lit = cv2.blur(mask, (size, size), anchor=(half - shift, half + half // 3),
+        shift = round(half * .6 * self.light)
+        lit = cv2.blur(mask, (size, size), anchor=(half - shift, half + half // 4),
                        borderType=cv2.BORDER_CONSTANT)
-        alpha, beta = .35 * depth, .75 * depth
-        return cv2.addWeighted(rim, alpha, lit, beta, _UNITY + 10 - 255 * (alpha + beta))
+        return cv2.convertScaleAbs(lit, alpha=depth, beta=_UNITY + 8 - 255 * depth)
 
     def mask_layer(self, name: str, mask: np.ndarray, x0: int, y0: int, fabric: Fabric,
                    shade: np.ndarray) -> None:
@@ -258,7 +281,7 @@ class Canvas:
                shade: np.ndarray) -> None:
         height, width = mask.shape
         if fabric.grain != 'none':
-            tile = _folds() if fabric.grain == 'folds' else _strands()
+            tile = _folds(self.fineness) if fabric.grain == 'folds' else _strands()
             tx = (self._offset[0] + x0) % max(_TILE - width, 1)
             ty = (self._offset[1] + y0) % max(_TILE - height, 1)
             crop = tile[ty:ty + height, tx:tx + width]
@@ -275,16 +298,33 @@ class Canvas:
                              if b >= a else
                              cv2.convertScaleAbs(255 - choice, alpha=(a - b) / 255, beta=b),
                              scale=1 / _UNITY)
-                for a, b in zip(fabric.colour, fabric.second)])
+                for a, b in zip(fabric.colour, fabric.second, strict=True)])
         roi = (slice(y0, y0 + height), slice(x0, x0 + width))
         cv2.copyTo(paint, mask, self.image[roi])
-        np.copyto(self.owner[roi], np.uint16(self.person << 8 | _INDEX[name]), where=mask > 0)
+        np.copyto(self.owner[roi], np.uint16(self._value(name)), where=mask > 0)
+
+    def _value(self, name: str) -> int:
+        return self.person << 8 | _INDEX[name]
 
     def _extend(self, name: str, x0: float, y0: float, x1: float, y1: float) -> None:
         if _LIP_OF_LAYER[_INDEX[name]]:
             box = self.extent
             self.extent = [x0, y0, x1, y1] if box is None else [
                 min(box[0], x0), min(box[1], y0), max(box[2], x1), max(box[3], y1)]
+
+    def shadow(self, centre: np.ndarray, a: float, b: float) -> None:
+        """Darken a soft ellipse of half axes ``a`` and ``b`` on the ground."""
+        height, width = self.owner.shape
+        x0, y0 = max(int(centre[0] - 1.4 * a), 0), max(int(centre[1] - 1.4 * b), 0)
+        x1, y1 = min(int(centre[0] + 1.4 * a), width), min(int(centre[1] + 1.4 * b), height)
+        if x0 >= x1 or y0 >= y1:
+            return
+        u = (np.arange(x0, x1, dtype=np.float32) - centre[0]) / (1.4 * a)
+        v = (np.arange(y0, y1, dtype=np.float32) - centre[1]) / (1.4 * b)
+        light = np.minimum((u * u)[None] + (v * v)[:, None], 1) * 130 + 125
+        light = light.astype(np.uint8)
+        roi = self.image[y0:y1, x0:x1]
+        roi[:] = cv2.multiply(roi, cv2.merge([light] * 3), scale=1 / 255)
 
     def segment_at(self, person: int, x: float, y: float) -> str | None:
         """Body segment of ``person`` that shows at a pixel; None outside or when hidden."""
@@ -294,11 +334,6 @@ class Canvas:
             return None
         value = int(self.owner[row, column])
         return _SEGMENT[value & 255] if value >> 8 == person else None
-
-
-def layer_at_is(owner_value: int, name: str) -> bool:
-    """Whether a canvas value stands for this layer."""
-    return (owner_value & 255) == _INDEX[name]
 
 
 def parsing_of(owner: np.ndarray, person: int) -> np.ndarray:

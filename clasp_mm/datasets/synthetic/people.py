@@ -11,8 +11,9 @@ import numpy as np
 
 from .annotate import boxes_of, keypoints_of, pa100k_of
 from .background import cut_background, put_obstacle, put_seat
-from .body import Figure
+from .body import paint_figure
 from .camera import camera, draw_view, expose
+from .figure import Figure
 from .identity import Look, draw_look, draw_stranger
 from .paint import Canvas, parsing_of
 from .pose import draw_pose
@@ -165,14 +166,18 @@ def put_figure(canvas: Canvas, figure: Figure, person: int,
     if figure.pose.kind == 'sitting':
         x, y = figure.xy['pelvis']
         put_seat(canvas, x, y, figure.scale, rng)
-    canvas.begin(person, rng)
-    figure.paint(canvas)
+    feet = .5 * (figure.xy['left_toe'] + figure.xy['right_heel'])
+    spread = float(np.ptp([figure.xy[name][0] for name in ('left_toe', 'right_toe')]))
+    canvas.shadow(feet, .5 * spread + .12 * figure.scale, .035 * figure.scale)
+    canvas.begin(person, figure.scale, rng)
+    paint_figure(figure, canvas)
 
 
 def _frame(figure: Figure, width: int, height: int, rng: np.random.Generator) -> None:
     """Place the subject as a detector's box would: tight, off-centre, at times cut off."""
     x1, y1, x2, y2 = figure.reach()
-    scale = min(height * rng.uniform(.84, .99) / (y2 - y1), width * rng.uniform(.86, 1.) / (x2 - x1))
+    scale = min(height * rng.uniform(.84, .99) / (y2 - y1),
+                width * rng.uniform(.86, 1.) / (x2 - x1))
     free_x, free_y = width - scale * (x2 - x1), height - scale * (y2 - y1)
     left, top = rng.uniform(.15, .85) * free_x, rng.uniform(.1, .9) * free_y
     chance = rng.random()
@@ -189,7 +194,6 @@ def _frame(figure: Figure, width: int, height: int, rng: np.random.Generator) ->
 def _passer_by(canvas: Canvas, subject: Figure, seed: int, before: bool,
                rng: np.random.Generator) -> None:
     """Somebody else, behind or before the subject."""
-    height, width = canvas.owner.shape
     look = draw_stranger(seed, int(rng.integers(2**31)))
     figure = Figure(look, draw_pose(rng, look), subject.view)
     size = look.height / subject.look.height

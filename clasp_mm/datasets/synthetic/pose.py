@@ -133,7 +133,7 @@ def build_skeleton(look: Look, pose: Pose) -> dict[str, np.ndarray]:
         arm = pose.left_arm if side > 0 else pose.right_arm
         leg = pose.left_leg if side > 0 else pose.right_leg
         reach = .93 if look.age == 'child' else 1.
-        shoulder = spine(side * look.shoulder, torso * .93)
+        shoulder = spine(side * look.shoulder, torso * .9)
         elbow = shoulder + .172 * reach * _direction(side, arm.flex, arm.spread)
         forearm = _direction(side, arm.flex + arm.bend, arm.spread - arm.inward)
         wrist = elbow + .142 * reach * forearm
@@ -155,7 +155,8 @@ def build_skeleton(look: Look, pose: Pose) -> dict[str, np.ndarray]:
     return {name: point + lift for name, point in points.items()}
 
 
-def project(points: np.ndarray, yaw: float, view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def project(points: np.ndarray, yaw: float,
+            view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Project body points orthographically, with a little looming towards a high camera.
 
     Args:

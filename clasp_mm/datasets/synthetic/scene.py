@@ -9,8 +9,8 @@ import numpy as np
 
 from .annotate import boxes_of, keypoints_of, pa100k_of
 from .background import cut_background, put_obstacle
-from .body import Figure
 from .camera import camera, draw_view, expose
+from .figure import Figure
 from .identity import draw_look
 from .paint import Canvas, parsing_of
 from .people import put_figure
@@ -81,7 +81,7 @@ def draw_scene(seed: int, size: tuple[int, int] = (480, 800), num_people: int = 
     # Metre to pixels grows with the height of the feet in the picture: a flat ground.
     grounds = np.sort(rng.beta(1.1, 1.3, num_people)) * .62 + .5
     figures, extents = [], []
-    for person, (identity, ground) in enumerate(zip(identities, grounds.tolist()), 1):
+    for person, (identity, ground) in enumerate(zip(identities, grounds.tolist(), strict=True), 1):
         look = draw_look(seed, identity)
         figure = Figure(look, draw_pose(rng, look), view)
         metre = height * (.04 + .42 * (ground - .42) / .7)
@@ -96,14 +96,16 @@ def draw_scene(seed: int, size: tuple[int, int] = (480, 800), num_people: int = 
     owner = np.ascontiguousarray(canvas.owner[::2, ::2])
     people = []
     scene_parsing = np.zeros(size, np.uint8)
-    for person, (identity, figure, extent) in enumerate(zip(identities, figures, extents), 1):
+    drawn = zip(identities, figures, extents, strict=True)
+    for person, (identity, figure, extent) in enumerate(drawn, 1):
         parsing = parsing_of(owner, person)
         np.maximum(scene_parsing, parsing, out=scene_parsing)
         box_full, box_visible = boxes_of(extent, parsing, .5)
         viewpoint = figure.pose.viewpoint
         people.append(ScenePerson(
             identity, keypoints_of(canvas, figure, person, .5), box_full, box_visible,
-            {**figure.look.attributes(), 'viewpoint': viewpoint}, pa100k_of(figure.look, figure.pose),
+            {**figure.look.attributes(), 'viewpoint': viewpoint},
+            pa100k_of(figure.look, figure.pose),
             {**figure.look.facts(), 'viewpoint': viewpoint, 'posture': figure.pose.kind,
              'holds': figure.pose.holds}))
     return SceneRecord(image, people, scene_parsing, (owner >> 8).astype(np.uint8), number)
