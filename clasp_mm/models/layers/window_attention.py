@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_MASK_VALUE = -100.0  # the host libraries' value; added to the logits of pairs across the seam
+_MASK_VALUE = -1e4  # exp() of it is exactly 0: no leak, and no denormals that slow the CPU down
 
 
 class WindowLayout(NamedTuple):
@@ -189,19 +189,32 @@ class ShiftedWindowAttention(nn.Module):
             (B, L, C).
         """
         batch, _, dim = x.shape
-        layout = window_layout(*hw, self.window_size, self.shift, x.device)
-        area = self.window_size**2
-        # The row after the last token is zero, so its qkv is what every padding token has.
-        qkv = self.w_msa.qkv(F.pad(x, (0, 0, 0, 1))).index_select(1, layout.gather)
-        qkv = qkv.view(-1, area, 3, self.num_heads, dim // self.num_heads)
+        window = self.window_size
+        layout = window_layout(*hw, window, self.shift, x.device)
+        if hw[0] % window or hw[1] % window:
+            # The row after the last token is zero, so its qkv is what every padding token has.
+            qkv = self.w_msa.qkv(F.pad(x, (0, 0, 0, 1))).index_select(1, layout.gather)
+        else:
+            qkv = self.w_msa.qkv(x.index_select(1, layout.gather))
+        qkv = qkv.view(-1, window * window, 3, self.num_heads, dim // self.num_heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
 
         bias = self.w_msa.bias()[None]
         if layout.mask is not None:
             bias = bias + layout.mask[:, None]
-            bias = bias.expand(batch, *bias.shape).flatten(0, 1)
-        out = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=bias.to(q.dtype),
-            dropout_p=self.attn_drop_rate if self.training else 0.)
+        out = self._attend(q, k, v, bias, batch)
         out = out.transpose(1, 2).reshape(batch, -1, dim).index_select(1, layout.scatter)
         return self.w_msa.proj_drop(self.w_msa.proj(out))
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, batch: int) -> Tensor:
+        """Softmax attention, (B * nW, num_heads, N, d) with bias (1 or nW, num_heads, N, N)."""
+        drop = self.attn_drop_rate if self.training else 0.
+        if bias.device.type == 'cpu' and bias.requires_grad and torch.is_grad_enabled():
+            # On the CPU the fused kernel cannot learn a bias, and what replaces it is slower.
+            logits = (q * q.shape[-1]**-0.5) @ k.transpose(-2, -1)
+            logits = logits.view(batch, -1, *logits.shape[1:]) + bias
+            return F.dropout(logits.softmax(-1), drop).flatten(0, 1) @ v
+        if bias.shape[0] > 1:
+            bias = bias.expand(batch, *bias.shape).flatten(0, 1)
+        return F.scaled_dot_product_attention(
+            q, k, v, attn_mask=bias.to(q.dtype), dropout_p=drop)
