@@ -1,10 +1,13 @@
 """Synthetic people: procedurally drawn persons whose labels are exact."""
 
+from .contact_sheet import contact_sheet
 from .people import PersonRecord, SyntheticPeople
 from .scene import ScenePerson, SceneRecord, draw_scene
 from .words import COCO_KEYPOINTS, COCO_SKELETON, LIP_CLASSES, LIP_PALETTE, PA100K_ATTRIBUTES
+from .writers import GroundTruth, image_name, load_ground_truth, write_people
 
 __all__ = [
     'COCO_KEYPOINTS', 'COCO_SKELETON', 'LIP_CLASSES', 'LIP_PALETTE', 'PA100K_ATTRIBUTES',
-    'PersonRecord', 'ScenePerson', 'SceneRecord', 'SyntheticPeople', 'draw_scene',
+    'GroundTruth', 'PersonRecord', 'ScenePerson', 'SceneRecord', 'SyntheticPeople',
+    'contact_sheet', 'draw_scene', 'image_name', 'load_ground_truth', 'write_people',
 ]

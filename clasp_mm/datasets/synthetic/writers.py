@@ -1,0 +1,309 @@
+"""Write synthetic people to disk as LUPerson is kept (list file, images or LMDB), and read back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from rich.progress import track
+
+from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
+
+from .people import PersonRecord, SyntheticPeople
+from .words import PA100K_ATTRIBUTES
+
+MARKER = 'synthetic_people.json'
+_SHARD = 128  # images that are drawn, and after a kill redrawn, together
+_QUALITY = 92
+_LABELS = ('identity', 'camera', 'attributes', 'pa100k', 'keypoints', 'box_full', 'box_visible')
+
+
+def write_people(out_dir: str | os.PathLike, people: SyntheticPeople, lmdb: bool = False,
+                 with_ground_truth: bool = True, workers: int | None = None,
+                 progress: bool = True) -> None:
+    """Draw all of ``people`` into a folder.
+
+    ::
+
+        list.txt               one name per line, as LUPerson's list: images/0000/0000000.jpg
+        images/0000/...jpg     the crops, or, with ``lmdb``:
+        lmdb/                  name (utf-8) -> JPEG bytes
+        labels.npz             ground truth, see :class:`GroundTruth`
+        parsing/0000/...png    LIP's 20 classes, one 8-bit PNG per crop
+        synthetic_people.json  what was asked for, and whether it is all there
+
+    The files do not depend on the number of workers. What is already complete is left alone;
+    after a kill the next call goes on with the first shard that is missing.
+
+    Args:
+        out_dir: A new or empty folder, or one written by this function with the same arguments.
+        people: What to draw.
+        lmdb: Put the crops into an LMDB in place of files; needs ``pip install lmdb``.
+        with_ground_truth: Write labels.npz and parsing/ too.
+        workers: Processes; None takes one per usable core. More than one are spawned, so a
+            script that calls this needs the usual ``if __name__ == '__main__'``.
+        progress: Show a progress bar.
+
+    Raises:
+        ValueError: ``workers`` < 1, or the folder holds something else.
+    """
+    if workers is not None and workers < 1:
+        raise ValueError(f'workers must be at least 1, got {workers}')
+    out_dir = Path(out_dir)
+    settings = _settings(people, lmdb, with_ground_truth)
+    if _is_complete(out_dir, settings):
+        return
+    out_dir.mkdir(parents=True, exist_ok=True)
+    _write_marker(out_dir, settings, complete=False)
+    parts = out_dir / '.parts'
+    parts.mkdir(exist_ok=True)
+    for name in (['lmdb'] if lmdb else ['images']) + ['parsing'] * with_ground_truth:
+        (out_dir / name).mkdir(exist_ok=True)
+
+    shards = -(-len(people) // _SHARD)
+    missing = [shard for shard in range(shards) if not _part(out_dir, shard).exists()]
+    draw = partial(_draw_shard, str(out_dir), people, lmdb, with_ground_truth)
+    with _database(out_dir, people, lmdb) as put, _mapper(workers, len(missing)) as run:
+        results = zip(missing, run(draw, missing), strict=True)
+        if progress:
+            results = track(results, f'drawing {len(people)} people', total=len(missing))
+        for shard, (labels, images) in results:
+            put(images)
+            with replacing(_part(out_dir, shard)) as path, open(path, 'wb') as file:
+                np.savez(file, **labels)
+
+    names = [image_name(index) for index in range(len(people))]
+    if with_ground_truth:
+        _merge(out_dir, shards, names)
+    with replacing(out_dir / 'list.txt') as path:
+        path.write_text('\n'.join(names) + '\n', encoding='utf-8')
+    _write_marker(out_dir, settings, complete=True)
+    shutil.rmtree(parts)
+
+
+def image_name(index: int) -> str:
+    """Name of image ``index`` below the data root, and its key in an LMDB."""
+    return f'images/{index // 1000:04d}/{index:07d}.jpg'
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """The labels of a written folder; row i of each array belongs to image i of list.txt.
+
+    Args:
+        root: The folder.
+        names: (N,) str, as in list.txt.
+        identity: (N,) int32.
+        camera: (N,) int16.
+        attributes: (N, A) int8, index of the value of each attribute of the default vocabulary.
+        pa100k: (N, 26) int8, 1 / 0 / -1 unknown.
+        keypoints: (N, 17, 3) float32, x, y, v in pixels; v as in :class:`PersonRecord`.
+        box_full: (N, 4) float32, x1, y1, x2, y2.
+        box_visible: (N, 4) float32.
+    """
+
+    root: Path
+    names: np.ndarray
+    identity: np.ndarray
+    camera: np.ndarray
+    attributes: np.ndarray
+    pa100k: np.ndarray
+    keypoints: np.ndarray
+    box_full: np.ndarray
+    box_visible: np.ndarray
+
+    def parsing(self, index: int) -> np.ndarray:
+        """LIP's 20 classes of image ``index``, (H, W) uint8."""
+        path = self.root / _parsing_name(index)
+        parsing = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        if parsing is None:
+            raise FileNotFoundError(f'there is no parsing map at {path}')
+        return parsing
+
+
+def load_ground_truth(out_dir: str | os.PathLike) -> GroundTruth:
+    """Read back what :func:`write_people` wrote.
+
+    Raises:
+        FileNotFoundError: The folder is not complete or was written without ground truth.
+    """
+    out_dir = Path(out_dir)
+    marker = _read_marker(out_dir)
+    if marker is None or not marker['complete']:
+        raise FileNotFoundError(f'{out_dir} holds no complete synthetic people; write them with '
+                                'write_people or tools/make_synthetic_data.py')
+    path = out_dir / 'labels.npz'
+    if not path.exists():
+        raise FileNotFoundError(f'{out_dir} was written without ground truth; write it again '
+                                'to another folder, with it')
+    with np.load(path) as file:
+        return GroundTruth(root=out_dir, names=file['names'],
+                           **{name: file[name] for name in _LABELS})
+
+
+def _parsing_name(index: int) -> str:
+    return f'parsing/{index // 1000:04d}/{index:07d}.png'
+
+
+def _part(out_dir: Path, shard: int) -> Path:
+    return out_dir / '.parts' / f'{shard:06d}.npz'
+
+
+def _draw_shard(out_dir: str, people: SyntheticPeople, lmdb: bool, with_ground_truth: bool,
+                shard: int) -> tuple[dict[str, np.ndarray], list[tuple[str, bytes]]]:
+    """Draw one shard: files are written here, labels and LMDB entries are returned."""
+    root, rows, images = Path(out_dir), [], []
+    for index in range(shard * _SHARD, min((shard + 1) * _SHARD, len(people))):
+        record = people[index]
+        code = _encode('.jpg', record.image[..., ::-1], cv2.IMWRITE_JPEG_QUALITY, _QUALITY)
+        if lmdb:
+            images.append((image_name(index), code))
+        else:
+            _write_bytes(root / image_name(index), code)
+        if with_ground_truth:
+            rows.append(_label_row(record))
+            _write_bytes(root / _parsing_name(index),
+                         _encode('.png', record.parsing, cv2.IMWRITE_PNG_COMPRESSION, 4))
+    return {name: np.stack([row[name] for row in rows]) for name in _LABELS if rows}, images
+
+
+def _label_row(record: PersonRecord) -> dict[str, np.ndarray]:
+    values = [attribute.values.index(record.attributes[attribute.name])
+              for attribute in DEFAULT_VOCABULARY.attributes]
+    return {
+        'identity': np.int32(record.identity), 'camera': np.int16(record.camera),
+        'attributes': np.array(values, np.int8), 'pa100k': record.pa100k,
+        'keypoints': record.keypoints, 'box_full': np.array(record.box_full, np.float32),
+        'box_visible': np.array(record.box_visible, np.float32)}
+
+
+def _merge(out_dir: Path, shards: int, names: list[str]) -> None:
+    parts = []
+    for shard in range(shards):
+        with np.load(_part(out_dir, shard)) as file:
+            parts.append({name: file[name] for name in _LABELS})
+    arrays = {name: np.concatenate([part[name] for part in parts]) for name in _LABELS}
+    with replacing(out_dir / 'labels.npz') as path, open(path, 'wb') as file:
+        np.savez_compressed(
+            file, names=np.array(names), pa100k_names=np.array(PA100K_ATTRIBUTES),
+            attribute_names=np.array(DEFAULT_VOCABULARY.attribute_names), **arrays)
+
+
+def _encode(suffix: str, image: np.ndarray, *options: int) -> bytes:
+    done, code = cv2.imencode(suffix, np.ascontiguousarray(image), options)
+    if not done:
+        raise RuntimeError(f'OpenCV could not encode an image of shape {image.shape} as {suffix}')
+    return code.tobytes()
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside ``path`` that takes its place if all goes well."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix='.', suffix='.tmp')
+    os.close(handle)
+    try:
+        os.chmod(name, 0o644)
+        yield Path(name)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _database(out_dir: Path, people: SyntheticPeople,
+              lmdb: bool) -> Iterator[Callable[[list[tuple[str, bytes]]], None]]:
+    """A function that stores a shard's encoded images; it does nothing without an LMDB."""
+    if not lmdb:
+        yield lambda images: None
+        return
+    try:
+        import lmdb as lmdb_package
+    except ImportError as error:
+        raise ImportError('writing an LMDB needs: pip install lmdb') from error
+    height, width = people.size
+    largest = len(people) * height * width * 3 + (1 << 26)  # the file only grows as it must
+    with lmdb_package.open(str(out_dir / 'lmdb'), map_size=largest) as environment:
+        def put(images: list[tuple[str, bytes]]) -> None:
+            with environment.begin(write=True) as transaction:
+                for name, code in images:
+                    transaction.put(name.encode(), code)
+        yield put
+
+
+@contextmanager
+def _mapper(workers: int | None, tasks: int) -> Iterator[Callable]:
+    """``map`` over this process or several, in order."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    workers = min(workers or usable or 1, tasks)
+    if workers <= 1:
+        yield map
+        return
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'),
+                               initializer=cv2.setNumThreads, initargs=(1,))
+    try:
+        yield pool.map
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _settings(people: SyntheticPeople, lmdb: bool, with_ground_truth: bool) -> dict:
+    source = hashlib.sha256()  # changes with the drawing code
+    for path in sorted(Path(__file__).parent.glob('*.py')):
+        if path.stem not in ('__init__', 'captions', 'contact_sheet', 'writers'):
+            source.update(path.read_bytes())
+    return {
+        'num_identities': people.num_identities, 'images_per_identity': people.images_per_identity,
+        'seed': people.seed, 'size': list(people.size), 'num_cameras': people.num_cameras,
+        'lmdb': lmdb, 'with_ground_truth': with_ground_truth,
+        'generator': source.hexdigest()[:12]}
+
+
+def _read_marker(out_dir: Path) -> dict | None:
+    path = out_dir / MARKER
+    return json.loads(path.read_text(encoding='utf-8')) if path.exists() else None
+
+
+def _write_marker(out_dir: Path, settings: dict, complete: bool) -> None:
+    with replacing(out_dir / MARKER) as path:
+        path.write_text(json.dumps({'settings': settings, 'complete': complete}, indent=2) + '\n',
+                        encoding='utf-8')
+
+
+def _is_complete(out_dir: Path, settings: dict) -> bool:
+    """Whether all is there.
+
+    Raises:
+        ValueError: The folder holds something else.
+    """
+    marker = _read_marker(out_dir)
+    if marker is None:
+        if out_dir.exists() and any(out_dir.iterdir()):
+            raise ValueError(f'{out_dir} is not empty and not written by this function (it has no '
+                             f'{MARKER}); give a new folder')
+        return False
+    other = marker['settings']
+    differ = [f'{name} is {other.get(name)!r} there, {value!r} here'
+              for name, value in settings.items() if other.get(name) != value]
+    if differ:
+        raise ValueError(f'{out_dir} holds other synthetic people: {"; ".join(differ)}; give '
+                         'another folder or delete that one')
+    return marker['complete']
