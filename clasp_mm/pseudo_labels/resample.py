@@ -16,28 +16,29 @@ def _cubic(x: Tensor) -> Tensor:
     return torch.where(x < 1, inner, torch.where(x < 2, outer, torch.zeros_like(x)))
 
 
-def _weights(start: Tensor, stop: Tensor, limit: Tensor, length: int, out: int) -> Tensor:
-    """Filter rows that sample ``out`` points of [start, stop) on an axis of pixels.
+def _weights(window: tuple[Tensor, Tensor], box: tuple[Tensor, Tensor], length: int,
+             out: int) -> Tensor:
+    """Filter rows that sample ``out`` points of a window on an axis of ``length`` pixels.
 
     Args:
-        start: Window's start in pixels, (N,); it may lie outside the image.
-        stop: Window's end, (N,).
-        limit: Number of valid pixels, (N,).
-        length: Pixels of the padded axis.
+        window: Start and end in pixels, each (N,).
+        box: Start and end of what may be seen, each (N,).
+        length: Pixels of the axis.
         out: Samples.
 
     Returns:
-        (N, out, length). Rows sum to one; rows centred outside [0, limit) are zero.
+        (N, out, length). Rows sum to one, those centred outside the box are zero.
     """
-    scale = (stop - start) / out
-    positions = torch.arange(out, device=start.device) + 0.5
-    centre = start[:, None] + positions * scale[:, None]                          # (N, out)
-    pixels = torch.arange(length, device=start.device) + 0.5
+    scale = (window[1] - window[0]) / out
+    positions = torch.arange(out, device=scale.device) + 0.5
+    centre = window[0][:, None] + positions * scale[:, None]                      # (N, out)
+    pixels = torch.arange(length, device=scale.device) + 0.5
+    first, last = box[0][:, None], box[1][:, None]
     stretch = scale.clamp_min(1)[:, None, None]
     weights = _cubic((pixels - centre[..., None]) / stretch)
-    weights = weights * (pixels < limit[:, None, None])
+    weights = weights * ((pixels > first) & (pixels < last))[:, None]
     weights = weights / weights.sum(dim=-1, keepdim=True).clamp_min(1e-6)
-    return weights * ((centre >= 0) & (centre < limit[:, None]))[..., None]
+    return weights * ((centre >= first) & (centre < last))[..., None]
 
 
 def fit_window(boxes: Tensor, size: tuple[int, int], fit: str) -> Tensor:
@@ -68,25 +69,26 @@ def fit_window(boxes: Tensor, size: tuple[int, int], fit: str) -> Tensor:
         [centre_x - half_w, centre_y - half_h, centre_x + half_w, centre_y + half_h], dim=1)
 
 
-def resample(images: Tensor, windows: Tensor, limits: Tensor, size: tuple[int, int],
+def resample(images: Tensor, boxes: Tensor, size: tuple[int, int], fit: str = 'squash',
              fill: Tensor | float = 0.0) -> Tensor:
-    """Bicubic, antialiased sampling of one window per image.
+    """Cut one box out of each image and bring it to a size, bicubic and antialiased.
 
-    A window equal to its image gives ``F.interpolate(mode='bicubic', antialias=True)``.
+    A box equal to its image, squashed, gives ``F.interpolate(mode='bicubic', antialias=True)``.
 
     Args:
-        images: (N, 3, H, W) float; rows and columns from ``limits`` on are padding.
-        windows: (N, 4) x1, y1, x2, y2 in pixels.
-        limits: (N, 2) valid height and width.
+        images: (N, 3, H, W) float in [0, 1].
+        boxes: (N, 4) x1, y1, x2, y2 in pixels, at least one pixel wide and high.
         size: (h, w) of the output.
-        fill: Colour outside the image, a number or (3, 1, 1).
+        fit: See :func:`fit_window`.
+        fill: Colour of the borders that ``pad`` adds, a number or (3, 1, 1).
 
     Returns:
         (N, 3, h, w) float, clamped to [0, 1].
     """
     height, width = images.shape[-2:]
-    windows, limits = windows.to(images.dtype), limits.to(images.dtype)
-    rows = _weights(windows[:, 1], windows[:, 3], limits[:, 0], height, size[0])
-    columns = _weights(windows[:, 0], windows[:, 2], limits[:, 1], width, size[1])
+    boxes = boxes.to(images.dtype)
+    windows = fit_window(boxes, size, fit)
+    rows = _weights((windows[:, 1], windows[:, 3]), (boxes[:, 1], boxes[:, 3]), height, size[0])
+    columns = _weights((windows[:, 0], windows[:, 2]), (boxes[:, 0], boxes[:, 2]), width, size[1])
     out = rows[:, None] @ (images - fill) @ columns.mT[:, None]
     return (out + fill).clamp_(0, 1)

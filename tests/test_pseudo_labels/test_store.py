@@ -1,0 +1,175 @@
+import json
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+from clasp_mm.pseudo_labels.clip_labeler import LabelSettings, PseudoLabels
+from clasp_mm.pseudo_labels.hashing import hash_names
+from clasp_mm.pseudo_labels.store import LabelStore, StoreWriter, list_digest, make_header
+from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary
+
+GRID, NUMBERS, ATTRIBUTES = (5, 3), (3, 4, 5), 9   # 15 tokens: an odd number to pack
+
+
+def make_labels(count, seed=0):
+    rng = np.random.default_rng(seed)
+    return PseudoLabels(
+        regions=np.stack([rng.integers(0, k + 1, (count, 15)) for k in NUMBERS], 1).astype('u1'),
+        region_label=rng.integers(1, 10, (count, 12)).astype('u1'),
+        region_conf=rng.random((count, 12)).astype('f2'),
+        attr_value=rng.integers(0, 2, (count, ATTRIBUTES)).astype('u1'),
+        attr_conf=rng.random((count, ATTRIBUTES)).astype('f2'),
+        foreground=rng.random(count).astype('f4'), person_cosine=rng.random(count).astype('f4'))
+
+
+def take(labels, rows):
+    return PseudoLabels(**{name: value[rows] for name, value in vars(labels).items()})
+
+
+def same(a, b):
+    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in vars(a))
+
+
+def names_of(count):
+    return [f'person{i}.jpg' for i in range(count)]
+
+
+def header_of(count, **changes):
+    spec = dict(vocabulary=DEFAULT_VOCABULARY, clip_id='clip', teacher_id='teacher',
+                settings=LabelSettings(), grid=GRID)
+    return make_header(count, list_digest(hash_names(names_of(count))), **{**spec, **changes})
+
+
+def open_writer(path, count=20, **changes):
+    return StoreWriter(path, header_of(count, **changes), hash_names(names_of(count)))
+
+
+def make_store(path, count=20):
+    labels = make_labels(count)
+    with open_writer(path, count) as writer:
+        writer.write(np.arange(count), labels, np.ones(count, bool))
+        return labels, writer.finish()
+
+
+def test_round_trip_by_name(tmp_path):
+    labels, store = make_store(tmp_path / 'store')
+    for i in (0, 7, 19):
+        assert same(store.lookup(f'person{i}.jpg'), take(labels, slice(i, i + 1)))
+    assert same(store.read([3, 11]), take(labels, [3, 11]))
+    again = pickle.loads(pickle.dumps(store))
+    assert same(again.lookup('person5.jpg'), store.lookup('person5.jpg'))
+    assert len(pickle.dumps(store)) < 20_000
+    assert LabelStore(tmp_path / 'store').vocabulary == DEFAULT_VOCABULARY
+    assert os.listdir(tmp_path) == ['store']
+
+
+def test_image_of_another_list_is_named(tmp_path):
+    _, store = make_store(tmp_path / 'store')
+    with pytest.raises(KeyError, match=r'no image .other/person1.jpg.*another list of 20 images'):
+        store.lookup('other/person1.jpg')
+
+
+def test_unfinished_store_resumes(tmp_path):
+    path, labels = tmp_path / 'store', make_labels(20)
+    with pytest.raises(RuntimeError, match='killed'), open_writer(path) as writer:
+        writer.write(np.arange(8), take(labels, slice(0, 8)), np.arange(8) != 5)
+        raise RuntimeError('killed')
+    assert not path.exists()
+    with pytest.raises(ValueError, match=r'unfinished \(8 of 20 images labelled\); run the same'):
+        LabelStore(path)
+    with open_writer(path) as writer:
+        assert writer.todo.tolist() == list(range(8, 20))
+        writer.write(np.arange(8, 20), take(labels, slice(8, 20)), np.ones(12, bool))
+        store = writer.finish()
+    assert same(store.read(slice(None)), labels)
+    assert store.arrays['status'].tolist() == [1] * 5 + [2] + [1] * 14
+
+
+def test_rows_without_commit_are_not_done(tmp_path):
+    # A kill between the write of the data and the commit: the process never reaches __exit__.
+    writer = open_writer(tmp_path / 'store')
+    writer.write(np.arange(20), make_labels(20), np.ones(20, bool))
+    assert open_writer(tmp_path / 'store').todo.tolist() == list(range(20))
+    writer.commit()
+    assert len(open_writer(tmp_path / 'store').todo) == 0
+
+
+def test_any_writer_may_finish(tmp_path):
+    labels = make_labels(20)
+    with open_writer(tmp_path / 'store') as first, open_writer(tmp_path / 'store') as second:
+        first.write(np.arange(10), take(labels, slice(0, 10)), np.ones(10, bool))
+        assert first.finish() is None
+        second.write(np.arange(10, 20), take(labels, slice(10, 20)), np.ones(10, bool))
+        store = second.finish()
+        assert first.finish().path == store.path
+    assert same(store.read(slice(None)), labels)
+
+
+def test_finished_store_is_not_overwritten(tmp_path):
+    make_store(tmp_path / 'store')
+    with pytest.raises(FileExistsError, match='remove it'):
+        open_writer(tmp_path / 'store')
+
+
+@pytest.mark.parametrize(('changes', 'message'), [
+    (dict(clip_id='other'), r"clip = 'clip', but 'other' is wanted"),
+    (dict(teacher_id='other'), r"teacher = 'teacher', but 'other' is wanted"),
+    (dict(settings=LabelSettings(stage=2)), 'settings.stage = -1, but 2 is wanted'),
+    (dict(grid=(3, 5)), r'grid\[0\] = 5, but 3 is wanted'),
+])
+def test_resuming_with_other_means_is_an_error(tmp_path, changes, message):
+    with open_writer(tmp_path / 'store') as writer:
+        writer.write(np.arange(8), make_labels(8), np.ones(8, bool))
+    with pytest.raises(ValueError, match=message):
+        open_writer(tmp_path / 'store', **changes)
+
+
+def test_opening_for_another_vocabulary_or_list_is_an_error(tmp_path):
+    make_store(tmp_path / 'store')
+    words = DEFAULT_VOCABULARY.to_dict()
+    words['parts'][3]['phrases'][1] = 'blouse'
+    other = Vocabulary.from_dict(words)
+    with pytest.raises(ValueError, match=r"parts\[3\].phrases\[1\] = 'shirt', but 'blouse'"):
+        LabelStore(tmp_path / 'store', vocabulary=other.to_dict())
+    with pytest.raises(ValueError, match=r'num_images = 20, but 21'):
+        LabelStore(tmp_path / 'store', num_images=21)
+    with pytest.raises(ValueError, match='image_list'):
+        LabelStore(tmp_path / 'store', image_list=list_digest(hash_names(['x'])))
+
+
+def test_damaged_files_are_named(tmp_path):
+    make_store(tmp_path / 'store')
+    regions = tmp_path / 'store' / 'regions.npy'
+    regions.write_bytes(regions.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r'regions.npy.*cut off'):
+        LabelStore(tmp_path / 'store').lookup('person1.jpg')
+    np.save(regions, np.zeros((20, 3, 9), np.uint8))
+    with pytest.raises(ValueError, match=r'regions.npy.*\(20, 3, 9\)'):
+        LabelStore(tmp_path / 'store').lookup('person1.jpg')
+    header = tmp_path / 'store' / 'header.json'
+    spec = json.loads(header.read_text())
+    header.write_text(json.dumps({**spec, 'version': 99}))
+    with pytest.raises(ValueError, match='version = 99'):
+        LabelStore(tmp_path / 'store')
+    header.write_text('{')
+    with pytest.raises(ValueError, match='damaged'):
+        LabelStore(tmp_path / 'store')
+    with pytest.raises(FileNotFoundError, match='make_pseudo_labels'):
+        LabelStore(tmp_path / 'nothing')
+
+
+def test_large_store_is_small_and_opens_at_once(tmp_path):
+    # LUPerson's 4.18 M images on the 16x8 grid: sparse files, so nothing is written here.
+    import time
+    header = make_header(4_180_000, 'x', DEFAULT_VOCABULARY, 'clip', 'teacher', LabelSettings(),
+                         (16, 8))
+    hashes = np.arange(4_180_000, dtype=np.uint64)
+    StoreWriter(tmp_path / 'store', header, hashes)
+    folder = tmp_path / 'store.partial'
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 1.3e9
+    start = time.perf_counter()
+    (tmp_path / 'store.partial').rename(tmp_path / 'store')
+    LabelStore(tmp_path / 'store').read([4_000_000])
+    assert time.perf_counter() - start < 1
