@@ -63,11 +63,18 @@ die() {
 }
 trap 'die "a command failed (line $LINENO of tools/setup.sh)"' ERR
 
-# Run pip; everything goes to the log, the lines that tell how far it is to the screen.
+# Run pip; everything goes to the log, and to the screen what tells how far it is.
 pip() {
     "$PY" -m pip --disable-pip-version-check --no-input "$@" 2>&1 | tee -a "$LOG" | awk '
-        /^ *(Collecting|Downloading|Building|Installing|Successfully|Found existing|Uninstalling)/ ||
-        /still running|ERROR|error:|[Nn]o matching/ { sub(/^ +/, ""); print "      " substr($0, 1, 108); fflush() }'
+        function show(text) { print "      " substr(text, 1, 100); fflush() }
+        / MB\)$/ && /Downloading|Using cached/ {
+            file = /Downloading/ ? $2 : $3
+            split(file, part, "-"); show(part[1] " " part[2] " " $(NF - 1) " " $NF)
+        }
+        /^Installing collected packages/ { show("installing " split($0, all, ",") " packages ...") }
+        /Building wheel for|still running|ERROR|error:|[Uu]ninstalled|No matching/ {
+            sub(/^ +/, ""); show($0)
+        }'
 }
 
 find_python() {
