@@ -1,0 +1,154 @@
+"""Label a whole data set into a store: by one process or many, in one go or several."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Protocol
+
+import cv2
+import numpy as np
+import torch
+from mmengine.logging import MMLogger
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from clasp_mm.datasets.transforms.loading import UnreadableImageError
+from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, PseudoLabels, to_canvas
+from clasp_mm.pseudo_labels.hashing import hash_names
+from clasp_mm.pseudo_labels.store import LabelStore, StoreWriter, list_digest, make_header
+
+
+class ImageSource(Protocol):
+    """What is labelled; ``clasp_mm.LUPerson`` is one.
+
+    ``names`` are the images' names in order; ``load(i)['img']`` is an image, (H, W, 3) uint8 BGR,
+    or raises UnreadableImageError.
+    """
+
+    names: Sequence[str]
+
+    def load(self, index: int) -> dict: ...
+
+
+class _Batches(Dataset):
+    """Batches of images on one canvas; an item is asked for by its row numbers."""
+
+    def __init__(self, source: ImageSource, size: tuple[int, int]) -> None:
+        self.source = source
+        self.size = size
+
+    def __getitem__(self, rows: np.ndarray) -> tuple[np.ndarray, list[str], Tensor, list[str]]:
+        """Rows, names of the readable ones, their images (n, 3, H, W), and what is wrong."""
+        names, images, faults = [], [], []
+        for row in rows:
+            try:
+                image = self.source.load(int(row))['img']
+            except UnreadableImageError as error:
+                faults.append(f'{self.source.names[int(row)]}: {error}')
+                names.append('')
+                continue
+            names.append(self.source.names[int(row)])
+            images.append(image[..., ::-1])
+        return rows, names, to_canvas(images, self.size), faults
+
+
+def make_store(source: ImageSource, labeler: CLIPLabeler, out: str | os.PathLike,
+               batch_size: int = 64, num_workers: int = 2, rank: int = 0, world_size: int = 1,
+               show_progress: bool = True) -> LabelStore | None:
+    """Label every image of a source into a store, going on where an earlier run stopped.
+
+    Several processes (``rank`` of ``world_size``) may share the work on one file system: each
+    labels its own block of rows, and the last one to finish completes the store. The store's
+    bytes do not depend on their number.
+
+    Args:
+        source: The images.
+        labeler: Makes the labels.
+        out: Folder of the store; until it is complete, ``OUT.partial``.
+        batch_size: Images per teacher forward.
+        num_workers: Processes that read images.
+        rank: Number of this process.
+        world_size: Number of processes.
+        show_progress: Show a bar with the time left.
+
+    Returns:
+        The store, or None while other processes still have work to do.
+
+    Raises:
+        FileExistsError: If there is a complete store already.
+        ValueError: If an unfinished store was made with other means.
+    """
+    if not 0 <= rank < world_size:
+        raise ValueError(f'rank {rank} is none of {world_size} processes')
+    hashes = hash_names(source.names)
+    header = make_header(len(hashes), list_digest(hashes), labeler.vocabulary,
+                         labeler.clip.identity, labeler.teacher_id, labeler.settings,
+                         labeler.grid)
+    logger = MMLogger.get_current_instance()
+    unreadable: list[str] = []
+    with StoreWriter(out, header, hashes) as writer:
+        batches = _own_batches(writer.todo, len(hashes), batch_size, rank, world_size)
+        loader = DataLoader(
+            _Batches(source, labeler.settings.image_size), sampler=batches, batch_size=None,
+            num_workers=min(num_workers, len(batches)), collate_fn=_as_is,
+            worker_init_fn=_init_worker)
+        total = sum(len(rows) for rows in batches)
+        with tqdm(total=total, unit='img', desc='pseudo-labels', disable=not show_progress) as bar:
+            for rows, names, images, faults in loader:
+                readable = np.array([bool(name) for name in names])
+                writer.write(rows, _label(labeler, images, names, readable), readable)
+                unreadable += faults
+                bar.update(len(rows))
+        store = writer.finish()
+    for fault in unreadable[:20]:
+        logger.warning(f'not labelled, {fault}')
+    if unreadable:
+        logger.warning(f'{len(unreadable)} of {total} images could not be read; they count as '
+                       'rejected')
+    if store is not None:
+        logger.info(f'labels of {len(store)} images in {store.path}: {summarize(store)}')
+    return store
+
+
+def _own_batches(todo: np.ndarray, count: int, batch_size: int, rank: int,
+                 world_size: int) -> list[np.ndarray]:
+    """Rows to do of this process's block, cut where any number of processes would cut them."""
+    per_rank = -(-count // (batch_size * world_size)) * batch_size
+    own = todo[(todo >= rank * per_rank) & (todo < (rank + 1) * per_rank)]
+    cuts = np.flatnonzero(np.diff(own // batch_size)) + 1
+    return [rows for rows in np.split(own, cuts) if len(rows)]
+
+
+def _label(labeler: CLIPLabeler, images: Tensor, names: list[str],
+           readable: np.ndarray) -> PseudoLabels:
+    if readable.all():
+        return labeler.label(images, names)
+    labels = PseudoLabels.empty(len(names), labeler.grid, labeler.settings.cluster_numbers,
+                                len(labeler.vocabulary.attributes))
+    if readable.any():
+        found = labeler.label(images, [name for name in names if name])
+        for field, values in vars(labels).items():
+            values[readable] = getattr(found, field)
+    return labels
+
+
+def _as_is(batch: tuple) -> tuple:
+    return batch
+
+
+def _init_worker(_: int) -> None:
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+def summarize(store: LabelStore) -> str:
+    """The share of images that each filter keeps, and of attributes that are sure."""
+    arrays, settings = store.arrays, store.settings
+    spatial = np.asarray(arrays['foreground']) > settings.min_foreground
+    semantic = np.asarray(arrays['person_cosine']) > settings.min_person_cosine
+    kept = spatial & semantic
+    sure = (np.asarray(arrays['attr_conf'])[kept] > 0.5).mean() if kept.any() else 0.0
+    return (f'{spatial.mean():.1%} pass the foreground filter, {semantic.mean():.1%} the person '
+            f'filter, {kept.mean():.1%} both; {sure:.1%} of the attributes of those are sure')

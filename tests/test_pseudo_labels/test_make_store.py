@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+
+from clasp_mm.apis.pseudo_labels import make_store
+from clasp_mm.datasets.transforms.loading import UnreadableImageError
+from clasp_mm.pseudo_labels.store import LabelStore
+from tests.test_pseudo_labels.fakes import draw_people, make_labeler
+
+
+class People:
+    """A source of images in memory; some cannot be read, and one may break the run."""
+
+    def __init__(self, count, unreadable=(), break_at=None):
+        self.names = [f'{i}.png' for i in range(count)]
+        self.images = draw_people(count)
+        self.unreadable = unreadable
+        self.break_at = break_at
+
+    def load(self, index):
+        if index == self.break_at:
+            raise RuntimeError('power cut')
+        if index in self.unreadable:
+            raise UnreadableImageError('the file is empty')
+        return dict(img=self.images[index][..., ::-1])
+
+
+def make(source, out, labeler=None, **kwargs):
+    return make_store(source, labeler or make_labeler(), out, show_progress=False,
+                      **{**dict(batch_size=8, num_workers=0), **kwargs})
+
+
+def content(folder):
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_store_holds_what_the_labeler_says(tmp_path):
+    source = People(21, unreadable=(4, 9))
+    store = make(source, tmp_path / 'store')
+    labels = make_labeler().label(source.images, source.names)
+    got = store.read(slice(None))
+    readable = np.ones(21, bool)
+    readable[[4, 9]] = False
+    for name, values in vars(labels).items():
+        assert np.array_equal(getattr(got, name)[readable], values[readable]), name
+    assert not got.accepted(0.5, 0.2)[~readable].any()
+    assert store.arrays['status'][[3, 4, 9]].tolist() == [1, 2, 2]
+    assert labels.accepted(0.5, 0.2).sum() > 5
+
+
+def test_a_whole_batch_unreadable(tmp_path):
+    store = make(People(10, unreadable=range(8)), tmp_path / 'store')
+    assert store.read(slice(0, 8)).foreground.tolist() == [0] * 8
+    assert store.read([9]).foreground > 0 or not store.read([8]).regions.any()
+
+
+@pytest.mark.parametrize('world_size', [2, 3, 7])
+def test_shards_give_the_same_bytes(tmp_path, world_size):
+    source = People(45, unreadable=(17,))
+    make(source, tmp_path / 'one')
+    made = [make(source, tmp_path / 'many', rank=rank, world_size=world_size)
+            for rank in reversed(range(world_size))]
+    assert [store is not None for store in made] == [False] * (world_size - 1) + [True]
+    assert content(tmp_path / 'many') == content(tmp_path / 'one')
+
+
+def test_broken_run_goes_on_and_gives_the_same_bytes(tmp_path):
+    make(People(45), tmp_path / 'whole')
+    with pytest.raises(RuntimeError, match='power cut'):
+        make(People(45, break_at=29), tmp_path / 'broken')
+    with pytest.raises(ValueError, match='24 of 45 images'):
+        LabelStore(tmp_path / 'broken')
+    with pytest.raises(ValueError, match=r"teacher = 'colour-teacher', but 'other'"):
+        make(People(45), tmp_path / 'broken', make_labeler(teacher_id='other'))
+    with pytest.raises(ValueError, match='num_images = 45, but 46'):
+        make(People(46), tmp_path / 'broken')
+    labeler = make_labeler()
+    make(People(45), tmp_path / 'broken', labeler)
+    assert content(tmp_path / 'broken') == content(tmp_path / 'whole')
+    assert labeler.clip.model.images_seen < 21 * 13      # only the rows that were left
+
+
+def test_workers_give_the_same_bytes(tmp_path):
+    make(People(20, unreadable=(3,)), tmp_path / 'none')
+    make(People(20, unreadable=(3,)), tmp_path / 'two', num_workers=2)
+    assert content(tmp_path / 'two') == content(tmp_path / 'none')
