@@ -120,7 +120,7 @@ class PCMoESwin(BaseModule):
         moe_args, moe_stages = _moe_settings(moe, self.num_stages)
         self.patch_embed = PatchEmbed(in_channels, self.embed_dims, strides[0])
         self.drop_after_pos = nn.Dropout(drop_rate)
-        rates = torch.linspace(0, drop_path_rate, sum(self.depths)).tolist()
+        rate_step = drop_path_rate / max(sum(self.depths) - 1, 1)
         self.stages = nn.ModuleList()
         for i, dim in enumerate(self.num_features):
             first = sum(self.depths[:i])
@@ -130,7 +130,7 @@ class PCMoESwin(BaseModule):
                     arch['num_heads'][i],
                     window_size,
                     shift=j % 2 == 1,
-                    drop_path_rate=rates[first + j],
+                    drop_path_rate=rate_step * (first + j),
                     drop_rate=drop_rate,
                     attn_drop_rate=attn_drop_rate) for j in range(self.depths[i])
             ]

@@ -105,6 +105,8 @@ class PCMoE(nn.Module):
             mean of F.
         channel_gate: Use c; without, c = 1.
         global_gate: Use g; without, every expert has weight 1 / n.
+        task_gates: Let every prompt own W_g and W_noise, mixed by the prompt weights, instead of
+            all tasks sharing one.
         prompt_residual: Add FC(p).
 
     Raises:
@@ -123,6 +125,7 @@ class PCMoE(nn.Module):
                  prompt_embedding: bool = True,
                  channel_gate: bool = True,
                  global_gate: bool = True,
+                 task_gates: bool = False,
                  prompt_residual: bool = True) -> None:
         super().__init__()
         for name, value in (('num_experts', num_experts), ('expert_hidden', expert_hidden),
@@ -143,6 +146,7 @@ class PCMoE(nn.Module):
         self.num_prompts = num_prompts
         self.self_embedding = self_embedding
         self.prompt_embedding = prompt_embedding
+        self.task_gates = task_gates
 
         # Biases are flat, so that rules which spare vectors from weight decay spare them.
         self.w1 = nn.Parameter(torch.empty(num_experts, expert_hidden, dim))
@@ -160,8 +164,9 @@ class PCMoE(nn.Module):
             self.channel_gate = nn.Sequential(
                 nn.Linear(dim, rank, bias=False), nn.Linear(rank, num_experts * dim))
         if global_gate:
-            self.global_gate = nn.Linear(dim, num_experts, bias=False)
-            self.noise_gate = nn.Linear(dim, num_experts, bias=False)
+            logits = num_experts * (num_prompts if task_gates else 1)
+            self.global_gate = nn.Linear(dim, logits, bias=False)
+            self.noise_gate = nn.Linear(dim, logits, bias=False)
         if prompt_residual:
             self.prompt_fc = nn.Linear(dim, dim)
         for module in self.modules():
@@ -192,14 +197,16 @@ class PCMoE(nn.Module):
             (B, L, C) tokens and the gates of the images.
         """
         prompt = None
-        with torch.autocast(x.device.type, enabled=False):
+        device_type = 'cpu' if x.device.type == 'meta' else x.device.type  # meta has no autocast
+        with torch.autocast(device_type, enabled=False):
+            prompt_weights = prompt_weights.float()
             if self.prompts is not None:
-                prompt = prompt_weights.float() @ self.prompts.float()
+                prompt = prompt_weights @ self.prompts.float()
             z = x.mean(dim=1, dtype=torch.float32) if self.self_embedding else 0.
             if self.prompt_embedding:
                 z = z + prompt
             z = z.expand(x.shape[0], -1)
-            gates = self._global_gates(z)
+            gates = self._global_gates(z, prompt_weights)
             scale = gates.gates[..., None]
             if self.channel_gate is not None:
                 logits = _linear32(self.channel_gate[1], _linear32(self.channel_gate[0], z))
@@ -211,18 +218,24 @@ class PCMoE(nn.Module):
         mixture = self._experts(x, prompt if self.prompt_embedding else None, scale)
         return x + (mixture + shift.to(mixture.dtype)[:, None]), gates
 
-    def _global_gates(self, z: Tensor) -> Gates:
+    def _global_gates(self, z: Tensor, prompt_weights: Tensor) -> Gates:
         """Noisy top-k gating (Shazeer et al., arXiv 1701.06538) of (B, C) embeddings."""
         if self.global_gate is None:
             uniform = z.new_full((z.shape[0], self.num_experts), 1 / self.num_experts)
             return Gates(uniform, uniform)
-        logits = _linear32(self.global_gate, z)
+        logits = self._gate_logits(self.global_gate, z, prompt_weights)
         if self.training:
-            logits = logits + torch.randn_like(logits) * F.softplus(_linear32(self.noise_gate, z))
-        kept = logits.topk(self.top_k, dim=1).indices
-        dropped = torch.ones_like(logits, dtype=torch.bool).scatter(1, kept, False)
-        gates = logits.masked_fill(dropped, float('-inf')).softmax(1)
+            noise_std = F.softplus(self._gate_logits(self.noise_gate, z, prompt_weights))
+            logits = logits + torch.randn_like(logits) * noise_std
+        values, kept = logits.topk(self.top_k, dim=1)
+        gates = torch.zeros_like(logits).scatter(1, kept, values.softmax(1))
         return Gates(logits.softmax(1), gates)
+
+    def _gate_logits(self, layer: nn.Linear, z: Tensor, prompt_weights: Tensor) -> Tensor:
+        logits = _linear32(layer, z)
+        if self.task_gates:
+            logits = (logits.view(len(z), -1, self.num_experts) * prompt_weights[..., None]).sum(1)
+        return logits
 
     def _experts(self, x: Tensor, prompt: Tensor | None, scale: Tensor) -> Tensor:
         """Sum over experts of ``scale * W2 GELU(W1 (x + p) + b1)``, without the last biases.

@@ -100,6 +100,8 @@ class PatchEmbed(nn.Module):
             x = F.pad(x, (0, pad_w, 0, pad_h))
         x = self.projection(x)
         hw = (x.shape[2], x.shape[3])
+        if torch.jit.is_tracing():  # where sizes are tensors; a trace has one size of map
+            hw = (int(hw[0]), int(hw[1]))
         return self.norm(x.flatten(2).transpose(1, 2)), hw
 
 

@@ -69,16 +69,16 @@ def window_layout(
     """Layout of an (H, W) map in windows of ``window`` x ``window`` tokens, moved by ``shift``.
 
     In eager mode layouts are kept for reuse, at most 256 of them; while compiling, exporting or
-    under fake tensors they are part of the graph instead.
+    tracing they are part of the graph instead.
     """
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return _build_layout(height, width, window, shift, device)
     key = (height, width, window, shift, device)
     layout = _LAYOUTS.get(key)
     if layout is None:
         with torch.inference_mode(False):  # a kept inference tensor could not be trained with
             layout = _build_layout(height, width, window, shift, device)
-        if type(layout.gather) is Tensor:
+        if type(layout.gather) is Tensor:  # and not a fake one
             if len(_LAYOUTS) >= _MAX_LAYOUTS:
                 _LAYOUTS.clear()
             _LAYOUTS[key] = layout
@@ -209,7 +209,8 @@ class ShiftedWindowAttention(nn.Module):
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, batch: int) -> Tensor:
         """Softmax attention, (B * nW, num_heads, N, d) with bias (1 or nW, num_heads, N, N)."""
         drop = self.attn_drop_rate if self.training else 0.
-        if bias.device.type == 'cpu' and bias.requires_grad and torch.is_grad_enabled():
+        if (bias.device.type == 'cpu' and bias.requires_grad and torch.is_grad_enabled()
+                and not torch.jit.is_tracing()):
             # On the CPU the fused kernel cannot learn a bias, and what replaces it is slower.
             logits = (q * q.shape[-1]**-0.5) @ k.transpose(-2, -1)
             logits = logits.view(batch, -1, *logits.shape[1:]) + bias
