@@ -6,8 +6,13 @@ may import this module too.
 
 from __future__ import annotations
 
+import pickle
+import re
 import warnings
+from argparse import Namespace
 from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,6 +58,51 @@ def _history_statistic(owner: type, name: str) -> Callable:
             f'a checkpoint asks for the attribute {name!r} of {owner!r}; only the statistics '
             f'{_HISTORY_STATISTICS} of HistoryBuffer are read from a checkpoint')
     return getattr(HistoryBuffer, name)
+
+
+def load_file(path: str | Path) -> Any:
+    """Read a checkpoint onto the CPU without running code that it may hide.
+
+    Reads torch's formats, mmengine's and DINO's training checkpoints, and ``.safetensors`` files.
+
+    Args:
+        path: A local file.
+
+    Returns:
+        What the file holds.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no checkpoint, is damaged, or needs code to be run.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'no checkpoint file at {path} (relative to {Path.cwd()}): check '
+                                'the path, or fetch the file and put it there')
+    if path.suffix == '.safetensors':
+        from safetensors.torch import load_file as load_safetensors
+        return load_safetensors(path)
+    with path.open('rb') as file:
+        start = file.read(64)
+    if start.startswith(b'version https://git-lfs'):
+        raise ValueError(f'{path} is a Git LFS pointer, not the checkpoint: run `git lfs pull`')
+    if not start.startswith((b'PK', b'\x80')):
+        raise ValueError(f'{path} is no PyTorch checkpoint: it starts with {start[:8]!r}')
+    allow_mmengine_checkpoints()
+    allowed = nullcontext()
+    if torch_at_least(2, 5):  # DINO's, SOLIDER's and Swin's checkpoints carry their arguments
+        allowed = torch.serialization.safe_globals([Namespace])
+    try:
+        with allowed:
+            return torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:  # torch raises half a dozen types for damaged files
+        code = re.search(r'(?:GLOBAL|[Cc]lass|function) ([\w.]+\.[\w.]+)', str(error))
+        if isinstance(error, pickle.UnpicklingError) and code:
+            raise ValueError(
+                f'{path} holds more than weights: reading it would run {code[1]}. If you trust '
+                'its origin, save its weights alone with torch.save(state_dict, path)') from error
+        raise ValueError(f'{path} is damaged, cut short or no PyTorch checkpoint '
+                         f'({type(error).__name__}): fetch it again') from error
 
 
 def prepare_cpu_distributed(cfg: Config) -> None:
