@@ -77,7 +77,10 @@ def test_live_labels_equal_stored_ones(live_cfg, tmp_path):
         sample = sample_of(source, i)
         labels = [transform._labels(sample) for transform in (stored, live)]
         for name, value in vars(labels[0]).items():
-            assert np.array_equal(value, getattr(labels[1], name)), name
+            other = getattr(labels[1], name)
+            # Batches of another size round the last bit of a cosine differently.
+            assert (np.allclose(value, other, atol=1e-3) if value.dtype.kind == 'f'
+                    else np.array_equal(value, other)), name
         results = []
         for transform in (stored, live):
             np.random.seed(i)
