@@ -1,0 +1,256 @@
+"""Unlabelled person crops for pretraining: LUPerson, or any folder, list or LMDB of images."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from mmengine.dataset import Compose
+from mmengine.logging import MMLogger
+from torch.utils.data import Dataset
+
+from clasp_mm.registry import DATASETS
+
+from .name_table import NameTable, scan_folder
+from .transforms.loading import UnreadableImageError, decode_image, read_image
+
+if TYPE_CHECKING:
+    import lmdb
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif')
+
+
+@DATASETS.register_module()
+class LUPerson(Dataset):
+    """Images without labels, read by name; an image that cannot be read never stops a run.
+
+    Three sources: a folder, scanned for images; a list file (``ann_file``, one name per line,
+    relative to ``data_root``), which starts in a second where a scan of millions takes minutes;
+    an LMDB of encoded images, the keys being the names (``ann_file`` may narrow and order them).
+    LUPerson's own LMDB, with ``lmdb/`` inside its folder, is found from either folder.
+
+    A sample is ``dict(img=(H, W, 3) uint8 BGR, img_key=name, img_path, sample_idx, ori_shape,
+    img_shape, skipped)`` before the pipeline. Where an image is missing, corrupt or refused by the
+    pipeline (``None``), another takes its place, drawn from the index alone, so that neither the
+    number of workers nor their order matters; ``skipped`` then holds the names passed over, one
+    per line, and ``sample_idx`` is that of the image at hand.
+
+    Args:
+        data_root: Folder of the images, or of the LMDB.
+        ann_file: List file, relative to ``data_root`` or absolute.
+        pipeline: Transforms, as dicts or callables.
+        num_images: Use only that many images, drawn once by ``seed`` (list order is kept).
+        indices: Use the first ``indices`` images, or those numbered so, as MMEngine does.
+        seed: Seed of the draw of ``num_images``.
+        max_refetch: Images to try in place of one that cannot be read, before it is an error.
+        metainfo: Added to the class's ``METAINFO``.
+
+    Raises:
+        FileNotFoundError: ``data_root`` or the list file is missing.
+        ValueError: There is no image, or a subset asks for more images than there are.
+    """
+
+    METAINFO = {'dataset_type': 'unlabelled person crops'}
+
+    def __init__(self, data_root: str, ann_file: str = '',
+                 pipeline: Sequence[dict | Callable] = (), num_images: int | None = None,
+                 indices: int | Sequence[int] | None = None, seed: int = 0,
+                 max_refetch: int = 100, metainfo: dict | None = None) -> None:
+        super().__init__()
+        self.data_root = os.path.expanduser(data_root)
+        if not os.path.isdir(self.data_root):
+            raise FileNotFoundError(
+                f'data_root={data_root!r} is no folder; give the folder of the images or of the '
+                'LMDB (for a list file, data_root plus ann_file)')
+        if max_refetch < 0:
+            raise ValueError(f'max_refetch must not be negative, got {max_refetch}')
+        self.max_refetch = max_refetch
+        self._metainfo = {**self.METAINFO, **(metainfo or {})}
+        lmdb_path = _find_lmdb(self.data_root)
+        self._reader = _FileReader(self.data_root) if lmdb_path is None else _LmdbReader(lmdb_path)
+        self.source = os.path.join(self.data_root, ann_file) if ann_file else self._reader.path
+        self.names = self._subset(self._load_names(ann_file), num_images, indices, seed)
+        self.pipeline = Compose(list(pipeline))
+
+    def _load_names(self, ann_file: str) -> NameTable:
+        if not ann_file:
+            names = self._reader.names()
+            advice = f'put images ending in {", ".join(IMAGE_SUFFIXES)} there'
+        elif os.path.isfile(self.source):
+            names = NameTable.from_file(self.source)
+            advice = 'write one image name per line, relative to data_root'
+        else:
+            raise FileNotFoundError(
+                f'there is no list file {self.source!r}; ann_file={ann_file!r} is looked for '
+                f'below data_root={self.data_root!r} unless it is absolute')
+        if len(names) == 0:
+            raise ValueError(f'{self.source!r} names no image; {advice}')
+        return names
+
+    def _subset(self, names: NameTable, num_images: int | None,
+                indices: int | Sequence[int] | None, seed: int) -> NameTable:
+        if num_images is not None and indices is not None:
+            raise ValueError('num_images draws a subset and indices names one: give one of them, '
+                             f'got num_images={num_images} and indices={indices!r:.60}')
+        total = len(names)
+        if isinstance(indices, int):
+            if not 0 < indices <= total:
+                raise ValueError(f'indices={indices} of the {total} images of {self.source!r}')
+            return names.take(np.arange(indices))
+        if indices is not None:
+            chosen = np.asarray(indices, np.int64)
+            if chosen.size == 0 or chosen.min() < -total or chosen.max() >= total:
+                raise ValueError('indices must name at least one image and lie in '
+                                 f'[-{total}, {total}), got {indices!r:.60}')
+            return names.take(chosen)
+        if num_images is None:
+            return names
+        if not 0 < num_images <= total:
+            raise ValueError(f'num_images={num_images} of the {total} images of {self.source!r}')
+        return names.take(np.sort(np.random.default_rng(seed).permutation(total)[:num_images]))
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        return dict(self._metainfo)
+
+    def full_init(self) -> None:
+        """Nothing is left to do; MMEngine's Runner calls this on every data set."""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def get_data_info(self, index: int) -> dict[str, Any]:
+        """The sample's name, path and number, without its image."""
+        name = self.names[index]
+        return {'img_key': name, 'img_path': self._reader.locate(name),
+                'sample_idx': index % len(self)}
+
+    def load(self, index: int) -> dict[str, Any]:
+        """The sample before the pipeline.
+
+        Raises:
+            UnreadableImageError: The image is missing, corrupt or empty.
+        """
+        sample = self.get_data_info(index)
+        image = self._reader.read(self.names.raw(index))
+        sample.update(img=image, ori_shape=image.shape[:2], img_shape=image.shape[:2], skipped='')
+        return sample
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f'index {index} of a data set of {len(self)} images')
+        skipped, reason = [], ''
+        for candidate in self._candidates(index % len(self)):
+            try:
+                sample = self.load(candidate)
+            except UnreadableImageError as error:
+                reason = str(error)
+            else:
+                sample['skipped'] = '\n'.join(skipped)
+                sample = self.pipeline(sample)
+                if sample is not None:
+                    return sample
+                reason = 'the pipeline returned None for it'
+            skipped.append(_printable(self.names[candidate]))
+        raise RuntimeError(
+            f'{len(skipped)} images in a row could not be used; the last was '
+            f'{self._reader.locate(skipped[-1])!r}: {reason}. Check that data_root='
+            f'{self.data_root!r} holds what {self.source!r} names and that it can be read; '
+            'max_refetch sets how many are tried')
+
+    def _candidates(self, index: int) -> Iterator[int]:
+        """``index``, then others in an order that depends on it alone, none twice."""
+        yield index
+        tried, generator = {index}, np.random.default_rng(index)
+        while len(tried) <= min(self.max_refetch, len(self) - 1):
+            candidate = int(generator.integers(len(self)))
+            if candidate not in tried:
+                tried.add(candidate)
+                yield candidate
+
+
+class _FileReader:
+    """Reads images from a folder."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def names(self) -> NameTable:
+        names = scan_folder(self.path, IMAGE_SUFFIXES)
+        MMLogger.get_current_instance().info(
+            f'{len(names)} images found in {self.path}; a list file (names.save(...), then '
+            'ann_file) spares the scan')
+        return names
+
+    def locate(self, name: str) -> str:
+        return os.path.join(self.path, name)
+
+    def read(self, name: bytes) -> np.ndarray:
+        return read_image(os.path.join(os.fsencode(self.path), name))
+
+
+class _LmdbReader:
+    """Reads encoded images from an LMDB, opened in each process on first use."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._environment: lmdb.Environment | None = None
+        self._process = -1
+
+    def names(self) -> NameTable:
+        with self._open().begin(buffers=True) as transaction:
+            return NameTable.from_names(
+                bytes(key) for key in transaction.cursor().iternext(values=False))
+
+    def locate(self, name: str) -> str:
+        return f'{self.path}:{name}'
+
+    def read(self, name: bytes) -> np.ndarray:
+        with self._open().begin(buffers=True) as transaction:
+            data = transaction.get(name)
+            if data is None:
+                raise UnreadableImageError('the LMDB has no such key')
+            return decode_image(data)
+
+    def _open(self) -> lmdb.Environment:
+        if self._process != os.getpid():
+            self._environment, self._process = _open_lmdb(self.path), os.getpid()
+        return self._environment
+
+    def __getstate__(self) -> dict:
+        return {'path': self.path, '_environment': None, '_process': -1}
+
+
+# LMDB allows one environment per file and process, and none that crosses a fork.
+_ENVIRONMENTS: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
+
+
+def _open_lmdb(path: str) -> lmdb.Environment:
+    try:
+        import lmdb
+    except ImportError as error:
+        raise ImportError(f'{path!r} is an LMDB; to read it: pip install lmdb') from error
+    key = (os.getpid(), os.path.realpath(path))
+    environment = _ENVIRONMENTS.get(key)
+    if environment is None:
+        for (process, other), inherited in list(_ENVIRONMENTS.items()):
+            if other == key[1] and process != key[0]:
+                inherited.close()
+        environment = lmdb.open(path, readonly=True, lock=False, readahead=False, meminit=False)
+        _ENVIRONMENTS[key] = environment
+    return environment
+
+
+def _find_lmdb(folder: str) -> str | None:
+    for path in (folder, os.path.join(folder, 'lmdb')):
+        if os.path.isfile(os.path.join(path, 'data.mdb')):
+            return path
+    return None
+
+
+def _printable(name: str) -> str:
+    """The name in characters that any log can take."""
+    return name.encode('utf-8', 'backslashreplace').decode()
