@@ -199,7 +199,6 @@ def put_obstacle(canvas: Canvas, rng: np.random.Generator) -> None:
 
 def put_seat(canvas: Canvas, x: float, y: float, unit: float, rng: np.random.Generator) -> None:
     """A bench or a box under somebody who sits at pixel (x, y), ``unit`` pixels tall."""
-    canvas.begin(0, unit, rng)
     tone = tuple(int(value) for value in _tone(rng, 60, 170, 25))
     wide, tall = rng.uniform(.16, .34) * unit, .27 * unit
     top = y + .045 * unit

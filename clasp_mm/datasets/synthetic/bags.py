@@ -109,5 +109,5 @@ def held_item(figure: Figure) -> Item:
     near = depth > figure.depth['chest']
 
     def paint(canvas: Canvas) -> None:
-        canvas.layer('object', shape, Fabric(colour), figure.scale * .02, .5)
+        canvas.layer('bag', shape, Fabric(colour), figure.scale * .02, .5)
     return (.55 if near else -2.9, paint)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
+from .background import put_seat
 from .bags import bag_items, held_item
 from .figure import Figure
 from .lower import paint_hips, paint_leg
@@ -14,11 +17,14 @@ from .upper import paint_arm, paint_neck, paint_torso
 Item = tuple[float, Callable[[Canvas], None]]
 
 
-def paint_figure(figure: Figure, canvas: Canvas) -> None:
-    """Paint a settled figure, far layers first."""
+def paint_figure(figure: Figure, canvas: Canvas, rng: np.random.Generator) -> None:
+    """Paint a settled figure, and the seat it sits on, far layers first."""
     items = [*_body_items(figure), *_hair_items(figure), *bag_items(figure)]
     if figure.pose.holds:
         items.append(held_item(figure))
+    if figure.pose.kind == 'sitting':  # from behind, the seat hides the legs
+        items.append((-.9 if figure.cos < -.3 else -9., lambda canvas: put_seat(
+            canvas, *figure.xy['pelvis'].tolist(), figure.scale, rng)))
     for _, draw in sorted(items, key=lambda item: item[0]):
         draw(canvas)
 

@@ -24,7 +24,7 @@ class Camera:
         blur: Standard deviation in pixels of a 256 x 128 crop.
         detail: Resolution kept, 1 is all of it.
         noise: Standard deviation of the sensor noise in grey levels.
-        quality: JPEG quality of the recording.
+        quality: JPEG quality of the recording; 100 keeps it as it is.
         pitch: Downward tilt in radians.
         loom: How much nearer the head is than the feet.
     """
@@ -41,9 +41,9 @@ class Camera:
 
 
 _SIX = (
-    Camera((1.00, 1.00, 1.00), 1.00, 1.00, .35, 1.0, 2., 90, .10, .10),
+    Camera((1.00, 1.00, 1.00), 1.00, 1.00, .35, 1.0, 2., 100, .10, .10),
     Camera((1.16, 1.02, .82), 1.15, .95, .60, .75, 4., 75, .24, .22),
-    Camera((.86, .98, 1.18), .82, .85, .50, .9, 3., 80, .05, .04),
+    Camera((.86, .98, 1.18), .82, .85, .50, .9, 3., 100, .05, .04),
     Camera((.95, 1.08, .92), 1.45, 1.08, .80, .6, 7., 60, .32, .28),
     Camera((1.08, .94, 1.05), .72, .78, .45, .8, 3., 70, .16, .14),
     Camera((.92, .95, 1.04), 1.25, 1.20, 1.0, .55, 5., 65, .02, .0),
@@ -113,6 +113,8 @@ def expose(image: np.ndarray, device: Camera, rng: np.random.Generator) -> np.nd
         patch = np.ascontiguousarray(patch[:height, :width])
     strength = device.noise * rng.uniform(.7, 1.3) / 24
     image = cv2.addWeighted(image, 1., patch, strength, 0., dtype=cv2.CV_8U)
+    if device.quality == 100:
+        return image
     quality = int(np.clip(device.quality + rng.integers(-8, 9), 40, 95))
     _, code = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return cv2.imdecode(code, cv2.IMREAD_COLOR)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .head import Head
@@ -13,9 +15,9 @@ from .pose import Pose, View, build_skeleton, project
 # half width and half depth in units of the stature for each gender.
 _LEVELS = np.array([-.16, .02, .22, .45, .68, .85, .95, 1.03])
 _TRUNK = {
-    'male': (np.array([.072, .086, .083, .080, .094, .112, .086, .046]),
+    'male': (np.array([.070, .083, .081, .080, .094, .112, .086, .046]),
              np.array([.050, .062, .060, .060, .068, .060, .050, .035])),
-    'female': (np.array([.080, .096, .083, .071, .083, .096, .073, .038]),
+    'female': (np.array([.078, .091, .081, .071, .083, .096, .073, .038]),
                np.array([.055, .070, .060, .054, .072, .055, .045, .032]))}
 _USUAL_HIP = {'male': .055, 'female': .062}
 _USUAL_SHOULDER = {'male': .104, 'female': .091}
@@ -68,9 +70,15 @@ class Figure:
     def place(self, anchor: str, left: float, up: float,
               forward: float) -> tuple[np.ndarray, float]:
         """Pixel and depth of a point given relative to a joint, in units of the stature."""
-        point = (self.body[anchor] + (left, up, forward))[None]
-        xy, depth, _ = project(point, self.pose.yaw, self.view)
-        return xy[0] * self.scale + self.origin, float(depth[0])
+        x, y, z = self.body[anchor]
+        left, up, forward = x + left, y + up, z + forward
+        # As project() does, without the cost of arrays for one point.
+        pitch, loom = self.view.pitch, self.view.loom
+        depth = forward * self.cos - left * self.sin
+        across = (left * self.cos + forward * self.sin) * (1 + loom * (up - .5))
+        down = depth * math.sin(pitch) - (up + loom * .5 * (up * up - up)) * math.cos(pitch)
+        at = np.array((across * self.scale, down * self.scale))
+        return self.origin + at, float(depth)
 
     def places(self, points: np.ndarray) -> np.ndarray:
         """Pixels (n, 2) of body points (n, 3)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 
@@ -25,19 +27,20 @@ class Head:
     def __init__(self, look: Look, centre: np.ndarray, size: float, yaw: float,
                  pitch: float) -> None:
         self.look, self.centre, self.size = look, np.asarray(centre, float), size
-        self.cos, self.sin = np.cos(yaw), np.sin(yaw)
-        self.pitch_cos, self.pitch_sin = np.cos(pitch), np.sin(pitch)
+        self.cos, self.sin = math.cos(yaw), math.sin(yaw)
+        self.pitch_cos, self.pitch_sin = math.cos(pitch), math.sin(pitch)
         self.a = size * np.hypot(_HEAD_WIDTH * self.cos, _HEAD_DEPTH * self.sin)
         self.b = size * .5
 
     def place(self, x: float, up: float, forward: float) -> tuple[np.ndarray, float]:
         """Pixel (2,) and depth of a point given on the unit head: left, up, forward."""
         x, up, forward = x * _HEAD_WIDTH, up * .5, forward * _HEAD_DEPTH
+        size = self.size
         across = x * self.cos + forward * self.sin
         depth = forward * self.cos - x * self.sin
         down = depth * self.pitch_sin - up * self.pitch_cos
         towards = depth * self.pitch_cos + up * self.pitch_sin
-        return self.centre + self.size * np.array([across, down]), towards
+        return self.centre + np.array((across * size, down * size)), towards
 
     def path(self, points: np.ndarray) -> np.ndarray:
         """Pixels (n, 2) of points (n, 3) given on the unit head."""
@@ -75,20 +78,19 @@ class Head:
             ear, _ = self.place(side * .97, -.06, -.1)
             canvas.layer('face', Shape(ellipse(ear, size * (.045 + .05 * abs(self.sin)),
                                                size * .105)), skin, size * .05)
-        pad = int(size * .75)
+        pad = int(size * .58) + 1
         x0, y0 = int(self.centre[0]) - pad, int(self.centre[1]) - pad
         patch = (x0, y0, 2 * pad + 1, 2 * pad + 1)
         hairy = 1.02 if look.hair_style == 'bald' else 1.1
-        radius, _, _ = self._skull(*patch, 1.)
-        face = (radius <= 1).astype(np.uint8) * 255
+        radius, up, forward = self._skull(*patch, hairy)
+        face = (radius <= 1 / hairy**2).view(np.uint8) * np.uint8(255)
         canvas.mask_layer('face', face, x0, y0, skin, canvas.shading(face, size * .16, .5))
         self._features(canvas)
-        radius, up, forward = self._skull(*patch, hairy)
         line = {'bald': .62, 'long': -.02, 'bob': -.06, 'ponytail': .06, 'bun': .06}.get(
             look.hair_style, .03)
         field = up - .8 * forward + .06 * np.cos(forward * 9)
         low = -.95 if look.hair_style in ('bob', 'long') else -.55
-        hair = ((radius <= 1) & (field > line) & (up > low)).astype(np.uint8) * 255
+        hair = ((radius <= 1) & (field > line) & (up > low)).view(np.uint8) * np.uint8(255)
         canvas.mask_layer('hair', hair, x0, y0, Fabric(look.hair.rgb, grain='strands'),
                           canvas.shading(hair, size * .14, .55))
         if look.glasses:
@@ -134,7 +136,7 @@ class Head:
             if look.glasses == 'glasses':
                 lens = tuple(int(value * .8 + 50) for value in look.skin)
                 canvas.flat('glasses', Shape(ellipse(eye, size * .1 * wide, size * .068)), lens)
-                canvas.flat('glasses', Shape(ellipse(eye, size * .035 * wide, size * .035)), frame)
+                canvas.flat('glasses', Shape(ellipse(eye, size * .029 * wide, size * .03)), frame)
             temple = [self.place(side * .85, .06, .5)[0], self.place(side * 1., .06, -.05)[0]]
             if self.place(side * 1., .06, .2)[1] > 0:
                 canvas.flat('glasses', limb(temple, [size * .02] * 2), frame)
@@ -166,16 +168,22 @@ class Head:
             canvas.layer('hat', peak, cloth, size * .06)
         canvas.layer('hat', Shape(dome[:, 0]), cloth, size * .16, .6)
         if hat.kind == 'sun hat':
-            band = self.path(ring)
-            upper = band - np.array([0, size * .07])
-            hull = cv2.convexHull(np.concatenate([band, upper]).astype(np.float32))
-            canvas.layer('hat', Shape(hull[:, 0]), Fabric(hat.second.rgb), size * .05)
+            canvas.layer('hat', self._band(low, low + .17), Fabric(hat.second.rgb), size * .05)
         elif hat.kind == 'beanie':
-            fold = self.path(np.concatenate([ring, ring + np.array([0, .25, 0])]))
-            canvas.layer('hat', Shape(cv2.convexHull(fold.astype(np.float32))[:, 0]),
-                         Fabric(hat.second.rgb), size * .08)
+            canvas.layer('hat', self._band(low - .02, low + .26), Fabric(hat.second.rgb),
+                         size * .08)
         if peak is not None and self.cos >= 0:
             canvas.layer('hat', peak, Fabric(hat.second.rgb), size * .06)
+
+    def _band(self, low: float, high: float) -> Shape:
+        """The half that shows of a ring around the head between two heights."""
+        turn = np.linspace(0, np.pi, 14)
+        across, towards = np.cos(turn) * 1.11, np.sin(turn) * 1.11
+        x = across * self.cos - towards * self.sin
+        forward = across * self.sin + towards * self.cos
+        lower = self.path(np.stack([x, np.full(14, low), forward], 1))
+        upper = self.path(np.stack([x * .97, np.full(14, high), forward * .97], 1))
+        return Shape(np.concatenate([lower, upper[::-1]]))
 
     def loose_hair(self) -> Shape | None:
         """Hair that hangs behind the head, or the bun on it."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .figure import Figure
-from .identity import Garment
-from .paint import Canvas, Fabric, Shape, disc, limb, tube
+from .paint import Canvas, Fabric, Shape, limb, tube
 
 
 def paint_leg(figure: Figure, canvas: Canvas, name: str) -> None:
@@ -34,7 +33,7 @@ def paint_leg(figure: Figure, canvas: Canvas, name: str) -> None:
         canvas.layer(f'{name} shoe', limb([shin, ankle], [radii[1] * 1.12, radii[2] * 1.45]),
                      Fabric(look.shoes.colour.rgb, grain='none'), radii[2] * 1.2, .6)
         cuff = shin + .07 * (ankle - shin)
-        canvas.layer(f'{name} shoe', limb([shin, cuff], [radii[1] * 1.2] * 2, ends=False),
+        canvas.layer(f'{name} shoe', limb([shin, cuff], [radii[1] * 1.2] * 2, False, False),
                      Fabric(tuple(int(value * .75) for value in look.shoes.colour.rgb)), 2., .3)
     if kind == 'shorts':
         _tube_of_cloth(figure, canvas, name, [hip, hip + .84 * (knee - hip)],
@@ -46,8 +45,7 @@ def _tube_of_cloth(figure: Figure, canvas: Canvas, name: str, joints: list[np.nd
     """One leg of trousers or shorts, with its side stripe."""
     garment = figure.look.lower
     cloth = figure.fabric(garment, f'{name}_hip', joints[1] - joints[0])
-    canvas.layer(f'{name} pants', limb(joints, radii, ends=False).add(disc(joints[0], radii[0])),
-                 cloth, radii[1] * .85)
+    canvas.layer(f'{name} pants', limb(joints, radii, end=False), cloth, radii[1] * .85)
     if garment.pattern != 'side stripe':
         return
     side = 1 if name == 'left' else -1
@@ -81,29 +79,23 @@ def paint_hips(figure: Figure, canvas: Canvas) -> None:
     if look.upper.kind == 'dress':
         return
     if look.lower.kind == 'skirt':
-        paint_skirt(figure, canvas, look.lower, 'skirt', .3, .93, .14)
+        canvas.layer('skirt', skirt(figure, .3, .93, .14), figure.fabric(look.lower, 'pelvis'),
+                     figure.scale * .035, .6)
         return
     axis, half = figure.trunk(.0 if figure.pose.kind == 'sitting' else -.1, .3, .003)
     canvas.layer('pants', Shape(tube(axis, half)), figure.fabric(look.lower, 'pelvis'),
                  figure.scale * .03)
 
 
-def paint_skirt(figure: Figure, canvas: Canvas, garment: Garment, name: str, top: float,
-                length: float, flare: float, period: float = .05) -> None:
-    """Paint a flared tube from the trunk down, wide enough for the stride.
+def skirt(figure: Figure, top: float, length: float, flare: float) -> Shape:
+    """Outline of a flared tube from the trunk down, wide enough for the stride.
 
     Args:
         figure: Who wears it.
-        canvas: Where.
-        garment: The skirt, or the dress or coat whose skirt it is.
-        name: The layer.
         top: Upper end as a level of the trunk.
         length: Lower end as a share of the way from hip to knee.
         flare: How much wider than the hips the hem is, at least.
-        period: Length of the pattern in units of the stature.
     """
-    anchor = 'pelvis' if name == 'skirt' else 'collar'
-    cloth = figure.fabric(garment, anchor, period=period)
     knees = [figure.xy[f'{side}_knee'] for side in ('left', 'right')]
     axis, half = figure.trunk(0., top, .01)
     if figure.pose.kind == 'sitting':
@@ -111,13 +103,12 @@ def paint_skirt(figure: Figure, canvas: Canvas, garment: Garment, name: str, top
         for side, knee in zip(('left', 'right'), knees, strict=True):
             hip = figure.xy[f'{side}_hip']
             end = hip + min(length, .9) * (knee - hip)
-            shape.polygons += limb([hip, end], [figure.girth(.062), figure.girth(.05)]).polygons
-        canvas.layer(name, shape, cloth, figure.scale * .035, .6)
-        return
+            shape.join(limb([hip, end], [figure.girth(.062), figure.girth(.05)]))
+        return shape
     middle = .5 * (knees[0] + knees[1])
     stride = abs(knees[0][0] - knees[1][0]) / 2
     hem = axis[0] + length * (middle - axis[0])
     wide = max(half[0] * (1 + flare), length * stride + figure.girth(.042))
     axis = np.concatenate([[hem, .5 * (hem + axis[0])], axis])
     half = np.concatenate([[wide, .5 * (wide + half[0]) * 1.01], half])
-    canvas.layer(name, Shape(tube(axis, half)), cloth, figure.scale * .035, .6)
+    return Shape(tube(axis, half))

@@ -63,59 +63,56 @@ def _strands() -> np.ndarray:
 
 
 class Shape:
-    """A union of polygons and discs in pixels, filled as one mask."""
+    """A union of polygons in pixels, filled as one mask."""
 
     def __init__(self, *polygons: np.ndarray) -> None:
-        self.polygons = [np.asarray(polygon, np.float32) for polygon in polygons]
+        self.polygons = list(polygons)
 
-    def add(self, polygon: np.ndarray) -> Shape:
-        self.polygons.append(np.asarray(polygon, np.float32))
+    def join(self, other: Shape) -> Shape:
+        """Take in the polygons of another shape."""
+        self.polygons += other.polygons
         return self
 
     def bounds(self) -> tuple[float, float, float, float]:
-        points = np.concatenate(self.polygons)
+        """x1, y1, x2, y2."""
+        points = np.concatenate(self.polygons) if len(self.polygons) > 1 else self.polygons[0]
         return (*points.min(0).tolist(), *points.max(0).tolist())
 
-    def fill(self, target: np.ndarray, x0: int, y0: int, value: int | tuple) -> None:
-        """Fill with ``value`` an array whose corner is at pixel (x0, y0)."""
+    def fill(self, targets: list[tuple[np.ndarray, int | tuple]], x0: int = 0, y0: int = 0) -> None:
+        """Fill arrays whose corner is at pixel (x0, y0), each with its value."""
         for polygon in self.polygons:
-            points = np.rint((polygon - (x0, y0)) * 16).astype(np.int32)
-            cv2.fillPoly(target, [points], value, cv2.LINE_8, 4)
+            points = [((polygon - (x0, y0)) * 16 + .5).astype(np.int32)]
+            for target, value in targets:
+                cv2.fillPoly(target, points, value, cv2.LINE_8, 4)
 
 
 _TURN = np.linspace(0, 2 * np.pi, 24, endpoint=False)
 _COS, _SIN = np.cos(_TURN), np.sin(_TURN)
 _ROUND = np.stack([_COS, _SIN], 1)
+_HALF_TURN = np.linspace(.5 * np.pi, 1.5 * np.pi, 10)
+_BACK = np.stack([np.cos(_HALF_TURN), np.sin(_HALF_TURN)], 1)  # half a disc behind the start
+_FLAT = np.array([(0., 1.), (0., -1.)])
 
 
-def ellipse(centre: np.ndarray, a: float, b: float, angle: float = 0.) -> np.ndarray:
-    """Outline of an ellipse, (24, 2); ``angle`` in radians turns the axis ``a``."""
-    if angle == 0.:
-        return _ROUND * (a, b) + centre
-    cos, sin = np.cos(angle), np.sin(angle)
-    return np.stack([a * _COS * cos - b * _SIN * sin, a * _COS * sin + b * _SIN * cos], 1) + centre
+def ellipse(centre: np.ndarray, a: float, b: float) -> np.ndarray:
+    """Outline of an ellipse, (24, 2)."""
+    return _ROUND * (a, b) + centre
 
 
-def disc(centre: np.ndarray, radius: float) -> np.ndarray:
-    """Outline of a disc, (24, 2)."""
-    return _ROUND * radius + centre
-
-
-def limb(points: list[np.ndarray], radii: list[float], ends: bool = True) -> Shape:
-    """Tapered tube through joints: quadrilaterals between discs."""
-    shape = Shape()
-    for index in range(len(points) - 1):
+def limb(points: list[np.ndarray], radii: list[float], start: bool = True,
+         end: bool = True) -> Shape:
+    """Tapered tube through joints, round at its bends, and at its ends unless told otherwise."""
+    shape, last = Shape(), len(points) - 2
+    for index in range(last + 1):
         (x0, y0), (x1, y1) = points[index], points[index + 1]
-        r0, r1 = radii[index], radii[index + 1]
         dx, dy = x1 - x0, y1 - y0
-        length = max((dx * dx + dy * dy) ** .5, 1e-6)
-        nx, ny = -dy / length, dx / length
-        shape.polygons.append(np.array(
-            [(x0 + nx * r0, y0 + ny * r0), (x1 + nx * r1, y1 + ny * r1),
-             (x1 - nx * r1, y1 - ny * r1), (x0 - nx * r0, y0 - ny * r0)], np.float32))
-    for index, (point, radius) in enumerate(zip(points, radii, strict=True)):
-        if ends or 0 < index < len(points) - 1:
-            shape.polygons.append((_ROUND * radius + point).astype(np.float32))
+        length = (dx * dx + dy * dy) ** .5
+        dx, dy = (dx / length, dy / length) if length > 1e-6 else (1., 0.)
+        turn = np.array([(dx, dy), (-dy, dx)])
+        near = _BACK if start or index > 0 else _FLAT
+        far = _BACK if end or index < last else _FLAT
+        shape.polygons.append(np.concatenate([
+            near @ turn * radii[index] + (x0, y0), -(far @ turn) * radii[index + 1] + (x1, y1)]))
     return shape
 
 
@@ -214,6 +211,8 @@ class Canvas:
     def begin(self, person: int, unit: float, rng: np.random.Generator) -> None:
         """Start painting person number ``person`` (1..255), or things (0).
 
+        The layer ``object`` is nobody's, whoever is being painted.
+
         Args:
             person: The number.
             unit: Pixels per stature, for the fineness of the creases.
@@ -244,14 +243,13 @@ class Canvas:
         if x0 >= x1 or y0 >= y1:
             return
         mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
-        shape.fill(mask, x0, y0, 255)
+        shape.fill([(mask, 255)], x0, y0)
         self._paint(name, mask, x0, y0, fabric, self.shading(mask, relief, depth))
 
     def flat(self, name: str, shape: Shape, colour: tuple[int, int, int]) -> None:
         """Paint a small layer in one unshaded colour."""
         self._extend(name, *shape.bounds())
-        shape.fill(self.image, 0, 0, colour)
-        shape.fill(self.owner, 0, 0, self._value(name))
+        shape.fill([(self.image, colour), (self.owner, self._value(name))])
 
     def shading(self, mask: np.ndarray, relief: float, depth: float) -> np.ndarray:
         """Light on a rounded body with this outline, (h, w) uint8 where 200 changes nothing."""
@@ -289,22 +287,22 @@ class Canvas:
                 crop = cv2.resize(crop, (width, height))
             shade = cv2.multiply(shade, crop, scale=1 / 128)
         if fabric.pattern == 'plain':
-            paint = cv2.merge([cv2.convertScaleAbs(shade, alpha=value / _UNITY)
-                               for value in fabric.colour])
+            paint = [cv2.convertScaleAbs(shade, alpha=value / _UNITY) for value in fabric.colour]
         else:
-            choice = fabric.choose(x0, y0, width, height)
-            paint = cv2.merge([
-                cv2.multiply(shade, cv2.convertScaleAbs(choice, alpha=(b - a) / 255, beta=a)
+            second = fabric.choose(x0, y0, width, height)
+            first = cv2.bitwise_not(second)
+            paint = [
+                cv2.multiply(shade, cv2.convertScaleAbs(second, alpha=(b - a) / 255, beta=a)
                              if b >= a else
-                             cv2.convertScaleAbs(255 - choice, alpha=(a - b) / 255, beta=b),
+                             cv2.convertScaleAbs(first, alpha=(a - b) / 255, beta=b),
                              scale=1 / _UNITY)
-                for a, b in zip(fabric.colour, fabric.second, strict=True)])
+                for a, b in zip(fabric.colour, fabric.second, strict=True)]
         roi = (slice(y0, y0 + height), slice(x0, x0 + width))
-        cv2.copyTo(paint, mask, self.image[roi])
-        np.copyto(self.owner[roi], np.uint16(self._value(name)), where=mask > 0)
+        cv2.copyTo(cv2.merge(paint), mask, self.image[roi])
+        cv2.copyTo(np.full(mask.shape, self._value(name), np.uint16), mask, self.owner[roi])
 
     def _value(self, name: str) -> int:
-        return self.person << 8 | _INDEX[name]
+        return _INDEX[name] if name == 'object' else self.person << 8 | _INDEX[name]
 
     def _extend(self, name: str, x0: float, y0: float, x1: float, y1: float) -> None:
         if _LIP_OF_LAYER[_INDEX[name]]:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from .annotate import boxes_of, keypoints_of, pa100k_of
-from .background import cut_background, put_obstacle, put_seat
+from .background import cut_background, put_obstacle
 from .body import paint_figure
 from .camera import camera, draw_view, expose
 from .figure import Figure
@@ -162,15 +162,12 @@ def draw_person(look: Look, identity: int, camera_index: int, seed: int, size: t
 
 def put_figure(canvas: Canvas, figure: Figure, person: int,
                rng: np.random.Generator) -> None:
-    """Paint a figure, and first the seat if it sits."""
-    if figure.pose.kind == 'sitting':
-        x, y = figure.xy['pelvis']
-        put_seat(canvas, x, y, figure.scale, rng)
+    """Paint person number ``person`` and his shadow."""
     feet = .5 * (figure.xy['left_toe'] + figure.xy['right_heel'])
     spread = float(np.ptp([figure.xy[name][0] for name in ('left_toe', 'right_toe')]))
     canvas.shadow(feet, .5 * spread + .12 * figure.scale, .035 * figure.scale)
     canvas.begin(person, figure.scale, rng)
-    paint_figure(figure, canvas)
+    paint_figure(figure, canvas, rng)
 
 
 def _frame(figure: Figure, width: int, height: int, rng: np.random.Generator) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 
 from .figure import Figure
 from .identity import Garment
-from .lower import paint_skirt
-from .paint import Canvas, Fabric, Shape, disc, limb, tube
+from .lower import skirt
+from .paint import Canvas, Fabric, Shape, limb, tube
 
 _EASE = {'t-shirt': .009, 'polo': .009, 'shirt': .01, 'sweater': .013, 'hoodie': .016,
          'dress': .006, 'jacket': .018, 'coat': .019}
@@ -35,24 +35,28 @@ def paint_torso(figure: Figure, canvas: Canvas) -> None:
     look = figure.look
     inner, outer = look.upper, look.coat
     if inner.kind == 'dress':
-        paint_skirt(figure, canvas, inner, 'dress', .45, .92, .3, _period(inner))
-        _paint_trunk(figure, canvas, 'dress', inner, .12)
+        _paint_trunk(figure, canvas, 'dress', inner, .12, skirt(figure, .45, .92, .3))
         _paint_neckline(figure, canvas, .03)
     elif outer is None:
         _paint_trunk(figure, canvas, 'upper', inner, -.05)
         _paint_collar(figure, canvas, inner)
     else:
         if outer.kind == 'coat':
-            paint_skirt(figure, canvas, outer, 'coat', .4, .86, .12, _period(outer))
-        _paint_trunk(figure, canvas, 'coat', outer, -.1 if outer.kind == 'jacket' else .05)
+            _paint_trunk(figure, canvas, 'coat', outer, .05, skirt(figure, .4, .86, .12))
+        else:
+            _paint_trunk(figure, canvas, 'coat', outer, -.1)
         _paint_opening(figure, canvas, inner, outer)
     if look.scarf:
         _paint_scarf(figure, canvas)
 
 
-def _paint_trunk(figure: Figure, canvas: Canvas, name: str, garment: Garment, low: float) -> None:
-    axis, half = figure.trunk(low, 1.03, _EASE[garment.kind])
-    canvas.layer(name, Shape(tube(axis, half)),
+def _paint_trunk(figure: Figure, canvas: Canvas, name: str, garment: Garment, low: float,
+                 below: Shape | None = None) -> None:
+    """A garment from level ``low`` of the trunk to the neck, with its skirt ``below``."""
+    shape = Shape(tube(*figure.trunk(low, 1.03, _EASE[garment.kind])))
+    if below is not None:
+        shape.join(below)
+    canvas.layer(name, shape,
                  figure.fabric(garment, 'collar', period=_period(garment)), figure.scale * .035)
     if garment.pattern == 'logo' and figure.cos > .15:
         middle, _ = figure.place('chest', 0, .03, .075)
@@ -176,6 +180,6 @@ def paint_arm(figure: Figure, canvas: Canvas, name: str) -> None:
         points = joints
         wide = [radii[0] * ease, radii[1] * ease * 1.08, radii[2] * ease * 1.2]
     period = .12 if outer.pattern == 'splice' else .06
-    canvas.layer(f'{name} {layer}', limb(points, wide, ends=False).add(disc(points[0], wide[0])),
+    canvas.layer(f'{name} {layer}', limb(points, wide, end=False),
                  figure.fabric(outer, f'{name}_shoulder', joints[1] - joints[0], period),
                  wide[1] * .8)
