@@ -7,17 +7,19 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
-from mmengine.model import BaseModule
+from mmengine.logging import print_log
+from mmengine.model import BaseModule, PretrainedInit
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from clasp_mm.registry import MODELS
 
+from ..checkpoint import load_backbone
 from ..layers.pc_moe import TASKS, Gates, PCMoE, task_weights
 from ..layers.swin_block import PatchEmbed, PatchMerging, SwinBlock
 
 Task = str | Sequence
-_ARCHS = {
+ARCHS = {
     'nano': dict(embed_dims=32, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8)),
     'tiny': dict(embed_dims=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24)),
     'small': dict(embed_dims=96, depths=(2, 2, 18, 2), num_heads=(3, 6, 12, 24)),
@@ -240,9 +242,28 @@ class PCMoESwin(BaseModule):
         return torch.stack(rows).mean(0, keepdim=True)
 
     def init_weights(self) -> None:
-        """Initialise as MMEngine does, keeping a new PC-MoE the identity."""
+        """Initialise as MMEngine does, but load weights strictly and keep a new PC-MoE neutral.
+
+        ``init_cfg=dict(type='Pretrained', checkpoint=..., prefix=None)`` takes every source and
+        the keyword arguments of :func:`~clasp_mm.models.checkpoint.load_backbone`.
+
+        Raises:
+            CheckpointError: If the weights do not cover the model.
+        """
+        init_cfg = self.init_cfg
+        configs = [init_cfg] if isinstance(init_cfg, Mapping) else list(init_cfg or [])
+        pretrained = [cfg for cfg in configs if cfg['type'] in ('Pretrained', PretrainedInit)]
+        loaded = self.is_init
+        self.init_cfg = [cfg for cfg in configs if cfg not in pretrained]
         super().init_weights()
+        self.init_cfg = init_cfg
+        if loaded:
+            return
         self._zero_moe_outputs()
+        for cfg in pretrained:
+            args = {key: value for key, value in cfg.items()
+                    if key not in ('type', 'checkpoint', 'map_location')}
+            print_log(str(load_backbone(self, cfg['checkpoint'], **args)), logger='current')
 
     def train(self, mode: bool = True) -> 'PCMoESwin':
         """Switch the mode; frozen stages stay in evaluation mode."""
@@ -307,11 +328,11 @@ def _nearest(name: str, choices: Sequence[str]) -> str:
 
 def _arch_settings(arch: str | Mapping) -> Mapping:
     if isinstance(arch, str):
-        if arch not in _ARCHS:
+        if arch not in ARCHS:
             raise ValueError(
-                f'unknown arch {arch!r}: {", ".join(_ARCHS)}, or a dict of embed_dims, depths and '
-                f'num_heads{_nearest(arch, list(_ARCHS))}')
-        return _ARCHS[arch]
+                f'unknown arch {arch!r}: {", ".join(ARCHS)}, or a dict of embed_dims, depths and '
+                f'num_heads{_nearest(arch, list(ARCHS))}')
+        return ARCHS[arch]
     needed = {'embed_dims', 'depths', 'num_heads'}
     if set(arch) != needed:
         raise ValueError(f'arch has keys {sorted(arch)}, it needs {sorted(needed)}')

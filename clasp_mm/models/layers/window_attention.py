@@ -111,7 +111,7 @@ def resize_bias_table(table: Tensor, window: int) -> Tensor:
         raise ValueError(
             f'a relative-position table of {table.shape[0]} rows belongs to no square window')
     grid = table.detach().float().T.reshape(1, -1, side, side)
-    grid = F.interpolate(grid, size=2 * window - 1, mode='bicubic', align_corners=True)
+    grid = F.interpolate(grid, size=2 * window - 1, mode='bicubic', align_corners=False)
     return grid.flatten(2)[0].T.contiguous().to(table.dtype)
 
 
