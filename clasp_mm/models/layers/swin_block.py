@@ -95,14 +95,15 @@ class PatchEmbed(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Map images (B, in_channels, H, W) to tokens (B, L, C) and the size of their map."""
-        pad_h, pad_w = -x.shape[2] % self.patch_size, -x.shape[3] % self.patch_size
+        height, width = x.shape[2:]
+        if torch.jit.is_tracing():  # where sizes are tensors; a trace has one size of image
+            height, width = int(height), int(width)
+        pad_h, pad_w = -height % self.patch_size, -width % self.patch_size
         if pad_h or pad_w:
             x = F.pad(x, (0, pad_w, 0, pad_h))
-        x = self.projection(x)
-        hw = (x.shape[2], x.shape[3])
-        if torch.jit.is_tracing():  # where sizes are tensors; a trace has one size of map
-            hw = (int(hw[0]), int(hw[1]))
-        return self.norm(x.flatten(2).transpose(1, 2)), hw
+        x = self.projection(x).flatten(2).transpose(1, 2)
+        hw = ((height + pad_h) // self.patch_size, (width + pad_w) // self.patch_size)
+        return self.norm(x), hw
 
 
 class PatchMerging(nn.Module):

@@ -202,20 +202,21 @@ class ShiftedWindowAttention(nn.Module):
         bias = self.w_msa.bias()[None]
         if layout.mask is not None:
             bias = bias + layout.mask[:, None]
-        out = self._attend(q, k, v, bias, batch)
+        num_windows = -(-hw[0] // window) * -(-hw[1] // window)
+        out = self._attend(q, k, v, bias, num_windows)
         out = out.transpose(1, 2).reshape(batch, -1, dim).index_select(1, layout.scatter)
         return self.w_msa.proj_drop(self.w_msa.proj(out))
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, batch: int) -> Tensor:
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, num_windows: int) -> Tensor:
         """Softmax attention, (B * nW, num_heads, N, d) with bias (1 or nW, num_heads, N, N)."""
         drop = self.attn_drop_rate if self.training else 0.
         if (bias.device.type == 'cpu' and bias.requires_grad and torch.is_grad_enabled()
                 and not torch.jit.is_tracing()):
             # On the CPU the fused kernel cannot learn a bias, and what replaces it is slower.
             logits = (q * q.shape[-1]**-0.5) @ k.transpose(-2, -1)
-            logits = logits.view(batch, -1, *logits.shape[1:]) + bias
+            logits = logits.unflatten(0, (-1, num_windows)) + bias
             return F.dropout(logits.softmax(-1), drop).flatten(0, 1) @ v
-        if bias.shape[0] > 1:
-            bias = bias.expand(batch, *bias.shape).flatten(0, 1)
+        if self.shift:
+            bias = bias.expand(q.shape[0] // num_windows, -1, -1, -1, -1).flatten(0, 1)
         return F.scaled_dot_product_attention(
             q, k, v, attn_mask=bias.to(q.dtype), dropout_p=drop)
