@@ -16,6 +16,7 @@ _PUBLIC = {
     'CLIPPseudoLabeler': 'datasets',
     'MultiCrop': 'datasets',
     'get_model': 'apis',
+    'load_images': 'apis',
 }
 
 __all__ = ['__version__', *_PUBLIC]

@@ -231,3 +231,42 @@ def test_missing_labels_name_the_transform():
     del samples['part_map']
     with pytest.raises(KeyError, match='CLIPPseudoLabeler'):
         make_clasp().loss(views, samples)
+
+
+def save_stage1(tmp_path):
+    dino = make_dino()
+    with torch.no_grad():
+        for parameter in dino.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        dino.dino_loss.center.normal_()
+    torch.save(dict(state_dict=dino.state_dict()), tmp_path / 'dino.pth')
+    return dino, str(tmp_path / 'dino.pth')
+
+
+def make_stage2(stage1, **head):
+    model = CLASP(dict(BACKBONE, moe=dict(num_experts=4, top_k=2)), dict(HEAD, **head),
+                  part_head=None, attr_head=None, stage1=stage1)
+    model.init_weights()
+    return model
+
+
+def test_stage2_starts_where_stage1_ended(tmp_path):
+    dino, path = save_stage1(tmp_path)
+    clasp = make_stage2(path)
+    images = make_batch()[0][0]
+    for task in ('appearance', 'part', 'attribute'):
+        torch.testing.assert_close(clasp.backbone(images, task)[-1], dino.backbone(images)[-1])
+    torch.testing.assert_close(clasp.teacher(images, 'appearance'), dino.teacher(images, None))
+    torch.testing.assert_close(clasp.head.last_layer.weight, dino.head.last_layer.weight)
+    torch.testing.assert_close(clasp.dino_loss.center, dino.dino_loss.center)
+
+
+def test_stage1_that_does_not_fit_is_an_error(tmp_path):
+    _, path = save_stage1(tmp_path)
+    with pytest.raises(ValueError, match='DINO head'):
+        make_stage2(path, out_dim=13)
+    state = torch.load(path, weights_only=True)
+    del state['state_dict']['teacher.backbone.stages.0.blocks.0.norm1.weight']
+    torch.save(state, path)
+    with pytest.raises(ValueError, match='norm1'):
+        make_stage2(path)

@@ -80,8 +80,7 @@ class DINO(BaseSelfSupervisor):
         super().init_weights()
         self.update_teacher(momentum=0)
         if self.stage1 is not None:
-            report = load_stage1(self, self.stage1)
-            MMLogger.get_current_instance().info(f'stage 1 from {self.stage1}: {report}')
+            MMLogger.get_current_instance().info(load_stage1(self, self.stage1))
 
     def set_progress(self, step: int, max_steps: int, epoch: int) -> None:
         """Set temperature and momentum for optimizer step ``step`` of ``max_steps``."""

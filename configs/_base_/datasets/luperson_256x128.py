@@ -9,7 +9,6 @@ multi_crop = dict(
     local_scale=(0.05, 0.8),
     aspect_ratio=(0.4, 0.6))
 train_pipeline = [
-    dict(type='clasp_mm.LoadPersonImage'),
     multi_crop,
     dict(type='clasp_mm.PackViews'),
 ]

@@ -2,7 +2,6 @@ _base_ = './luperson_256x128.py'
 
 # The same crops, with the pseudo-labels of tools/make_pseudo_labels.py moved along.
 train_pipeline = [
-    dict(type='clasp_mm.LoadPersonImage'),
     dict(type='clasp_mm.CLIPPseudoLabeler', store='data/luperson/pseudo_labels'),
     _base_.multi_crop,
     dict(type='clasp_mm.PackViews'),

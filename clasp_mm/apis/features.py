@@ -1,0 +1,69 @@
+"""Images in, features out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from clasp_mm.datasets.transforms.loading import read_image
+
+MEAN = (123.675, 116.28, 103.53)
+STD = (58.395, 57.12, 57.375)
+
+
+def load_images(paths: Sequence[str | os.PathLike], size: tuple[int, int] = (256, 128)) -> Tensor:
+    """Read image files as the backbones want them.
+
+    Args:
+        paths: Image files.
+        size: (H, W) in pixels.
+
+    Returns:
+        (B, 3, H, W) float32, RGB with ImageNet's mean and deviation.
+
+    Raises:
+        clasp_mm.datasets.transforms.loading.UnreadableImageError: If a file cannot be read.
+    """
+    batch = np.empty((len(paths), *size, 3), np.uint8)
+    for row, path in zip(batch, paths, strict=True):
+        image = read_image(str(path))
+        shrinks = image.shape[0] > size[0]
+        row[:] = cv2.resize(image, size[::-1],
+                            interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    images = torch.from_numpy(batch).permute(0, 3, 1, 2).flip(1).float()
+    return (images - images.new_tensor(MEAN)[:, None, None]) / images.new_tensor(STD)[:, None, None]
+
+
+def batches(paths: Sequence[str], size: tuple[int, int], device: torch.device,
+            batch_size: int = 64) -> Iterator[Tensor]:
+    """Yield the images of ``paths`` in batches on the device."""
+    for start in range(0, len(paths), batch_size):
+        yield load_images(paths[start:start + batch_size], size).to(device)
+
+
+@torch.inference_mode()
+def pooled_features(backbone: nn.Module, paths: Sequence[str], size: tuple[int, int],
+                    task: str | None = None) -> np.ndarray:
+    """Mean over the last map of each image, (N, C) float32."""
+    device = next(backbone.parameters()).device
+    return np.concatenate([backbone(images, task)[-1].mean((2, 3)).cpu().numpy()
+                           for images in batches(paths, size, device)])
+
+
+@torch.inference_mode()
+def dense_features(backbone: nn.Module, paths: Sequence[str], size: tuple[int, int],
+                   task: str | None = None) -> np.ndarray:
+    """All maps of the backbone raised to the size of its first and stacked, (N, C, h, w)."""
+    device = next(backbone.parameters()).device
+    stacked = []
+    for images in batches(paths, size, device):
+        maps = backbone(images, task)
+        raised = [F.interpolate(m, maps[0].shape[-2:], mode='bilinear') for m in maps]
+        stacked.append(torch.cat(raised, 1).cpu().numpy())
+    return np.concatenate(stacked)

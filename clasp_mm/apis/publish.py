@@ -1,0 +1,121 @@
+"""From a training checkpoint to a file that can be shared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import tempfile
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+
+from clasp_mm.compat import load_file
+from clasp_mm.models.checkpoint import load_backbone
+from clasp_mm.registry import MODELS
+from clasp_mm.version import __version__
+
+HASH_DIGITS = 8
+
+
+def file_hash(path: str | os.PathLike) -> str:
+    """First 8 hexadecimal digits of the SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()[:HASH_DIGITS]
+
+
+def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.PathLike,
+                  config: str | os.PathLike | None = None) -> Path:
+    """Write a pretrained teacher's backbone, with its prompts, as ``{name}_{date}-{sha8}.pth``.
+
+    The file holds tensors and plain data only and loads with ``weights_only=True``. A side-car
+    ``.json`` of the same stem says how it was made: resolved config, data, git state, coverage,
+    hash, versions.
+
+    Args:
+        checkpoint: A checkpoint of :class:`clasp_mm.DINO` or :class:`clasp_mm.CLASP`.
+        name: What the file is called.
+        out_dir: Folder to write to.
+        config: The run's config; by default the one MMEngine left beside the checkpoint.
+
+    Returns:
+        Path of the ``.pth`` file.
+
+    Raises:
+        FileNotFoundError: If there is no checkpoint, or no single config beside it.
+        ValueError: If the checkpoint holds no teacher, does not fit its config, or holds a NaN.
+    """
+    if not name or os.sep in name:
+        raise ValueError(f'name {name!r} becomes a file name; letters, digits, "-" and "_"')
+    checkpoint = Path(checkpoint)
+    cfg = Config.fromfile(_find_config(checkpoint) if config is None else config)
+    backbone_cfg = _plain(cfg.model.backbone)
+    backbone = MODELS.build(dict(backbone_cfg))
+    report = load_backbone(backbone, checkpoint)
+    meta = dict(
+        name=name, backbone=backbone_cfg, data_preprocessor=_plain(cfg.model.data_preprocessor),
+        algorithm=cfg.model.type, clasp_mm_version=__version__)
+    state = {f'backbone.{key}': value.cpu() for key, value in backbone.state_dict().items()}
+
+    out_dir = Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=out_dir, suffix='.partial')
+    try:
+        with os.fdopen(handle, 'wb') as file:
+            torch.save(dict(state_dict=state, meta=meta), file)
+        sha = file_hash(partial)
+        target = out_dir / f'{name}_{date.today():%Y%m%d}-{sha}.pth'
+        training = load_file(checkpoint).get('meta', {})
+        side_car = dict(
+            meta, sha256_8=sha, parameters=sum(p.numel() for p in backbone.parameters()),
+            coverage=report.to_dict(), epoch=training.get('epoch'), iter=training.get('iter'),
+            seed=training.get('seed'), data=_data(cfg), git=_git_state(),
+            torch_version=torch.__version__, config=_plain(cfg.to_dict()))
+        _write_text(target.with_suffix('.json'), json.dumps(side_car, indent=2))
+        os.replace(partial, target)
+    finally:
+        Path(partial).unlink(missing_ok=True)
+    return target
+
+
+def _find_config(checkpoint: Path) -> Path:
+    found = sorted(checkpoint.parent.glob('*.py'))
+    if len(found) != 1:
+        raise FileNotFoundError(f'{len(found)} configs beside {checkpoint}; name the one it was '
+                                'trained with (--config)')
+    return found[0]
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON has it: dicts, lists, numbers, text."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def _data(cfg: Config) -> dict:
+    dataset = cfg.train_dataloader.dataset
+    return _plain({key: value for key, value in dataset.items() if key != 'pipeline'})
+
+
+def _git_state() -> dict | None:
+    """Commit of the checkout this package runs from; None outside one."""
+    def git(*arguments: str) -> str:
+        return subprocess.run(['git', '-C', str(Path(__file__).parent), *arguments],
+                              check=True, capture_output=True, text=True).stdout.strip()
+    try:
+        return dict(commit=git('rev-parse', 'HEAD'), dirty=bool(git('status', '--porcelain')))
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _write_text(path: Path, text: str) -> None:
+    handle, partial = tempfile.mkstemp(dir=path.parent, suffix='.partial')
+    with os.fdopen(handle, 'w') as file:
+        file.write(text)
+    os.replace(partial, path)

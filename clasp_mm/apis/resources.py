@@ -1,0 +1,19 @@
+"""Where configs and tools lie: beside the package in a checkout, inside it in a wheel."""
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def resource(relative: str) -> Path:
+    """Path of a shipped config or tool, as ``configs/quickstart/...`` or ``tools/train.py``.
+
+    Raises:
+        FileNotFoundError: If neither the checkout nor the installed package holds it.
+    """
+    places = (_PACKAGE.parent / relative, _PACKAGE / '.mim' / relative)
+    for place in places:
+        if place.exists():
+            return place
+    raise FileNotFoundError(f'{relative} is neither at {places[0]} nor at {places[1]}: the '
+                            'installation is not complete, run pip install again')

@@ -1,0 +1,22 @@
+_base_ = './dino_swin-nano_stage2_1xb32_synthetic-128x64.py'
+
+# The same start, epochs and schedule as its base, plus what CLASP adds.
+model = dict(
+    type='clasp_mm.CLASP',
+    backbone=dict(
+        moe=dict(num_experts=10, top_k=6, num_prompts=3, expert_hidden=8), out_indices=(2, 3)),
+    part_head=dict(type='clasp_mm.PartSegHead', in_channels=128, num_classes=10, in_index=0),
+    attr_head=dict(
+        type='clasp_mm.AttrHead',
+        in_channels=256,
+        attribute_sizes=(2, 3, 2, 2, 2, 2, 3, 3, 3)),
+    semantic_views='alternate',
+    part_weight=1.0,
+    attr_weight=1.0,
+    balance_weight=0.01)
+train_pipeline = [
+    dict(type='clasp_mm.CLIPPseudoLabeler', store='work_dirs/quickstart/labels'),
+    _base_.multi_crop,
+    dict(type='clasp_mm.PackViews'),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
