@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .figure import Figure
@@ -13,24 +15,25 @@ from .words import PA100K_ATTRIBUTES
 Box = tuple[float, float, float, float]
 
 
-def boxes_of(extent: list[float], parsing: np.ndarray, scale: float) -> tuple[Box, Box]:
-    """Full and visible box of one person.
+def boxes_of(extent: list[float], parsing: np.ndarray) -> tuple[Box, Box]:
+    """Full and visible box of one person, in picture pixels.
 
     Args:
-        extent: x1, y1, x2, y2 of all that was painted of him, in canvas pixels.
+        extent: x1, y1, x2, y2 of all that was painted of him, in canvas pixels, which are half as
+            large as the picture's; every second one was kept.
         parsing: (H, W) classes of the pixels that show.
-        scale: Picture pixels per canvas pixel.
     """
-    full = [value * scale for value in extent]
+    x1, y1, x2, y2 = extent
+    full = (math.ceil(math.floor(x1) / 2), math.ceil(math.floor(y1) / 2),
+            math.floor(math.ceil(x2) / 2) + 1, math.floor(math.ceil(y2) / 2) + 1)
+    full = tuple(map(float, full))
     rows, columns = np.flatnonzero(parsing.any(1)), np.flatnonzero(parsing.any(0))
     if not len(rows):
-        return tuple(full), (0., 0., 0., 0.)
-    visible = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
-    low, high = np.minimum(full[:2], visible[:2]), np.maximum(full[2:], visible[2:])
-    return (*low.tolist(), *high.tolist()), visible
+        return full, (0., 0., 0., 0.)
+    return full, (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
 
 
-def keypoints_of(canvas: Canvas, figure: Figure, person: int, scale: float) -> np.ndarray:
+def keypoints_of(canvas: Canvas, figure: Figure, person: int) -> np.ndarray:
     """COCO keypoints with visibility, (17, 3) float32, in picture pixels."""
     height, width = canvas.owner.shape
     rows = []
@@ -39,7 +42,7 @@ def keypoints_of(canvas: Canvas, figure: Figure, person: int, scale: float) -> n
         x, y = float(point[0]), float(point[1])
         inside = 0 <= x < width and 0 <= y < height
         seen = inside and facing and canvas.segment_at(person, x, y) in segments
-        rows.append(((x + .5) * scale - .5, (y + .5) * scale - .5, 2 if seen else int(inside)))
+        rows.append((x / 2, y / 2, 2 if seen else int(inside)))
 
     for name, (point, towards) in figure.head.landmarks().items():
         facing = towards > (-.12 if 'ear' in name else .1)

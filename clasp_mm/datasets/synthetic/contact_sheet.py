@@ -21,8 +21,8 @@ _VISIBLE, _HIDDEN = (40, 230, 60), (240, 60, 40)
 
 
 def contact_sheet(people: SyntheticPeople, path: str | os.PathLike, identities: int = 8,
-                  images: int = 4, scenes: int = 2) -> None:
-    """Draw a PNG with one row per identity, and scenes below.
+                  images: int = 3, scenes: int = 2) -> None:
+    """Draw a PNG with two identities per line, and scenes below.
 
     Each cell shows the picture, and beside it the part map with the keypoints (green visible,
     red hidden) and the full box; below, what is true of the person.
@@ -30,27 +30,26 @@ def contact_sheet(people: SyntheticPeople, path: str | os.PathLike, identities: 
     Args:
         people: Where the identities come from; the first four are one family.
         path: The PNG.
-        identities: Rows.
-        images: Pictures of each identity.
+        identities: How many identities, at most.
+        images: Pictures of each, at most.
         scenes: Number of scenes.
     """
-    identities, images = (min(identities, people.num_identities),
-                          min(images, people.images_per_identity))
-    # A family first, then families far apart.
-    chosen = [*range(min(4, identities)),
-              *np.linspace(4, people.num_identities - 1, identities - 4).astype(int).tolist()
-              ][:identities]
-    rows = []
-    for identity in chosen:
-        start = identity * people.images_per_identity
-        rows.append(np.hstack([_cell(people[start + number]) for number in range(images)]))
+    last = people.num_identities - 1
+    far = np.linspace(4, last, max(identities - 4, 0)).astype(int).tolist() if last >= 4 else []
+    chosen = [*range(min(4, identities, last + 1)), *dict.fromkeys(far)]
+    rows = [np.hstack([_cell(people[identity * people.images_per_identity + number])
+                       for number in range(min(images, people.images_per_identity))])
+            for identity in chosen]
+    if len(rows) % 2:
+        rows.append(np.full_like(rows[0], _PAPER))
+    rows = [np.hstack(rows[at:at + 2]) for at in range(0, len(rows), 2)]
     width = rows[0].shape[1]
     blocks = [_legend(width), *rows]
     if scenes:
-        pairs = [_scene(draw_scene(people.seed, index=index)) for index in range(scenes)]
-        for pair in pairs:
-            height = round(pair.shape[0] * width / pair.shape[1])
-            blocks.append(cv2.resize(pair, (width, height), interpolation=cv2.INTER_AREA))
+        drawn = np.hstack([_scene(draw_scene(people.seed, index=index, num_people=8))
+                           for index in range(scenes)])
+        height = round(drawn.shape[0] * width / drawn.shape[1])
+        blocks.append(cv2.resize(drawn, (width, height), interpolation=cv2.INTER_AREA))
     done, code = cv2.imencode('.png', np.vstack(blocks)[..., ::-1])
     if not done:
         raise RuntimeError(f'OpenCV could not encode the contact sheet for {path}')
@@ -129,4 +128,4 @@ def _scene(record: SceneRecord) -> np.ndarray:
             cv2.rectangle(plain, (x1, y1), (x2, y2), colour, 1)
         _put(plain, str(person.identity), int(person.box_full[0]) + 2,
              max(int(person.box_full[1]) - 3, 10), (255, 255, 255))
-    return np.hstack([plain, beside])
+    return np.vstack([plain, beside])

@@ -266,7 +266,7 @@ class Canvas:
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         if not len(rows):
             return
-        self._extend(name, x0 + columns[0], y0 + rows[0], x0 + columns[-1] + 1, y0 + rows[-1] + 1)
+        self._extend(name, x0 + columns[0], y0 + rows[0], x0 + columns[-1], y0 + rows[-1])
         height, width = self.owner.shape
         top, left = max(rows[0], -y0), max(columns[0], -x0)
         bottom, right = min(rows[-1] + 1, height - y0), min(columns[-1] + 1, width - x0)

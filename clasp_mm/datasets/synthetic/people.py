@@ -148,12 +148,12 @@ def draw_person(look: Look, identity: int, camera_index: int, seed: int, size: t
 
     image = cv2.resize(canvas.image, (size[1], size[0]), interpolation=cv2.INTER_AREA)
     parsing = parsing_of(np.ascontiguousarray(canvas.owner[::2, ::2]), _SUBJECT)
-    box_full, box_visible = boxes_of(extent, parsing, .5)
+    box_full, box_visible = boxes_of(extent, parsing)
     attributes = look.attributes()
     attributes['viewpoint'] = figure.pose.viewpoint
     return PersonRecord(
         image=expose(image, device, rng), parsing=parsing,
-        keypoints=keypoints_of(canvas, figure, _SUBJECT, .5), box_full=box_full,
+        keypoints=keypoints_of(canvas, figure, _SUBJECT), box_full=box_full,
         box_visible=box_visible, identity=identity, camera=camera_index, attributes=attributes,
         pa100k=pa100k_of(look, figure.pose),
         facts={**look.facts(), 'viewpoint': figure.pose.viewpoint, 'posture': figure.pose.kind,

@@ -100,10 +100,10 @@ def draw_scene(seed: int, size: tuple[int, int] = (480, 800), num_people: int = 
     for person, (identity, figure, extent) in enumerate(drawn, 1):
         parsing = parsing_of(owner, person)
         np.maximum(scene_parsing, parsing, out=scene_parsing)
-        box_full, box_visible = boxes_of(extent, parsing, .5)
+        box_full, box_visible = boxes_of(extent, parsing)
         viewpoint = figure.pose.viewpoint
         people.append(ScenePerson(
-            identity, keypoints_of(canvas, figure, person, .5), box_full, box_visible,
+            identity, keypoints_of(canvas, figure, person), box_full, box_visible,
             {**figure.look.attributes(), 'viewpoint': viewpoint},
             pa100k_of(figure.look, figure.pose),
             {**figure.look.facts(), 'viewpoint': viewpoint, 'posture': figure.pose.kind,
