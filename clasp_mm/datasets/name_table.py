@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -89,13 +88,6 @@ class NameTable:
     def take(self, indices: np.ndarray) -> NameTable:
         """The named subset, in the given order, over the same buffer."""
         return NameTable(self._buffer, self._starts[indices], self._lengths[indices], self._path)
-
-    def digest(self) -> str:
-        """A short hash that changes with any name or with their order."""
-        hasher = hashlib.sha256()
-        for lines in self._lines():
-            hasher.update(lines)
-        return hasher.hexdigest()[:16]
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the list file that :meth:`from_file` reads, all of it or nothing."""

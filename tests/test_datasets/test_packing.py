@@ -1,7 +1,10 @@
+import cv2
 import numpy as np
+import pytest
 import torch
 from mmengine.dataset import default_collate
 from mmengine.registry import MODELS as HOST_MODELS
+from mmengine.runner import Runner
 
 from clasp_mm.datasets import LUPerson
 from clasp_mm.registry import TRANSFORMS
@@ -61,7 +64,6 @@ def test_a_batch_reaches_the_host_preprocessor():
 
 
 def test_whole_pipeline_by_config(tmp_path):
-    import cv2
     for name in ('a.jpg', 'b.png'):
         cv2.imwrite(str(tmp_path / name), np.full((50, 30, 3), 90, np.uint8))
     (tmp_path / 'c.jpg').write_bytes(b'broken')
@@ -73,3 +75,32 @@ def test_whole_pipeline_by_config(tmp_path):
         (3, 3, 256, 128), (3, 3, 256, 128), (3, 3, 128, 64), (3, 3, 128, 64), (3, 3, 128, 64)]
     assert batch['data_samples']['skipped'] == ['', '', 'c.jpg']
     assert batch['data_samples']['sample_idx'][:2].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize('num_workers', [0, 2])
+def test_a_seed_reproduces_a_run_and_epochs_differ(tmp_path, num_workers):
+    rng = np.random.default_rng(0)
+    for name in range(6):
+        cv2.imwrite(str(tmp_path / f'{name}.png'), rng.integers(0, 256, (50, 30, 3), np.uint8))
+
+    def run(seed):
+        np.random.seed(seed)
+        loader = Runner.build_dataloader(dict(
+            dataset=dict(type='clasp_mm.LUPerson', data_root=str(tmp_path), pipeline=[
+                dict(type='clasp_mm.MultiCrop', num_local=1, global_size=(16, 8),
+                     local_size=(8, 4)), dict(type='clasp_mm.PackViews')]),
+            sampler=dict(type='DefaultSampler', shuffle=True),
+            collate_fn=dict(type='default_collate'), batch_size=2, num_workers=num_workers,
+            persistent_workers=num_workers > 0), seed=seed)
+        epochs = []
+        for epoch in range(2):
+            loader.sampler.set_epoch(epoch)
+            batches = list(loader)
+            order = torch.cat([batch['data_samples']['sample_idx'] for batch in batches]).argsort()
+            epochs.append(torch.cat([batch['inputs'][0] for batch in batches])[order])
+        return torch.stack(epochs)
+
+    first = run(1)
+    assert (first == run(1)).all()
+    for other in (first[1], run(2)[0]):
+        assert (first[0] != other).flatten(1).any(dim=1).all()
