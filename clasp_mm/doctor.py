@@ -65,7 +65,7 @@ class Diagnosis:
 
     packages: dict[str, Package]
     faults: dict[str, list[str]] = field(default_factory=dict)
-    cures: list[str] = field(default_factory=list)
+    cures: list[tuple[str, str]] = field(default_factory=list)
 
 
 def accepted_versions(requires: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -136,34 +136,35 @@ def _state(installed: str | None, accepted: str) -> str:
     return 'ok' if SpecifierSet(accepted).contains(installed, prereleases=True) else 'outside'
 
 
-def _cures(result: Diagnosis) -> list[str]:
-    """One line per thing to mend: packages of the core, mmcv, CLIP, then the hosts."""
+def _cures(result: Diagnosis) -> list[tuple[str, str]]:
+    """Name a purpose and its commands: the core, mmcv without ops, then the hosts with ops."""
     def spec(name: str) -> str:
         return shlex.quote(name + result.packages[name].accepted)
 
-    packages, faults = result.packages, result.faults
+    packages = result.packages
     lite, full = packages['mmcv-lite'], packages['mmcv']
+    remove = [package.name for package in (lite, full) if package.state == 'conflict']
+    uninstall = [_pip('uninstall -y ' + ' '.join(remove))] if remove else []
     cures = []
     plain = [name for name in dict.fromkeys(
-        faults['pretraining'] + faults['pseudo-labels with CLIP'])
+        result.faults['pretraining'] + result.faults['pseudo-labels with CLIP'])
         if name not in ('mmcv', 'mmcv-lite')]
     if plain:
-        cures.append(_pip('install ' + ' '.join(map(spec, plain))))
-    if lite.state == 'conflict':
-        cures.append(_pip('uninstall -y mmcv mmcv-lite') + ' && '
-                     + _pip(f'install {spec("mmcv-lite")}'))
-    elif not full.installed and lite.state != 'ok':
-        cures.append(_pip(f'install {spec("mmcv-lite")}'))
+        cures.append(('for pretraining', _pip('install ' + ' '.join(map(spec, plain)))))
+    if remove or (lite.state != 'ok' and not full.installed):
+        cures.append(('for pretraining, with mmcv-lite',
+                      ' && '.join([*uninstall, _pip(f'install {spec("mmcv-lite")}')])))
     hosts = [name for name, package in packages.items()
-             if package.optional and package.state != 'ok' and name not in plain
-             and name not in ('mmcv', 'mmcv-lite')]
+             if package.optional and package.state != 'ok'
+             and name not in ('mmcv-lite', 'mmcv', *plain)]
     if full.state != 'ok' or hosts:
-        swap = '' if full.state == 'ok' else _pip(f'install {BUILD_TOOLS}') + ' && '
+        commands = [] if full.state == 'ok' else [_pip(f'install {BUILD_TOOLS}')]
         if lite.installed:
-            swap += _pip('uninstall -y mmcv-lite') + ' && '
-        wanted = [name for name in ('mmcv', *hosts) if packages[name].state != 'ok']
-        cures.append(swap + 'MMCV_WITH_OPS=1 ' + _pip(
+            commands += uninstall or [_pip('uninstall -y mmcv-lite')]
+        wanted = hosts if full.state == 'ok' else ['mmcv', *hosts]
+        commands.append('MMCV_WITH_OPS=1 ' + _pip(
             'install --no-build-isolation ' + ' '.join(map(spec, wanted))))
+        cures.append(('for pose, detection and parsing', ' && '.join(commands)))
     return cures
 
 
@@ -236,7 +237,7 @@ def _examine(result: Diagnosis) -> tuple[dict, dict[str, tuple[bool, str]]]:
             machine = json.loads(line)
         else:
             torch_fault = f'torch and torchvision do not work together: {line}'
-            result.cures.insert(0, torch_pair_cure(torch.installed))
+            result.cures.insert(0, ('for everything', torch_pair_cure(torch.installed)))
     verdicts: dict[str, tuple[bool, str]] = {}
     ready = []
     for part in PARTS:
@@ -295,7 +296,7 @@ def _print(console, result: Diagnosis, machine: dict,
         console.print('[red]mmcv and mmcv-lite are both installed and share one folder: '
                       'remove both, then install one[/]')
     if result.cures:
-        console.print('\nto mend or to add what is missing (bash tools/setup.sh does it too; '
-                      'with --with-ops for pose, detection and parsing):')
-        for cure in result.cures:
-            console.print(f'  {escape(cure)}', soft_wrap=True)
+        console.print('\nwhat to run (bash tools/setup.sh [--with-ops] does it too):')
+        for purpose, command in result.cures:
+            console.print(f'[dim]# {purpose}[/]')
+            console.print(escape(command), soft_wrap=True)
