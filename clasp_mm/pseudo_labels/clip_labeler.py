@@ -32,7 +32,7 @@ class LabelSettings:
     Args:
         cluster_numbers: The set S; every image gets regions for each k in it.
         image_size: (H, W) to which every image is brought first; regions are cut out at it.
-        stage: Which of the teacher's maps is clustered.
+        stage: Stage of the teacher whose map is clustered, from 0.
         input_size: (H, W) of the teacher's input.
         foreground: Rule that tells person from background, ``norm`` or ``feature``.
         min_foreground: An image needs a larger share of foreground tokens than this.
@@ -51,7 +51,7 @@ class LabelSettings:
 
     cluster_numbers: tuple[int, ...] = (3, 4, 5)
     image_size: tuple[int, int] = (256, 128)
-    stage: int = -1
+    stage: int = 2
     input_size: tuple[int, int] = (512, 256)
     foreground: str = 'norm'
     min_foreground: float = 0.5
@@ -234,7 +234,7 @@ class CLIPLabeler:
     Args:
         clip: From :func:`~clasp_mm.pseudo_labels.clip_model.build_clip`.
         teacher: Images (B, 3, h, w), RGB with ImageNet's mean and deviation, to a tuple of maps
-            (B, C_i, h_i, w_i); on the CLIP model's device.
+            (B, C_i, h_i, w_i), one per stage from the first; on the CLIP model's device.
         teacher_id: What stores record of the teacher.
         vocabulary: Parts, attributes and texts.
         settings: See :class:`LabelSettings`.
@@ -265,9 +265,10 @@ class CLIPLabeler:
 
     def _find_grid(self) -> tuple[int, int]:
         maps = self.teacher(torch.zeros(1, 3, *self.settings.input_size, device=self.device))
-        if not -len(maps) <= self.settings.stage < len(maps):
-            raise ValueError(f'stage {self.settings.stage} is none of the {len(maps)} maps that '
-                             'the teacher puts out (its out_indices)')
+        if not 0 <= self.settings.stage < len(maps):
+            raise ValueError(
+                f'stage={self.settings.stage} is none of the {len(maps)} maps that the teacher '
+                f'puts out; build it with out_indices={tuple(range(self.settings.stage + 1))}')
         height, width = maps[self.settings.stage].shape[-2:]
         if height * width < max(self.settings.cluster_numbers):
             raise ValueError(

@@ -30,7 +30,7 @@ class ColourCLIP(nn.Module):
 
     def encode_image(self, x):
         self.images_seen += len(x)
-        return x.sum(dim=(2, 3)) + 1e-6
+        return x.sum(dim=(2, 3)) + 1e-6 * x.new_tensor((1, -1, -1))  # black is no person
 
     def encode_text(self, tokens):
         words = torch.tensor(list(WORDS.values()), dtype=torch.float32)
@@ -53,7 +53,7 @@ class ColourTeacher(nn.Module):
 def make_labeler(teacher_id='colour-teacher', vocabulary=VOCABULARY, clip_batch_size=256,
                  **settings):
     clip = CLIPModel(ColourCLIP(), tokenize, SIZE, 'colour-clip', mean=(0, 0, 0), std=(1, 1, 1))
-    settings = dict(dict(image_size=SIZE, input_size=SIZE, min_foreground=0.5,
+    settings = dict(dict(image_size=SIZE, input_size=SIZE, stage=0, min_foreground=0.5,
                          min_person_cosine=0.2), **settings)
     return CLIPLabeler(clip, ColourTeacher(), teacher_id, vocabulary,
                        LabelSettings.from_dict(settings), clip_batch_size)

@@ -158,7 +158,7 @@ def test_odd_images_are_labelled():
     (dict(min_foregroud=0.3), "did you mean 'min_foreground'"),
     (dict(cluster_numbers=(3, 3)), 'cluster numbers must be different'),
     (dict(min_foreground=1.0), r'\[0, 1\)'),
-    (dict(stage=1), 'stage 1 is none of the 1 maps'),
+    (dict(stage=1), r'stage=1 is none of the 1 maps.*out_indices=\(0, 1\)'),
 ])
 def test_bad_settings_are_named(settings, message):
     with pytest.raises(ValueError, match=message):

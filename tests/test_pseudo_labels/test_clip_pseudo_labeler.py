@@ -12,7 +12,7 @@ from clasp_mm.registry import MODELS, TRANSFORMS
 from tests.test_pseudo_labels.fakes import VOCABULARY, make_labeler
 from tests.test_pseudo_labels.test_make_store import People
 
-TEACHER = dict(type='clasp_mm.PCMoESwin', arch='nano', moe=None, out_indices=(2,))
+TEACHER = dict(type='clasp_mm.PCMoESwin', arch='nano', moe=None)
 
 
 def transform_of(**kwargs):
@@ -37,7 +37,7 @@ def live_cfg(tiny_clip, tmp_path_factory):
     checkpoint = tmp_path_factory.mktemp('teacher') / 'nano.pth'
     torch.save(MODELS.build(TEACHER).state_dict(), checkpoint)
     return dict(
-        clip=tiny_clip, image_size=(64, 32), input_size=(128, 64), stage=0, foreground='feature',
+        clip=tiny_clip, image_size=(64, 32), input_size=(128, 64), stage=2, foreground='feature',
         min_foreground=0.0, min_person_cosine=-1.0,
         teacher=dict(TEACHER, init_cfg=dict(type='Pretrained', checkpoint=str(checkpoint))))
 

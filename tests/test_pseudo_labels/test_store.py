@@ -116,7 +116,7 @@ def test_finished_store_is_not_overwritten(tmp_path):
 @pytest.mark.parametrize(('changes', 'message'), [
     (dict(clip_id='other'), r"clip = 'clip', but 'other' is wanted"),
     (dict(teacher_id='other'), r"teacher = 'teacher', but 'other' is wanted"),
-    (dict(settings=LabelSettings(stage=2)), 'settings.stage = -1, but 2 is wanted'),
+    (dict(settings=LabelSettings(stage=3)), 'settings.stage = 2, but 3 is wanted'),
     (dict(grid=(3, 5)), r'grid\[0\] = 5, but 3 is wanted'),
 ])
 def test_resuming_with_other_means_is_an_error(tmp_path, changes, message):

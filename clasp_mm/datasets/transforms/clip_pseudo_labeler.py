@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,16 +20,18 @@ from clasp_mm.registry import MODELS, TRANSFORMS
 
 def build_labeler(clip: Mapping, teacher: Mapping | torch.nn.Module,
                   vocabulary: Vocabulary = DEFAULT_VOCABULARY, device: str | torch.device = 'cpu',
-                  clip_batch_size: int = 256, **settings) -> CLIPLabeler:
+                  clip_batch_size: int = 256, task: str | None = None,
+                  **settings) -> CLIPLabeler:
     """Build a labeler from plain data.
 
     Args:
         clip: Arguments of :func:`~clasp_mm.pseudo_labels.clip_model.build_clip`.
-        teacher: A backbone with its weights, or the config of one; the config's ``init_cfg``
-            names them.
+        teacher: A backbone that has its weights and puts out every stage from the first to
+            ``stage``; or the config of one, whose ``init_cfg`` names the weights.
         vocabulary: Parts, attributes and texts.
         device: Where both networks live.
         clip_batch_size: Regions per CLIP forward.
+        task: Prompt under which a teacher with PC-MoE runs; a plain one has none.
         **settings: Fields of :class:`~clasp_mm.pseudo_labels.clip_labeler.LabelSettings`.
 
     Raises:
@@ -39,13 +42,17 @@ def build_labeler(clip: Mapping, teacher: Mapping | torch.nn.Module,
         if not teacher.get('init_cfg'):
             raise ValueError(
                 'a teacher without weights finds no parts; name its checkpoint: '
-                'teacher=dict(type=\'clasp_mm.PCMoESwin\', arch=..., moe=None, '
-                'init_cfg=dict(type=\'Pretrained\', checkpoint=\'dino.pth\'))')
-        teacher = MODELS.build(dict(teacher))
+                "teacher=dict(type='clasp_mm.PCMoESwin', arch=..., moe=None, "
+                "init_cfg=dict(type='Pretrained', checkpoint='dino.pth'))")
+        teacher = MODELS.build(
+            dict(teacher, out_indices=tuple(range(settings.stage + 1))))
         teacher.init_weights()
     teacher = teacher.to(device).eval().requires_grad_(False)
-    return CLIPLabeler(build_clip(**clip, device=device), teacher, state_digest(teacher),
-                       vocabulary, settings, clip_batch_size)
+    identity = state_digest(teacher)
+    if task is not None:
+        identity, teacher = f'{identity}-{task}', partial(teacher, task=task)
+    return CLIPLabeler(build_clip(**clip, device=device), teacher, identity, vocabulary, settings,
+                       clip_batch_size)
 
 
 @TRANSFORMS.register_module()
@@ -95,7 +102,7 @@ class CLIPPseudoLabeler(BaseTransform):
             self.labeler_cfg = dict(labeler, vocabulary=self.vocabulary)
             settings = LabelSettings.from_dict(
                 {name: value for name, value in labeler.items()
-                 if name not in ('clip', 'teacher', 'device', 'clip_batch_size')})
+                 if name not in ('clip', 'teacher', 'device', 'clip_batch_size', 'task')})
         self.all_cluster_numbers = settings.cluster_numbers
         self.cluster_numbers = tuple(cluster_numbers or settings.cluster_numbers)
         missing = set(self.cluster_numbers) - set(settings.cluster_numbers)

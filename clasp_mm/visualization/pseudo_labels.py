@@ -1,0 +1,209 @@
+"""Pictures of pseudo-labels: regions, names and probabilities, on one page."""
+
+from __future__ import annotations
+
+import base64
+import html
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from clasp_mm.pseudo_labels.clip_labeler import PseudoLabels
+from clasp_mm.pseudo_labels.vocabulary import IGNORE, Vocabulary
+
+# Distinct hues for parts, in the default vocabulary's order, then for any more; RGB.
+PART_COLOURS = np.array([
+    (214, 39, 40), (140, 86, 75), (255, 187, 120), (31, 119, 180), (255, 127, 14), (44, 160, 44),
+    (227, 119, 194), (188, 189, 34), (148, 103, 189), (23, 190, 207), (127, 127, 127),
+    (199, 199, 199), (174, 199, 232), (152, 223, 138), (255, 152, 150)], np.uint8)
+_IGNORED = np.array((90, 90, 90), np.uint8)
+_STYLE = """body{font:14px sans-serif;margin:24px;max-width:1500px}h2{margin-top:28px}
+section{display:flex;gap:18px;flex-wrap:wrap;border-top:1px solid #ccc;padding:14px 0}
+table{border-collapse:collapse;font-size:12px;height:max-content}td,th{padding:2px 7px;
+border-bottom:1px solid #e4e4e4;text-align:left}td.n{text-align:right}
+.win{color:#c00;font-weight:bold}.key{display:inline-block;width:12px;height:12px;
+margin:0 4px 0 12px}.no{color:#888}img{image-rendering:auto}"""
+
+
+@dataclass
+class Example:
+    """One image of a page.
+
+    Args:
+        name: Its name.
+        image: (H, W, 3) uint8 RGB.
+        labels: Its labels, B = 1.
+        part_probs: Probabilities of the regions, (T, P).
+        attr_probs: Of the values of each attribute, each (V_a,).
+        accepted: Whether it passed both filters.
+        truth: True part labels, (H, W) uint8, if known.
+        attributes: True value of each attribute by name, if known.
+    """
+
+    name: str
+    image: np.ndarray
+    labels: PseudoLabels
+    part_probs: np.ndarray
+    attr_probs: Sequence[np.ndarray]
+    accepted: bool
+    truth: np.ndarray | None = None
+    attributes: Mapping[str, str] | None = None
+
+
+def paint_parts(image: np.ndarray, parts: np.ndarray, alpha: float = 0.65) -> np.ndarray:
+    """Lay part labels over an image.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        parts: (h, w) uint8 labels, brought to the image's size by nearest.
+        alpha: Weight of the colours.
+
+    Returns:
+        (H, W, 3) uint8; background darkened, ignored tokens gray.
+    """
+    parts = cv2.resize(parts, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    colours = np.tile(_IGNORED, (256, 1))
+    colours[1:IGNORE] = PART_COLOURS[np.arange(IGNORE - 1) % len(PART_COLOURS)]
+    painted = alpha * colours[parts] + (1 - alpha) * image
+    painted[parts == 0] = 0.35 * image[parts == 0]
+    return painted.astype(np.uint8)
+
+
+def outline_regions(image: np.ndarray, regions: np.ndarray) -> np.ndarray:
+    """Draw region borders and numbers on an image.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        regions: (h, w) uint8 region numbers, 0 background.
+    """
+    size = image.shape[1::-1]
+    full = cv2.resize(regions, size, interpolation=cv2.INTER_NEAREST_EXACT)
+    border = np.zeros(full.shape, bool)
+    border[:, 1:] |= full[:, 1:] != full[:, :-1]
+    border[1:] |= full[1:] != full[:-1]
+    out = image.copy()
+    out[full == 0] = out[full == 0] // 3
+    out[border] = (255, 255, 0)
+    for region in np.unique(full[full > 0]):
+        inside = cv2.distanceTransform(
+            np.pad((full == region).astype(np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
+        y, x = np.unravel_index(inside.argmax(), inside.shape)
+        scale = image.shape[0] / 500
+        for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+            cv2.putText(out, str(region), (int(x - 9 * scale), int(y + 9 * scale)),
+                        cv2.FONT_HERSHEY_SIMPLEX, scale, colour, width, cv2.LINE_AA)
+    return out
+
+
+def draw_example(example: Example, grid: tuple[int, int], cluster_numbers: Sequence[int],
+                 height: int = 320) -> np.ndarray:
+    """Image, truth if known, then regions and part labels for each k, side by side.
+
+    Returns:
+        (height, W, 3) uint8 RGB.
+    """
+    size = (max(1, round(example.image.shape[1] * height / example.image.shape[0])), height)
+    image = cv2.resize(example.image, size, interpolation=cv2.INTER_CUBIC)
+    panels = [image]
+    if example.truth is not None:
+        panels.append(paint_parts(image, example.truth))
+    for which in range(len(cluster_numbers)):
+        regions = example.labels.regions[0, which].reshape(grid)
+        parts = example.labels.part_maps(cluster_numbers, which)[0].reshape(grid)
+        panels += [outline_regions(image, regions), paint_parts(image, parts)]
+    gap = np.full((height, 6, 3), 255, np.uint8)
+    return np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=1)
+
+
+def write_label_page(path: str | os.PathLike, title: str, examples: Sequence[Example],
+                     vocabulary: Vocabulary, grid: tuple[int, int],
+                     cluster_numbers: Sequence[int], head: str = '') -> None:
+    """Write one HTML page that needs no other file.
+
+    Args:
+        path: The page.
+        title: Its heading.
+        examples: The images to show.
+        vocabulary: Names of parts and attributes.
+        grid: (h, w) of the tokens.
+        cluster_numbers: The k of the labels.
+        head: HTML to put before the examples.
+    """
+    truth = any(example.truth is not None for example in examples)
+    columns = ['image', *(['true parts'] if truth else []),
+               *(f'k = {k}: regions, labels' for k in cluster_numbers)]
+    legend = ''.join(
+        f'<span class="key" style="background:rgb{tuple(PART_COLOURS[i % len(PART_COLOURS)])}">'
+        f'</span>{html.escape(name)}' for i, name in enumerate(vocabulary.part_names))
+    body = [f'<h1>{html.escape(title)}</h1>', head, '<h2>Examples</h2>',
+            f'<p>{" | ".join(columns)}</p><p>{legend}'
+            '<span class="key" style="background:rgb(90,90,90)"></span>ignored</p>']
+    body += [_section(example, vocabulary, grid, cluster_numbers) for example in examples]
+    page = (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}'
+            f'</title><style>{_STYLE}</style><body>{"".join(body)}</body></html>')
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    temporary.write_text(page, encoding='utf-8')
+    os.replace(temporary, path)
+
+
+def inline_png(image: np.ndarray) -> str:
+    """An <img> element that carries the picture, (H, W, 3) uint8 RGB, in itself."""
+    done, data = cv2.imencode('.png', image[..., ::-1])
+    if not done:
+        raise RuntimeError(f'OpenCV could not encode an image of shape {image.shape} as PNG')
+    return f'<img src="data:image/png;base64,{base64.b64encode(data).decode()}">'
+
+
+def html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of cells that are HTML already; the first column is text, the rest numbers."""
+    def cells(row: Sequence[str], tag: str) -> str:
+        return ''.join(f'<{tag}{"" if i == 0 else " class=n"}>{cell}</{tag}>'
+                       for i, cell in enumerate(row))
+
+    return (f'<table><tr>{cells(header, "th")}</tr>'
+            + ''.join(f'<tr>{cells(row, "td")}</tr>' for row in rows) + '</table>')
+
+
+def _section(example: Example, vocabulary: Vocabulary, grid: tuple[int, int],
+             cluster_numbers: Sequence[int]) -> str:
+    labels = example.labels
+    verdict = 'accepted' if example.accepted else '<b>rejected</b>'
+    caption = (f'<p>{html.escape(example.name)}: {verdict}; foreground '
+               f'{labels.foreground[0]:.2f}, person cosine {labels.person_cosine[0]:.3f}</p>')
+    picture = inline_png(draw_example(example, grid, cluster_numbers))
+    tables, start = [], 0
+    for k in cluster_numbers:
+        rows = [(f'{region + 1}', *_three_best(example.part_probs[start + region],
+                                               vocabulary.part_names))
+                for region in range(k) if labels.region_label[0, start + region]]
+        tables.append(html_table((f'k = {k}', 'part', '', ''), rows) if rows else '')
+        start += k
+    return (f'<div>{caption}</div><section><div>{picture}</div>{"".join(tables)}'
+            f'{_attribute_table(example, vocabulary)}</section>')
+
+
+def _three_best(probs: np.ndarray, names: Sequence[str]) -> list[str]:
+    best = np.argsort(-probs, kind='stable')[:3]
+    cells = [f'{html.escape(names[i])} {probs[i]:.3f}' for i in best]
+    return [f'<span class="win">{cells[0]}</span>', *cells[1:]]
+
+
+def _attribute_table(example: Example, vocabulary: Vocabulary) -> str:
+    rows = []
+    for attribute, probs in zip(vocabulary.attributes, example.attr_probs, strict=True):
+        best = int(np.argmax(probs))
+        cells = ', '.join(
+            f'<span class="win">{html.escape(value)} {p:.3f}</span>' if i == best
+            else f'{html.escape(value)} {p:.3f}'
+            for i, (value, p) in enumerate(zip(attribute.values, probs, strict=True)))
+        true = (example.attributes or {}).get(attribute.name)
+        mark = '' if true is None else html.escape(
+            'right' if true == attribute.values[best] else f'wrong: {true}')
+        rows.append((html.escape(attribute.name), cells, mark))
+    return html_table(('attribute', 'values', 'truth' if example.attributes else ''), rows)
