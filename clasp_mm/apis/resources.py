@@ -11,7 +11,7 @@ def resource(relative: str) -> Path:
     Raises:
         FileNotFoundError: If neither the checkout nor the installed package holds it.
     """
-    places = (_PACKAGE.parent / relative, _PACKAGE / '.mim' / relative)
+    places = (_PACKAGE / '.mim' / relative, _PACKAGE.parent / relative)
     for place in places:
         if place.exists():
             return place
