@@ -268,8 +268,8 @@ def test_pretrained_init_cfg_is_strict(tmp_path):
     def build(**kwargs):
         init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'clasp.pth'))
         return MODELS.build(
-            dict(type='clasp_mm.PCMoESwin', arch=ARCH, task='part', strides=(4, 2), out_indices=(1, ),
-                 window_size=WINDOW, init_cfg=init_cfg, **kwargs))
+            dict(type='clasp_mm.PCMoESwin', arch=ARCH, task='part', strides=(4, 2),
+                 out_indices=(1, ), window_size=WINDOW, init_cfg=init_cfg, **kwargs))
 
     model = build(moe=MOE)
     model.init_weights()

@@ -77,6 +77,19 @@ def test_gradients_and_strides_equal_mmpretrain(hw, strides):
         torch.testing.assert_close(grad / scale, ref / scale, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize('arch', ['tiny', 'small', 'base'])
+def test_named_sizes_are_mmpretrains_and_run_on_meta(arch):
+    with torch.device('meta'):
+        theirs = SwinTransformer(arch, out_indices=ALL)
+        plain = PCMoESwin(arch, moe=None, out_indices=ALL)
+        ours = PCMoESwin(arch, 'part', out_indices=ALL)
+        shapes = {name: param.shape for name, param in theirs.named_parameters()}
+        assert {name: param.shape for name, param in plain.named_parameters()} == shapes
+        maps = ours(torch.empty(2, 3, 256, 128))
+    dim = shapes['norm0.weight'][0]
+    assert [m.shape for m in maps] == [(2, dim << i, 64 >> i, 32 >> i) for i in range(4)]
+
+
 def test_drop_path_rises_linearly_over_the_blocks():
     model = PCMoESwin(ARCH, moe=None, drop_path_rate=.7)
     rates = [block.drop_path.drop_prob for stage in model.stages for block in stage.blocks]
