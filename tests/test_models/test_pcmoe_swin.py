@@ -8,6 +8,7 @@ from mmpretrain.models import SwinTransformer
 
 from clasp_mm.models import PCMoESwin
 from clasp_mm.models.backbones import Embedded
+from clasp_mm.models.backbones.pcmoe_swin import ARCHS
 from clasp_mm.registry import MODELS
 
 ALL = (0, 1, 2, 3)
@@ -79,15 +80,13 @@ def test_gradients_and_strides_equal_mmpretrain(hw, strides):
 
 @pytest.mark.parametrize('arch', ['tiny', 'small', 'base'])
 def test_named_sizes_are_mmpretrains_and_run_on_meta(arch):
+    zoo = SwinTransformer.arch_zoo[arch]
+    assert {key: tuple(value) if isinstance(value, list) else value
+            for key, value in zoo.items()} == ARCHS[arch]
     with torch.device('meta'):
-        theirs = SwinTransformer(arch, out_indices=ALL)
-        plain = PCMoESwin(arch, moe=None, out_indices=ALL)
-        ours = PCMoESwin(arch, 'part', out_indices=ALL)
-        shapes = {name: param.shape for name, param in theirs.named_parameters()}
-        assert {name: param.shape for name, param in plain.named_parameters()} == shapes
-        maps = ours(torch.empty(2, 3, 256, 128))
-    dim = shapes['norm0.weight'][0]
-    assert [m.shape for m in maps] == [(2, dim << i, 64 >> i, 32 >> i) for i in range(4)]
+        maps = PCMoESwin(arch, 'part', out_indices=ALL)(torch.empty(2, 3, 256, 128))
+    assert [m.shape for m in maps] == [(2, zoo['embed_dims'] << i, 64 >> i, 32 >> i)
+                                       for i in range(4)]
 
 
 def test_drop_path_rises_linearly_over_the_blocks():
