@@ -4,7 +4,8 @@ _base_ = './dino_swin-nano_stage2_1xb32_synthetic-128x64.py'
 model = dict(
     type='clasp_mm.CLASP',
     backbone=dict(
-        moe=dict(num_experts=10, top_k=6, num_prompts=3, expert_hidden=8), out_indices=(2, 3)),
+        moe=dict(_delete_=True, num_experts=10, top_k=6, num_prompts=3, expert_hidden=8),
+        out_indices=(2, 3)),
     part_head=dict(type='clasp_mm.PartSegHead', in_channels=128, num_classes=10, in_index=0),
     attr_head=dict(
         type='clasp_mm.AttrHead',

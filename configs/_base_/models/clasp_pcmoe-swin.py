@@ -3,7 +3,8 @@ _base_ = './dino_swin.py'
 # CLASP on top of stage 1; the heads fit the default vocabulary (9 parts, 9 attributes).
 model = dict(
     type='clasp_mm.CLASP',
-    backbone=dict(moe=dict(num_experts=10, top_k=6, num_prompts=3, expert_hidden=32)),
+    backbone=dict(
+        moe=dict(_delete_=True, num_experts=10, top_k=6, num_prompts=3, expert_hidden=32)),
     part_head=dict(type='clasp_mm.PartSegHead', in_channels=768, num_classes=10),
     attr_head=dict(
         type='clasp_mm.AttrHead',
