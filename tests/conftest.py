@@ -1,0 +1,28 @@
+import random
+import socket
+
+import numpy as np
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Every test starts from the same random numbers, whatever ran before it."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch):
+    """No test may reach the network: what it needs is made here or given as a file."""
+    connect = socket.socket.connect
+
+    def local_only(self, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in (
+                '127.0.0.1', '::1', 'localhost'):
+            raise RuntimeError(f'a test tried to reach {address}')
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, 'connect', local_only)

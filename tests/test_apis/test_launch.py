@@ -1,0 +1,81 @@
+import pytest
+import torch
+from mmengine.config import Config
+
+from clasp_mm.apis import launch
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+
+
+def config(wrapper: str | None) -> Config:
+    optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1))
+    if wrapper:
+        optim_wrapper['type'] = wrapper
+    return Config(dict(optim_wrapper=optim_wrapper, work_dir='w'))
+
+
+@pytest.mark.parametrize(('plain', 'amp'), [
+    (None, 'AmpOptimWrapper'), ('OptimWrapper', 'AmpOptimWrapper'),
+    ('AmpOptimWrapper', 'AmpOptimWrapper'),
+    ('mmengine.OptimWrapper', 'mmengine.AmpOptimWrapper'),
+    ('clasp_mm.DINOOptimWrapper', 'clasp_mm.DINOAmpOptimWrapper')])
+def test_amp_swaps_the_wrapper_for_its_sibling(gpu, plain, amp):
+    cfg = config(plain)
+    launch.set_amp(cfg, 'fp16')
+    assert cfg.optim_wrapper.type == amp
+    assert (cfg.optim_wrapper.dtype, cfg.optim_wrapper.loss_scale) == ('float16', 'dynamic')
+    assert cfg.optim_wrapper.optimizer.lr == 0.1
+
+
+def test_bf16_needs_no_loss_scaling(gpu):
+    cfg = config(None)
+    launch.set_amp(cfg, 'bf16')
+    scaler = torch.cuda.amp.GradScaler(**cfg.optim_wrapper.loss_scale)
+    loss = torch.ones((), requires_grad=True)
+    assert scaler.scale(loss) is loss
+    assert cfg.optim_wrapper.dtype == 'bfloat16'
+
+
+def test_every_sibling_is_registered():
+    from mmengine.registry import OPTIM_WRAPPERS
+    for plain, amp in launch._AMP_WRAPPERS.items():
+        assert issubclass(OPTIM_WRAPPERS.get(amp), OPTIM_WRAPPERS.get('AmpOptimWrapper'))
+        assert OPTIM_WRAPPERS.get(plain) is not None
+
+
+def test_amp_names_what_it_cannot_do(gpu, monkeypatch):
+    with pytest.raises(ValueError, match=r"'bf61'.*bf16 or fp16"):
+        launch.set_amp(config(None), 'bf61')
+    with pytest.raises(ValueError, match='ApexOptimWrapper'):
+        launch.set_amp(config('ApexOptimWrapper'), 'bf16')
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with pytest.raises(RuntimeError, match='needs a GPU'):
+        launch.set_amp(config(None), 'bf16')
+
+
+def test_resume_from_a_file_or_from_the_last(tmp_path):
+    cfg = config(None)
+    launch.set_resume(cfg, 'auto')
+    assert (cfg.resume, cfg.load_from) == (True, None)
+    checkpoint = tmp_path / 'epoch_3.pth'
+    checkpoint.touch()
+    launch.set_resume(cfg, str(checkpoint))
+    assert (cfg.resume, cfg.load_from) == (True, str(checkpoint))
+    with pytest.raises(FileNotFoundError, match=r'epoch_4\.pth'):
+        launch.set_resume(cfg, str(tmp_path / 'epoch_4.pth'))
+
+
+def test_tensorboard_is_added_once_and_keeps_what_is_there():
+    cfg = Config(dict(visualizer=dict(type='X', vis_backends=[dict(type='LocalVisBackend')])))
+    launch.add_tensorboard(cfg)
+    launch.add_tensorboard(cfg)
+    assert [backend.type for backend in cfg.visualizer.vis_backends] == [
+        'LocalVisBackend', 'mmengine.TensorboardVisBackend']
+    assert cfg.visualizer.type == 'X'
+    empty = Config({})
+    launch.add_tensorboard(empty)
+    assert [backend.type for backend in empty.visualizer.vis_backends] == [
+        'mmengine.LocalVisBackend', 'mmengine.TensorboardVisBackend']

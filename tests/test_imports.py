@@ -1,0 +1,125 @@
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from tests.source_tree import ROOT, Import, imports_of, sources
+
+# What each room may import, beside itself: the arrows of the architecture, one way only.
+BOTTOM = {'version', 'registry', 'compat'}
+FREE = {'models.layers', 'pseudo_labels', 'evaluation.functional'}
+ALLOWED = {
+    'version': set(),
+    'registry': set(),
+    'compat': set(),
+    'models.layers': {'compat'},
+    'evaluation.functional': {'compat'},
+    'pseudo_labels': {'compat'},
+    'visualization': BOTTOM | FREE,
+    'models': BOTTOM | FREE,
+    'datasets': BOTTOM | FREE,
+    'evaluation': BOTTOM | FREE,
+    'engine': BOTTOM | FREE | {'models', 'datasets', 'evaluation'},
+    'apis': BOTTOM | FREE | {'models', 'datasets', 'evaluation', 'engine', 'visualization'},
+    'doctor': {'version'},
+    'cli': {'version'},
+    '__main__': {'cli'},
+    '': {'version'},
+}
+DOWNSTREAM_HOSTS = {'mmdet', 'mmpose', 'mmseg'}
+
+
+def room(module: str) -> str:
+    inside = module.removeprefix('clasp_mm').lstrip('.')
+    for name in FREE:
+        if inside == name or inside.startswith(f'{name}.'):
+            return name
+    return inside.split('.')[0]
+
+
+@pytest.fixture(scope='module')
+def imports() -> list[Import]:
+    return [found for module, tree in sources().items() for found in imports_of(module, tree)]
+
+
+def test_imports_run_one_way(imports):
+    modules = set(sources())
+    wrong = [f'{i.importer} imports {i.name}' for i in imports
+             if i.name in modules and i.name != 'clasp_mm'
+             and room(i.name) not in ALLOWED[room(i.importer)] | {room(i.importer)}]
+    assert not wrong, '\n'.join(wrong)
+
+
+def test_every_room_has_its_rule():
+    assert {room(module) for module in sources()} <= set(ALLOWED)
+
+
+def test_framework_free_rooms_import_no_framework(imports):
+    allowed = {'torch', 'numpy', 'clasp_mm', *sys.stdlib_module_names}
+    wrong = [f'{i.importer} imports {i.name}' for i in imports
+             if room(i.importer) in FREE and i.top_level and i.name.split('.')[0] not in allowed]
+    assert not wrong, '\n'.join(wrong)
+    lazily = {i.name.split('.')[0] for i in imports
+              if room(i.importer) in FREE and not i.top_level} - allowed
+    assert lazily <= {'open_clip'}
+
+
+def test_nobody_imports_tools_configs_or_tests(imports):
+    wrong = [i for i in imports if i.name.split('.')[0] in ('tools', 'configs', 'tests')]
+    assert not wrong
+
+
+def test_a_wrong_import_would_be_seen():
+    import ast
+    tree = ast.parse('def f():\n    from clasp_mm.datasets import LUPerson\n'
+                     'from ..apis import get_model\n')
+    found = {(i.name, i.top_level) for i in imports_of('clasp_mm.models.heads.x', tree)}
+    assert ('clasp_mm.datasets', False) in found
+    assert ('clasp_mm.models.apis', True) in found  # two dots: the parent of heads
+
+
+# Runs in a fresh interpreter: what importing every module does beyond importing.
+PROBE = textwrap.dedent('''
+    import importlib, json, sys
+    blocked, modules = json.loads(sys.argv[1])
+    for name in blocked:
+        sys.modules[name] = None
+    # The hosts may do as they like when they are imported; we may not.
+    import cv2, lmdb, matplotlib.pyplot, mmengine.runner, mmpretrain.models, rich.console
+    import scipy.stats, sklearn.cluster, torch, torchvision, tqdm, open_clip
+    torch.rand(1)
+    events = []
+    def watch(event, args):
+        if event == 'open':
+            path, mode, flags = args
+            writes = isinstance(mode, str) and set(mode) & set('wax+')
+            # what the import system does itself: read sources, write byte code
+            if writes or (isinstance(path, str) and not path.endswith(('.py', '.pyc', '.so'))
+                          and mode == 'r'):
+                events.append(f'open {path} {mode}')
+        elif event.startswith(('socket.', 'subprocess.', 'os.mkdir', 'os.remove', 'os.rename',
+                               'shutil.', 'urllib.', 'os.system')):
+            events.append(event)
+    sys.addaudithook(watch)
+    generator = torch.get_rng_state().clone()
+    grad, dtype, threads = torch.is_grad_enabled(), torch.get_default_dtype(), cv2.getNumThreads()
+    for module in modules:
+        importlib.import_module(module)
+    assert not torch.cuda.is_initialized(), 'CUDA was initialised'
+    assert torch.equal(generator, torch.get_rng_state()), 'random numbers were drawn'
+    assert (grad, dtype, threads) == (
+        torch.is_grad_enabled(), torch.get_default_dtype(), cv2.getNumThreads()), 'global state'
+    print(json.dumps(events))
+''')
+
+
+def test_importing_touches_nothing_and_needs_no_downstream_host():
+    import json
+    modules = sorted(module for module in sources() if not module.endswith('__main__'))
+    done = subprocess.run(
+        [sys.executable, '-B', '-W', 'ignore', '-c', PROBE,
+         json.dumps([sorted(DOWNSTREAM_HOSTS), modules])],
+        capture_output=True, text=True, cwd=ROOT, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout.splitlines()[-1]) == []

@@ -1,0 +1,184 @@
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+from clasp_mm import __version__
+from tests.source_tree import ROOT, imports_of, sources
+
+REQUIREMENTS = ROOT / 'requirements'
+# What provides a module, where the name of its distribution is another.
+DISTRIBUTIONS = {'cv2': 'opencv-python', 'PIL': 'pillow', 'sklearn': 'scikit-learn',
+                 'open_clip': 'open-clip-torch', 'mmcv': 'mmcv-lite'}
+
+
+def requirements(name: str) -> dict[str, Requirement]:
+    lines = (REQUIREMENTS / f'{name}.txt').read_text().splitlines()
+    parsed = [Requirement(line) for line in lines if line and not line.startswith('#')]
+    return {canonical(requirement.name): requirement for requirement in parsed}
+
+
+def canonical(name: str) -> str:
+    return re.sub(r'[-_.]+', '-', name).lower()
+
+
+def test_tested_set_lies_within_the_accepted_ranges():
+    tested = requirements('constraints')
+    accepted = {name: requirement for file in ('core', 'lite', 'clip', 'downstream', 'tests')
+                for name, requirement in requirements(file).items()}
+    outside = []
+    for name, requirement in tested.items():
+        version = str(requirement.specifier).lstrip('=')
+        if name in accepted and not accepted[name].specifier.contains(version):
+            outside.append(f'{requirement} is not in {accepted[name]}')
+    assert not outside
+    bounded = {name for name, requirement in accepted.items() if requirement.specifier}
+    assert bounded <= set(tested), 'a bounded package without a tested version'
+
+
+def test_torch_is_pinned_to_the_very_build():
+    tested = requirements('constraints')
+    for name in ('torch', 'torchvision'):  # == would let a local build such as 2.13.0+cpu in
+        assert str(tested[name].specifier).startswith('===')
+
+
+def test_every_imported_package_is_required():
+    core = set(requirements('core')) | set(requirements('lite'))
+    clip = set(requirements('clip'))
+    for module, tree in sources().items():
+        for found in imports_of(module, tree):
+            top = found.name.split('.')[0]
+            if top in sys.stdlib_module_names or top == 'clasp_mm':
+                continue
+            needed = canonical(DISTRIBUTIONS.get(top, top))
+            assert needed in core or (needed in clip and not found.top_level), (
+                f'{module} imports {found.name}, which requirements/core.txt does not name')
+
+
+def test_model_index_lists_every_metafile_and_their_configs_exist():
+    listed = yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']
+    assert sorted(listed) == sorted(
+        str(path.relative_to(ROOT)) for path in (ROOT / 'configs').rglob('metafile.yml'))
+    for metafile in listed:
+        for model in yaml.safe_load((ROOT / metafile).read_text()).get('Models') or ():
+            assert (ROOT / model['Config']).is_file(), f'{metafile}: {model["Config"]}'
+
+
+def test_citation_names_this_version():
+    citation = yaml.safe_load((ROOT / 'CITATION.cff').read_text())
+    assert citation['version'] == __version__
+    assert citation['license'] == 'Apache-2.0'
+    assert 'Apache License' in (ROOT / 'LICENSE').read_text()[:200]
+
+
+def test_installed_metadata_is_what_the_requirements_say():
+    required = [Requirement(line) for line in importlib.metadata.requires('clasp_mm')]
+    core = {canonical(r.name): str(r.specifier) for r in required if r.marker is None}
+    assert core == {name: str(r.specifier) for name, r in requirements('core').items()}, (
+        'requirements/ has changed since the installation: run tools/setup.sh again')
+    extras = {extra: {canonical(r.name) for r in required
+                      if r.marker and r.marker.evaluate({'extra': extra})}
+              for extra in ('lite', 'clip', 'pose', 'det', 'seg', 'all', 'tests')}
+    assert extras['pose'] == {'mmcv', 'mmdet', 'mmpose'}
+    assert extras['all'] == extras['clip'] | extras['pose'] | extras['det'] | extras['seg']
+    assert 'mmcv-lite' not in extras['all'] and 'mmcv-lite' not in core
+    assert extras['lite'] == {'mmcv-lite'}
+
+
+@pytest.fixture(scope='module')
+def checkout(tmp_path_factory) -> Path:
+    """The files of this tree that git would keep, away from the tree."""
+    target = tmp_path_factory.mktemp('checkout')
+    try:
+        listed = subprocess.run(
+            ['git', 'ls-files', '-co', '--exclude-standard'], cwd=ROOT, capture_output=True,
+            text=True, check=True).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip('git and a clone are needed')
+    for name in listed:
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    return target
+
+
+def run(*command: str, cwd: Path, **environment: str) -> str:
+    kept = {key: value for key, value in os.environ.items() if key != 'PYTHONPATH'}
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300,
+                          env={**kept, **environment})
+    assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-1500:]
+    return done.stdout
+
+
+def build_wheel(source: Path, target: Path) -> Path:
+    run(sys.executable, '-m', 'pip', 'wheel', str(source), '--no-deps', '--no-build-isolation',
+        '--no-index', '-w', str(target), cwd=target)
+    (wheel,) = target.glob('*.whl')
+    return wheel
+
+
+@pytest.mark.slow
+def test_wheel_carries_configs_tools_and_licence(checkout, tmp_path):
+    wheel = build_wheel(checkout, tmp_path)
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for folder in ('configs', 'tools'):
+        expected = {f'clasp_mm/.mim/{path.relative_to(checkout).as_posix()}'
+                    for path in (checkout / folder).rglob('*')
+                    if path.is_file() and path.suffix != '.pyc'}
+        assert expected <= names
+    assert 'clasp_mm/.mim/model-index.yml' in names
+    assert {f'clasp_mm/{path.relative_to(checkout / "clasp_mm").as_posix()}'
+            for path in (checkout / 'clasp_mm').rglob('*.py')} <= names
+    assert any(re.search(r'dist-info/(licenses/)?LICENSE$', name) for name in names)
+    strays = {name for name in names if not name.startswith('clasp_mm') or name.endswith('.pyc')}
+    assert not strays
+
+    installed = tmp_path / 'installed'
+    run(sys.executable, '-m', 'pip', 'install', str(wheel), '--no-deps', '--no-index', '--target',
+        str(installed), cwd=tmp_path)
+    out = run(sys.executable, '-c', 'import clasp_mm; from clasp_mm.apis.resources import resource;'
+              'print(clasp_mm.__file__); print(resource("configs/pretrain")); '
+              'print(resource("tools/train.py"))', cwd=tmp_path, PYTHONPATH=str(installed))
+    assert all(line.startswith(str(installed)) for line in out.split())
+    assert __version__ in run(sys.executable, '-m', 'clasp_mm', '--version', cwd=tmp_path,
+                              PYTHONPATH=str(installed))
+
+
+@pytest.mark.slow
+def test_a_wheel_from_the_source_archive_is_the_same(checkout, tmp_path):
+    run(sys.executable, '-c', 'from setuptools import build_meta; import sys; '
+        'build_meta.build_sdist(sys.argv[1])', str(tmp_path), cwd=checkout)
+    (archive,) = tmp_path.glob('*.tar.gz')
+    with tarfile.open(archive) as tar:
+        tar.extractall(tmp_path / 'unpacked', filter='data')
+    (source,) = (tmp_path / 'unpacked').iterdir()
+    contents = []
+    for name, tree in (('a', source), ('b', checkout)):
+        (tmp_path / name).mkdir()
+        contents.append(set(zipfile.ZipFile(build_wheel(tree, tmp_path / name)).namelist()))
+    assert contents[0] == contents[1]
+
+
+@pytest.mark.slow
+def test_editable_install_links_the_resources(checkout, tmp_path):
+    run(sys.executable, '-m', 'pip', 'install', '-e', str(checkout), '--no-deps', '--no-index',
+        '--no-build-isolation', '--target', str(tmp_path / 'site'), cwd=tmp_path)
+    links = checkout / 'clasp_mm' / '.mim'
+    assert (links / 'tools' / 'train.py').samefile(checkout / 'tools' / 'train.py')
+    assert (links / 'configs').is_symlink() and (links / 'model-index.yml').is_symlink()
+    # a second time, and a wheel afterwards: the links are neither in the way nor packed
+    run(sys.executable, '-m', 'pip', 'install', '-e', str(checkout), '--no-deps', '--no-index',
+        '--no-build-isolation', '--target', str(tmp_path / 'site2'), cwd=tmp_path)
+    (tmp_path / 'wheel').mkdir()
+    names = zipfile.ZipFile(build_wheel(checkout, tmp_path / 'wheel')).namelist()
+    assert len(names) == len(set(names))
+    assert 'clasp_mm/.mim/tools/train.py' in names
