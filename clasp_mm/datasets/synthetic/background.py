@@ -158,25 +158,26 @@ def cut_background(seed: int, camera: int, size: tuple[int, int],
 def put_obstacle(canvas: Canvas, rng: np.random.Generator) -> None:
     """Something between the camera and the people: a post, a bush, a bin, a car's roof, a board."""
     height, width = canvas.owner.shape
+    span = min(width, .5 * height)  # of a scene, no more than a crop's share
     canvas.begin(0, height, rng)
     kind = ('post', 'bush', 'bin', 'car', 'board')[rng.integers(5)]
     x = rng.uniform(.05, .95) * width
-    tone = tuple(int(value) for value in _tone(rng, 40, 190, 35))
+    tone = tuple(int(value) for value in _tone(rng, 40, 190, 22))
     cloth = Fabric(tone, grain='none')
     if kind == 'post':
-        wide = rng.uniform(.025, .07) * width
+        wide = rng.uniform(.025, .07) * span
         shape = np.array([(x - wide, 0), (x + wide, 0), (x + wide, height), (x - wide, height)])
         canvas.layer('object', Shape(shape), cloth, max(wide, 2), .8)
     elif kind == 'bush':
         for _ in range(14):
-            centre = np.array([x + rng.normal(0, .18) * width, height * rng.uniform(.86, 1.02)])
+            centre = np.array([x + rng.normal(0, .18) * span, height * rng.uniform(.86, 1.02)])
             leaf = tuple(int(value) for value in _shift(
                 (52, 104, 44), rng.normal(0, 16)))
             radius = rng.uniform(.05, .09) * height
             canvas.layer('object', Shape(ellipse(centre, radius, radius)), Fabric(leaf),
                          radius * .4, .7)
     elif kind == 'bin':
-        wide, top = rng.uniform(.14, .26) * width, height * rng.uniform(.68, .84)
+        wide, top = rng.uniform(.14, .26) * span, height * rng.uniform(.68, .84)
         shape = np.array([(x - wide, top), (x + wide, top), (x + .88 * wide, height),
                           (x - .88 * wide, height)])
         canvas.layer('object', Shape(shape), cloth, wide * .3, .8)
@@ -185,14 +186,14 @@ def put_obstacle(canvas: Canvas, rng: np.random.Generator) -> None:
         canvas.layer('object', Shape(lid), Fabric(dark, grain='none'), 3, .3)
     elif kind == 'car':
         top, side = height * rng.uniform(.72, .88), rng.choice((-1, 1))
-        edge = width * rng.uniform(.35, .9)
+        edge = span * rng.uniform(.35, .9)
         xs = [0, edge * .55, edge * .85, edge] if side < 0 else [
             width, width - edge * .55, width - edge * .85, width - edge]
         shape = np.array([(xs[0], top), (xs[1], top), (xs[2], top + .06 * height),
                           (xs[3], height), (xs[0], height)])
         canvas.layer('object', Shape(shape), cloth, .02 * height, .6)
     else:
-        wide, top = rng.uniform(.15, .4) * width, height * rng.uniform(.7, .9)
+        wide, top = rng.uniform(.15, .4) * span, height * rng.uniform(.7, .9)
         shape = np.array([(x - wide, top), (x + wide, top), (x + wide, height), (x - wide, height)])
         canvas.layer('object', Shape(shape), cloth, 4, .4)
 

@@ -294,7 +294,7 @@ def _own_body(look: Look, rng: np.random.Generator) -> Look:
         build=float(np.clip(rng.normal(1.03, .12), .82, 1.35)),
         shoulder=float(shoulder), hip=float(hip),
         leg=float(rng.normal(.485 if child else .515, .008)),
-        stoop=float(rng.uniform(.1, .38)) if look.age == 'elderly' else float(rng.uniform(0, .06)),
+        stoop=float(rng.uniform(.08, .28)) if look.age == 'elderly' else float(rng.uniform(0, .06)),
         skin=_jitter(rng, look.skin, 5),
         hair=replace(look.hair, rgb=_jitter(rng, look.hair.rgb, 5)))
 

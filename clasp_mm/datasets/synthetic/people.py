@@ -184,7 +184,8 @@ def _frame(figure: Figure, width: int, height: int, rng: np.random.Generator) ->
         scale *= zoom
         top = rng.uniform(0, .04) * height
     elif chance < .15:  # one side is cut off
-        left += rng.choice((-1, 1)) * rng.uniform(.15, .3) * width
+        cut = rng.uniform(.15, .45) * scale * (x2 - x1)
+        left = -cut if rng.random() < .5 else width - scale * (x2 - x1) + cut
     figure.settle(scale, (left - scale * x1, top - scale * y1))
 
 
