@@ -29,6 +29,12 @@ def torch_at_least(major: int, minor: int) -> bool:
     return tuple(int(part) for part in torch.__version__.split('.')[:2]) >= (major, minor)
 
 
+if hasattr(torch.compiler, 'is_compiling'):
+    is_compiling = torch.compiler.is_compiling
+else:  # before torch 2.3
+    is_compiling = torch._utils.is_compiling
+
+
 def allow_mmengine_checkpoints() -> None:
     """Let ``torch.load(weights_only=True)`` read the checkpoints mmengine's Runner writes.
 

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clasp_mm.compat import is_compiling
+
 _MASK_VALUE = -1e4  # exp() of it is exactly 0: no leak, and no denormals that slow the CPU down
 
 
@@ -71,7 +73,7 @@ def window_layout(
     In eager mode layouts are kept for reuse, at most 256 of them; while compiling, exporting or
     tracing they are part of the graph instead.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if is_compiling() or torch.jit.is_tracing():
         return _build_layout(height, width, window, shift, device)
     key = (height, width, window, shift, device)
     layout = _LAYOUTS.get(key)
