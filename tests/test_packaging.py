@@ -182,3 +182,9 @@ def test_editable_install_links_the_resources(checkout, tmp_path):
     names = zipfile.ZipFile(build_wheel(checkout, tmp_path / 'wheel')).namelist()
     assert len(names) == len(set(names))
     assert 'clasp_mm/.mim/tools/train.py' in names
+
+
+def test_ruff_finds_nothing():
+    done = subprocess.run([sys.executable, '-m', 'ruff', 'check', '--no-cache', '.'], cwd=ROOT,
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
