@@ -217,10 +217,11 @@ def test_layer_depth():
         model.get_layer_depth(name)
 
 
-def test_gates_are_float32_in_autocast():
+@pytest.mark.parametrize('grad', [False, True])
+def test_autocast_keeps_the_gates_in_float32(grad):
     model = small().eval()
     x = torch.randn(2, 3, 32, 16)
-    with torch.autocast('cpu', torch.bfloat16):
+    with torch.autocast('cpu', torch.bfloat16), torch.set_grad_enabled(grad):
         outs, gates = model.from_embed(model.embed(x))
     assert all(g.gates.dtype is g.probs.dtype is torch.float32 for g in gates)
     for out, ref in zip(outs, model(x), strict=True):
