@@ -15,17 +15,19 @@ from .words import PA100K_ATTRIBUTES
 Box = tuple[float, float, float, float]
 
 
-def boxes_of(extent: list[float], parsing: np.ndarray) -> tuple[Box, Box]:
+def boxes_of(extent: list[float], parsing: np.ndarray,
+             shrink: tuple[float, float] = (.5, .5)) -> tuple[Box, Box]:
     """Full and visible box of one person, in picture pixels.
 
     Args:
-        extent: x1, y1, x2, y2 of all that was painted of him, in canvas pixels, which are half as
-            large as the picture's; every second one was kept.
+        extent: x1, y1, x2, y2 of all that was painted of him, in canvas pixels.
         parsing: (H, W) classes of the pixels that show.
+        shrink: Picture pixels per canvas pixel in x and y; picture column j shows canvas column
+            floor(j / shrink).
     """
     x1, y1, x2, y2 = extent
-    full = (math.ceil(math.floor(x1) / 2), math.ceil(math.floor(y1) / 2),
-            math.floor(math.ceil(x2) / 2) + 1, math.floor(math.ceil(y2) / 2) + 1)
+    full = (math.ceil(math.floor(x1) * shrink[0]), math.ceil(math.floor(y1) * shrink[1]),
+            math.ceil((math.ceil(x2) + 1) * shrink[0]), math.ceil((math.ceil(y2) + 1) * shrink[1]))
     full = tuple(map(float, full))
     rows, columns = np.flatnonzero(parsing.any(1)), np.flatnonzero(parsing.any(0))
     if not len(rows):
@@ -33,7 +35,8 @@ def boxes_of(extent: list[float], parsing: np.ndarray) -> tuple[Box, Box]:
     return full, (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
 
 
-def keypoints_of(canvas: Canvas, figure: Figure, person: int) -> np.ndarray:
+def keypoints_of(canvas: Canvas, figure: Figure, person: int,
+                 shrink: tuple[float, float] = (.5, .5)) -> np.ndarray:
     """COCO keypoints with visibility, (17, 3) float32, in picture pixels."""
     height, width = canvas.owner.shape
     rows = []
@@ -42,7 +45,7 @@ def keypoints_of(canvas: Canvas, figure: Figure, person: int) -> np.ndarray:
         x, y = float(point[0]), float(point[1])
         inside = 0 <= x < width and 0 <= y < height
         seen = inside and facing and canvas.segment_at(person, x, y) in segments
-        rows.append((x / 2, y / 2, 2 if seen else int(inside)))
+        rows.append((x * shrink[0], y * shrink[1], 2 if seen else int(inside)))
 
     for name, (point, towards) in figure.head.landmarks().items():
         facing = towards > (-.12 if 'ear' in name else .1)

@@ -20,6 +20,7 @@ from .pose import draw_pose
 
 _IMAGE = 11
 _SUBJECT, _OTHER = 1, 2
+_STRETCH = 1.7
 
 
 @dataclass
@@ -131,12 +132,12 @@ def draw_person(look: Look, identity: int, camera_index: int, seed: int, size: t
                 rng: np.random.Generator) -> PersonRecord:
     """Draw one crop of one person; see :class:`SyntheticPeople`."""
     device = camera(camera_index)
-    height, width = size[0] * 2, size[1] * 2  # drawn at twice the size, then averaged
-    canvas = Canvas(cut_background(seed, camera_index, (height, width), rng),
-                    float(rng.uniform(-1, 1)))
+    height = size[0] * 2  # drawn at twice the size, then averaged
     view = draw_view(device, rng)
     figure = Figure(look, draw_pose(rng, look), view)
-    _frame(figure, width, height, rng)
+    width = _frame(figure, size[1] * 2, height, rng)
+    canvas = Canvas(cut_background(seed, camera_index, (height, width), rng),
+                    float(rng.uniform(-1, 1)))
     if rng.random() < .3:
         _passer_by(canvas, figure, seed, False, rng)
     put_figure(canvas, figure, _SUBJECT, rng)
@@ -147,13 +148,15 @@ def draw_person(look: Look, identity: int, camera_index: int, seed: int, size: t
         put_obstacle(canvas, rng)
 
     image = cv2.resize(canvas.image, (size[1], size[0]), interpolation=cv2.INTER_AREA)
-    parsing = parsing_of(np.ascontiguousarray(canvas.owner[::2, ::2]), _SUBJECT)
-    box_full, box_visible = boxes_of(extent, parsing)
+    columns = np.arange(size[1]) * width // size[1]
+    parsing = parsing_of(np.ascontiguousarray(canvas.owner[::2, columns]), _SUBJECT)
+    shrink = (size[1] / width, .5)
+    box_full, box_visible = boxes_of(extent, parsing, shrink)
     attributes = look.attributes()
     attributes['viewpoint'] = figure.pose.viewpoint
     return PersonRecord(
         image=expose(image, device, rng), parsing=parsing,
-        keypoints=keypoints_of(canvas, figure, _SUBJECT), box_full=box_full,
+        keypoints=keypoints_of(canvas, figure, _SUBJECT, shrink), box_full=box_full,
         box_visible=box_visible, identity=identity, camera=camera_index, attributes=attributes,
         pa100k=pa100k_of(look, figure.pose),
         facts={**look.facts(), 'viewpoint': figure.pose.viewpoint, 'posture': figure.pose.kind,
@@ -170,11 +173,18 @@ def put_figure(canvas: Canvas, figure: Figure, person: int,
     paint_figure(figure, canvas, rng)
 
 
-def _frame(figure: Figure, width: int, height: int, rng: np.random.Generator) -> None:
-    """Place the subject as a detector's box would: tight, off-centre, at times cut off."""
+def _frame(figure: Figure, width: int, height: int, rng: np.random.Generator) -> int:
+    """Place the subject as a detector's box would: tight, off-centre, at times cut off.
+
+    Returns:
+        Width of the box, up to ``width``; the narrower box of a slim pose is stretched to the
+        crop, as data sets of crops do.
+    """
     x1, y1, x2, y2 = figure.reach()
     scale = min(height * rng.uniform(.84, .99) / (y2 - y1),
                 width * rng.uniform(.86, 1.) / (x2 - x1))
+    tight = scale * (x2 - x1) / rng.uniform(.74, .98)
+    width = 2 * round(.5 * min(max(tight, width / _STRETCH), width))
     free_x, free_y = width - scale * (x2 - x1), height - scale * (y2 - y1)
     left, top = rng.uniform(.15, .85) * free_x, rng.uniform(.1, .9) * free_y
     chance = rng.random()
@@ -187,6 +197,7 @@ def _frame(figure: Figure, width: int, height: int, rng: np.random.Generator) ->
         cut = rng.uniform(.15, .45) * scale * (x2 - x1)
         left = -cut if rng.random() < .5 else width - scale * (x2 - x1) + cut
     figure.settle(scale, (left - scale * x1, top - scale * y1))
+    return width
 
 
 def _passer_by(canvas: Canvas, subject: Figure, seed: int, before: bool,
