@@ -153,12 +153,19 @@ def test_every_parameter_of_a_task_gets_a_gradient(num_prompts):
             assert param.grad.abs().max() > 0, name
 
 
-def test_norms_that_are_not_put_out_exist_and_are_frozen():
-    model = small(out_indices=(1, ))
-    model(torch.randn(1, 3, 32, 16))[0].square().mean().backward()
+@pytest.mark.parametrize('out_indices', [(0, ), (1, )])
+def test_what_is_not_put_out_exists_but_is_neither_computed_nor_trained(out_indices):
+    model, full = small(out_indices=out_indices), small()
+    assert model.state_dict().keys() == full.state_dict().keys()
+    x = torch.randn(1, 3, 32, 16)
+    model.eval(), full.eval()
+    torch.testing.assert_close(model(x)[0], full(x)[out_indices[0]])
+    model.train()(x)[0].square().mean().backward()
     trained = {name for name, param in model.named_parameters() if param.requires_grad}
     assert {name for name, param in model.named_parameters() if param.grad is not None} == trained
-    assert 'norm0.weight' in model.state_dict() and 'norm0.weight' not in trained
+    last = out_indices[0]
+    assert f'norm{1 - last}.weight' not in trained and f'norm{last}.weight' in trained
+    assert any(name.startswith(('stages.1', 'stages.0.downsample')) for name in trained) == last
 
 
 def test_moe_on_some_stages_only():
@@ -307,6 +314,7 @@ def test_no_task_is_an_error():
     (dict(moe=dict(num_experts=3, top_k=4)), 'top_k=4.*num_experts=3'),
     (dict(moe=dict(num_experts=3, top_k=0)), 'top_k=0'),
     (dict(moe=dict(stages=(4, ))), r'moe\.stages=\(4,\).*stages 0 to 3'),
+    (dict(out_indices=()), 'out_indices names no stage'),
     (dict(out_indices=(0, 4)), r'out_indices=\(0, 4\).*4'),
     (dict(strides=(4, 2, 2)), r'\(4, 2, 2\).*4'),
     (dict(strides=(4, 2, 3, 1)), 'stride 1 or 2'),

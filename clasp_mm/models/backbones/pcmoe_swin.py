@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from clasp_mm.registry import MODELS
 
 from ..checkpoint import load_backbone
-from ..layers.pc_moe import TASKS, Gates, PCMoE, task_weights
+from ..layers.pc_moe import TASKS, Gates, PCMoE, task_index, task_weights
 from ..layers.swin_block import PatchEmbed, PatchMerging, SwinBlock
 
 Task = str | Sequence
@@ -60,8 +60,8 @@ class PCMoESwin(BaseModule):
     ``pad_small_map=True``, to numerical precision and with the same parameter names.
 
     Every stage has its output norm whatever ``out_indices`` says, so that a checkpoint that was
-    pretrained on the last map can be fine-tuned on all of them; those that are not put out
-    receive no gradient and are frozen.
+    pretrained on the last map can be fine-tuned on all of them. Norms that are not put out, and
+    stages after the last that is, are not computed; they are frozen, as no gradient reaches them.
 
     Args:
         arch: 'nano', 'tiny', 'small', 'base', or a dict of embed_dims (int), depths and
@@ -187,12 +187,14 @@ class PCMoESwin(BaseModule):
             task: As in :meth:`forward`.
 
         Returns:
-            The maps of :meth:`forward`, and the gates of each PC-MoE in the order of the stages.
+            The maps of :meth:`forward`, and the gates of each PC-MoE that was computed, in the
+            order of the stages.
         """
         x, hw = embedded
         prompts = self._prompt_weights(self.task if task is None else task, x.shape[0])
         outs, gates = [], []
-        for i, stage in enumerate(self.stages):
+        last = max(self.out_indices)
+        for i, stage in enumerate(self.stages[:last + 1]):
             if i > 0:
                 x = self._run_blocks(i, x, hw)
             if stage.moe is not None:
@@ -201,7 +203,7 @@ class PCMoESwin(BaseModule):
             if i in self.out_indices:
                 out = getattr(self, f'norm{i}')(x)
                 outs.append(out.view(-1, *hw, out.shape[-1]).permute(0, 3, 1, 2).contiguous())
-            if stage.downsample is not None:
+            if i < last:
                 x, hw = stage.downsample(x, hw)
         return tuple(outs), gates
 
@@ -237,9 +239,10 @@ class PCMoESwin(BaseModule):
     def _task_row(self, task: Task) -> Tensor:
         """Weights (1, M) of the mean prompt of one or several tasks."""
         names = (task, ) if isinstance(task, str) else tuple(task)
-        task_weights(names)  # names the nearest task when one is unknown
-        rows = [self.task_rows[TASKS.index(name)] for name in names]
-        return torch.stack(rows).mean(0, keepdim=True)
+        if not names:
+            raise ValueError(f'no task named: the tasks are {", ".join(TASKS)}')
+        return torch.stack([self.task_rows[task_index(name)] for name in names]).mean(
+            0, keepdim=True)
 
     def init_weights(self) -> None:
         """Initialise as MMEngine does, but load weights strictly and keep a new PC-MoE neutral.
@@ -272,17 +275,22 @@ class PCMoESwin(BaseModule):
         return self
 
     def _freeze(self) -> None:
+        last = max(self.out_indices)
         frozen: list[nn.Module] = []
+        unused: list[nn.Module] = list(self.stages[last + 1:])
+        if last < self.num_stages - 1:
+            unused.append(self.stages[last].downsample)
         if self.frozen_stages >= 0:
-            frozen = [self.patch_embed, self.drop_after_pos]
-        for i, stage in enumerate(self.stages):
+            frozen = [self.patch_embed, self.drop_after_pos, *self.stages[:self.frozen_stages + 1]]
+        for i in range(self.num_stages):
             norm = getattr(self, f'norm{i}')
             if i <= self.frozen_stages:
-                frozen += [stage, norm]
+                frozen.append(norm)
             elif i not in self.out_indices:
-                norm.requires_grad_(False)
+                unused.append(norm)
         for module in frozen:
             module.eval()
+        for module in (*frozen, *unused):
             module.requires_grad_(False)
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
@@ -343,6 +351,8 @@ def _arch_settings(arch: str | Mapping) -> Mapping:
 
 
 def _stage_indices(indices: Sequence[int], num_stages: int, name: str) -> tuple[int, ...]:
+    if not len(indices):
+        raise ValueError(f'{name} names no stage, of 0 to {num_stages - 1}')
     bad = [i for i in indices if not 0 <= i < num_stages]
     if bad:
         raise ValueError(f'{name}={tuple(indices)}: {bad[0]} is none of the stages 0 to '
