@@ -25,5 +25,10 @@ __all__ = ['__version__', *_PUBLIC]
 def __getattr__(name: str) -> Any:
     """Import a public name on first use, so that ``import clasp_mm`` stays free of side effects."""
     if name in _PUBLIC:
-        return getattr(import_module(f'{__name__}.{_PUBLIC[name]}'), name)
+        try:
+            return getattr(import_module(f'{__name__}.{_PUBLIC[name]}'), name)
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                f'{__name__}.{name} needs the package {error.name!r}, which is not installed; run '
+                '`clasp doctor` for the pip line', name=error.name) from error
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -169,6 +169,19 @@ def test_unknown_command_names_the_known_ones(capsys):
     assert 'doctor' in capsys.readouterr().err
 
 
+def test_a_missing_package_leads_to_the_doctor(monkeypatch):
+    import clasp_mm
+
+    def missing(name):
+        raise ModuleNotFoundError("No module named 'mmcv'", name='mmcv')
+
+    monkeypatch.setattr(clasp_mm, 'import_module', missing)
+    with pytest.raises(ModuleNotFoundError, match=r'clasp_mm\.get_model needs .*mmcv.*doctor'):
+        getattr(clasp_mm, 'get_model')  # noqa: B009
+    with pytest.raises(AttributeError, match='get_modle'):
+        getattr(clasp_mm, 'get_modle')  # noqa: B009
+
+
 @pytest.mark.slow
 def test_doctor_of_this_very_environment():
     done = subprocess.run([sys.executable, '-m', 'clasp_mm', 'doctor'], capture_output=True,
