@@ -1,4 +1,7 @@
 from .hooks import SkippedImagesHook, TeacherHook
-from .optim import DINOAmpOptimWrapper, DINOOptimWrapper
+from .optim import DINOAmpOptimWrapper, DINOOptimWrapper, TrainableOptimWrapperConstructor
 
-__all__ = ['DINOAmpOptimWrapper', 'DINOOptimWrapper', 'SkippedImagesHook', 'TeacherHook']
+__all__ = [
+    'DINOAmpOptimWrapper', 'DINOOptimWrapper', 'SkippedImagesHook', 'TeacherHook',
+    'TrainableOptimWrapperConstructor'
+]

@@ -2,11 +2,10 @@
 # weight decay 0.04 -> 0.4 on a cosine, none on biases and other one-dimensional parameters.
 optim_wrapper = dict(
     type='clasp_mm.DINOOptimWrapper',
+    constructor='clasp_mm.TrainableOptimWrapperConstructor',
     clip_each=3.0,
     optimizer=dict(type='AdamW', lr=5e-4, weight_decay=0.04),
-    paramwise_cfg=dict(
-        bias_decay_mult=0., norm_decay_mult=0., flat_decay_mult=0.,
-        custom_keys={'.moe.bias': dict(decay_mult=0.)}))
+    paramwise_cfg=dict(bias_decay_mult=0., norm_decay_mult=0., flat_decay_mult=0.))
 auto_scale_lr = dict(enable=True, base_batch_size=256)
 train_cfg = dict(type='mmengine.EpochBasedTrainLoop', max_epochs=100)
 param_scheduler = [

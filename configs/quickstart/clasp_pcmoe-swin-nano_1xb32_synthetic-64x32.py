@@ -1,4 +1,4 @@
-_base_ = './dino_swin-nano_stage2_1xb32_synthetic-128x64.py'
+_base_ = './dino_swin-nano_stage2_1xb32_synthetic-64x32.py'
 
 # The same start, epochs and schedule as its base, plus what CLASP adds.
 model = dict(

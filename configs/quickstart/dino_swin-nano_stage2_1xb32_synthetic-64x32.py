@@ -1,4 +1,4 @@
-_base_ = './dino_swin-nano_1xb32_synthetic-128x64.py'
+_base_ = './dino_swin-nano_1xb32_synthetic-64x32.py'
 
 # More DINO from stage 1: what CLASP is compared with, at equal epochs.
 max_epochs = 4

@@ -1,0 +1,3 @@
+from .run import Options, run_quickstart
+
+__all__ = ['Options', 'run_quickstart']

@@ -1,0 +1,74 @@
+"""One pretraining of the quickstart: its config, its process, and whether it is done."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+
+from clasp_mm.apis.resources import resource
+
+from .jobs import ONE_THREAD, Job
+
+
+class Training:
+    """A run of ``tools/train.py`` in a folder of its own.
+
+    A folder that holds a run of another config is cleared; one that was interrupted goes on from
+    its last checkpoint.
+
+    Args:
+        folder: Its work_dir.
+        cfg: The resolved config.
+    """
+
+    def __init__(self, folder: Path, cfg: Config) -> None:
+        self.name = folder.name
+        self.folder = folder
+        self.cfg = cfg
+        self.epochs = cfg.train_cfg.max_epochs
+        self.result = folder / f'epoch_{self.epochs}.pth'
+        self.config_file = folder / f'{folder.name}.py'
+        self._key_file = folder / 'config.sha256'
+
+    def _key(self) -> str:
+        return hashlib.sha256(self.cfg.pretty_text.encode()).hexdigest()
+
+    def is_done(self) -> bool:
+        """Whether this very config was trained to its end."""
+        return (self.result.exists() and self._key_file.exists()
+                and self._key_file.read_text() == self._key())
+
+    def job(self) -> Job:
+        """The process that trains, from the start or from the last checkpoint."""
+        if not self._key_file.exists() or self._key_file.read_text() != self._key():
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir(parents=True)
+            self.cfg.dump(self.config_file)
+            self._key_file.write_text(self._key())
+        command = [sys.executable, str(resource('tools/train.py')), str(self.config_file),
+                   '--work-dir', str(self.folder), '--resume', 'auto']
+        # On a GPU one process may use all cores; on the CPU jobs share them, one thread each.
+        return Job(self.name, command, self.folder / 'train.log', self.epochs,
+                   {} if torch.cuda.is_available() else ONE_THREAD)
+
+
+def set_epochs(cfg: Config, epochs: int) -> None:
+    """Stretch the schedules of a config whose first epoch is the warm-up.
+
+    Raises:
+        ValueError: For less than two epochs.
+    """
+    if epochs < 2:
+        raise ValueError(f'a stage takes at least two epochs, the first warms up; got {epochs}')
+    cfg.train_cfg.max_epochs = epochs
+    for scheduler in cfg.param_scheduler:
+        if 'Linear' in scheduler.type:
+            continue
+        scheduler.end = epochs
+        if 'T_max' in scheduler:
+            scheduler.T_max = epochs - scheduler.begin

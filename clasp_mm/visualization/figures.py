@@ -1,0 +1,74 @@
+"""Figures of a run, as pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+
+def _render(figure: Figure) -> np.ndarray:
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def draw_expert_use(use: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Heat maps of mean gates.
+
+    Args:
+        use: Task -> (stages, n).
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    figure = Figure(figsize=(11, 2.6), dpi=110, layout='constrained')
+    axes = figure.subplots(1, len(use), sharey=True)
+    top = max(float(gates.max()) for gates in use.values())
+    for axis, (task, gates) in zip(axes, use.items(), strict=True):
+        image = axis.imshow(gates, vmin=0, vmax=top, cmap='viridis', aspect='auto')
+        axis.set(title=task, xlabel='expert', xticks=range(gates.shape[1]),
+                 yticks=range(gates.shape[0]),
+                 yticklabels=[f'stage {i + 1}' for i in range(gates.shape[0])])
+    figure.colorbar(image, ax=axes, label='mean gate')
+    return _render(figure)
+
+
+def draw_part_iou(scores: Mapping[str, Mapping[str, float]]) -> np.ndarray:
+    """Bars of the part IoU of several models: model -> part -> percent, NaN where undefined."""
+    figure = Figure(figsize=(11, 3), dpi=110, layout='constrained')
+    axis = figure.subplots()
+    parts = list(next(iter(scores.values())))
+    width = 0.8 / len(scores)
+    for i, (model, values) in enumerate(scores.items()):
+        place = np.arange(len(parts)) + (i - (len(scores) - 1) / 2) * width
+        axis.bar(place, [values[part] for part in parts], width, label=model)
+    axis.set(ylabel='IoU, %', xticks=range(len(parts)), xticklabels=parts)
+    axis.spines[['top', 'right']].set_visible(False)
+    axis.legend(frameon=False)
+    return _render(figure)
+
+
+def draw_losses(logs: Mapping[str, Path]) -> np.ndarray:
+    """Curves of every logged loss, one panel for each training.
+
+    Args:
+        logs: Title -> ``scalars.json`` as MMEngine writes it, one JSON object a line.
+    """
+    figure = Figure(figsize=(11, 3), dpi=110, layout='constrained')
+    axes = np.atleast_1d(figure.subplots(1, len(logs)))
+    for axis, (title, path) in zip(axes, logs.items(), strict=True):
+        rows = [json.loads(line) for line in Path(path).read_text().splitlines()]
+        rows = [row for row in rows if 'loss' in row]
+        for name in sorted({key for row in rows for key in row if key.startswith('loss_')}):
+            axis.plot([row['step'] for row in rows], [row.get(name, np.nan) for row in rows],
+                      label=name.removeprefix('loss_'))
+        axis.set(title=title, xlabel='step', yscale='log')
+        axis.spines[['top', 'right']].set_visible(False)
+        axis.legend(frameon=False)
+    axes[0].set_ylabel('loss')
+    return _render(figure)
