@@ -135,6 +135,9 @@ def panorama(seed: int, camera: int, place: int) -> np.ndarray:
     for _ in range(int(rng.integers(0, 4))):
         _car(image, rng, int(rng.integers(0, _WIDTH)))
     _furniture(image, rng)
+    # Streets are duller than clothes.
+    gray = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    image = cv2.addWeighted(image, .27, gray, .38, 45)
     return cv2.GaussianBlur(image, (0, 0), .8)
 
 

@@ -42,11 +42,11 @@ class Camera:
 
 _SIX = (
     Camera((1.00, 1.00, 1.00), 1.00, 1.00, .35, 1.0, 2., 100, .10, .10),
-    Camera((1.16, 1.02, .82), 1.15, .95, .60, .75, 4., 75, .24, .22),
-    Camera((.86, .98, 1.18), .82, .85, .50, .9, 3., 100, .05, .04),
-    Camera((.95, 1.08, .92), 1.45, 1.08, .80, .6, 7., 60, .32, .28),
-    Camera((1.08, .94, 1.05), .72, .78, .45, .8, 3., 70, .16, .14),
-    Camera((.92, .95, 1.04), 1.25, 1.20, 1.0, .55, 5., 65, .02, .0),
+    Camera((1.09, 1.01, .90), 1.08, .97, .50, .80, 3., 80, .24, .22),
+    Camera((.92, .99, 1.10), .91, .92, .45, .9, 2., 100, .05, .04),
+    Camera((.97, 1.04, .96), 1.20, 1.04, .65, .7, 4., 70, .32, .28),
+    Camera((1.04, .97, 1.03), .86, .88, .45, .85, 2., 80, .16, .14),
+    Camera((.96, .97, 1.02), 1.12, 1.10, .75, .65, 3., 75, .02, .0),
 )
 
 
@@ -56,10 +56,10 @@ def camera(index: int) -> Camera:
     if index < len(_SIX):
         return _SIX[index]
     rng = np.random.default_rng([_CAMERA, index])
-    gain = rng.normal(1, .09, 3)
-    return Camera(tuple((gain / gain.mean()).tolist()), float(rng.uniform(.72, 1.45)),
-                  float(rng.uniform(.78, 1.2)), float(rng.uniform(.35, 1.)),
-                  float(rng.uniform(.55, 1.)), float(rng.uniform(2, 7)),
+    gain = rng.normal(1, .05, 3)
+    return Camera(tuple((gain / gain.mean()).tolist()), float(rng.uniform(.86, 1.2)),
+                  float(rng.uniform(.88, 1.1)), float(rng.uniform(.35, .75)),
+                  float(rng.uniform(.65, 1.)), float(rng.uniform(2, 4)),
                   int(rng.integers(60, 91)), float(rng.uniform(.02, .32)),
                   float(rng.uniform(0, .28)))
 
