@@ -1,0 +1,100 @@
+import json
+
+import pytest
+import torch
+from mmengine.config import Config
+
+import clasp_mm
+from clasp_mm.apis.publish import file_hash, publish_model
+from clasp_mm.registry import MODELS
+
+BACKBONE = dict(type='clasp_mm.PCMoESwin', arch=dict(embed_dims=8, depths=(1, 1), num_heads=(1, 2)),
+                strides=(4, 2), out_indices=(0, 1), window_size=4,
+                moe=dict(num_experts=3, top_k=2, expert_hidden=4))
+CONFIG = dict(
+    model=dict(type='clasp_mm.CLASP', backbone=BACKBONE,
+               head=dict(type='clasp_mm.DINOHead', in_channels=16, out_dim=12, hidden_dim=16,
+                         bottleneck_dim=8),
+               part_head=None, attr_head=None,
+               data_preprocessor=dict(type='mmpretrain.SelfSupDataPreprocessor')),
+    train_dataloader=dict(dataset=dict(type='clasp_mm.LUPerson', data_root='somewhere')))
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run's folder, and its model."""
+    torch.manual_seed(0)
+    model = MODELS.build(dict(CONFIG['model'], _scope_='mmpretrain'))
+    with torch.no_grad():
+        for parameter in model.teacher.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    (tmp_path / 'run').mkdir()
+    Config(CONFIG).dump(tmp_path / 'run' / 'config.py')
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(epoch=3, iter=12)),
+               tmp_path / 'run' / 'epoch_3.pth')
+    return tmp_path / 'run', model
+
+
+def test_published_model_gives_the_teachers_features(run, tmp_path):
+    folder, model = run
+    path = publish_model(folder / 'epoch_3.pth', 'mini', tmp_path / 'zoo')
+    assert path.name.startswith('mini_') and path.stem.endswith(file_hash(path))
+    torch.load(path, weights_only=True)
+    images = torch.randn(2, 3, 32, 16)
+    for task in ('appearance', 'part', ('appearance', 'attribute')):
+        published = clasp_mm.get_model(path, task=task)
+        for mine, theirs in zip(published(images), model.teacher.backbone(images, task),
+                                strict=True):
+            torch.testing.assert_close(mine, theirs)
+    side_car = json.loads(path.with_suffix('.json').read_text())
+    assert side_car['epoch'] == 3 and side_car['data']['data_root'] == 'somewhere'
+    assert side_car['coverage']['missing'] == [] and side_car['sha256_8'] == file_hash(path)
+    assert [p.suffix for p in sorted((tmp_path / 'zoo').iterdir())] == ['.json', '.pth']
+
+
+def test_a_model_without_a_task_asks_for_one(run, tmp_path):
+    model = clasp_mm.get_model(publish_model(run[0] / 'epoch_3.pth', 'mini', tmp_path / 'zoo'))
+    with pytest.raises(ValueError, match='appearance, part, attribute'):
+        model(torch.zeros(1, 3, 32, 16))
+
+
+def test_a_changed_file_is_refused(run, tmp_path):
+    path = publish_model(run[0] / 'epoch_3.pth', 'mini', tmp_path / 'zoo')
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match='fetch it again'):
+        clasp_mm.get_model(path, task='part')
+
+
+def test_names_are_looked_up_in_the_zoo(run, tmp_path, monkeypatch):
+    path = publish_model(run[0] / 'epoch_3.pth', 'mini', tmp_path / 'zoo')
+    monkeypatch.setenv('CLASP_ZOO', str(tmp_path / 'zoo'))
+    for name in ('mini', path.stem):
+        assert clasp_mm.get_model(name, task='part').training is False
+    with pytest.raises(FileNotFoundError, match='near: mini'):
+        clasp_mm.get_model('minni', task='part')
+    monkeypatch.delenv('CLASP_ZOO')
+    with pytest.raises(FileNotFoundError, match='CLASP_ZOO'):
+        clasp_mm.get_model('mini', task='part')
+
+
+def test_nan_and_foreign_files_are_not_published(run, tmp_path):
+    folder, model = run
+    state = model.state_dict()
+    state['teacher.backbone.norm1.weight'][0] = float('nan')
+    torch.save(dict(state_dict=state), folder / 'epoch_3.pth')
+    with pytest.raises(ValueError, match='norm1'):
+        publish_model(folder / 'epoch_3.pth', 'mini', tmp_path / 'zoo')
+    with pytest.raises(ValueError):
+        torch.save(dict(state_dict=dict(weight=torch.zeros(2))), folder / 'other.pth')
+        publish_model(folder / 'other.pth', 'mini', tmp_path / 'zoo', folder / 'config.py')
+    assert not list((tmp_path / 'zoo').glob('*'))
+
+
+def test_get_model_from_a_config(run):
+    torch.manual_seed(1)
+    model = clasp_mm.get_model(run[0] / 'config.py', run[0] / 'epoch_3.pth', task='part')
+    images = torch.randn(1, 3, 32, 16)
+    torch.testing.assert_close(model(images)[-1],
+                               run[1].teacher.backbone(images, 'part')[-1])
