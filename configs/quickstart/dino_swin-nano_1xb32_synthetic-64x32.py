@@ -9,7 +9,6 @@ model = dict(
     backbone=dict(arch='nano', window_size=4, drop_path_rate=0.),
     head=dict(in_channels=256, out_dim=4096, hidden_dim=512, bottleneck_dim=128),
     momentum=0.99,
-    teacher_temp=0.03,
     freeze_last_layer_epochs=0)
 multi_crop = dict(
     type='clasp_mm.MultiCrop',
@@ -20,7 +19,7 @@ multi_crop = dict(
     local_size=(32, 16),
     local_scale=(0.3, 0.8),
     aspect_ratio=(0.4, 0.6),
-    jitter=(0.6, 0.6, 0.3, 0.03),
+    jitter=(0.8, 0.8, 0.4, 0.1),
     jitter_prob=1.0,
     gray_prob=0.,
     global_blur_prob=(0.5, 0.1),
@@ -34,7 +33,7 @@ train_dataloader = dict(
     persistent_workers=False,
     pin_memory=False,
     dataset=dict(data_root='work_dirs/quickstart/data/train', pipeline=train_pipeline))
-max_epochs = 5
+max_epochs = 10
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 auto_scale_lr = dict(enable=False)
 train_cfg = dict(max_epochs=max_epochs)

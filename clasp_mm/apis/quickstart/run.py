@@ -50,7 +50,7 @@ DINO = 'configs/quickstart/dino_swin-nano_1xb32_synthetic-64x32.py'
 DINO_STAGE2 = 'configs/quickstart/dino_swin-nano_stage2_1xb32_synthetic-64x32.py'
 CLASP = 'configs/quickstart/clasp_pcmoe-swin-nano_1xb32_synthetic-64x32.py'
 INPUT_SIZE = (64, 32)
-EVALUATED_MAPS = (1, 2, 3)
+EVALUATED_MAPS = (0, 1, 2, 3)
 TRAIN_SEED, HELD_OUT_SEED = 1, 2
 IMAGES_PER_IDENTITY = 8
 LABEL_SETTINGS = dict(input_size=(128, 64), stage=1, min_foreground=0.15)
@@ -173,7 +173,8 @@ class _Quickstart:
         return Training(folder, cfg)
 
     def mini_clip_job(self) -> Job:
-        command = [sys.executable, str(resource('tools/train_mini_clip.py')), str(self.clip_dir)]
+        command = [sys.executable, str(resource('tools/train_mini_clip.py')), str(self.clip_dir),
+                   '--threads', '1']
         return Job('mini_clip', command, self.dir / 'mini_clip.log', env=ONE_THREAD)
 
     def run_missing(self, jobs: Sequence[Training | Job]) -> None:

@@ -1,0 +1,132 @@
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+
+from clasp_mm.apis.mini_clip.architecture import build_mini_clip, save_mini_clip
+from clasp_mm.apis.quickstart import Options, run_quickstart
+from clasp_mm.apis.quickstart.evaluate import evaluate_backbone, expert_use, read_parts
+from clasp_mm.apis.quickstart.jobs import Job, run_jobs
+from clasp_mm.apis.quickstart.report import _summarize
+from clasp_mm.apis.quickstart.training import Training, set_epochs
+from clasp_mm.apis.resources import resource
+from clasp_mm.datasets.synthetic import SyntheticPeople, load_ground_truth, write_people
+from clasp_mm.models import PCMoESwin
+from clasp_mm.models.layers import TASKS
+
+CONFIG = 'configs/quickstart/dino_swin-nano_1xb32_synthetic-64x32.py'
+TINY = dict(arch=dict(embed_dims=8, depths=(1, 1), num_heads=(1, 2)), strides=(4, 2),
+            window_size=4, out_indices=(0, 1))
+
+
+def python_job(tmp_path, name, code, epochs=0):
+    return Job(name, [sys.executable, '-c', code], tmp_path / f'{name}.log', epochs)
+
+
+def test_jobs_run_side_by_side_and_their_cost_is_kept(tmp_path):
+    meet = ('import time, pathlib; p = pathlib.Path({!r}); (p / {!r}).touch()\n'
+            'end = time.time() + 20\n'
+            'while not (p / {!r}).exists() and time.time() < end: time.sleep(.01)\n'
+            'assert (p / {!r}).exists()')
+    jobs = [python_job(tmp_path, 'a', meet.format(str(tmp_path), 'a', 'b', 'b')),
+            python_job(tmp_path, 'b', meet.format(str(tmp_path), 'b', 'a', 'a'))]
+    usage = run_jobs(jobs, poll_seconds=.02)
+    assert set(usage) == {'a', 'b'} and all(u['peak_memory_mb'] > 1 for u in usage.values())
+
+
+def test_a_failing_job_stops_the_others_and_shows_its_log(tmp_path):
+    stays = tmp_path / 'finished'
+    jobs = [python_job(tmp_path, 'bad', 'raise SystemExit("no such data")'),
+            python_job(tmp_path, 'good', f'import time; time.sleep(30); open({str(stays)!r}, "w")')]
+    with pytest.raises(RuntimeError, match=r'(?s)bad failed.*bad\.log.*no such data'):
+        run_jobs(jobs, poll_seconds=.02)
+    assert not stays.exists()
+
+
+@pytest.mark.parametrize('text, share', [
+    ('', 0.), ('Epoch(train)  [2][ 5/10] loss: 1', 0.375), ('draw  40%|####', 0.4)])
+def test_progress_is_read_from_the_log(tmp_path, text, share):
+    job = python_job(tmp_path, 'a', '', epochs=4)
+    job.log.write_text(f'start\n{text}\n')
+    assert job.progress() == pytest.approx(share)
+
+
+def test_a_training_is_done_only_for_its_own_config(tmp_path):
+    training = Training(tmp_path / 'run', Config.fromfile(resource(CONFIG)))
+    job = training.job()
+    assert not training.is_done() and str(training.config_file) in job.command
+    training.result.touch()
+    assert training.is_done()
+    other = Training(tmp_path / 'run', Config.fromfile(resource(CONFIG)))
+    other.cfg.optim_wrapper.optimizer.lr = 1.
+    assert not other.is_done()
+    other.job()
+    assert not training.result.exists()
+
+
+def test_schedules_stretch_with_the_epochs():
+    cfg = Config.fromfile(resource(CONFIG))
+    set_epochs(cfg, 3)
+    assert cfg.train_cfg.max_epochs == 3
+    assert [(s.begin, s.end) for s in cfg.param_scheduler] == [(0, 1), (1, 3), (0, 3)]
+    assert cfg.param_scheduler[1].T_max == 2
+    with pytest.raises(ValueError, match='at least two'):
+        set_epochs(cfg, 1)
+
+
+@pytest.fixture(scope='module')
+def truth(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('people')
+    write_people(folder, SyntheticPeople(8, 6, seed=5, size=(64, 32)), workers=1, progress=False)
+    return load_ground_truth(folder)
+
+
+def test_a_backbone_that_sees_colours_scores_above_one_that_sees_nothing(truth):
+    parts = read_parts(truth)
+    torch.manual_seed(0)
+    seeing = PCMoESwin(**TINY, moe=None).eval()
+    blind = PCMoESwin(**TINY, moe=None).eval()
+    with torch.no_grad():
+        blind.patch_embed.projection.weight.zero_()
+    seeing, blind = (evaluate_backbone(m, truth, parts, (64, 32)) for m in (seeing, blind))
+    assert seeing['mIoU'] > blind['mIoU'] + 3 and set(seeing['part_iou']) == set(blind['part_iou'])
+
+
+def test_expert_use_is_the_mean_gate_of_each_prompt(truth):
+    torch.manual_seed(0)
+    model = PCMoESwin(**TINY, moe=dict(num_experts=4, top_k=2)).eval()
+    paths = [str(truth.root / name) for name in truth.names[:6]]
+    use = expert_use(model, paths, (64, 32))
+    assert list(use) == list(TASKS)
+    for gates in use.values():
+        np.testing.assert_allclose(gates.sum(1), 1, rtol=1e-5)
+    whole = expert_use(model, paths[:1], (64, 32))['part']
+    assert ((whole > 0).sum(1) <= 2).all()
+
+
+def test_summary_gives_mean_and_sample_spread():
+    scores = [{'CLASP': dict(mAP=v, rank1=v, mIoU=v, mA=v)} for v in (1., 2., 6.)]
+    assert _summarize(scores)['CLASP']['mAP'] == dict(mean=3., std=pytest.approx(7**.5))
+    assert _summarize(scores[:1])['CLASP']['mA'] == dict(mean=1., std=None)
+    assert _summarize([{}]) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('own_images', [False, True])
+def test_the_main_job_end_to_end_and_again(tmp_path, own_images):
+    (tmp_path / 'qs' / 'mini_clip').mkdir(parents=True)
+    save_mini_clip(build_mini_clip(), tmp_path / 'qs' / 'mini_clip')
+    options = Options(tmp_path / 'qs', identities=16, held_out=16, epochs=(2, 2))
+    if own_images:
+        write_people(tmp_path / 'people', SyntheticPeople(16, 4, seed=1), workers=1)
+        options = Options(tmp_path / 'qs', images=tmp_path / 'people' / 'images', epochs=(2, 2))
+    report = run_quickstart(options)
+    assert bool(report['summary']) is not own_images
+    stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / 'qs').rglob('*.pth')}
+    assert len(stamps) > 5
+    run_quickstart(options)
+    assert stamps == {p: p.stat().st_mtime_ns for p in (tmp_path / 'qs').rglob('*.pth')}
+    assert json.loads((tmp_path / 'qs' / 'report.json').read_text())['summary'] == report['summary']
