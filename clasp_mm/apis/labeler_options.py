@@ -55,6 +55,8 @@ def add_labeler_arguments(parser: argparse.ArgumentParser) -> None:
                         help='stage of the teacher to cluster, 0 to 3 (%(default)s)')
     labels.add_argument('--foreground', choices=FOREGROUND_RULES, default=default.foreground,
                         help='%(default)s')
+    labels.add_argument('--position-weight', type=float, default=default.position_weight,
+                        help='of a token\'s place in the part clustering (%(default)s)')
     labels.add_argument('--min-foreground', type=float, default=default.min_foreground,
                         help='share of foreground an image must exceed (%(default)s)')
     labels.add_argument('--min-person-cosine', type=float, default=default.min_person_cosine,
@@ -86,6 +88,7 @@ def labeler_from_arguments(args: argparse.Namespace) -> CLIPLabeler:
         device=args.device, clip_batch_size=args.clip_batch_size, task=args.teacher_task,
         cluster_numbers=args.clusters, image_size=args.image_size,
         input_size=[round(side * args.scale) for side in args.image_size], stage=args.stage,
-        foreground=args.foreground, min_foreground=args.min_foreground,
-        min_person_cosine=args.min_person_cosine, region=args.region, fit=args.fit,
-        fill=args.fill, logit_scale=args.logit_scale, amp=args.amp)
+        foreground=args.foreground, position_weight=args.position_weight,
+        min_foreground=args.min_foreground, min_person_cosine=args.min_person_cosine,
+        region=args.region, fit=args.fit, fill=args.fill, logit_scale=args.logit_scale,
+        amp=args.amp)

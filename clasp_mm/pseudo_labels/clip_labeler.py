@@ -34,7 +34,9 @@ class LabelSettings:
         image_size: (H, W) to which every image is brought first; regions are cut out at it.
         stage: Stage of the teacher whose map is clustered, from 0.
         input_size: (H, W) of the teacher's input.
-        foreground: Rule that tells person from background, ``norm`` or ``feature``.
+        foreground: Rule that tells person from background: ``norm``, ``feature`` or ``centre``,
+            see :func:`~clasp_mm.pseudo_labels.regions.foreground_mask`.
+        position_weight: Weight of a token's place in the part clustering; 0 as the paper.
         min_foreground: An image needs a larger share of foreground tokens than this.
         min_person_cosine: ... and a larger CLIP cosine with the vocabulary's person texts.
         region: How CLIP sees a region: ``mask``, the image with all else blanked (eq. 1 of the
@@ -54,6 +56,7 @@ class LabelSettings:
     stage: int = 2
     input_size: tuple[int, int] = (512, 256)
     foreground: str = 'norm'
+    position_weight: float = 0.0
     min_foreground: float = 0.5
     min_person_cosine: float = 0.2
     region: str = 'mask'
@@ -69,6 +72,8 @@ class LabelSettings:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f'{name} must be one of {choices}, got {getattr(self, name)!r}')
+        if self.position_weight < 0:
+            raise ValueError(f'position_weight must be >= 0, got {self.position_weight}')
         if not 0 <= self.min_foreground < 1:
             raise ValueError(f'min_foreground must be in [0, 1), got {self.min_foreground}')
         if not -1 <= self.min_person_cosine < 1:
@@ -300,7 +305,8 @@ class CLIPLabeler:
         with self._autocast():
             maps = self.teacher((resample(pixels, whole, settings.input_size) - mean) / std)
         regions = find_regions(maps[settings.stage].float(), settings.cluster_numbers,
-                               hash_names(names), settings.foreground)
+                               hash_names(names), settings.foreground,
+                               settings.position_weight)
         foreground = (regions[:, 0] > 0).float().mean(dim=1)
 
         embeddings = torch.cat([

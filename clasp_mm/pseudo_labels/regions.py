@@ -17,13 +17,14 @@ from torch import Tensor
 
 from .hashing import uniforms
 
-FOREGROUND_RULES = ('norm', 'feature')
+FOREGROUND_RULES = ('norm', 'feature', 'centre')
 MAX_CLUSTERS = 15
 
 # Restarts are cut to the best few after a few Lloyd steps: that saves about a third of the time
 # and costs 0.1 to 0.3 % of inertia (mean over random and clustered tokens, 10 restarts).
 _PRUNE_AFTER, _PRUNE_TO = 2, 3
 _TRIALS = 3              # candidates per seed of greedy k-means++, 2 + floor(ln k) for k = 3..7
+_CENTRE_CLUSTERS, _CENTRE_RATIO = 12, 1.1
 _BUCKETS = 4             # token counts are padded to one of four lengths
 _CHUNK_ELEMENTS = {'cpu': 2**19, 'cuda': 2**26}
 
@@ -255,13 +256,28 @@ def check_cluster_numbers(cluster_numbers: Sequence[int], lowest: int = 2) -> No
                          f'{MAX_CLUSTERS}, got {tuple(cluster_numbers)}')
 
 
+def _positions(grid: tuple[int, int], device: torch.device) -> Tensor:
+    """Rows and columns of the tokens from the centre, in [-0.5, 0.5], (L, 2)."""
+    rows, columns = (
+        (torch.arange(count, device=device) + 0.5) / count - 0.5 for count in grid)
+    return torch.cartesian_prod(rows, columns)
+
+
+def _centre_weights(grid: tuple[int, int], device: torch.device) -> Tensor:
+    """How likely a token shows the person for its place alone, up to a factor, (L,)."""
+    row, column = _positions(grid, device).unbind(dim=1)
+    return torch.exp(-(column / 0.25).square() - (row / 0.475) ** 6)
+
+
 def foreground_mask(tokens: Tensor, grid: tuple[int, int], rule: str,
                     keys: np.ndarray) -> Tensor:
-    """Which tokens show the person, by 2-means over the image's tokens.
+    """Which tokens show the person.
 
-    ``norm`` clusters the L2 norms and takes the larger ones, as SOLIDER does. ``feature``
-    clusters the vectors and takes the cluster that holds the smaller share of the image's border
-    (on a tie, of larger mean norm).
+    ``norm``: 2-means of the L2 norms, the larger ones, as SOLIDER does. ``feature``: 2-means of
+    the vectors, the cluster that is less dense on the image's border (on a tie, of larger mean
+    norm). ``centre`` (ours): 12-means of the vectors, every cluster whose tokens lie clearly
+    nearer the centre than tokens do on average; for teachers whose features tell many things
+    apart better than person from background.
 
     Args:
         tokens: (B, L, D) with L = h * w, row by row.
@@ -278,26 +294,30 @@ def foreground_mask(tokens: Tensor, grid: tuple[int, int], rule: str,
     norms = tokens.float().norm(dim=-1)
     if rule == 'norm':
         return split_norms(norms)
-    if rule != 'feature':
+    if rule not in FOREGROUND_RULES:
         raise ValueError(f'foreground rule {rule!r} is none of {FOREGROUND_RULES}')
-    labels = kmeans(tokens, None, (2,), keys, stream=1)[0][:, 0]              # (B, L)
-    height, width = grid
-    border = torch.zeros(grid, dtype=torch.bool, device=tokens.device)
-    border[[0, height - 1]] = True
-    border[:, [0, width - 1]] = True
-    ones = labels == 1
-    ones_on_border = (ones & border.flatten()).sum(dim=1).float() / border.sum()
-    count = ones.sum(dim=1)
-    mean_one = (norms * ones).sum(dim=1) / count.clamp_min(1)
-    mean_zero = (norms * ~ones).sum(dim=1) / (~ones).sum(dim=1).clamp_min(1)
-    one_is_person = torch.where(
-        ones_on_border == 0.5, mean_one > mean_zero, ones_on_border < 0.5)
-    person = ones == one_is_person[:, None]
-    return person & (count > 0)[:, None]
+    clusters = 2 if rule == 'feature' else _CENTRE_CLUSTERS
+    labels = kmeans(tokens, None, (clusters,), keys, stream=1)[0][:, 0]       # (B, L)
+    member = (labels[..., None] == torch.arange(clusters, device=labels.device)).float()
+    count = member.sum(dim=1)                                                 # (B, k)
+    several = ((count > 0).sum(dim=1) > 1)[:, None]
+    if rule == 'centre':
+        weights = _centre_weights(grid, tokens.device)
+        mean_weight = (member * weights[:, None]).sum(dim=1) / count.clamp_min(1)
+        person = mean_weight > _CENTRE_RATIO * weights.mean()
+    else:
+        border = torch.zeros(grid, dtype=torch.bool, device=tokens.device)
+        border[[0, -1]] = True
+        border[:, [0, -1]] = True
+        density = (member * border.flatten()[:, None]).sum(dim=1) / count.clamp_min(1)
+        mean_norm = (member * norms[..., None]).sum(dim=1) / count.clamp_min(1)
+        person = ((density < density.flip(1))
+                  | ((density == density.flip(1)) & (mean_norm > mean_norm.flip(1))))
+    return person.gather(1, labels) & several
 
 
 def find_regions(features: Tensor, cluster_numbers: Sequence[int], keys: np.ndarray,
-                 foreground: str = 'norm') -> Tensor:
+                 foreground: str = 'norm', position_weight: float = 0.0) -> Tensor:
     """Foreground, then its regions for each k, of teacher feature maps.
 
     Args:
@@ -305,6 +325,8 @@ def find_regions(features: Tensor, cluster_numbers: Sequence[int], keys: np.ndar
         cluster_numbers: The S values of k.
         keys: (B,) uint64, seeds of the images.
         foreground: Rule of :func:`foreground_mask`.
+        position_weight: Part clustering sees each token's place beside its feature, with this
+            ratio of their standard deviations.
 
     Returns:
         Region number of each token, (B, S, h * w) uint8: 0 background, 1..k foreground regions,
@@ -320,6 +342,13 @@ def find_regions(features: Tensor, cluster_numbers: Sequence[int], keys: np.ndar
         raise ValueError('the teacher gives features that are not finite; its weights are broken '
                          'or its half precision overflows')
     person = foreground_mask(tokens, (height, width), foreground, keys)
+    if position_weight:
+        # Pixels are square and crops twice as high as wide.
+        places = _positions((height, width), features.device) * features.new_tensor([2.0, 1.0])
+        centred = tokens - tokens.mean(dim=1, keepdim=True)
+        spread = centred.square().sum(dim=2).mean(dim=1).sqrt()[:, None, None]
+        scale = position_weight * spread / places.square().sum(dim=1).mean().sqrt()
+        tokens = torch.cat([tokens, places * scale], dim=2)
     labels, _ = kmeans(tokens, person, cluster_numbers, keys)
     most = max(cluster_numbers)
     rows = torch.arange(height, device=features.device).repeat_interleave(width).float()

@@ -156,7 +156,43 @@ def test_feature_rule_takes_the_cluster_inside_even_if_darker():
     assert not torch.equal(foreground_mask(tokens, (14, 8), 'norm', keys(1))[0], inside.flatten())
 
 
-@pytest.mark.parametrize('rule', ['norm', 'feature'])
+def test_feature_rule_looks_at_density_not_at_size():
+    # A strip of sky holds less of the border than the person, but nothing else.
+    maps = torch.zeros(1, 2, 14, 8)
+    maps[:, 0, 0] = 1
+    want = torch.ones(14, 8, dtype=torch.bool)
+    want[0] = False
+    assert torch.equal(foreground_mask(maps.flatten(2).mT, (14, 8), 'feature', keys(1))[0],
+                       want.flatten())
+
+
+def test_centre_rule_joins_what_lies_in_the_middle():
+    # Eight kinds of background in a ring, a person of three colours in the middle.
+    maps = torch.zeros(1, 16, 16, 8)
+    maps[0, torch.arange(8).repeat(16, 1), torch.arange(16)[:, None], torch.arange(8)] = 1.0
+    maps[0, :, 2:14, 2:6] = 0
+    for band in range(3):
+        maps[0, 8 + band, 2 + 4 * band:6 + 4 * band, 2:6] = 3
+    want = torch.zeros(16, 8, dtype=torch.bool)
+    want[2:14, 2:6] = True
+    got = foreground_mask(maps.flatten(2).mT, (16, 8), 'centre', keys(1)).view(16, 8)
+    assert got[want].all()
+    assert not got[:, [0, 1, 6, 7]].any()
+
+
+def test_position_weight_cuts_even_areas_by_place():
+    maps = picture(14, 8)
+    maps[0, :3] = 0                                     # one colour from head to foot
+    maps += 1e-3 * torch.rand(maps.shape, generator=torch.manual_seed(0))
+    regions = find_regions(maps, (3,), keys(1), position_weight=1.0)[0, 0].view(14, 8)
+    rows = regions[1:13, 3]
+    assert rows.tolist() == sorted(rows.tolist()) and set(rows.tolist()) == {1, 2, 3}
+    assert (regions[1:13, 2:6] == rows[:, None]).all()
+    without = find_regions(maps, (3,), keys(1))[0, 0].view(14, 8)[1:13, 2:6]
+    assert not (without == without[:, :1]).all()
+
+
+@pytest.mark.parametrize('rule', ['norm', 'feature', 'centre'])
 def test_constant_maps_have_no_foreground(rule):
     got = find_regions(torch.full((3, 4, 6, 5), 0.37), (3, 4), keys(3), rule)
     assert not got.any()
