@@ -5,8 +5,8 @@ model = dict(
     type='clasp_mm.CLASP',
     backbone=dict(
         moe=dict(_delete_=True, num_experts=10, top_k=6, num_prompts=3, expert_hidden=8),
-        out_indices=(2, 3)),
-    part_head=dict(type='clasp_mm.PartSegHead', in_channels=128, num_classes=10, in_index=0),
+        out_indices=(1, 3)),
+    part_head=dict(type='clasp_mm.PartSegHead', in_channels=64, num_classes=10, in_index=0),
     attr_head=dict(
         type='clasp_mm.AttrHead',
         in_channels=256,

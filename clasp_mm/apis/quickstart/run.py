@@ -53,7 +53,8 @@ INPUT_SIZE = (64, 32)
 EVALUATED_MAPS = (0, 1, 2, 3)
 TRAIN_SEED, HELD_OUT_SEED = 1, 2
 IMAGES_PER_IDENTITY = 8
-LABEL_SETTINGS = dict(input_size=(128, 64), stage=1, min_foreground=0.15)
+LABEL_SETTINGS = dict(stage=0, input_size=(128, 64), foreground='centre', position_weight=1.0,
+                      image_size=(128, 64), min_foreground=0.1)
 LABEL_REPORT_IMAGES, EXPERT_USE_IMAGES = 256, 512
 
 
