@@ -6,13 +6,14 @@ may import this module too.
 
 from __future__ import annotations
 
+import codecs
 import pickle
 import re
 import warnings
 from argparse import Namespace
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,17 +44,23 @@ def allow_mmengine_checkpoints() -> None:
     torch's allow-list for the running process (``getattr``, which the files also name, is replaced
     by a lookup of the four statistics). Older torch versions load such files without it.
     """
-    if not torch_at_least(2, 6):
-        return
+    if torch_at_least(2, 6):
+        torch.serialization.add_safe_globals([(value, name)
+                                              for name, value in _mmengine_globals().items()])
+
+
+def _mmengine_globals() -> dict[str, Any]:
+    """What mmengine's checkpoints name beside tensors, and what each name may stand for."""
     from mmengine.logging import HistoryBuffer
     reconstruct, scalar = (value.__reduce__()[0] for value in (np.array(0), np.float64(0)))
-    allowed: list[Any] = [
-        HistoryBuffer, np.ndarray, np.dtype, (_history_statistic, 'builtins.getattr'),
-        *{type(np.dtype(kind)) for kind in '?bhilqBHILQefdSU'}
-    ]
+    dtypes = {type(np.dtype(kind)) for kind in '?bhilqBHILQefdSU'}
+    names = {f'{value.__module__}.{value.__qualname__}': value
+             for value in (HistoryBuffer, np.ndarray, np.dtype, *dtypes)}
+    for module in ('builtins', '__builtin__'):  # by the pickle protocol
+        names[f'{module}.getattr'] = _history_statistic
     for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):  # numpy 1.x and 2.x
-        allowed += [(reconstruct, f'{module}._reconstruct'), (scalar, f'{module}.scalar')]
-    torch.serialization.add_safe_globals(allowed)
+        names |= {f'{module}._reconstruct': reconstruct, f'{module}.scalar': scalar}
+    return names
 
 
 def _history_statistic(owner: type, name: str) -> Callable:
@@ -94,12 +101,12 @@ def load_file(path: str | Path) -> Any:
         raise ValueError(f'{path} is a Git LFS pointer, not the checkpoint: run `git lfs pull`')
     if not start.startswith((b'PK', b'\x80')):
         raise ValueError(f'{path} is no PyTorch checkpoint: it starts with {start[:8]!r}')
-    allow_mmengine_checkpoints()
-    allowed = nullcontext()
-    if torch_at_least(2, 5):  # DINO's, SOLIDER's and Swin's checkpoints carry their arguments
-        allowed = torch.serialization.safe_globals([Namespace])
     try:
-        with allowed:
+        if not torch_at_least(2, 6):
+            return _load_with_own_list(path)
+        allow_mmengine_checkpoints()
+        # DINO's, SOLIDER's and Swin's checkpoints carry their arguments
+        with torch.serialization.safe_globals([Namespace]):
             return torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # torch raises half a dozen types for damaged files
         code = re.search(r'(?:GLOBAL|[Cc]lass|function) ([\w.]+\.[\w.]+)', str(error))
@@ -109,6 +116,30 @@ def load_file(path: str | Path) -> Any:
                 'its origin, save its weights alone with torch.save(state_dict, path)') from error
         raise ValueError(f'{path} is damaged, cut short or no PyTorch checkpoint '
                          f'({type(error).__name__}): fetch it again') from error
+
+
+def _load_with_own_list(path: Path) -> Any:
+    """Read as under ``weights_only``, where torch's list of allowed names cannot be extended.
+
+    Before torch 2.6 that mode refuses every object mmengine writes. Here torch's own list and ours
+    are the only names a file can reach; nothing else is looked up, so nothing else can run.
+    """
+    from torch._weights_only_unpickler import _get_allowed_globals
+    allowed = {**_get_allowed_globals(), **_mmengine_globals(), 'argparse.Namespace': Namespace,
+               '_codecs.encode': codecs.encode}  # bytes, as later versions of torch allow
+
+    class Unpickler(pickle.Unpickler):
+
+        def find_class(self, module: str, name: str) -> Any:
+            full_name = f'{module}.{name}'
+            if full_name not in allowed:
+                raise pickle.UnpicklingError(f'Unsupported class {full_name}')
+            return allowed[full_name]
+
+    reader = SimpleNamespace(
+        __name__='pickle', Unpickler=Unpickler,
+        load=lambda file, **kwargs: Unpickler(file, **kwargs).load())
+    return torch.load(path, map_location='cpu', pickle_module=reader, weights_only=False)
 
 
 def prepare_cpu_distributed(cfg: Config) -> None:
