@@ -27,7 +27,7 @@ def parse_args() -> argparse.Namespace:
                         help='weights of --clip: a tag of open_clip or a local file')
     parser.add_argument('--identities', type=int, default=256,
                         help='synthetic people to pretrain on')
-    parser.add_argument('--held-out', type=int, default=96,
+    parser.add_argument('--held-out', type=int, default=160,
                         help='synthetic people to evaluate on')
     parser.add_argument('--epochs', type=int, nargs=2, metavar=('STAGE1', 'STAGE2'),
                         help='epochs of both stages; by default those of the configs')

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from rich.console import Console
 
 from clasp_mm.apis.label_report import (
@@ -80,7 +81,7 @@ class Options:
     clip: str | None = None
     clip_pretrained: str | None = None
     identities: int = 256
-    held_out: int = 96
+    held_out: int = 160
     epochs: tuple[int, int] | None = None
 
 
@@ -93,6 +94,7 @@ def run_quickstart(options: Options) -> dict[str, Any]:
     Raises:
         RuntimeError: If a job fails; the message names its log.
     """
+    MMLogger.get_instance('quickstart', log_level='WARNING')  # the jobs keep full logs
     return _Quickstart(options).run()
 
 
