@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 from clasp_mm.datasets.synthetic.captions import (
-    SCENE_CAPTIONS, Caption, caption_facts, compose_caption)
+    SCENE_CAPTIONS,
+    Caption,
+    caption_facts,
+    compose_caption,
+)
 from clasp_mm.datasets.synthetic.identity import COLOURS, HAIR_COLOURS, draw_look
 
 VIEWS = ('front', 'back', 'side')

@@ -21,7 +21,8 @@ def people(tmp_path_factory):
 
 def make_config(people, work_dir, **changes):
     cfg = Config(dict(
-        default_scope='mmpretrain', work_dir=str(work_dir), experiment_name=str(work_dir).replace('/', '_'),
+        default_scope='mmpretrain', work_dir=str(work_dir),
+        experiment_name=str(work_dir).replace('/', '_'),
         model=dict(
             type='clasp_mm.DINO', momentum=0.9, teacher_temp=0.07, warmup_teacher_temp_epochs=2,
             backbone=dict(type='clasp_mm.PCMoESwin', moe=None, window_size=4, drop_path_rate=0.,
