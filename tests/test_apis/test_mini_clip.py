@@ -237,7 +237,8 @@ def test_caption_loss_equals_the_plain_sum():
         logs = cosines[:, text].log_softmax(0)
         columns.append(-np.mean([logs[image].item() for image in range(4) if holds[image, text]]))
     expected = (np.mean(rows) + np.mean(columns)) / 2
-    assert objectives.caption_loss(images, texts, holds, 100).item() == pytest.approx(expected, rel=1e-5)
+    loss = objectives.caption_loss(images, texts, holds, 100)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
     assert objectives.caption_loss(images, texts, torch.zeros_like(holds), 100) == 0
 
 
