@@ -1,7 +1,7 @@
 _base_ = './dino_swin-nano_1xb32_synthetic-64x32.py'
 
 # More DINO from stage 1: what CLASP is compared with, at equal epochs.
-max_epochs = 7
+max_epochs = 6
 model = dict(stage1='work_dirs/quickstart/dino/epoch_10.pth', momentum=0.95)
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
 train_cfg = dict(max_epochs=max_epochs)

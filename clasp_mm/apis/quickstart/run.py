@@ -56,7 +56,7 @@ TRAIN_SEED, HELD_OUT_SEED = 1, 2
 IMAGES_PER_IDENTITY = 8
 LABEL_SETTINGS = dict(stage=0, input_size=(128, 64), foreground='centre', position_weight=1.0,
                       image_size=(128, 64), min_foreground=0.1)
-LABEL_REPORT_IMAGES, EXPERT_USE_IMAGES = 256, 512
+LABEL_REPORT_IMAGES, EXPERT_USE_IMAGES = 128, 512
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ class _Quickstart:
 
     def mini_clip_job(self) -> Job:
         command = [sys.executable, str(resource('tools/train_mini_clip.py')), str(self.clip_dir),
-                   '--threads', '1']
+                   '--threads', '1', '--people', '3072', '--steps', '350']
         return Job('mini_clip', command, self.dir / 'mini_clip.log', env=ONE_THREAD)
 
     def run_missing(self, jobs: Sequence[Training | Job]) -> None:
