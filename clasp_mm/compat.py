@@ -11,6 +11,7 @@ import pickle
 import re
 import warnings
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -126,7 +127,8 @@ def _load_with_own_list(path: Path) -> Any:
     """
     from torch._weights_only_unpickler import _get_allowed_globals
     allowed = {**_get_allowed_globals(), **_mmengine_globals(), 'argparse.Namespace': Namespace,
-               '_codecs.encode': codecs.encode}  # bytes, as later versions of torch allow
+               # bytes, and MultiStepLR's milestones: on the list of later versions of torch
+               '_codecs.encode': codecs.encode, 'collections.Counter': Counter}
 
     class Unpickler(pickle.Unpickler):
 

@@ -12,6 +12,7 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
 
+from clasp_mm.compat import load_file
 from tests.source_tree import ROOT
 
 TOOLS = ROOT / 'tools'
@@ -61,7 +62,6 @@ def shell(script: str, *arguments: object, environment: dict[str, str] | None = 
 
 
 def weights(path: Path) -> torch.Tensor:
-    from clasp_mm.compat import load_file
     return load_file(path)['state_dict']['line.weight']
 
 
@@ -90,7 +90,7 @@ def test_testing_writes_the_metric_of_the_checkpoint(call, config, tmp_path):
     call('train.py', config, '--work-dir', tmp_path / 'w')
     call('test.py', config, tmp_path / 'w' / 'epoch_2.pth', '--out', tmp_path / 'out' / 'm.json')
     metrics = json.loads((tmp_path / 'out' / 'm.json').read_text())
-    state = torch.load(tmp_path / 'w' / 'epoch_2.pth', weights_only=True)['state_dict']
+    state = load_file(tmp_path / 'w' / 'epoch_2.pth')['state_dict']
     x = torch.arange(16) / 16
     expected = (state['line.weight'][0] * x + state['line.bias'] - 2 * x).square().mean()
     assert metrics['count'] == 16
