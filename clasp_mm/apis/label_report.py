@@ -130,7 +130,7 @@ class LabelEvaluation:
         count = len(vocabulary.parts) + 1
         self._named = {k: ConfusionMatrix(count) for k in self.cluster_numbers}
         self._best = {k: ConfusionMatrix(count) for k in self.cluster_numbers}
-        self._right_regions = {k: [0, 0] for k in self.cluster_numbers}
+        self._regions: dict[int, list[np.ndarray]] = {k: [] for k in self.cluster_numbers}
         self._foreground_iou: list[float] = []
         self._filters: list[tuple[bool, bool]] = []
         self._part_conf: dict[int, list[np.ndarray]] = {k: [] for k in self.cluster_numbers}
@@ -173,10 +173,10 @@ class LabelEvaluation:
             best[0] = 0
             self._named[k].update(named, truth)
             self._best[k].update(best[regions].astype(np.uint8), truth)
-            table = np.concatenate([[0], labels.region_label[i, start - k:start]])
-            counted = (best > 0) & (table > 0)
-            self._right_regions[k][0] += int((best == table)[counted].sum())
-            self._right_regions[k][1] += int(counted.sum())
+            label = labels.region_label[i, start - k:start]
+            counted = (best[1:] > 0) & (label > 0)
+            self._regions[k].append(np.stack([
+                (best[1:] == label)[counted], labels.region_conf[i, start - k:start][counted]]))
 
     def _add_attributes(self, labels: PseudoLabels, i: int, truth: Mapping[str, str],
                         accepted: bool) -> None:
@@ -211,8 +211,9 @@ class LabelEvaluation:
                         part: None if np.isnan(value) else float(value)
                         for part, value in zip(self.vocabulary.part_names, iou[1:], strict=True)}
                     entry[f'{name}_mean_iou'] = float(np.nanmean(iou[1:]))
-                right, count = self._right_regions[k]
-                entry['regions_named_right'] = right / count if count else None
+                right, confidence = np.concatenate([np.zeros((2, 0)), *self._regions[k]], axis=1)
+                entry['regions_named_right'] = _mean(right)
+                entry['sure_regions_named_right'] = _mean(right[confidence > _SURE])
             result['parts'][str(k)] = entry
         means = [entry['named_mean_iou'] for entry in result['parts'].values()
                  if 'named_mean_iou' in entry]
@@ -337,8 +338,10 @@ def _summary_html(result: Mapping) -> str:
     if rows:
         rows += [('mean', *(show(e['named_mean_iou']) for e in parts.values()),
                   *(show(e['best_mean_iou']) for e in parts.values())),
-                 ('regions named right', *(show(e['regions_named_right'])
-                                           for e in parts.values()), *[''] * len(parts))]
+                 *((text, *(show(e[key]) for e in parts.values()), *[''] * len(parts))
+                   for text, key in (
+                       ('regions named right', 'regions_named_right'),
+                       ('of those above 0.5', 'sure_regions_named_right')))]
     second = html_table(('part IoU', *(f'k = {k}' for k in parts),
                          *(f'k = {k}, named by the truth' for k in parts)), rows)
     third = html_table(

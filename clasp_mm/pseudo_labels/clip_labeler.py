@@ -29,6 +29,12 @@ _CHOICES = dict(foreground=FOREGROUND_RULES, region=('mask', 'crop'), fit=FITS,
 class LabelSettings:
     """Everything but the networks and the vocabulary that decides a label.
 
+    The defaults are the best of those measured with a nano teacher and the mini CLIP on 120
+    synthetic people. Foreground IoU: ``centre`` 0.61, ``feature`` 0.43, ``norm`` 0.42; mean part
+    IoU 0.13, against 0.08 and 0.06 without places. On 13 crops of real photographs the order is
+    the same. More regions name more parts (0.18 with ``cluster_numbers=(6, 8, 10)``) and cost as
+    many more CLIP forwards. The paper uses 2-means and no places.
+
     Args:
         cluster_numbers: The set S; every image gets regions for each k in it.
         image_size: (H, W) to which every image is brought first; regions are cut out at it.
@@ -55,8 +61,8 @@ class LabelSettings:
     image_size: tuple[int, int] = (256, 128)
     stage: int = 2
     input_size: tuple[int, int] = (512, 256)
-    foreground: str = 'norm'
-    position_weight: float = 0.0
+    foreground: str = 'centre'
+    position_weight: float = 1.5
     min_foreground: float = 0.5
     min_person_cosine: float = 0.2
     region: str = 'mask'

@@ -24,7 +24,7 @@ MAX_CLUSTERS = 15
 # and costs 0.1 to 0.3 % of inertia (mean over random and clustered tokens, 10 restarts).
 _PRUNE_AFTER, _PRUNE_TO = 2, 3
 _TRIALS = 3              # candidates per seed of greedy k-means++, 2 + floor(ln k) for k = 3..7
-_CENTRE_CLUSTERS, _CENTRE_RATIO = 12, 1.1
+_CENTRE_CLUSTERS = 12
 _BUCKETS = 4             # token counts are padded to one of four lengths
 _CHUNK_ELEMENTS = {'cpu': 2**19, 'cuda': 2**26}
 
@@ -264,9 +264,9 @@ def _positions(grid: tuple[int, int], device: torch.device) -> Tensor:
 
 
 def _centre_weights(grid: tuple[int, int], device: torch.device) -> Tensor:
-    """How likely a token shows the person for its place alone, up to a factor, (L,)."""
-    row, column = _positions(grid, device).unbind(dim=1)
-    return torch.exp(-(column / 0.25).square() - (row / 0.475) ** 6)
+    """Nearness of each token to the upright axis of the crop, 1 there and 0 at the border, (L,)."""
+    row, column = (2 * _positions(grid, device)).abs().unbind(dim=1)
+    return (1 - column) * (1 - row ** 4)
 
 
 def foreground_mask(tokens: Tensor, grid: tuple[int, int], rule: str,
@@ -275,9 +275,9 @@ def foreground_mask(tokens: Tensor, grid: tuple[int, int], rule: str,
 
     ``norm``: 2-means of the L2 norms, the larger ones, as SOLIDER does. ``feature``: 2-means of
     the vectors, the cluster that is less dense on the image's border (on a tie, of larger mean
-    norm). ``centre`` (ours): 12-means of the vectors, every cluster whose tokens lie clearly
-    nearer the centre than tokens do on average; for teachers whose features tell many things
-    apart better than person from background.
+    norm). ``centre`` (ours): 12-means of the vectors, every cluster whose tokens lie nearer
+    the crop's upright axis than tokens do on average; for teachers whose features tell many
+    things apart better than person from background.
 
     Args:
         tokens: (B, L, D) with L = h * w, row by row.
@@ -304,7 +304,7 @@ def foreground_mask(tokens: Tensor, grid: tuple[int, int], rule: str,
     if rule == 'centre':
         weights = _centre_weights(grid, tokens.device)
         mean_weight = (member * weights[:, None]).sum(dim=1) / count.clamp_min(1)
-        person = mean_weight > _CENTRE_RATIO * weights.mean()
+        person = mean_weight > weights.mean()
     else:
         border = torch.zeros(grid, dtype=torch.bool, device=tokens.device)
         border[[0, -1]] = True

@@ -53,7 +53,8 @@ class ColourTeacher(nn.Module):
 def make_labeler(teacher_id='colour-teacher', vocabulary=VOCABULARY, clip_batch_size=256,
                  **settings):
     clip = CLIPModel(ColourCLIP(), tokenize, SIZE, 'colour-clip', mean=(0, 0, 0), std=(1, 1, 1))
-    settings = dict(dict(image_size=SIZE, input_size=SIZE, stage=0, min_foreground=0.5,
+    settings = dict(dict(image_size=SIZE, input_size=SIZE, stage=0, foreground='norm',
+                         position_weight=0.0, min_foreground=0.5,
                          min_person_cosine=0.2), **settings)
     return CLIPLabeler(clip, ColourTeacher(), teacher_id, vocabulary,
                        LabelSettings.from_dict(settings), clip_batch_size)

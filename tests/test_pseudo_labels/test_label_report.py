@@ -62,6 +62,7 @@ def test_wrong_names_and_outlines_are_counted():
     entry = result['parts']['3']
     assert result['foreground_iou'] == pytest.approx(12 / 14)
     assert entry['regions_named_right'] == pytest.approx(2 / 3)
+    assert entry['sure_regions_named_right'] == pytest.approx(2 / 3)
     shirt = 8 * 12 / (16 * 12)                    # the green half of the true shirt
     legs = 16 * 12 / (16 * 12 + 32 * 2)
     assert entry['named_iou'] == pytest.approx(dict(hat=0, shirt=shirt, legs=legs))
