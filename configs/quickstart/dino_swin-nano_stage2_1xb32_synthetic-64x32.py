@@ -2,8 +2,8 @@ _base_ = './dino_swin-nano_1xb32_synthetic-64x32.py'
 
 # More DINO from stage 1: what CLASP is compared with, at equal epochs.
 max_epochs = 6
-model = dict(stage1='work_dirs/quickstart/dino/epoch_10.pth', momentum=0.95)
-optim_wrapper = dict(optimizer=dict(lr=2e-3))
+model = dict(stage1='work_dirs/quickstart/dino/epoch_10.pth')
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
 train_cfg = dict(max_epochs=max_epochs)
 param_scheduler = [
     dict(type='mmengine.LinearLR', start_factor=1e-2, by_epoch=True, begin=0, end=1,

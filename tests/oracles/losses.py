@@ -24,6 +24,18 @@ def dino_center(center, teacher, momentum):
     return momentum * center + (1 - momentum) * sum(rows) / len(rows)
 
 
+def sinkhorn_knopp(logits, iterations=3):
+    """SwAV: scale prototypes to equal mass, then samples, by turns. logits (N, K) -> (N, K)."""
+    q = [[math.exp(value) for value in row] for row in logits.tolist()]
+    for _ in range(iterations):
+        for k in range(len(q[0])):
+            mass = sum(row[k] for row in q)
+            for row in q:
+                row[k] /= mass
+        q = [[value / sum(row) for value in row] for row in q]
+    return torch.tensor(q, dtype=logits.dtype)
+
+
 def part_loss(logits, part_map):
     """CLASP eq. 10. logits (B, P, h, w), part_map (B, h, w); 255 does not count."""
     total, count = logits.sum() * 0, 0

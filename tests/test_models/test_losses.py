@@ -32,6 +32,37 @@ def test_dino_loss_equals_the_pairwise_form_over_steps(views, student_temp, teac
         torch.testing.assert_close(fast.weight, slow.weight)
 
 
+@pytest.mark.parametrize('views', [2, 4])
+def test_sinkhorn_targets_equal_the_loops_and_replace_the_centre(views):
+    torch.manual_seed(views)
+    student = torch.randn(views, 3, 7, dtype=torch.float64, requires_grad=True)
+    teacher = torch.randn(2, 3, 7, dtype=torch.float64)
+    loss = DINOLoss(7, centering='sinkhorn_knopp').double()
+    loss.update_center(teacher + 5)
+    target = oracle.sinkhorn_knopp(teacher.view(6, 7) / 0.3).view(2, 3, 7)
+    torch.testing.assert_close(loss.targets(teacher, 0.3), target)
+    # log p as the teacher of the pairwise form gives back p
+    expected = oracle.dino_loss(student, target.log(), torch.zeros(7), 0.1, 1.0)
+    torch.testing.assert_close(loss(student, teacher, 0.3), expected)
+    grads = [torch.autograd.grad(value, student)[0]
+             for value in (loss(student, teacher, 0.3), expected)]
+    torch.testing.assert_close(*grads)
+
+
+def test_sinkhorn_uses_every_prototype_where_the_centre_lets_one_win():
+    torch.manual_seed(0)
+    teacher = 0.02 * torch.randn(2, 64, 16) + torch.linspace(0, 1, 16)
+    usage = {centering: DINOLoss(16, centering=centering).targets(teacher, 0.01).mean((0, 1))
+             for centering in ('mean', 'sinkhorn_knopp')}
+    assert usage['mean'].max() > 0.9
+    assert usage['sinkhorn_knopp'].max() < 2 / 16 and usage['sinkhorn_knopp'].min() > 0.5 / 16
+
+
+def test_dino_loss_names_an_unknown_centering():
+    with pytest.raises(ValueError, match="'sinkhorn'"):
+        DINOLoss(4, centering='sinkhorn')
+
+
 def test_dino_loss_stays_finite_at_extreme_logits():
     student = torch.full((3, 2, 5), 30.0, requires_grad=True)
     value = DINOLoss(5)(student, torch.tensor([1e4, 0, 0, 0, 0]).expand(2, 2, 5), 0.04)

@@ -1,10 +1,32 @@
 """DINO's self-distillation loss (Caron et al. 2021, eq. 3 and section 3.1)."""
 
 import torch
-from mmengine.dist import all_reduce, get_world_size
+from mmengine.dist import all_gather, all_reduce, get_world_size
 from torch import Tensor, nn
 
 from .distributed import upcast
+
+CENTERINGS = ('mean', 'sinkhorn_knopp')
+SINKHORN_ITERATIONS = 3
+
+
+def sinkhorn_knopp(logits: Tensor) -> Tensor:
+    """Targets that use all prototypes equally (Caron et al. 2020, SwAV, section 3; in DINO's place
+    of the centre as in DINOv2).
+
+    ``softmax(logits)`` after three rounds that scale every prototype to an equal share of the
+    global batch and every sample to one.
+
+    Args:
+        logits: (N, K) local rows of the global batch, over the temperature already.
+
+    Returns:
+        (N, K); rows sum to 1.
+    """
+    for _ in range(SINKHORN_ITERATIONS):
+        share = torch.stack(all_gather(logits.logsumexp(0))).logsumexp(0)
+        logits = (logits - share).log_softmax(-1)
+    return logits.exp()
 
 
 class DINOLoss(nn.Module):
@@ -20,17 +42,23 @@ class DINOLoss(nn.Module):
         out_dim: Number of prototypes K.
         student_temp: T_s.
         center_momentum: m.
+        centering: What keeps the targets from collapsing: 'mean' is DINO's centre c;
+            'sinkhorn_knopp' balances the batch instead (DINOv2), which short runs need: the
+            centre follows too slowly there, and c is then kept but not used.
     """
 
-    def __init__(self, out_dim: int, student_temp: float = 0.1,
-                 center_momentum: float = 0.9) -> None:
+    def __init__(self, out_dim: int, student_temp: float = 0.1, center_momentum: float = 0.9,
+                 centering: str = 'mean') -> None:
         super().__init__()
+        if centering not in CENTERINGS:
+            raise ValueError(f'centering must be one of {CENTERINGS}, got {centering!r}')
         if student_temp <= 0:
             raise ValueError(f'student_temp must be positive, got {student_temp}')
         if not 0 <= center_momentum <= 1:
             raise ValueError(f'center_momentum must be in [0, 1], got {center_momentum}')
         self.student_temp = student_temp
         self.center_momentum = center_momentum
+        self.centering = centering
         self.register_buffer('center', torch.zeros(out_dim))
 
     def forward(self, student: Tensor, teacher: Tensor, teacher_temp: float) -> Tensor:
@@ -49,13 +77,21 @@ class DINOLoss(nn.Module):
             raise ValueError(f'DINOLoss pairs different views of an image: got {views} student '
                              f'and {num_teachers} teacher views')
         student = upcast(student) / self.student_temp
-        target = ((upcast(teacher.detach()) - self.center) / teacher_temp).softmax(-1)
+        target = self.targets(teacher, teacher_temp)
         weight = target.sum(0, keepdim=True).expand(views, -1, -1).clone()
         weight[:num_teachers] -= target
         pairs = student.new_full((views, 1), num_teachers)
         pairs[:num_teachers] -= 1
         total = (pairs * student.logsumexp(-1)).sum() - (weight * student).sum()
         return total / (pairs.sum() * student.shape[1])
+
+    @torch.no_grad()
+    def targets(self, teacher: Tensor, teacher_temp: float) -> Tensor:
+        """Probabilities (T, B, K) that the student is to match, from teacher logits (T, B, K)."""
+        teacher = upcast(teacher)
+        if self.centering == 'sinkhorn_knopp':
+            return sinkhorn_knopp(teacher.flatten(0, -2) / teacher_temp).view_as(teacher)
+        return ((teacher - self.center) / teacher_temp).softmax(-1)
 
     @torch.no_grad()
     def update_center(self, teacher: Tensor) -> None:

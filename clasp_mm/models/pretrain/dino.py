@@ -33,6 +33,7 @@ class DINO(BaseSelfSupervisor):
         warmup_teacher_temp_epochs: Epochs of its linear warm-up.
         student_temp: The student's temperature.
         center_momentum: Momentum of the centre.
+        centering: 'mean' or 'sinkhorn_knopp', see :class:`clasp_mm.models.losses.DINOLoss`.
         freeze_last_layer_epochs: Epochs in which the prototypes get no update.
         stage1: Checkpoint of an earlier DINO run to start from.
         data_preprocessor: Config of the preprocessor.
@@ -52,6 +53,7 @@ class DINO(BaseSelfSupervisor):
                  warmup_teacher_temp_epochs: int = 0,
                  student_temp: float = 0.1,
                  center_momentum: float = 0.9,
+                 centering: str = 'mean',
                  freeze_last_layer_epochs: int = 1,
                  stage1: str | None = None,
                  data_preprocessor: dict | None = None,
@@ -68,7 +70,8 @@ class DINO(BaseSelfSupervisor):
         self.freeze_last_layer_epochs = freeze_last_layer_epochs
         self.stage1 = stage1
         self.teacher = Teacher(self.backbone, self.head)
-        self.dino_loss = DINOLoss(self.head.out_dim, student_temp, center_momentum)
+        self.dino_loss = DINOLoss(self.head.out_dim, student_temp, center_momentum,
+                                  centering)
         self.set_progress(step=0, max_steps=1, epoch=0)
 
     def init_weights(self) -> None:
