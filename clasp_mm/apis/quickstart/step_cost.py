@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 
-from clasp_mm.registry import MODELS
+from clasp_mm.registry import MODELS, TRANSFORMS
 
 
 def measure_steps(configs: Mapping[str, Config], steps: int = 7,
@@ -51,8 +51,8 @@ class _Stepper:
     def __init__(self, cfg: Config, device: torch.device) -> None:
         self.model = MODELS.build(dict(cfg.model, stage1=None)).to(device).train()
         self.optim = build_optim_wrapper(self.model, cfg.optim_wrapper)
-        crops = next(t for t in cfg.train_dataloader.dataset.pipeline
-                     if t.type == 'clasp_mm.MultiCrop')
+        crops = TRANSFORMS.build(next(t for t in cfg.train_dataloader.dataset.pipeline
+                                      if t.type == 'clasp_mm.MultiCrop'))
         batch = cfg.train_dataloader.batch_size
         sizes = [crops.global_size] * crops.num_global + [crops.local_size] * crops.num_local
         self.views = [torch.randn(batch, 3, *size, device=device) for size in sizes]
