@@ -1,0 +1,79 @@
+#!/usr/bin/env python
+"""Measure speed and memory against named peers: both by turns in one run, medians, ratios."""
+
+import argparse
+import os
+
+from rich.console import Console
+
+from clasp_mm.apis.benchmark import (
+    BENCHMARKS,
+    Options,
+    benchmark_names,
+    profile_table,
+    run_benchmarks,
+    table,
+    write_report,
+)
+
+EPILOG = """\
+  backbone  Swin-B with PC-MoE, forward, against mmpretrain's Swin-B without
+  step      CLASP step against DINO step, time and memory; DINO step against mmpretrain's Swin
+  labels    clustering against scikit-learn; labelling end to end against the CLIP forwards alone
+  data      multi-crop views from JPEG files against Pillow and torchvision
+  all       all of them
+
+examples:
+  python tools/benchmark.py backbone step --threads 2 --json speed.json
+  python tools/benchmark.py all --device cuda --amp --compile
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('benchmarks', nargs='+', metavar='BENCHMARK',
+                        help=f'{", ".join(BENCHMARKS)} or all')
+    parser.add_argument('--threads', type=int, default=1, help='CPU threads (%(default)s)')
+    parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu',
+                        help='where networks compute (%(default)s)')
+    parser.add_argument('--amp', action='store_true', help='networks in bfloat16 autocast')
+    parser.add_argument('--compile', action='store_true',
+                        help='compile the backbones, the peer\'s too')
+    parser.add_argument('--repeats', type=int, default=7,
+                        help='rounds whose median counts (%(default)s)')
+    parser.add_argument('--batch-size', type=int,
+                        help='images per call of a network (default: each benchmark\'s own)')
+    parser.add_argument('--profile', action='store_true', help='also where the time goes')
+    parser.add_argument('--quick', action='store_true',
+                        help='tiny networks: shows that all runs, measures nothing')
+    parser.add_argument('--json', metavar='FILE', help='write the figures there')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    os.environ.setdefault('KINETO_LOG_LEVEL', '5')  # the profiler talks to the console
+    console = Console()
+    try:
+        options = Options(
+            device=args.device, threads=args.threads, repeats=args.repeats, amp=args.amp,
+            compiled=args.compile, quick=args.quick, profile=args.profile,
+            batch_size=args.batch_size)
+        names = benchmark_names(args.benchmarks)
+    except ValueError as error:
+        raise SystemExit(f'benchmark.py: {error}') from error
+    rows = []
+    for row in run_benchmarks(names, options):
+        rows.append(row)
+        console.print(f'{row.name}: {row.what}; against {row.peer}', soft_wrap=True)
+        if row.profile:
+            console.print(profile_table(row))
+        if args.json:
+            write_report(args.json, rows, options)
+    console.print(table(rows, f'{args.device}, {options.threads} threads, medians of '
+                              f'{options.repeats}'))
+
+
+if __name__ == '__main__':
+    main()
