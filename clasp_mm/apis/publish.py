@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import subprocess
-import tempfile
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from mmengine.config import Config
 
 from clasp_mm.compat import load_file
+from clasp_mm.files import replacing
 from clasp_mm.models.checkpoint import load_backbone
 from clasp_mm.registry import MODELS
 from clasp_mm.version import __version__
@@ -37,7 +38,7 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
 
     The file holds tensors and plain data only and loads with ``weights_only=True``. A side-car
     ``.json`` of the same stem says how it was made: resolved config, data, git state, coverage,
-    hash, versions.
+    hash, versions. Each file is whole or not there.
 
     Args:
         checkpoint: A checkpoint of :class:`clasp_mm.DINO` or :class:`clasp_mm.CLASP`.
@@ -51,11 +52,12 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
     Raises:
         FileNotFoundError: If there is no checkpoint, or no single config beside it.
         ValueError: If the checkpoint holds no teacher, does not fit its config, or holds a NaN.
+        OSError: If the files cannot be written; names the file.
     """
     if not name or os.sep in name:
         raise ValueError(f'name {name!r} becomes a file name; letters, digits, "-" and "_"')
     checkpoint = Path(checkpoint)
-    cfg = Config.fromfile(_find_config(checkpoint) if config is None else config)
+    cfg = Config.fromfile(find_config(checkpoint) if config is None else config)
     backbone_cfg = _plain(cfg.model.backbone)
     backbone = MODELS.build(dict(backbone_cfg))
     report = load_backbone(backbone, checkpoint)
@@ -64,28 +66,26 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
         algorithm=cfg.model.type, clasp_mm_version=__version__)
     state = {f'backbone.{key}': value.cpu() for key, value in backbone.state_dict().items()}
 
-    out_dir = Path(out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=out_dir, suffix='.partial')
-    try:
-        with os.fdopen(handle, 'wb') as file:
-            torch.save(dict(state_dict=state, meta=meta), file)
-        sha = file_hash(partial)
-        target = out_dir / f'{name}_{date.today():%Y%m%d}-{sha}.pth'
-        training = load_file(checkpoint).get('meta', {})
-        side_car = dict(
-            meta, sha256_8=sha, parameters=sum(p.numel() for p in backbone.parameters()),
-            coverage=report.to_dict(), epoch=training.get('epoch'), iter=training.get('iter'),
-            seed=training.get('seed'), data=_data(cfg), git=_git_state(),
-            torch_version=torch.__version__, config=_plain(cfg.to_dict()))
-        _write_text(target.with_suffix('.json'), json.dumps(side_car, indent=2))
-        os.replace(partial, target)
-    finally:
-        Path(partial).unlink(missing_ok=True)
+    buffer = io.BytesIO()
+    torch.save(dict(state_dict=state, meta=meta), buffer)
+    data = buffer.getvalue()
+    sha = hashlib.sha256(data).hexdigest()[:HASH_DIGITS]
+    target = Path(out_dir) / f'{name}_{date.today():%Y%m%d}-{sha}.pth'
+    training = load_file(checkpoint).get('meta', {})
+    side_car = dict(
+        meta, sha256_8=sha, parameters=sum(p.numel() for p in backbone.parameters()),
+        coverage=report.to_dict(), epoch=training.get('epoch'), iter=training.get('iter'),
+        seed=training.get('seed'), data=_data(cfg), git=_git_state(),
+        torch_version=torch.__version__, config=_plain(cfg.to_dict()))
+    with replacing(target.with_suffix('.json')) as partial:
+        partial.write_text(json.dumps(side_car, indent=2))
+    with replacing(target) as partial:
+        partial.write_bytes(data)
     return target
 
 
-def _find_config(checkpoint: Path) -> Path:
+def find_config(checkpoint: Path) -> Path:
+    """The config that MMEngine left beside a training checkpoint."""
     found = sorted(checkpoint.parent.glob('*.py'))
     if len(found) != 1:
         raise FileNotFoundError(f'{len(found)} configs beside {checkpoint}; name the one it was '
@@ -112,10 +112,3 @@ def _git_state() -> dict | None:
         return dict(commit=git('rev-parse', 'HEAD'), dirty=bool(git('status', '--porcelain')))
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def _write_text(path: Path, text: str) -> None:
-    handle, partial = tempfile.mkstemp(dir=path.parent, suffix='.partial')
-    with os.fdopen(handle, 'w') as file:
-        file.write(text)
-    os.replace(partial, path)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+
+from clasp_mm.files import replacing
 
 _NEWLINE, _CARRIAGE_RETURN = 10, 13
 _UTF8_MARK = b'\xef\xbb\xbf'
@@ -92,16 +93,9 @@ class NameTable:
     def save(self, path: str | os.PathLike) -> None:
         """Write the list file that :meth:`from_file` reads, all of it or nothing."""
         path = os.path.abspath(os.fspath(path))
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), suffix='.tmp')
-        try:
-            with os.fdopen(handle, 'wb') as file:
-                for lines in self._lines():
-                    file.write(lines)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        with replacing(path) as partial, open(partial, 'wb') as file:
+            for lines in self._lines():
+                file.write(lines)
 
     def _lines(self) -> Iterator[bytes]:
         """The names, a newline after each, in the longest runs that stand so in the buffer."""

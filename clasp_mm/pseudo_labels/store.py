@@ -14,13 +14,24 @@ from types import TracebackType
 
 import numpy as np
 
+from clasp_mm.files import replacing
+
 from .clip_labeler import LabelSettings, PseudoLabels
 from .hashing import hash_name
+from .store_files import (
+    CHECKSUMS,
+    HEADER,
+    brief,
+    checksum,
+    open_array,
+    read_checksums,
+    read_json,
+    reserve,
+)
 from .vocabulary import Vocabulary
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 TODO, LABELLED, UNREADABLE = 0, 1, 2
-_HEADER = 'header.json'
 _COMMIT_SECONDS = 10.0
 
 
@@ -53,18 +64,6 @@ def _columns(header: Mapping) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
         foreground=('<f4', ()), person_cosine=('<f4', ()), status=('u1', ())).items()}
 
 
-def _open_array(path: Path, mode: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
-    try:
-        array = np.load(path, mmap_mode=mode, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise ValueError(f'{str(path)!r} of a label store is missing or cut off ({error}); make '
-                         'the store again') from error
-    if array.dtype != dtype or array.shape != shape:
-        raise ValueError(f'{str(path)!r} holds {array.dtype} of shape {array.shape}, its header '
-                         f'says {dtype} of shape {shape}; make the store again')
-    return array
-
-
 def make_header(num_images: int, image_list: str, vocabulary: Vocabulary, clip_id: str,
                 teacher_id: str, settings: LabelSettings, grid: tuple[int, int]) -> dict:
     """What a store records of how it was made; see :class:`LabelStore` for the fields."""
@@ -85,8 +84,8 @@ def check_header(header: Mapping, expected: Mapping, where: str) -> None:
         if difference:
             where_in, found, wanted = difference
             raise ValueError(
-                f'the label store {where!r} was made with {where_in} = {_brief(found)}, but '
-                f'{_brief(wanted)} is wanted; use the same, or make a store of its own for it')
+                f'the label store {where!r} was made with {where_in} = {brief(found)}, but '
+                f'{brief(wanted)} is wanted; use the same, or make a store of its own for it')
 
 
 def _first_difference(name: str, found: object, wanted: object) -> tuple | None:
@@ -103,16 +102,12 @@ def _first_difference(name: str, found: object, wanted: object) -> tuple | None:
     return next(filter(None, (_first_difference(*pair) for pair in pairs)))
 
 
-def _brief(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 200 else f'{text[:200]} ...'
-
-
 class LabelStore:
     """Read labels by image name.
 
-    Nothing is read at construction but the header; each process maps the arrays on first use, so
-    a store can be pickled and survives a fork.
+    Nothing is read at construction but the header, against its checksum; each process maps the
+    arrays on first use, so a store can be pickled and survives a fork. Then their sizes are
+    checked, and every row that is read must hold labels that can be; :meth:`verify` reads all.
 
     Args:
         path: The store's folder.
@@ -132,10 +127,18 @@ class LabelStore:
     def __init__(self, path: str | os.PathLike, **expected) -> None:
         self.path = Path(path)
         self.header = _read_header(self.path)
+        if checksum(self.path / HEADER) != read_checksums(self.path).get(HEADER):
+            raise ValueError(f'the header of the label store {str(self.path)!r} changed since the '
+                             'store was made; copy it again or make it again')
         check_header(self.header, expected, str(self.path))
         self.vocabulary = Vocabulary.from_dict(self.header['vocabulary'])
         self.settings = LabelSettings.from_dict(self.header['settings'])
         self.grid = tuple(self.header['grid'])
+        self._highest = {
+            'regions': np.array(self.settings.cluster_numbers, np.uint8)[:, None],
+            'region_label': len(self.vocabulary.parts),
+            'attr_value': np.array([len(attribute.values) - 1 for attribute in
+                                    self.vocabulary.attributes], np.uint8)}
         self._arrays: dict[str, np.ndarray] | None = None
 
     def __len__(self) -> int:
@@ -149,19 +152,33 @@ class LabelStore:
         """Memory maps by name; ``regions`` is packed."""
         if self._arrays is None:
             count = len(self)
-            arrays = {name: _open_array(self.path / f'{name}.npy', 'r', dtype, (count, *shape))
+            arrays = {name: open_array(self.path / f'{name}.npy', 'r', dtype, (count, *shape))
                       for name, (dtype, shape) in _columns(self.header).items()}
             for name, dtype in (('name_hash', '<u8'), ('name_row', '<u4')):
-                arrays[name] = _open_array(
+                arrays[name] = open_array(
                     self.path / f'{name}.npy', 'r', np.dtype(dtype), (count,))
             self._arrays = arrays
         return self._arrays
+
+    def verify(self) -> None:
+        """Compare every byte with the checksums written when the store was finished.
+
+        Raises:
+            ValueError: Naming the files that were changed or damaged since.
+        """
+        stated = read_checksums(self.path)
+        damaged = [name for name, value in stated.items() if
+                   not (self.path / name).is_file() or checksum(self.path / name) != value]
+        if damaged:
+            raise ValueError(f'{", ".join(damaged)} of the label store {str(self.path)!r} changed '
+                             'since the store was made; copy it again or make it again')
 
     def row_of(self, name: str) -> int:
         """The row of an image.
 
         Raises:
             KeyError: If the store holds no such image.
+            ValueError: If the store is damaged.
         """
         hashes = self.arrays['name_hash']
         value = np.uint64(hash_name(name))
@@ -170,14 +187,28 @@ class LabelStore:
             raise KeyError(
                 f'the label store {str(self.path)!r} has no image {name!r}; it was made from '
                 f'another list of {len(self)} images, or from another data root')
-        return int(self.arrays['name_row'][at])
+        row = int(self.arrays['name_row'][at])
+        if row >= len(self):
+            raise self._damaged(f'image {name!r} is row {row} of {len(self)}')
+        return row
 
     def read(self, rows: Sequence[int] | slice | np.ndarray) -> PseudoLabels:
-        """Labels of some rows; unreadable images have no foreground."""
+        """Labels of some rows; unreadable images have no foreground.
+
+        Raises:
+            ValueError: If a row holds numbers that are no labels.
+        """
         values = {name: np.array(self.arrays[name][rows]) for name in _columns(self.header)
                   if name != 'status'}
         values['regions'] = _unpack(values['regions'], self.grid[0] * self.grid[1])
+        for name, highest in self._highest.items():
+            if (values[name] > highest).any():
+                raise self._damaged(f'{name} of rows {rows} holds {values[name].max()}')
         return PseudoLabels(**values)
+
+    def _damaged(self, symptom: str) -> ValueError:
+        return ValueError(f'the label store {str(self.path)!r} is damaged ({symptom}); '
+                          'LabelStore(path).verify() names the files; copy or make it again')
 
     def lookup(self, name: str) -> PseudoLabels:
         """Labels of one image, B = 1.
@@ -190,18 +221,14 @@ class LabelStore:
 
 
 def _read_header(path: Path) -> dict:
-    if not (path / _HEADER).is_file():
+    if not (path / HEADER).is_file():
         partial = _partial_path(path)
-        if (partial / _HEADER).is_file():
+        if (partial / HEADER).is_file():
             raise ValueError(f'the label store {str(path)!r} is unfinished ({progress(partial)}); '
                              'run the same make_pseudo_labels command again to finish it')
         raise FileNotFoundError(f'there is no label store at {str(path)!r}; make one with '
                                 'tools/make_pseudo_labels.py')
-    try:
-        header = json.loads((path / _HEADER).read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f'the header of the label store {str(path)!r} is damaged ({error}); make '
-                         'the store again') from error
+    header = read_json(path, HEADER)
     check_header(header, {'version': FORMAT_VERSION}, str(path))
     return header
 
@@ -248,7 +275,7 @@ class StoreWriter:
         check_header(found, header, str(self.partial))
         self._columns = _columns(found)
         self._arrays = {
-            name: _open_array(self.partial / f'{name}.npy', 'r+', dtype, (len(hashes), *shape))
+            name: open_array(self.partial / f'{name}.npy', 'r+', dtype, (len(hashes), *shape))
             for name, (dtype, shape) in self._columns.items()}
         self._pending: list[tuple[np.ndarray, np.ndarray]] = []
         self._committed = time.monotonic()
@@ -267,13 +294,13 @@ class StoreWriter:
         fresh.mkdir()
         try:
             for name, (dtype, shape) in _columns(header).items():
-                # An unwritten map costs no disk until its pages are touched.
                 np.lib.format.open_memmap(
                     fresh / f'{name}.npy', 'w+', dtype, (len(hashes), *shape)).flush()
+                reserve(fresh / f'{name}.npy')
             order = np.argsort(hashes, kind='stable')
             np.save(fresh / 'name_hash.npy', hashes[order].astype('<u8'))
             np.save(fresh / 'name_row.npy', order.astype('<u4'))
-            (fresh / _HEADER).write_text(json.dumps(header, indent=1))
+            (fresh / HEADER).write_text(json.dumps(header, indent=1))
             fresh.rename(self.partial)
         except OSError:
             if not self.partial.exists():         # else another process was faster
@@ -324,6 +351,10 @@ class StoreWriter:
         if len(self.todo):
             return None
         try:
+            sums = {file.name: checksum(file) for file in
+                    [self.partial / HEADER, *sorted(self.partial.glob('*.npy'))]}
+            with replacing(self.partial / CHECKSUMS) as fresh:
+                fresh.write_text(json.dumps(sums, indent=1))
             self.partial.rename(self.path)
         except OSError:
             if not self.path.exists():            # else another process was faster

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import pickle
@@ -9,6 +10,7 @@ import pytest
 from clasp_mm.pseudo_labels.clip_labeler import LabelSettings, PseudoLabels
 from clasp_mm.pseudo_labels.hashing import hash_names
 from clasp_mm.pseudo_labels.store import LabelStore, StoreWriter, list_digest, make_header
+from clasp_mm.pseudo_labels.store_files import checksum
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary
 
 GRID, NUMBERS, ATTRIBUTES = (5, 3), (3, 4, 5), 9   # 15 tokens: an odd number to pack
@@ -154,6 +156,9 @@ def test_damaged_files_are_named(tmp_path):
     header.write_text(json.dumps({**spec, 'version': 99}))
     with pytest.raises(ValueError, match='version = 99'):
         LabelStore(tmp_path / 'store')
+    header.write_text(json.dumps({**spec, 'clip': 'another'}))
+    with pytest.raises(ValueError, match=r'header of the label store .* changed since'):
+        LabelStore(tmp_path / 'store')
     header.write_text('{')
     with pytest.raises(ValueError, match='damaged'):
         LabelStore(tmp_path / 'store')
@@ -161,16 +166,125 @@ def test_damaged_files_are_named(tmp_path):
         LabelStore(tmp_path / 'nothing')
 
 
-def test_large_store_is_small_and_is_mapped_not_read(tmp_path):
+def test_large_store_is_small_and_is_mapped_not_read(tmp_path, monkeypatch):
     # LUPerson's 4.18 M images on the 16x8 grid: sparse files, so nothing is written here.
     header = make_header(4_180_000, 'x', DEFAULT_VOCABULARY, 'clip', 'teacher', LabelSettings(),
                          (16, 8))
     hashes = np.arange(4_180_000, dtype=np.uint64)
+    monkeypatch.setattr('clasp_mm.pseudo_labels.store.reserve', lambda path: None)
     StoreWriter(tmp_path / 'store', header, hashes)
     folder = tmp_path / 'store.partial'
     assert sum(file.stat().st_size for file in folder.iterdir()) < 1.3e9
+    (folder / 'checksums.json').write_text(
+        json.dumps({'header.json': checksum(folder / 'header.json')}))
     folder.rename(tmp_path / 'store')
     tracemalloc.start()
     LabelStore(tmp_path / 'store').read([4_000_000])
     assert tracemalloc.get_traced_memory()[1] < 1e6  # mapped, not read
     tracemalloc.stop()
+
+
+def test_opening_for_another_clip_is_an_error(tmp_path):
+    make_store(tmp_path / 'store')
+    with pytest.raises(ValueError, match=r"clip = 'clip', but 'ViT-L-14' is wanted; use the same"):
+        LabelStore(tmp_path / 'store', clip='ViT-L-14')
+
+
+def flip(path, at, bit=0):
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1 << bit
+    path.write_bytes(data)
+
+
+def test_one_flipped_bit_anywhere_is_found_by_verify(tmp_path):
+    _, store = make_store(tmp_path / 'store')
+    store.verify()
+    files = sorted((tmp_path / 'store').glob('*.npy'))
+    assert len(files) == 10
+    for path in files:
+        flip(path, -1)
+        with pytest.raises(ValueError, match=rf'^{path.name} of the label store .* changed since'):
+            store.verify()
+        flip(path, -1)
+    files[3].unlink()
+    with pytest.raises(ValueError, match=rf'^{files[3].name} of'):
+        store.verify()
+
+
+@pytest.mark.parametrize(('name', 'bit'), [
+    ('regions', 3), ('region_label', 7), ('attr_value', 7), ('name_row', 7)])
+def test_flipped_bits_that_make_labels_impossible_are_found_when_read(tmp_path, name, bit):
+    _, store = make_store(tmp_path / 'store')
+    flip(tmp_path / 'store' / f'{name}.npy', -1, bit)  # of the last row
+    with pytest.raises(ValueError, match=r'is damaged .*verify\(\) names the files'):
+        [store.lookup(name) for name in names_of(20)]
+
+
+def test_any_flipped_byte_gives_labels_or_a_stated_error(tmp_path):
+    """What cannot be seen without reading all is seen by verify."""
+    make_store(tmp_path / 'store')
+    files = sorted((tmp_path / 'store').iterdir())
+    rng = np.random.default_rng(0)
+    found = 0
+    for _ in range(300):
+        path = files[rng.integers(len(files))]
+        whole = path.read_bytes()
+        if rng.random() < 0.1:
+            path.write_bytes(whole[:rng.integers(len(whole))])
+        else:  # half of them in an array's header, where damage does most
+            flip(path, rng.integers(len(whole) if rng.random() < 0.5 else min(len(whole), 128)),
+                 rng.integers(8))
+        try:
+            store = LabelStore(tmp_path / 'store')
+            for name in names_of(20):
+                labels = store.lookup(name)
+                for which in range(3):
+                    labels.part_maps(NUMBERS, which, 0.0)
+                targets = labels.attr_targets(0.5)[0]
+                assert all(target < len(attribute.values) for target, attribute in
+                           zip(targets, store.vocabulary.attributes, strict=True))
+        except (ValueError, KeyError) as error:
+            found += 1
+            assert 'label store' in str(error)
+        with pytest.raises(ValueError, match='label store'):
+            LabelStore(tmp_path / 'store').verify()
+        path.write_bytes(whole)
+    assert found > 50
+
+
+def no_space(*args):
+    raise OSError(errno.ENOSPC, 'No space left on device')
+
+
+def test_full_disk_is_met_before_any_labelling(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, 'posix_fallocate', no_space)
+    with pytest.raises(OSError, match=r'No space left.*store\.partial.*npy') as error:
+        open_writer(tmp_path / 'store')
+    assert error.value.errno == errno.ENOSPC
+    assert os.listdir(tmp_path) == []
+
+
+def test_full_disk_when_the_store_is_finished(tmp_path, monkeypatch):
+    labels = make_labels(20)
+    with open_writer(tmp_path / 'store') as writer:
+        writer.write(np.arange(20), labels, np.ones(20, bool))
+        with monkeypatch.context() as disk, \
+                pytest.raises(OSError, match=r'No space left.*checksums\.json'):
+            disk.setattr(os, 'fsync', no_space)
+            writer.finish()
+    assert os.listdir(tmp_path) == ['store.partial']
+    assert not list((tmp_path / 'store.partial').glob('checksums*'))
+    with open_writer(tmp_path / 'store') as writer:
+        assert same(writer.finish().read(slice(None)), labels)
+
+
+def test_an_image_listed_twice_has_one_name_and_equal_labels(tmp_path):
+    names = ['a.jpg', 'b.jpg', 'a.jpg']
+    labels = take(make_labels(2), [0, 1, 0])
+    header = make_header(3, list_digest(hash_names(names)), DEFAULT_VOCABULARY, 'clip', 'teacher',
+                         LabelSettings(), GRID)
+    with StoreWriter(tmp_path / 'store', header, hash_names(names)) as writer:
+        writer.write(np.arange(3), labels, np.ones(3, bool))
+        store = writer.finish()
+    assert same(store.lookup('a.jpg'), take(labels, [2]))
+    assert same(store.lookup('b.jpg'), take(labels, [1]))

@@ -1,0 +1,39 @@
+"""Files that are whole or not there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a name beside ``path`` to write to; what lies there takes its place if all goes well.
+
+    It is on the disk before it takes the final name, so neither ``kill -9`` nor a power cut leaves
+    half a file. What a kill leaves under the temporary name the next write overwrites.
+
+    Raises:
+        OSError: Writing failed; the error names ``path``, and nothing is left behind.
+    """
+    path = Path(path)
+    partial = path.with_name(f'{path.name}.partial')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        with open(partial, 'rb+') as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException as error:
+        partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise _named(error, path) from error
+        raise
+
+
+def _named(error: OSError, path: Path) -> OSError:
+    """The error with the file's name, which ``write`` leaves out."""
+    return type(error)(error.errno, f'{error.strerror or error} (writing {str(path)!r})',
+                       error.filename)

@@ -1,0 +1,45 @@
+import errno
+import os
+
+import pytest
+
+from clasp_mm.files import replacing
+
+
+def full_disk(*args, **kwargs):
+    raise OSError(errno.ENOSPC, 'No space left on device')
+
+
+def test_what_was_there_stays_until_all_is_written(tmp_path):
+    path = tmp_path / 'new folder' / 'file'
+    for text in ('old', 'new'):
+        with replacing(path) as partial:
+            partial.write_text(text)
+            assert not path.exists() or path.read_text() == 'old'
+        assert path.read_text() == text
+    with pytest.raises(KeyError), replacing(path) as partial:
+        partial.write_text('half')
+        raise KeyError('broken off')
+    assert path.read_text() == 'new' and os.listdir(path.parent) == ['file']
+
+
+@pytest.mark.parametrize('where', ['write', 'sync'])
+def test_full_disk_names_the_file_and_leaves_nothing(tmp_path, monkeypatch, where):
+    path = tmp_path / 'model.pth'
+    path.write_text('old')
+    if where == 'sync':
+        monkeypatch.setattr(os, 'fsync', full_disk)
+    with pytest.raises(OSError, match=r'No space left.*model\.pth') as error, \
+            replacing(path) as partial:
+        partial.write_text('half')
+        if where == 'write':
+            full_disk()
+    assert error.value.errno == errno.ENOSPC
+    assert path.read_text() == 'old' and os.listdir(tmp_path) == ['model.pth']
+
+
+def test_a_kill_leaves_nothing_that_the_next_write_does_not_replace(tmp_path):
+    (tmp_path / 'list.txt.partial').write_text('what a killed process left, and longer')
+    with replacing(tmp_path / 'list.txt') as partial:
+        partial.write_text('whole')
+    assert os.listdir(tmp_path) == ['list.txt']
