@@ -13,6 +13,8 @@ from .version import __version__
 # name -> (module with add_arguments and run, one line of help)
 COMMANDS = {
     'doctor': ('clasp_mm.doctor', 'check the installed packages and name the pip line for a gap'),
+    'embed': ('clasp_mm.apis.embed', 'write the features of a folder of images, and a page of '
+              'nearest neighbours'),
 }
 
 

@@ -17,6 +17,22 @@ MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
 
 
+def resize_images(images: Sequence[np.ndarray], size: tuple[int, int]) -> Tensor:
+    """Bring images (H_i, W_i, 3) uint8 BGR to one size: (B, 3, H, W) uint8 RGB."""
+    batch = np.empty((len(images), *size, 3), np.uint8)
+    for row, image in zip(batch, images, strict=True):
+        shrinks = image.shape[0] > size[0]
+        row[:] = cv2.resize(image, size[::-1],
+                            interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    return torch.from_numpy(batch).permute(0, 3, 1, 2).flip(1)
+
+
+def normalize(images: Tensor) -> Tensor:
+    """Images (B, 3, H, W) uint8 RGB with ImageNet's mean and deviation, float32."""
+    images = images.float()
+    return (images - images.new_tensor(MEAN)[:, None, None]) / images.new_tensor(STD)[:, None, None]
+
+
 def load_images(paths: Sequence[str | os.PathLike], size: tuple[int, int] = (256, 128)) -> Tensor:
     """Read image files as the backbones want them.
 
@@ -30,14 +46,7 @@ def load_images(paths: Sequence[str | os.PathLike], size: tuple[int, int] = (256
     Raises:
         clasp_mm.datasets.transforms.loading.UnreadableImageError: If a file cannot be read.
     """
-    batch = np.empty((len(paths), *size, 3), np.uint8)
-    for row, path in zip(batch, paths, strict=True):
-        image = read_image(str(path))
-        shrinks = image.shape[0] > size[0]
-        row[:] = cv2.resize(image, size[::-1],
-                            interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    images = torch.from_numpy(batch).permute(0, 3, 1, 2).flip(1).float()
-    return (images - images.new_tensor(MEAN)[:, None, None]) / images.new_tensor(STD)[:, None, None]
+    return normalize(torch.cat([resize_images([read_image(str(path))], size) for path in paths]))
 
 
 def batches(paths: Sequence[str], size: tuple[int, int], device: torch.device,

@@ -1,0 +1,344 @@
+"""``clasp embed``: features of a folder of images, and a page of nearest neighbours."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from clasp_mm.compat import load_file
+from clasp_mm.datasets import LUPerson
+from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
+from clasp_mm.datasets.transforms.loading import UnreadableImageError
+from clasp_mm.models.layers import TASKS
+from clasp_mm.pseudo_labels.clip_labeler import LabelSettings
+from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary
+from clasp_mm.visualization.neighbours import Cell, Description, neighbour_page, thumbnail
+
+from .describe import CLIPDescriber, HeadDescriber, load_heads
+from .features import normalize, resize_images
+from .model_zoo import find_published, get_model
+from .publish import find_config
+
+Describe = Callable[[Sequence[np.ndarray], Sequence[str]], list[Description]]
+_NPY_HEADER_BYTES = 128
+_CHUNK = 1 << 16
+
+
+class _Batches(Dataset):
+    """Readable images of some rows, (n, 3, H, W) uint8 RGB, their rows, and the other names."""
+
+    def __init__(self, source: LUPerson, size: tuple[int, int]) -> None:
+        self.source, self.size = source, size
+
+    def __getitem__(self, rows: range) -> tuple[list[int], Tensor, list[str]]:
+        kept, images, faults = [], [], []
+        for row in rows:
+            try:
+                images.append(resize_images([self.source.load(row)['img']], self.size))
+                kept.append(row)
+            except UnreadableImageError as error:
+                faults.append(f'{_printable(self.source.names[row])}: {error}')
+        return kept, torch.cat(images) if images else torch.empty(0, 3, *self.size), faults
+
+
+def embed_images(model: nn.Module, source: LUPerson, out: str | os.PathLike,
+                 size: tuple[int, int] = (256, 128), batch_size: int = 64, num_workers: int = 2,
+                 describe: Describe | None = None, vocabulary: Vocabulary | None = None,
+                 num_queries: int = 24, num_neighbours: int = 8, meta: dict | None = None,
+                 show_progress: bool = True) -> dict:
+    """Write the features of every readable image of a source, and a page of neighbours.
+
+    The feature is the mean over the last map. Beside ``OUT.npy``, (N, C) float32, lie
+    ``OUT.names.txt`` with the name of each row, ``OUT.json`` with what was done, and
+    ``OUT.html``; ``OUT.parquet`` has the columns ``name`` and ``feature`` itself. Every file is
+    complete or not there, and memory does not grow with the number of images.
+
+    Args:
+        model: Images (B, 3, H, W) to a tuple of maps.
+        source: The images.
+        out: ``*.npy`` or ``*.parquet``.
+        size: (H, W) to which images are brought.
+        batch_size: Images per forward.
+        num_workers: Processes that read images.
+        describe: Tells parts and attributes of the images on the page.
+        vocabulary: Names of those parts.
+        num_queries: Images whose neighbours are shown, spread evenly over the source.
+        num_neighbours: Of each.
+        meta: Added to ``OUT.json``.
+        show_progress: Show a bar.
+
+    Returns:
+        What ``OUT.json`` holds: num_images, channels, size, unreadable (their names and why).
+
+    Raises:
+        ValueError: If ``out`` has another suffix, Parquet is not to be had, or no image can be
+            read.
+    """
+    out = _check_out(out)
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        channels = model(torch.zeros(1, 3, *size, device=device))[-1].shape[1]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f'.{out.stem}.') as folder:
+        table, names = Path(folder) / 'features.npy', Path(folder) / 'names.txt'
+        rows, faults = _stream(model, source, size, batch_size, num_workers, channels, table,
+                               names, show_progress)
+        if not len(rows):
+            raise ValueError(f'none of the {len(source)} images of {source.source!r} could be '
+                             f'read; the first is {faults[0]}')
+        features = np.load(table, mmap_mode='r')
+        result = dict(meta or {}, size=list(size), num_images=len(rows), channels=channels,
+                      unreadable=faults)
+        if out.suffix == '.parquet':
+            _write_parquet(Path(folder) / 'features.parquet', features, source, rows)
+            os.replace(Path(folder) / 'features.parquet', out)
+        else:
+            os.replace(names, out.with_suffix('.names.txt'))
+            os.replace(table, out)
+        _replace(Path(folder), out.with_suffix('.json'), json.dumps(result, indent=1))
+        page = _page(features, rows, source, describe, vocabulary, batch_size,
+                     num_queries, num_neighbours)
+        _replace(Path(folder), out.with_suffix('.html'), page)
+    logger = MMLogger.get_current_instance()
+    for fault in faults[:20]:
+        logger.warning(f'left out, {fault}')
+    if faults:
+        logger.warning(f'{len(faults)} of {len(source)} images could not be read; all are named '
+                       f'in {out.with_suffix(".json")}')
+    return result
+
+
+def _check_out(out: str | os.PathLike) -> Path:
+    out = Path(out)
+    if out.suffix not in ('.npy', '.parquet'):
+        raise ValueError(f'features go to a .npy or .parquet file, got {str(out)!r}')
+    if out.suffix == '.parquet':
+        try:
+            import pyarrow  # noqa: F401
+        except ImportError as error:
+            raise ValueError(f'Parquet needs pyarrow ({error}): pip install "pyarrow<23", the last '
+                             f'for NumPy 1, or write {out.with_suffix(".npy").name} with its list '
+                             'of names instead') from error
+    return out
+
+
+def _stream(model: nn.Module, source: LUPerson, size: tuple[int, int], batch_size: int,
+            num_workers: int, channels: int, table: Path, names: Path,
+            show_progress: bool) -> tuple[np.ndarray, list[str]]:
+    """Write features and names; the rows that were read, (n,) int64, and what is wrong."""
+    device = next(model.parameters()).device
+    batches = [range(start, min(start + batch_size, len(source)))
+               for start in range(0, len(source), batch_size)]
+    loader = DataLoader(_Batches(source, size), sampler=batches, batch_size=None,
+                        num_workers=min(num_workers, len(batches)), collate_fn=_as_is,
+                        worker_init_fn=_init_worker)
+    done, faults = [], []
+    with table.open('wb') as file, names.open('wb') as name_file, torch.inference_mode(), tqdm(
+            total=len(source), unit='img', desc='embed', disable=not show_progress) as bar:
+        file.write(_npy_header(0, channels))
+        for rows, images, wrong in loader:
+            if rows:
+                pooled = model(normalize(images.to(device)))[-1].float().mean((2, 3))
+                file.write(np.ascontiguousarray(pooled.cpu().numpy(), '<f4'))
+                name_file.write(b''.join(source.names.raw(row) + b'\n' for row in rows))
+            done.append(np.array(rows, np.int64))
+            faults += wrong
+            bar.update(len(rows) + len(wrong))
+            bar.set_postfix(unreadable=len(faults), refresh=False)
+        done = np.concatenate(done)
+        file.seek(0)
+        file.write(_npy_header(len(done), channels))
+    return done, faults
+
+
+def _npy_header(rows: int, columns: int) -> bytes:
+    """Header of a float32 array in NumPy's format 1.0, of the same length for any shape."""
+    spec = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}"
+    length = _NPY_HEADER_BYTES - 10
+    return (b'\x93NUMPY\x01\x00' + length.to_bytes(2, 'little')
+            + spec.ljust(length - 1).encode() + b'\n')
+
+
+def _write_parquet(path: Path, features: np.ndarray, source: LUPerson, rows: np.ndarray) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    width = features.shape[1]
+    schema = pa.schema([('name', pa.string()), ('feature', pa.list_(pa.float32(), width))])
+    with pq.ParquetWriter(path, schema) as writer:
+        for start in range(0, len(rows), _CHUNK):
+            names = [_printable(source.names[row]) for row in rows[start:start + _CHUNK]]
+            values = pa.array(features[start:start + _CHUNK].reshape(-1))
+            writer.write_table(pa.table([pa.array(names, pa.string()),
+                                         pa.FixedSizeListArray.from_arrays(values, width)],
+                                        schema=schema))
+
+
+def nearest_neighbours(features: np.ndarray, queries: np.ndarray, count: int,
+                       ) -> tuple[np.ndarray, np.ndarray]:
+    """Exact nearest neighbours by cosine, itself left out.
+
+    Args:
+        features: (N, C), read in chunks.
+        queries: Rows, (Q,).
+        count: Neighbours of each, fewer where there are not so many.
+
+    Returns:
+        Rows and cosines, nearest first, each (Q, min(count, N - 1)).
+    """
+    count = min(count, len(features) - 1)
+    asked = _unit(features[queries])
+    best = np.full((len(queries), count), -np.inf, np.float32)
+    found = np.zeros((len(queries), count), np.int64)
+    for start in range(0, len(features), _CHUNK):
+        cosines = asked @ _unit(features[start:start + _CHUNK]).T
+        inside = (queries >= start) & (queries < start + _CHUNK)
+        cosines[inside, queries[inside] - start] = -np.inf
+        rows = np.broadcast_to(np.arange(start, start + cosines.shape[1]), cosines.shape)
+        best, found = np.concatenate([best, cosines], 1), np.concatenate([found, rows], 1)
+        order = np.argsort(-best, axis=1, kind='stable')[:, :count]
+        best, found = (np.take_along_axis(x, order, 1) for x in (best, found))
+    return found, best
+
+
+def _unit(features: np.ndarray) -> np.ndarray:
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+
+
+def _page(features: np.ndarray, rows: np.ndarray, source: LUPerson, describe: Describe | None,
+          vocabulary: Vocabulary | None, batch_size: int, num_queries: int,
+          num_neighbours: int) -> str:
+    queries = np.unique(np.linspace(0, len(rows) - 1, num_queries).round().astype(np.int64))
+    found, cosines = nearest_neighbours(features, queries, num_neighbours)
+    shown, place = np.unique(np.concatenate([queries[:, None], found], 1), return_inverse=True)
+    place = place.reshape(len(queries), -1)
+    cells: list[Cell] = []
+    for start in range(0, len(shown), batch_size):
+        chosen = rows[shown[start:start + batch_size]].tolist()
+        names = [source.names[row] for row in chosen]
+        images = [source.load(row)['img'] for row in chosen]
+        told = describe(images, names) if describe else [Description()] * len(images)
+        cells += [Cell(name, thumbnail(image[..., ::-1]), description)
+                  for name, image, description in zip(names, images, told, strict=True)]
+    note = (f'{len(rows)} images of {source.source}; {len(queries)} of them with their nearest '
+            f'neighbours by cosine of the {features.shape[1]} features.')
+    return neighbour_page('Nearest neighbours', note, cells, place[:, 0].tolist(), place[:, 1:],
+                          cosines, vocabulary)
+
+
+def _replace(folder: Path, target: Path, text: str) -> None:
+    (folder / target.name).write_text(text, encoding='utf-8')
+    os.replace(folder / target.name, target)
+
+
+def _printable(name: str) -> str:
+    return name.encode('utf-8', 'backslashreplace').decode()
+
+
+def _as_is(batch: tuple) -> tuple:
+    return batch
+
+
+def _init_worker(_: int) -> None:
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``clasp embed``."""
+    parser.add_argument('folder', help='folder of images, or of an LMDB')
+    parser.add_argument('--checkpoint', required=True,
+                        help='published model (file or name), or any other Swin checkpoint with '
+                        '--config; a CLASP training checkpoint also gives parts and attributes')
+    parser.add_argument('--config', help='config of a training checkpoint (default: the one '
+                        'beside it)')
+    parser.add_argument('--task', nargs='+', choices=TASKS,
+                        help='prompt of a backbone with PC-MoE; several: their mean')
+    parser.add_argument('--size', type=int, nargs=2, default=(256, 128), metavar=('H', 'W'),
+                        help='of the input, %(default)s')
+    parser.add_argument('--out', default='features.npy',
+                        help='.npy, or .parquet where pyarrow is installed (%(default)s)')
+    parser.add_argument('--list', default='', help='file with one image name per line')
+    parser.add_argument('--clip', help='name parts and attributes on the page with this CLIP: '
+                        'open_clip model, local-dir:DIR or an architecture file (.json)')
+    parser.add_argument('--clip-pretrained', default='openai', metavar='TAG|FILE',
+                        help='tag of open_clip or weights file (%(default)s)')
+    parser.add_argument('--vocabulary', metavar='JSON',
+                        help='parts, attributes and texts (default: the built-in ones)')
+    parser.add_argument('--queries', type=int, default=24, help='rows of the page (%(default)s)')
+    parser.add_argument('--neighbours', type=int, default=8, help='of each (%(default)s)')
+    parser.add_argument('--batch-size', type=int, default=64, help='images (%(default)s)')
+    parser.add_argument('--workers', type=int, default=2, help='processes that read (%(default)s)')
+    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``clasp embed``; the exit code."""
+    try:
+        _check_out(args.out)
+        vocabulary = DEFAULT_VOCABULARY
+        if args.vocabulary:
+            vocabulary = Vocabulary.from_dict(json.loads(Path(args.vocabulary).read_text('utf-8')))
+        model, spec, heads = _load(args)
+        source = LUPerson(args.folder, args.list)
+        size = tuple(args.size)
+        describe = None
+        if args.clip:
+            describe = CLIPDescriber(_labeler(args, spec, vocabulary, size))
+        elif any(heads.values()):
+            describe = HeadDescriber(model, **heads, vocabulary=vocabulary, size=size)
+        result = embed_images(
+            model, source, args.out, size, args.batch_size, args.workers, describe, vocabulary,
+            args.queries, args.neighbours,
+            meta=dict(source=source.source, checkpoint=args.checkpoint, task=args.task))
+    except (ValueError, OSError, ImportError) as error:
+        print(f'clasp embed: {error}', file=sys.stderr)
+        return 1
+    print(f'{args.out}: {result["num_images"]} x {result["channels"]} features, '
+          f'{len(result["unreadable"])} images left out; neighbours: '
+          f'{Path(args.out).with_suffix(".html")}')
+    return 0
+
+
+def _load(args: argparse.Namespace) -> tuple[nn.Module, dict, dict]:
+    """The backbone, what :func:`get_model` makes it of, and the heads that come with it."""
+    path, heads = Path(args.checkpoint), {}
+    if args.config is None and (path.suffix != '.pth' or _is_published(path)):
+        spec = dict(source=find_published(args.checkpoint))
+    else:
+        spec = dict(source=args.config or find_config(path), pretrained=path)
+        heads = load_heads(Config.fromfile(spec['source']), path, args.device)
+    task = args.task[0] if args.task and len(args.task) == 1 else args.task
+    model = get_model(**spec, task=task).to(args.device)
+    if model.has_moe and model.task is None:
+        raise ValueError(f'{path.name} has prompts: choose one with --task {"|".join(TASKS)}')
+    return model, spec, heads
+
+
+def _is_published(path: Path) -> bool:
+    return 'backbone' in load_file(path).get('meta', {})
+
+
+def _labeler(args: argparse.Namespace, spec: dict, vocabulary: Vocabulary,
+             size: tuple[int, int]):
+    """CLIP with the embedded backbone as its teacher."""
+    teacher = get_model(**spec, out_indices=tuple(range(LabelSettings().stage + 1)))
+    own_weights = args.clip.startswith(('local-dir:', 'hf-hub:'))
+    return build_labeler(
+        clip=dict(name=args.clip, pretrained=None if own_weights else args.clip_pretrained),
+        teacher=teacher, vocabulary=vocabulary, device=args.device,
+        task=TASKS[1] if teacher.has_moe else None, image_size=size,
+        input_size=tuple(2 * side for side in size))

@@ -1,0 +1,238 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from torch import nn
+
+import clasp_mm
+from clasp_mm.apis import embed
+from clasp_mm.apis.describe import CLIPDescriber, HeadDescriber
+from clasp_mm.apis.embed import embed_images, nearest_neighbours
+from clasp_mm.cli import main
+from clasp_mm.datasets import LUPerson
+from clasp_mm.models.heads import AttrHead, PartSegHead
+from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
+from clasp_mm.registry import MODELS
+from tests.test_pseudo_labels.fakes import BLACK, BLUE, GREEN, RED, draw_person, make_labeler
+
+SIZE = (32, 16)
+BACKBONE = dict(type='clasp_mm.PCMoESwin', arch=dict(embed_dims=8, depths=(1, 1), num_heads=(1, 2)),
+                strides=(4, 2), out_indices=(1,), window_size=4,
+                moe=dict(num_experts=3, top_k=2, expert_hidden=4))
+MODEL = dict(
+    type='clasp_mm.CLASP', backbone=BACKBONE, semantic_views='one',
+    head=dict(type='clasp_mm.DINOHead', in_channels=16, out_dim=12, hidden_dim=16,
+              bottleneck_dim=8),
+    part_head=dict(type='clasp_mm.PartSegHead', in_channels=16, num_classes=10),
+    attr_head=dict(type='clasp_mm.AttrHead', in_channels=16,
+                   attribute_sizes=DEFAULT_VOCABULARY.attribute_sizes),
+    data_preprocessor=dict(type='mmpretrain.SelfSupDataPreprocessor'))
+
+
+class Colours(nn.Module):
+    """The mean colour is the feature, so that neighbours are known."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x, task=None):
+        std, mean = x.new_tensor([0.229, 0.224, 0.225]), x.new_tensor([0.485, 0.456, 0.406])
+        return (x * std[:, None, None] + mean[:, None, None],)
+
+
+@pytest.fixture
+def people(tmp_path):
+    """Seven pictures of which two are not to be read."""
+    folder = tmp_path / 'people'
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(7):
+        cv2.imwrite(str(folder / f'p{i} ü.png'), rng.integers(0, 255, (40, 20, 3), np.uint8))
+    (folder / 'p2 ü.png').write_bytes(b'broken')
+    (folder / 'p5 ü.png').write_bytes(b'')
+    return folder
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A training checkpoint of CLASP whose heads say leg, and each attribute's last value."""
+    model = MODELS.build(dict(MODEL, _scope_='mmpretrain'))
+    with torch.no_grad():
+        model.part_head.classifier.bias[8] = 100
+        ends = np.cumsum(DEFAULT_VOCABULARY.attribute_sizes) - 1
+        model.attr_head.classifier.bias[ends] = 100
+        for parameter in model.teacher.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    (tmp_path / 'run').mkdir()
+    Config(dict(model=MODEL)).dump(tmp_path / 'run' / 'config.py')
+    torch.save(dict(state_dict=model.state_dict(), meta={}), tmp_path / 'run' / 'epoch_1.pth')
+    return tmp_path / 'run' / 'epoch_1.pth'
+
+
+READABLE = [f'p{i} ü.png' for i in (0, 1, 3, 4, 6)]
+
+
+@pytest.mark.parametrize('workers, batch_size', [(0, 3), (2, 2), (1, 64)])
+def test_features_are_the_models_whatever_the_batches(people, checkpoint, tmp_path, workers,
+                                                      batch_size):
+    model = clasp_mm.get_model(checkpoint.parent / 'config.py', pretrained=checkpoint,
+                               task='part')
+    out = tmp_path / 'deep' / 'f.npy'
+    result = embed_images(model, LUPerson(str(people)), out, SIZE, batch_size, workers,
+                          show_progress=False)
+    images = clasp_mm.load_images([people / name for name in READABLE], SIZE)
+    with torch.no_grad():
+        expected = model(images)[-1].mean((2, 3)).numpy()
+    features = np.load(out)
+    assert features.dtype == np.float32
+    np.testing.assert_allclose(features, expected, atol=1e-5)
+    assert out.with_suffix('.names.txt').read_text('utf-8').splitlines() == READABLE
+    assert result == json.loads(out.with_suffix('.json').read_text())
+    assert (result['num_images'], result['channels']) == (5, 16)
+    assert [fault.split(':')[0] for fault in result['unreadable']] == ['p2 ü.png', 'p5 ü.png']
+    assert sorted(file.name for file in out.parent.iterdir()) == [
+        'f.html', 'f.json', 'f.names.txt', 'f.npy']
+
+
+@pytest.mark.parametrize('shape', [(0, 1), (4_180_000, 1024)])
+def test_header_is_numpys_and_of_one_length(shape):
+    header = embed._npy_header(*shape)
+    assert len(header) == 128 and header.endswith(b'\n')
+    import io
+    file = io.BytesIO(header)
+    assert np.lib.format.read_magic(file) == (1, 0)
+    assert np.lib.format.read_array_header_1_0(file) == (shape, False, np.dtype('<f4'))
+
+
+def test_neighbours_are_those_of_brute_force(monkeypatch):
+    monkeypatch.setattr(embed, '_CHUNK', 7)
+    features = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+    queries = np.array([0, 6, 7, 49])
+    found, cosines = nearest_neighbours(features, queries, 12)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    table = unit[queries] @ unit.T
+    table[np.arange(4), queries] = -2
+    np.testing.assert_array_equal(found, np.argsort(-table, axis=1)[:, :12])
+    np.testing.assert_allclose(cosines, -np.sort(-table, axis=1)[:, :12], rtol=1e-6)
+    assert nearest_neighbours(features[:3], np.array([1]), 12)[0].shape == (1, 2)
+    assert nearest_neighbours(features[:1], np.array([0]), 12)[0].shape == (1, 0)
+
+
+def paint(folder, colours):
+    folder.mkdir()
+    for name, colour in colours.items():
+        image = np.full((*SIZE, 3), colour, np.uint8)
+        cv2.imwrite(str(folder / f'{name}.png'), image[..., ::-1])
+    return LUPerson(str(folder))
+
+
+def test_page_shows_the_nearest_first(tmp_path):
+    source = paint(tmp_path / 'in', {
+        'a<b': (250, 10, 10), 'dark': (100, 5, 0), 'sea': (10, 10, 250), 'sky': (60, 60, 255)})
+    embed_images(Colours(), source, tmp_path / 'f.npy', SIZE, num_workers=0, num_queries=1,
+                 num_neighbours=2, show_progress=False)
+    page = (tmp_path / 'f.html').read_text()
+    order = [page.index(word) for word in ('a&lt;b.png', 'dark.png', '0.999', 'sky.png')]
+    assert order == sorted(order) and 'sea.png' not in page
+    assert page.count('data:image/jpeg') == 3
+
+
+def test_one_image_has_no_neighbours(tmp_path):
+    embed_images(Colours(), paint(tmp_path / 'in', {'a': RED}), tmp_path / 'f.npy', SIZE,
+                 num_workers=0, show_progress=False)
+    assert (tmp_path / 'f.html').read_text().count('<figure') == 1
+
+
+def test_a_failure_leaves_what_was_there(people, tmp_path):
+    class Failing(Colours):
+        calls = 0
+
+        def forward(self, x, task=None):
+            self.calls += 1
+            if self.calls == 3:
+                raise RuntimeError('out of memory')
+            return super().forward(x)
+
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / 'f.npy').write_bytes(b'older')
+    with pytest.raises(RuntimeError, match='out of memory'):
+        embed_images(Failing(), LUPerson(str(people)), tmp_path / 'out' / 'f.npy', SIZE, 2, 0,
+                     show_progress=False)
+    assert [file.name for file in (tmp_path / 'out').iterdir()] == ['f.npy']
+    assert (tmp_path / 'out' / 'f.npy').read_bytes() == b'older'
+
+
+def test_nothing_to_read_is_an_error(people, tmp_path):
+    for name in READABLE:
+        (people / name).write_bytes(b'?')
+    with pytest.raises(ValueError, match=r'none of the 7 images .*the first is p0'):
+        embed_images(Colours(), LUPerson(str(people)), tmp_path / 'f.npy', SIZE, num_workers=0,
+                     show_progress=False)
+
+
+def test_clip_describes(tmp_path):
+    describe = CLIPDescriber(make_labeler())
+    images = [draw_person((RED, GREEN, BLUE, BLUE))[..., ::-1],
+              draw_person([BLACK] * 4)[..., ::-1]]
+    seen, rejected = describe(images, ['a', 'b'])
+    assert seen.parts[:, 0].tolist() == [1, 1, 2, 2, 3, 3, 3, 3] and seen.note == ''
+    assert [value for _, value, _ in seen.attributes] == ['cold', 'even']
+    assert rejected.parts is None and 'rejected' in rejected.note
+
+
+def test_heads_must_fit_the_vocabulary():
+    with pytest.raises(ValueError, match='5 parts, the vocabulary has 9'):
+        HeadDescriber(Colours(), PartSegHead(3, 6), None, DEFAULT_VOCABULARY, SIZE)
+    with pytest.raises(ValueError, match=r'\(2, 2\) values'):
+        HeadDescriber(Colours(), None, AttrHead(3, (2, 2)), DEFAULT_VOCABULARY, SIZE)
+
+
+def call(people, checkpoint, tmp_path, *more):
+    return main(['embed', str(people), '--checkpoint', str(checkpoint), '--size', '32', '16',
+                 '--out', str(tmp_path / 'out' / 'f.npy'), '--workers', '0', '--device', 'cpu',
+                 *map(str, more)])
+
+
+def test_command_reads_parts_and_attributes_from_the_heads(people, checkpoint, tmp_path, capsys):
+    assert call(people, checkpoint, tmp_path, '--task', 'appearance', 'part') == 0
+    assert '5 x 16 features, 2 images left out' in capsys.readouterr().out
+    page = (tmp_path / 'out' / 'f.html').read_text()
+    for attribute in DEFAULT_VOCABULARY.attributes:
+        assert f'>{attribute.values[-1]}</span>' in page
+        assert f'>{attribute.values[0]}</span>' not in page
+    assert '</span>leg' in page
+    assert json.loads((tmp_path / 'out' / 'f.json').read_text())['task'] == ['appearance', 'part']
+
+
+@pytest.mark.parametrize('more, words', [
+    ((), '--task appearance|part|attribute'),
+    (('--out', 'f.csv'), r"npy or .parquet file, got 'f.csv'"),
+    (('--task', 'part', '--checkpoint', 'gone.pth'), 'gone.pth'),
+    (('--task', 'part', '--list', 'gone.txt'), 'gone.txt')])
+def test_command_says_what_is_wrong(people, checkpoint, tmp_path, capsys, more, words):
+    assert call(people, checkpoint, tmp_path, *more) == 1
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+
+
+def test_parquet_without_pyarrow_names_the_way_out(people, checkpoint, tmp_path, monkeypatch,
+                                                   capsys):
+    monkeypatch.setitem(__import__('sys').modules, 'pyarrow', None)
+    assert call(people, checkpoint, tmp_path, '--task', 'part', '--out', 'x/f.parquet') == 1
+    assert 'or write f.npy' in capsys.readouterr().err
+
+
+def test_parquet_holds_names_and_features(people, tmp_path):
+    parquet = pytest.importorskip('pyarrow.parquet', exc_type=ImportError)
+    source = LUPerson(str(people))
+    for suffix in ('npy', 'parquet'):
+        embed_images(Colours(), source, tmp_path / f'f.{suffix}', SIZE, 2, 0,
+                     show_progress=False)
+    table = parquet.read_table(tmp_path / 'f.parquet')
+    assert table['name'].to_pylist() == READABLE
+    features = np.array(table['feature'].to_pylist(), np.float32)
+    np.testing.assert_array_equal(features, np.load(tmp_path / 'f.npy'))
