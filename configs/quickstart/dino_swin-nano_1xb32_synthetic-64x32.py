@@ -35,7 +35,7 @@ train_dataloader = dict(
     persistent_workers=False,
     pin_memory=False,
     dataset=dict(data_root='work_dirs/quickstart/data/train', pipeline=train_pipeline))
-max_epochs = 10
+max_epochs = 12
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 auto_scale_lr = dict(enable=False)
 train_cfg = dict(max_epochs=max_epochs)

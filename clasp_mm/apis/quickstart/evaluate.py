@@ -17,44 +17,52 @@ from clasp_mm.models.layers import TASKS
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, LIP_TO_PART
 
 PART_NAMES = ('background', *DEFAULT_VOCABULARY.part_names)
+PART_PROBE_IMAGES = 640
 
 
-def evaluate_backbone(backbone: nn.Module, truth: GroundTruth, parts: np.ndarray,
+def evaluate_backbone(backbone: nn.Module, train: GroundTruth, held_out: GroundTruth,
                       size: tuple[int, int]) -> dict[str, Any]:
     """Re-identification, part and attribute scores of frozen features, each with its prompt.
 
-    Every image is a query against all others (same identity and camera removed). The linear
-    probes learn on the first half of the identities and are scored on the second.
+    Every held-out image is a query against all others (same identity and camera removed). The
+    linear probes learn on the people of ``train``, parts on ``PART_PROBE_IMAGES`` of their images,
+    and are scored on all held-out people.
 
     Args:
         backbone: In evaluation mode; all its maps feed the part probe, the last one the others.
-        truth: Ground truth of N images.
-        parts: Part labels of the default vocabulary, (N, H, W) uint8.
+        train: Ground truth that the probes may see.
+        held_out: Ground truth of other identities.
         size: (H, W) of the input.
 
     Returns:
         ``mAP``, ``rank1``, ``mIoU``, ``mA`` in percent, and ``part_iou``, per part.
     """
-    paths = [str(truth.root / name) for name in truth.names]
-    pooled = pooled_features(backbone, paths, size, 'appearance')
-    reid = evaluate_reid(pooled, pooled, truth.identity, truth.identity, truth.camera,
-                         truth.camera, metric='cosine')
-    train = truth.identity < np.median(np.unique(truth.identity))
-    dense = dense_features(backbone, paths, size, 'part')
-    segmentation = linear_probe_segmentation(dense[train], parts[train], dense[~train],
-                                             parts[~train], len(PART_NAMES))
-    pooled = pooled_features(backbone, paths, size, 'attribute')
-    attributes = linear_probe_attributes(pooled[train], truth.pa100k[train], truth.identity[train],
-                                         pooled[~train], truth.pa100k[~train])
+    sets = dict(train=train, held_out=held_out)
+    paths = {name: [str(truth.root / image) for image in truth.names]
+             for name, truth in sets.items()}
+    pooled = pooled_features(backbone, paths['held_out'], size, 'appearance')
+    identity, camera = held_out.identity, held_out.camera
+    reid = evaluate_reid(pooled, pooled, identity, identity, camera, camera, metric='cosine')
+
+    pooled = {name: pooled_features(backbone, paths[name], size, 'attribute') for name in sets}
+    attributes = linear_probe_attributes(pooled['train'], train.pa100k, train.identity,
+                                         pooled['held_out'], held_out.pa100k)
+    used = np.linspace(0, len(train.names) - 1, min(PART_PROBE_IMAGES, len(train.names))).round()
+    index = dict(train=used.astype(int), held_out=np.arange(len(held_out.names)))
+    dense = {name: dense_features(backbone, [paths[name][i] for i in index[name]], size, 'part')
+             for name in sets}
+    parts = {name: read_parts(truth, index[name]) for name, truth in sets.items()}
+    segmentation = linear_probe_segmentation(dense['train'], parts['train'], dense['held_out'],
+                                             parts['held_out'], len(PART_NAMES))
     return dict(mAP=reid['mAP'], rank1=reid['rank1'], mIoU=segmentation['mIoU'],
                 mA=attributes['mA'],
                 part_iou=dict(zip(PART_NAMES, segmentation['iou'].tolist(), strict=True)))
 
 
-def read_parts(truth: GroundTruth) -> np.ndarray:
-    """Part labels of all images, (N, H, W) uint8, under the default vocabulary."""
+def read_parts(truth: GroundTruth, index: Sequence[int]) -> np.ndarray:
+    """Part labels of images ``index``, (N, H, W) uint8, under the default vocabulary."""
     table = np.asarray(LIP_TO_PART, np.uint8)
-    return np.stack([table[truth.parsing(i)] for i in range(len(truth.names))])
+    return np.stack([table[truth.parsing(i)] for i in index])
 
 
 @torch.inference_mode()

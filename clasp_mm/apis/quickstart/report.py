@@ -109,7 +109,8 @@ def _page(report: Mapping, seeds: Sequence[Mapping], pictures: Mapping[str, np.n
              for model, metrics in summary.items()]),
             '<p class="note">Percent; each task with its prompt. Re-identification: same identity '
             'and camera removed, cosine of the pooled last map. Parts and attributes: linear '
-            'probes, trained on one half of the held-out identities and scored on the other.</p>',
+            'probes on frozen features, trained on the people of pretraining and scored on the '
+            'held-out ones.</p>',
             inline_png(draw_part_iou({model: score['part_iou']
                                       for model, score in first['scores'].items()}))]
     for title, picture in pictures.items():

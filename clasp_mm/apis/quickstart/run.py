@@ -41,7 +41,7 @@ from clasp_mm.models.checkpoint import load_backbone
 from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler
 from clasp_mm.registry import MODELS
 
-from .evaluate import evaluate_backbone, expert_use, read_parts
+from .evaluate import evaluate_backbone, expert_use
 from .jobs import ONE_THREAD, Job, run_jobs
 from .report import write_report
 from .step_cost import measure_steps
@@ -177,7 +177,7 @@ class _Quickstart:
 
     def mini_clip_job(self) -> Job:
         command = [sys.executable, str(resource('tools/train_mini_clip.py')), str(self.clip_dir),
-                   '--threads', '1', '--people', '3072', '--steps', '350']
+                   '--threads', '1', '--people', '3072', '--steps', '450']
         return Job('mini_clip', command, self.dir / 'mini_clip.log', env=ONE_THREAD)
 
     def run_missing(self, jobs: Sequence[Training | Job]) -> None:
@@ -223,16 +223,16 @@ class _Quickstart:
         clasp = get_model(published['CLASP'], out_indices=EVALUATED_MAPS)
         scores = {}
         if self.options.images is None:
-            truth = load_ground_truth(self.held_out_dir)
-            parts = read_parts(truth)
+            train, held_out = (load_ground_truth(path)
+                               for path in (self.train_dir, self.held_out_dir))
             torch.manual_seed(seed)
             backbones = {
                 'random weights': get_model(resource(DINO), out_indices=EVALUATED_MAPS),
                 'DINO': get_model(published['DINO'], out_indices=EVALUATED_MAPS),
                 'CLASP': clasp}
             for title, backbone in backbones.items():
-                scores[title] = evaluate_backbone(backbone, truth, parts, INPUT_SIZE)
-            paths = [str(truth.root / name) for name in truth.names]
+                scores[title] = evaluate_backbone(backbone, train, held_out, INPUT_SIZE)
+            paths = [str(held_out.root / name) for name in held_out.names]
         else:
             paths = [str(self.train_dir / name) for name in LUPerson(str(self.train_dir)).names]
         return dict(seed=seed, scores=scores,
