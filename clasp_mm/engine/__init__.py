@@ -1,7 +1,7 @@
-from .hooks import SkippedImagesHook, TeacherHook
+from .hooks import HealthHook, SkippedImagesHook, TeacherHook
 from .optim import DINOAmpOptimWrapper, DINOOptimWrapper, TrainableOptimWrapperConstructor
 
 __all__ = [
-    'DINOAmpOptimWrapper', 'DINOOptimWrapper', 'SkippedImagesHook', 'TeacherHook',
+    'DINOAmpOptimWrapper', 'DINOOptimWrapper', 'HealthHook', 'SkippedImagesHook', 'TeacherHook',
     'TrainableOptimWrapperConstructor'
 ]

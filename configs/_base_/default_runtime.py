@@ -5,7 +5,11 @@ default_hooks = dict(
     param_scheduler=dict(type='mmengine.ParamSchedulerHook'),
     checkpoint=dict(type='mmengine.CheckpointHook', interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type='mmengine.DistSamplerSeedHook'))
-custom_hooks = [dict(type='clasp_mm.TeacherHook'), dict(type='clasp_mm.SkippedImagesHook')]
+custom_hooks = [
+    dict(type='clasp_mm.TeacherHook'),
+    dict(type='clasp_mm.SkippedImagesHook'),
+    dict(type='clasp_mm.HealthHook', interval=50),
+]
 env_cfg = dict(
     cudnn_benchmark=True,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
