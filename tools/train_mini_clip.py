@@ -9,9 +9,10 @@ from clasp_mm.apis.mini_clip import report_tables, train_mini_clip
 
 EPILOG = """\
 It learns from people that are drawn for it alone, and is no use on real photographs. The folder
-holds the weights (mini_clip.pth), the architecture in open_clip's format (mini_clip.json, and
-open_clip_config.json for open_clip's local-dir: scheme), and what it can do on people that it has
-not seen (mini_clip_report.json). Run again with the same settings, it does nothing.
+holds the weights (open_clip_pytorch_model.pth), the architecture in open_clip's format
+(mini_clip.json, and open_clip_config.json for open_clip's local-dir: scheme), and what it can do on
+people that it has not seen (mini_clip_report.json). Run again with the same settings, it does
+nothing.
 
 examples:
   python tools/train_mini_clip.py work_dirs/mini_clip

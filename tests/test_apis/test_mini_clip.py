@@ -388,7 +388,7 @@ def test_open_clip_reads_the_folder_in_every_way(trained, few, monkeypatch):
 def test_a_finished_folder_is_left_alone(trained, monkeypatch):
     folder, report = trained
     files = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    assert set(files) == {'mini_clip.pth', 'mini_clip.json', 'open_clip_config.json',
+    assert set(files) == {'open_clip_pytorch_model.pth', 'mini_clip.json', 'open_clip_config.json',
                           'mini_clip_report.json'}
     monkeypatch.setattr(train, 'fit', lambda *args, **kwargs: pytest.fail('trained again'))
     assert micro_training(folder) == json.loads(json.dumps(report))
@@ -418,9 +418,9 @@ def test_damaged_weights_are_not_taken_for_finished(trained, tmp_path):
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     assert mini_clip.read_report(tmp_path) is not None
-    content = bytearray((tmp_path / 'mini_clip.pth').read_bytes())
+    content = bytearray((tmp_path / 'open_clip_pytorch_model.pth').read_bytes())
     content[len(content) // 2] ^= 1
-    (tmp_path / 'mini_clip.pth').write_bytes(content)
+    (tmp_path / 'open_clip_pytorch_model.pth').write_bytes(content)
     assert mini_clip.read_report(tmp_path) is None
 
 

@@ -14,7 +14,7 @@ from torch import nn
 MODEL_NAME = 'mini_clip'
 ARCHITECTURE_FILE = f'{MODEL_NAME}.json'
 LOCAL_DIR_FILE = 'open_clip_config.json'
-CHECKPOINT_FILE = f'{MODEL_NAME}.pth'
+CHECKPOINT_FILE = 'open_clip_pytorch_model.pth'  # a name that open_clip looks for first
 LOGIT_SCALE = 100.0
 
 ARCHITECTURE = dict(
@@ -60,7 +60,7 @@ def save_mini_clip(model: nn.Module, out_dir: Path, architecture: dict = ARCHITE
 
     ``open_clip.create_model('local-dir:OUT_DIR')`` reads them without further ado;
     ``open_clip.add_model_config('OUT_DIR/mini_clip.json')`` makes the name ``mini_clip`` known,
-    and ``create_model('mini_clip', pretrained='OUT_DIR/mini_clip.pth')`` then builds it.
+    and ``create_model('mini_clip', pretrained='OUT_DIR/open_clip_pytorch_model.pth')`` builds it.
     """
     state = {name: tensor.detach().cpu().contiguous()
              for name, tensor in model.state_dict().items()}
