@@ -7,7 +7,9 @@ from clasp_mm.models.layers import TASKS, PCMoE, task_weights
 from tests.oracles.pc_moe import pc_moe
 
 DIM, HIDDEN = 8, 4
-SHORT, LONG = 3, 6  # below and above HIDDEN, where the second product changes its form
+# Below and above HIDDEN, where the second product changes its form, and above K * HIDDEN, where
+# only the chosen experts are computed.
+SHORT, LONG, LARGE = LENGTHS = 3, 6, 26
 
 
 def make(num_experts: int, top_k: int, seed: int = 0, **kwargs) -> PCMoE:
@@ -61,14 +63,14 @@ def assert_equals_oracle(moe: PCMoE, length: int, shared_prompt: bool = False) -
         torch.testing.assert_close(grad, ref, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: n + m)
 
 
-@pytest.mark.parametrize('length', [SHORT, LONG])
+@pytest.mark.parametrize('length', LENGTHS)
 @pytest.mark.parametrize('training', [False, True])
 @pytest.mark.parametrize(('num_experts', 'top_k'), [(1, 1), (2, 1), (3, 3), (6, 3), (10, 6)])
 def test_equals_the_formulas(num_experts, top_k, training, length):
     assert_equals_oracle(make(num_experts, top_k).train(training), length)
 
 
-@pytest.mark.parametrize('length', [SHORT, LONG])
+@pytest.mark.parametrize('length', LENGTHS)
 @pytest.mark.parametrize('switches', [
     dict(self_embedding=False), dict(prompt_embedding=False), dict(channel_gate=False),
     dict(global_gate=False), dict(prompt_residual=False), dict(task_gates=True),
@@ -78,7 +80,7 @@ def test_switches_equal_the_formulas(switches, length):
     assert_equals_oracle(make(4, 2, **switches).train(), length)
 
 
-@pytest.mark.parametrize('length', [SHORT, LONG])
+@pytest.mark.parametrize('length', LENGTHS)
 def test_one_prompt_for_the_whole_batch(length):
     assert_equals_oracle(make(4, 2), length, shared_prompt=True)
 
@@ -103,7 +105,7 @@ def test_new_module_is_the_identity():
             assert torch.equal(moe(x, weights)[0], x)
 
 
-@pytest.mark.parametrize('length', [SHORT, LONG])
+@pytest.mark.parametrize('length', LENGTHS)
 def test_image_does_not_depend_on_its_batch(length):
     moe = make(6, 3).eval()
     x, weights = inputs(length, batch=5)

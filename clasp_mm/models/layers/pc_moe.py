@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 TASKS = ('appearance', 'part', 'attribute')
 """The three pretext tasks, in the order of their prompts."""
@@ -88,8 +89,9 @@ class PCMoE(nn.Module):
 
     with noise = N(0, 1) * softplus(z W_noise), in training only. The last layers of the experts
     and of FC start at zero, so a new module is the identity. The gates are computed in float32,
-    in autocast too. All experts are computed, in two batched products; the gates, and so the
-    output of an image, depend on that image and its prompt alone.
+    in autocast too. On large maps only the K experts of an image are computed, on small ones all,
+    whichever is faster, in two batched products; the gates, and so the output of an image, depend
+    on that image and its prompt alone.
 
     The switches are the ablations of the paper's Tables II and III; each removes one part.
 
@@ -206,7 +208,7 @@ class PCMoE(nn.Module):
             if self.prompt_embedding:
                 z = z + prompt
             z = z.expand(x.shape[0], -1)
-            gates = self._global_gates(z, prompt_weights)
+            gates, kept = self._global_gates(z, prompt_weights)
             scale = gates.gates[..., None]
             if self.channel_gate is not None:
                 logits = _linear32(self.channel_gate[1], _linear32(self.channel_gate[0], z))
@@ -215,21 +217,34 @@ class PCMoE(nn.Module):
             shift = (scale * self.b2.float().view(-1, self.dim)).sum(1)
             if self.prompt_fc is not None:
                 shift = shift + _linear32(self.prompt_fc, prompt)
-        mixture = self._experts(x, prompt if self.prompt_embedding else None, scale)
+        prompt = prompt if self.prompt_embedding else None
+        if kept is not None and x.shape[1] >= self.top_k * self.w1.shape[1]:
+            if self.training and torch.is_grad_enabled():
+                # The hidden layer is twice or more as wide as x: made again in the backward pass.
+                mixture = checkpoint(self._chosen_experts, x, prompt, scale, kept,
+                                     use_reentrant=False, preserve_rng_state=False)
+            else:
+                mixture = self._chosen_experts(x, prompt, scale, kept)
+        else:
+            mixture = self._all_experts(x, prompt, scale)
         return x + (mixture + shift.to(mixture.dtype)[:, None]), gates
 
-    def _global_gates(self, z: Tensor, prompt_weights: Tensor) -> Gates:
-        """Noisy top-k gating (Shazeer et al., arXiv 1701.06538) of (B, C) embeddings."""
+    def _global_gates(self, z: Tensor, prompt_weights: Tensor) -> tuple[Gates, Tensor | None]:
+        """Noisy top-k gating (Shazeer et al., arXiv 1701.06538) of (B, C) embeddings.
+
+        Returns:
+            The gates and the experts that are not zero, (B, K); None where all are in use.
+        """
         if self.global_gate is None:
             uniform = z.new_full((z.shape[0], self.num_experts), 1 / self.num_experts)
-            return Gates(uniform, uniform)
+            return Gates(uniform, uniform), None
         logits = self._gate_logits(self.global_gate, z, prompt_weights)
         if self.training:
             noise_std = F.softplus(self._gate_logits(self.noise_gate, z, prompt_weights))
             logits = logits + torch.randn_like(logits) * noise_std
         values, kept = logits.topk(self.top_k, dim=1)
         gates = torch.zeros_like(logits).scatter(1, kept, values.softmax(1))
-        return Gates(logits.softmax(1), gates)
+        return Gates(logits.softmax(1), gates), kept if self.top_k < self.num_experts else None
 
     def _gate_logits(self, layer: nn.Linear, z: Tensor, prompt_weights: Tensor) -> Tensor:
         logits = _linear32(layer, z)
@@ -237,7 +252,31 @@ class PCMoE(nn.Module):
             logits = (logits.view(len(z), -1, self.num_experts) * prompt_weights[..., None]).sum(1)
         return logits
 
-    def _experts(self, x: Tensor, prompt: Tensor | None, scale: Tensor) -> Tensor:
+    def _chosen_experts(self, x: Tensor, prompt: Tensor | None, scale: Tensor,
+                        kept: Tensor) -> Tensor:
+        """As :meth:`_all_experts`, from the weights of each image's own K experts.
+
+        Gathering them touches K * h rows an image, which pays where it has at least as many tokens.
+
+        Args:
+            x: (B, L, C).
+            prompt: (B, C), (1, C) or None.
+            scale: (B, n, C) or (B, n, 1).
+            kept: Experts of each image, (B, K).
+        """
+        batch, chosen = kept.shape
+        dim = self.dim
+        w1, w2 = (w.index_select(0, kept.flatten()).view(batch, -1, dim)     # (B, K * h, C)
+                  for w in (self.w1, self.w2))
+        b1 = self.b1.view(self.num_experts, -1).index_select(0, kept.flatten())
+        b1 = b1.view(batch, 1, -1)
+        if prompt is not None:
+            b1 = b1 + (prompt.to(w1.dtype).expand(batch, -1)[:, None] @ w1.mT)
+        scale = scale.gather(1, kept[..., None].expand(-1, -1, scale.shape[2])).to(w2.dtype)
+        w2 = (w2.view(batch, chosen, -1, dim) * scale[:, :, None]).flatten(1, 2)
+        return torch.bmm(F.gelu(torch.baddbmm(b1, x, w1.mT)), w2)
+
+    def _all_experts(self, x: Tensor, prompt: Tensor | None, scale: Tensor) -> Tensor:
         """Sum over experts of ``scale * W2 GELU(W1 (x + p) + b1)``, without the last biases.
 
         Args:
@@ -247,11 +286,12 @@ class PCMoE(nn.Module):
         """
         w1, b1 = self.w1.flatten(0, 1), self.b1
         if prompt is not None:
-            if prompt.shape[0] == 1:  # the same for all tokens: part of the bias
-                b1 = b1 + F.linear(prompt[0].to(w1.dtype), w1)
-            else:
-                x = x + prompt.to(x.dtype)[:, None]
-        hidden = F.gelu(F.linear(x, w1, b1))
+            b1 = b1 + F.linear(prompt.to(w1.dtype), w1)                      # (B or 1, n * h)
+        if b1.dim() == 1 or len(b1) == 1:
+            hidden = F.gelu(F.linear(x, w1, b1.flatten()))
+        else:
+            hidden = F.linear(x, w1)
+            hidden = F.gelu(hidden + b1.to(hidden.dtype)[:, None])
         w2 = self.w2.to(hidden.dtype)
         scale = scale.to(hidden.dtype)
         batch, length, _ = x.shape
