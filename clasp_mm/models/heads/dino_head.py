@@ -20,7 +20,9 @@ class NormalizedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map unit vectors (..., in_features) to logits (..., out_features)."""
-        logits = F.linear(x, F.normalize(self.weight, dim=1))
+        # The logits are divided by the prototypes' norms: few rows of K, where dividing the
+        # prototypes would make, forward and backward, half a dozen more tensors of their size.
+        logits = F.linear(x, self.weight) / self.weight.norm(dim=1).clamp_min(1e-12)
         return logits if self.gain is None else logits * self.gain
 
 
