@@ -20,7 +20,7 @@ _OPERATORS = {
     'matmul': ('addmm', 'aten::mm', 'convolution', 'conv2d', 'linear', 'mkldnn', 'matmul'),
     'copies': ('copy_', 'index', 'gather', 'scatter', 'roll', 'pad', 'clone', 'contiguous',
                'aten::cat', 'stack', 'fill_', 'zero', 'empty', 'select_backward',
-               'slice_backward', 'unfold', 'im2col', 'col2im', 'Memcpy', 'Memset', 'aten::to',
+               'slice_backward', 'unfold', 'im2col', 'col2im', 'Memcpy', 'Memset', '_to_copy',
                'new_full', 'aten::full'),
     'norm': ('norm',),
     'optimizer': ('foreach', 'fused_adam', 'Optimizer', 'addcdiv', 'addcmul', 'lerp'),
