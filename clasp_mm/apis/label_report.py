@@ -1,11 +1,10 @@
-"""How reliable pseudo-labels are, measured against ground truth (the paper's Fig. 4 and 5)."""
+"""How good pseudo-labels are, with ground truth (the paper's Fig. 4 and 5) or without."""
 
 from __future__ import annotations
 
-import html
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +16,16 @@ from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.synthetic import load_ground_truth
 from clasp_mm.datasets.transforms.loading import UnreadableImageError
 from clasp_mm.evaluation.functional.parsing import ConfusionMatrix
-from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, PseudoLabels
+from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, PseudoLabels, Scores
 from clasp_mm.pseudo_labels.vocabulary import (
     DEFAULT_VOCABULARY,
     LIP_TO_PART,
     Vocabulary,
 )
-from clasp_mm.visualization.pseudo_labels import Example, html_table, write_label_page
+from clasp_mm.visualization.pseudo_labels import Example, write_label_page
+
+from .label_reliability import Reliability, split, widen
+from .label_summary import summary_html
 
 _BINS = np.linspace(0, 1, 11)
 _SURE = 0.5
@@ -133,6 +135,7 @@ class LabelEvaluation:
         self._regions: dict[int, list[np.ndarray]] = {k: [] for k in self.cluster_numbers}
         self._foreground_iou: list[float] = []
         self._filters: list[tuple[bool, bool]] = []
+        self._scores: list[tuple[float, float]] = []
         self._part_conf: dict[int, list[np.ndarray]] = {k: [] for k in self.cluster_numbers}
         self._attributes: list[np.ndarray] = []       # (A, 4): value, confidence, truth, accepted
 
@@ -145,6 +148,7 @@ class LabelEvaluation:
         for i, image in enumerate(images):
             self._filters.append((labels.foreground[i] > minimum,
                                   labels.person_cosine[i] > cosine))
+            self._scores.append((labels.foreground[i], labels.person_cosine[i]))
             self._add_attributes(labels, i, image.attributes or {}, accepted[i])
             if image.parts is not None:
                 person = self._to_pixels(labels.regions[i, 0] > 0, image.parts.shape)
@@ -198,6 +202,12 @@ class LabelEvaluation:
             thresholds=dict(foreground=self.thresholds[0], person_cosine=self.thresholds[1]),
             kept=dict(foreground=_mean(spatial), person=_mean(semantic),
                       both=_mean(spatial & semantic)),
+            rejected=dict(too_little_foreground=int((~spatial & semantic).sum()),
+                          no_person=int((spatial & ~semantic).sum()),
+                          both=int((~spatial & ~semantic).sum())),
+            filter_scores={name: _quantiles(values) for name, values in zip(
+                ('foreground', 'person_cosine'), np.array(self._scores, np.float64)
+                .reshape(-1, 2).T, strict=True)},
             foreground_iou=_mean(self._foreground_iou),
             parts={}, attributes=self._compute_attributes())
         for k in self.cluster_numbers:
@@ -251,6 +261,11 @@ def _mean(values: Sequence | np.ndarray) -> float | None:
     return float(np.mean(values)) if len(values) else None
 
 
+def _quantiles(values: np.ndarray) -> list[float] | None:
+    """The 5th, 50th and 95th percentile."""
+    return np.quantile(values, (0.05, 0.5, 0.95)).round(4).tolist() if len(values) else None
+
+
 def _distribution(confidence: np.ndarray) -> list[float]:
     """Share of values in each tenth of [0, 1]."""
     return (np.histogram(confidence, _BINS)[0] / max(confidence.size, 1)).round(4).tolist()
@@ -259,8 +274,12 @@ def _distribution(confidence: np.ndarray) -> list[float]:
 def report_labels(labeler: CLIPLabeler, images: Iterable[LabelledImage],
                   out_dir: str | os.PathLike | None = None, num_examples: int = 12,
                   batch_size: int = 32, total: int | None = None,
-                  title: str = 'CLIP pseudo-labels') -> dict:
-    """Label images, compare with the truth, and write ``report.json`` and ``report.html``.
+                  title: str = 'CLIP pseudo-labels', paraphrases: Sequence[Vocabulary] = (),
+                  num_extremes: int = 0) -> dict:
+    """Label images, judge the labels, and write ``report.json`` and ``report.html``.
+
+    What can be known without the truth: what the filters reject, and with ``paraphrases`` under
+    ``reliability`` what :class:`Reliability` measures, with a verdict on every attribute and part.
 
     Args:
         labeler: Makes the labels.
@@ -268,42 +287,106 @@ def report_labels(labeler: CLIPLabeler, images: Iterable[LabelledImage],
         out_dir: Where the two files go; None writes none.
         num_examples: Images shown on the page, the first ones.
         batch_size: Images per teacher forward.
-        total: Number of images, for the progress bar; None shows none.
+        total: Number of images, for the progress bar and to tell the unreadable ones; None shows
+            none.
         title: Heading of the page.
+        paraphrases: The labeler's vocabulary in other words, see
+            :func:`~clasp_mm.apis.label_reliability.paraphrase`.
+        num_extremes: Images shown of the most and the least sure accepted ones each, and of the
+            rejected ones.
 
     Returns:
         What :meth:`LabelEvaluation.compute` gives, with the labeler's identity and settings.
     """
-    settings = labeler.settings
+    settings, vocabularies = labeler.settings, (labeler.vocabulary, *paraphrases)
     evaluation = LabelEvaluation(labeler.vocabulary, settings.cluster_numbers, labeler.grid,
                                  settings.min_foreground, settings.min_person_cosine)
-    examples: list[Example] = []
+    reliability = Reliability(labeler.vocabulary, settings.cluster_numbers, labeler.grid)
+    scorer = labeler
+    if paraphrases:
+        scorer = CLIPLabeler(labeler.clip, labeler.teacher, labeler.teacher_id,
+                             widen(vocabularies), settings, labeler.clip_batch_size)
+    gallery = _Gallery(num_examples, num_extremes)
     with tqdm(total=total, unit='img', desc='label report', disable=total is None) as bar:
         for batch in _batches(images, batch_size):
-            scores = labeler.score([image.image for image in batch],
-                                   [image.name for image in batch])
-            labels = scores.to_labels()
+            scores = split(scorer.score([image.image for image in batch],
+                                        [image.name for image in batch]), len(vocabularies))
+            labels = scores[0].to_labels()
+            accepted = labels.accepted(settings.min_foreground, settings.min_person_cosine)
             evaluation.update(labels, batch)
-            for i in range(min(len(batch), num_examples - len(examples))):
-                one = PseudoLabels(**{name: value[i:i + 1]
-                                      for name, value in vars(labels).items()})
-                examples.append(Example(
-                    batch[i].name, batch[i].image, one, scores.part_probs[i].cpu().numpy(),
-                    [probs[i].cpu().numpy() for probs in scores.attr_probs],
-                    bool(one.accepted(settings.min_foreground, settings.min_person_cosine)[0]),
-                    batch[i].parts, batch[i].attributes))
+            if paraphrases:
+                reliability.update(scores, accepted,
+                                   np.array([image.image.shape[:2] for image in batch]))
+            gallery.add(batch, scores[0], labels, accepted)
             bar.update(len(batch))
     result = dict(clip=labeler.clip.identity, teacher=labeler.teacher_id,
                   settings=settings.to_dict(), grid=list(labeler.grid), **evaluation.compute())
+    if total is not None:
+        result['rejected']['unreadable'] = total - result['num_images']
+    if paraphrases:
+        result['reliability'] = reliability.compute()
     if out_dir is not None:
         out_dir = Path(out_dir)
         out_dir.mkdir(parents=True, exist_ok=True)
         temporary = out_dir / f'.report.{os.getpid()}.tmp'
         temporary.write_text(json.dumps(result, indent=1))
         os.replace(temporary, out_dir / 'report.json')
-        write_label_page(out_dir / 'report.html', title, examples, labeler.vocabulary,
-                         labeler.grid, settings.cluster_numbers, _summary_html(result))
+        write_label_page(out_dir / 'report.html', title, gallery.examples(), labeler.vocabulary,
+                         labeler.grid, settings.cluster_numbers, summary_html(result))
     return result
+
+
+class _Gallery:
+    """The first images, and the surest, least sure and rejected ones, of a stream.
+
+    Sure is who has a high mean of the confidences of its attributes and regions.
+    """
+
+    def __init__(self, num_first: int, num_extremes: int) -> None:
+        self.num_first, self.num_extremes = num_first, num_extremes
+        self._first: list[Example] = []
+        self._rejected: list[Example] = []
+        self._sure: list[tuple[float, Example]] = []
+        self._unsure: list[tuple[float, Example]] = []
+
+    def add(self, batch: Sequence[LabelledImage], scores: Scores, labels: PseudoLabels,
+            accepted: np.ndarray) -> None:
+        """Look at a batch."""
+        confidence = np.concatenate([
+            labels.attr_conf.astype(np.float64),
+            np.where(labels.region_label > 0, labels.region_conf, np.nan)], axis=1)
+        for i, image in enumerate(batch):
+            def example(group: str, i: int = i, image: LabelledImage = image) -> Example:
+                return Example(
+                    image.name, image.image,
+                    PseudoLabels(**{name: value[i:i + 1] for name, value in vars(labels).items()}),
+                    scores.part_probs[i].cpu().numpy(),
+                    [probs[i].cpu().numpy() for probs in scores.attr_probs], bool(accepted[i]),
+                    image.parts, image.attributes, group)
+
+            if len(self._first) < self.num_first:
+                self._first.append(example('The first images'))
+            if not accepted[i]:
+                if len(self._rejected) < self.num_extremes:
+                    self._rejected.append(example('Rejected'))
+                continue
+            sureness = float(np.nanmean(confidence[i])) if confidence.shape[1] else 0.0
+            self._keep(self._sure, sureness, 1, example, 'The surest labels')
+            self._keep(self._unsure, sureness, -1, example, 'The least sure labels')
+
+    def _keep(self, best: list[tuple[float, Example]], sureness: float, sign: int,
+              example: Callable[[str], Example], group: str) -> None:
+        if len(best) == self.num_extremes and (
+                not best or sign * sureness <= sign * best[-1][0]):
+            return
+        best.append((sureness, example(group)))
+        best.sort(key=lambda pair: -sign * pair[0])
+        del best[self.num_extremes:]
+
+    def examples(self) -> list[Example]:
+        """What to show, in order."""
+        return [*self._first, *(example for _, example in [*self._sure, *self._unsure]),
+                *self._rejected]
 
 
 def _batches(images: Iterable[LabelledImage], size: int) -> Iterator[list[LabelledImage]]:
@@ -315,44 +398,3 @@ def _batches(images: Iterable[LabelledImage], size: int) -> Iterator[list[Labell
             batch = []
     if batch:
         yield batch
-
-
-def _summary_html(result: Mapping) -> str:
-    def show(value: float | None) -> str:
-        return '<span class="no">-</span>' if value is None else f'{value:.3f}'
-
-    kept, parts, attributes = result['kept'], result['parts'], result['attributes']
-    first = html_table(('', ''), [
-        ('images', str(result['num_images'])), ('CLIP', html.escape(result['clip'])),
-        ('teacher', html.escape(result['teacher'])),
-        (f'pass the foreground filter (> {result["thresholds"]["foreground"]})',
-         show(kept['foreground'])),
-        (f'pass the person filter (> {result["thresholds"]["person_cosine"]})',
-         show(kept['person'])), ('pass both', show(kept['both'])),
-        ('foreground IoU', show(result['foreground_iou'])),
-        ('mean part IoU over all k', show(result['mean_iou']))])
-    names = [name for entry in parts.values() for name in entry.get('named_iou', {})]
-    rows = [(html.escape(name), *(show(entry['named_iou'][name]) for entry in parts.values()),
-             *(show(entry['best_iou'][name]) for entry in parts.values()))
-            for name in dict.fromkeys(names)]
-    if rows:
-        rows += [('mean', *(show(e['named_mean_iou']) for e in parts.values()),
-                  *(show(e['best_mean_iou']) for e in parts.values())),
-                 *((text, *(show(e[key]) for e in parts.values()), *[''] * len(parts))
-                   for text, key in (
-                       ('regions named right', 'regions_named_right'),
-                       ('of those above 0.5', 'sure_regions_named_right')))]
-    second = html_table(('part IoU', *(f'k = {k}' for k in parts),
-                         *(f'k = {k}, named by the truth' for k in parts)), rows)
-    third = html_table(
-        ('attribute', 'accuracy', 'of kept', 'balanced', 'most common value', 'kept'),
-        [(html.escape(name), *(show(entry[key]) for key in (
-            'accuracy', 'kept_accuracy', 'balanced_accuracy', 'most_common', 'kept')))
-         for name, entry in attributes['per_attribute'].items()]
-        + [('mean', show(attributes['accuracy']), show(attributes['kept_accuracy']),
-            show(attributes['balanced_accuracy']), '', show(attributes['kept']))])
-    fourth = html_table(
-        ('share of confidences in', *(f'{low:.1f}-{low + 0.1:.1f}' for low in _BINS[:-1])),
-        [(f'parts, k = {k}', *map(show, entry['confidence'])) for k, entry in parts.items()]
-        + [('attributes', *map(show, attributes['confidence']))])
-    return f'<section>{first}{second}{third}</section>{fourth}'

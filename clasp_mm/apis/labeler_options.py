@@ -10,6 +10,7 @@ import torch
 
 from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
 from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, LabelSettings
+from clasp_mm.pseudo_labels.colour_teacher import ColourTeacher
 from clasp_mm.pseudo_labels.regions import FOREGROUND_RULES
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary
 
@@ -25,7 +26,9 @@ def add_labeler_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument('--out', required=True, help='folder to write')
     networks = parser.add_argument_group('networks')
     networks.add_argument('--teacher', required=True,
-                          help='published model, or a training checkpoint of --teacher-config')
+                          help='published model; any Swin checkpoint (DINO training, ImageNet) of '
+                          '--teacher-config; a config (.py), for random weights; or "none": '
+                          'regions of one colour, before anything is trained')
     networks.add_argument('--teacher-config', help='config of the pretraining run, for a '
                           'training checkpoint')
     networks.add_argument('--teacher-task', choices=('appearance', 'part', 'attribute'),
@@ -78,12 +81,17 @@ def labeler_from_arguments(args: argparse.Namespace) -> CLIPLabeler:
     vocabulary = DEFAULT_VOCABULARY
     if args.vocabulary:
         vocabulary = Vocabulary.from_dict(json.loads(Path(args.vocabulary).read_text('utf-8')))
-    source = dict(source=args.teacher)
-    if args.teacher_config:
-        source = dict(source=args.teacher_config, pretrained=args.teacher)
-    teacher = get_model(**source, out_indices=tuple(range(args.stage + 1)))
+    if args.teacher == 'none':
+        if args.teacher_config or args.teacher_task:
+            raise ValueError('--teacher none has no config and no task')
+        teacher = ColourTeacher()
+    else:
+        source = dict(source=args.teacher)
+        if args.teacher_config:
+            source = dict(source=args.teacher_config, pretrained=args.teacher)
+        teacher = get_model(**source, out_indices=tuple(range(args.stage + 1)))
     pretrained = None if args.clip.startswith(('local-dir:', 'hf-hub:')) else args.clip_pretrained
-    return build_labeler(
+    labeler = build_labeler(
         clip=dict(name=args.clip, pretrained=pretrained), teacher=teacher, vocabulary=vocabulary,
         device=args.device, clip_batch_size=args.clip_batch_size, task=args.teacher_task,
         cluster_numbers=args.clusters, image_size=args.image_size,
@@ -92,3 +100,6 @@ def labeler_from_arguments(args: argparse.Namespace) -> CLIPLabeler:
         min_foreground=args.min_foreground, min_person_cosine=args.min_person_cosine,
         region=args.region, fit=args.fit, fill=args.fill, logit_scale=args.logit_scale,
         amp=args.amp)
+    if args.teacher == 'none':
+        labeler.teacher_id = ColourTeacher.NAME
+    return labeler

@@ -7,6 +7,8 @@ import html
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 import cv2
@@ -42,6 +44,7 @@ class Example:
         accepted: Whether it passed both filters.
         truth: True part labels, (H, W) uint8, if known.
         attributes: True value of each attribute by name, if known.
+        group: Heading under which it stands on a page, with its neighbours of the same one.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Example:
     accepted: bool
     truth: np.ndarray | None = None
     attributes: Mapping[str, str] | None = None
+    group: str = 'Examples'
 
 
 def paint_parts(image: np.ndarray, parts: np.ndarray, alpha: float = 0.65) -> np.ndarray:
@@ -139,10 +143,11 @@ def write_label_page(path: str | os.PathLike, title: str, examples: Sequence[Exa
     legend = ''.join(
         f'<span class="key" style="background:rgb{tuple(PART_COLOURS[i % len(PART_COLOURS)])}">'
         f'</span>{html.escape(name)}' for i, name in enumerate(vocabulary.part_names))
-    body = [f'<h1>{html.escape(title)}</h1>', head, '<h2>Examples</h2>',
-            f'<p>{" | ".join(columns)}</p><p>{legend}'
-            '<span class="key" style="background:rgb(90,90,90)"></span>ignored</p>']
-    body += [_section(example, vocabulary, grid, cluster_numbers) for example in examples]
+    body = [f'<h1>{html.escape(title)}</h1>', head]
+    for group, members in groupby(examples, attrgetter('group')):
+        body += [f'<h2>{html.escape(group)}</h2><p>{" | ".join(columns)}</p><p>{legend}'
+                 '<span class="key" style="background:rgb(90,90,90)"></span>ignored</p>']
+        body += [_section(example, vocabulary, grid, cluster_numbers) for example in members]
     page = (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}'
             f'</title><style>{_STYLE}</style><body>{"".join(body)}</body></html>')
     path = Path(path)

@@ -101,6 +101,28 @@ def test_report_files(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ['report.html', 'report.json']
 
 
+def test_report_without_truth(tmp_path):
+    sure, unsure = (RED, GREEN, BLUE, BLUE), (RED, BLUE, RED, BLUE)
+    images = [LabelledImage('unsure', draw_person(unsure)),
+              LabelledImage('sure', draw_person(sure)),
+              LabelledImage('black', draw_person([BLACK] * 4)),
+              LabelledImage('narrow', draw_person(sure, columns=(0, 0.5)))]
+    result = report_labels(make_labeler(), images, tmp_path, num_examples=0, batch_size=3,
+                           total=6, paraphrases=[VOCABULARY], num_extremes=1)
+    assert result['rejected'] == dict(too_little_foreground=1, no_person=0, both=1, unreadable=2)
+    assert result['filter_scores']['foreground'][1] == pytest.approx((0.5 + 0.75) / 2)
+    assert result['reliability']['num_images'] == 2
+    assert result['reliability']['parts']['hat']['agreement'] == 1
+    page = (tmp_path / 'report.html').read_text()
+    places = [page.index(text) for text in (
+        'Can these labels', 'few images', 'rejected: too little', 'The surest', 'sure: accepted',
+        'The least sure', 'unsure: accepted', '<h2>Rejected', 'black: <b>rejected')]
+    assert places == sorted(places)
+    assert page.count('data:image/png') == 3
+    for text in ('foreground IoU', 'part IoU', 'balanced', 'The first'):
+        assert text not in page
+
+
 def test_reads_lip_style_annotation(tmp_path):
     source = People(4, unreadable=(1,))
     (tmp_path / 'deep').mkdir()

@@ -1,15 +1,18 @@
 #!/usr/bin/env python
-"""Measure pseudo-labels against ground truth and show them, as the paper's Fig. 4 and 5 do.
+"""Judge pseudo-labels before training on them, and show them, as the paper's Fig. 4 and 5 do.
 
-Any image folder, list or LMDB will do; with true part maps (PNGs of LIP's 20 classes) and
-attributes there are figures, without them pictures, confidences and what the filters keep.
-Synthetic people bring their truth along.
+Any image folder, list or LMDB will do. Without the truth: what the filters reject and why, how
+sure CLIP is, whether it says the same in other words and for other cluster numbers, and a verdict
+on every attribute and part (usable, weak, unusable at this resolution). With true part maps (PNGs
+of LIP's 20 classes) and attributes: also how often it is right. Synthetic people bring their truth
+along.
 """
 
 import argparse
 import json
 from pathlib import Path
 
+from clasp_mm.apis.label_reliability import paraphrase
 from clasp_mm.apis.label_report import (
     read_labelled_images,
     read_synthetic_people,
@@ -20,12 +23,15 @@ from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.synthetic.writers import MARKER as SYNTHETIC_MARKER
 
 EPILOG = """\
-example, on synthetic people:
+on your own folder, before anything is trained:
+  python tools/analysis/pseudo_label_report.py --data-root my/crops --teacher none \\
+      --num-images 2000 --out work_dirs/label_report
+on synthetic people:
   python tools/make_synthetic_data.py data/people --seed 7 --identities 100
   python tools/analysis/pseudo_label_report.py --data-root data/people \\
-      --teacher dino_swin-nano.pth --clip mini_clip.json --clip-pretrained mini_clip.pth \\
+      --teacher dino_swin-nano.pth --clip local-dir:work_dirs/mini_clip \\
       --out work_dirs/label_report
-on any set:
+on a set with annotation:
   python tools/analysis/pseudo_label_report.py --data-root lip/images --parsing lip/parsing \\
       --attributes attributes.json --teacher dino_swin-tiny.pth --out work_dirs/label_report
 """
@@ -38,7 +44,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--parsing', help='folder of PNGs of LIP\'s 20 classes')
     parser.add_argument('--attributes', help='JSON: image name -> attribute -> value')
     parser.add_argument('--num-images', type=int, help='draw that many (default: all)')
-    parser.add_argument('--num-examples', type=int, default=12, help='images on the page (12)')
+    parser.add_argument('--num-examples', type=int, default=6,
+                        help='images on the page, the first ones (%(default)s)')
+    parser.add_argument('--num-extremes', type=int, default=6,
+                        help='and of the surest, the least sure and the rejected (%(default)s)')
     return parser.parse_args()
 
 
@@ -54,11 +63,15 @@ def main() -> None:
                      if args.attributes else None)
             images, total = read_labelled_images(source, args.parsing, truth), len(source)
         result = report_labels(labeler, images, args.out, args.num_examples, args.batch_size,
-                               total=total)
+                               total=total, paraphrases=paraphrase(labeler.vocabulary),
+                               num_extremes=args.num_extremes)
     except (ValueError, OSError, ImportError) as error:
         raise SystemExit(f'pseudo_label_report.py: {error}') from error
-    print(json.dumps({name: result[name] for name in ('kept', 'foreground_iou', 'mean_iou')},
-                     indent=1))
+    print(json.dumps({name: result[name] for name in (
+        'kept', 'rejected', 'foreground_iou', 'mean_iou') if result[name] is not None}, indent=1))
+    for kind in ('attributes', 'parts'):
+        for name, entry in result['reliability'][kind].items():
+            print(f'{name:15} {entry["verdict"]:27} {entry["reason"]}')
     print(f'{args.out}/report.html and report.json')
 
 
