@@ -1,4 +1,5 @@
 from .luperson import LUPerson
+from .resumable_sampler import ResumableSampler
 from .transforms import CLIPPseudoLabeler, MultiCrop, PackViews
 
-__all__ = ['CLIPPseudoLabeler', 'LUPerson', 'MultiCrop', 'PackViews']
+__all__ = ['CLIPPseudoLabeler', 'LUPerson', 'MultiCrop', 'PackViews', 'ResumableSampler']

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from clasp_mm.registry import DATASETS
 
 from .name_table import NameTable, scan_folder
+from .resumable_sampler import Visit
 from .transforms.loading import UnreadableImageError, decode_image, read_image
 
 if TYPE_CHECKING:
@@ -144,6 +145,8 @@ class LUPerson(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         if not -len(self) <= index < len(self):
             raise IndexError(f'index {index} of a data set of {len(self)} images')
+        if isinstance(index, Visit):
+            np.random.seed((index.seed, index.epoch, index))
         skipped, reason = [], ''
         for candidate in self._candidates(index % len(self)):
             try:

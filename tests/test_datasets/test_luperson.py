@@ -1,3 +1,4 @@
+import errno
 import io
 import os
 import pickle
@@ -97,6 +98,70 @@ def test_decodes_one_pixel():
 def test_refuses_what_is_no_whole_image(data, words):
     with pytest.raises(UnreadableImageError, match=words):
         decode_image(data)
+
+
+ENCODED = [encode(Image.new('RGB', (40, 80), COLOUR), **options) for options in (
+    dict(format='JPEG'), dict(format='JPEG', progressive=True), dict(format='PNG'),
+    dict(format='GIF'), dict(format='WEBP'), dict(format='BMP'), dict(format='TIFF'),
+    dict(format='TIFF', compression='tiff_lzw'))]
+ENCODED += [encode(Image.new('CMYK', (40, 80)), format='JPEG'), sixteen_bit(), animated_gif()]
+
+
+def decode_or_refuse(data):
+    try:
+        image = decode_image(data)
+    except UnreadableImageError:
+        return None
+    assert image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8 and image.size
+    return image
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_any_bytes_give_an_image_or_the_stated_error(tmp_path):
+    rng = np.random.default_rng(0)
+    refused = 0
+    for round_ in range(24):
+        for data in ENCODED:
+            damaged = bytearray(data)
+            for at in rng.integers(0, len(data) if round_ % 2 else 64, rng.integers(1, 9)):
+                damaged[at] = rng.integers(256)
+            refused += decode_or_refuse(bytes(damaged)) is None
+        start = (b'', b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n', b'GIF89a', b'BM', b'II*\0')[round_ % 6]
+        decode_or_refuse(start + rng.bytes(rng.integers(1, 300)))
+    assert refused > 50
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_a_cut_file_is_refused_wherever_it_is_cut():
+    rng = np.random.default_rng(0)
+    noise = Image.fromarray(rng.integers(0, 256, (30, 20, 3), np.uint8))
+    for options in (dict(format='JPEG'), dict(format='JPEG', progressive=True),
+                    dict(format='PNG'), dict(format='WEBP'), dict(format='BMP')):
+        data = encode(noise, **options)
+        for share in np.linspace(0.02, 0.98, 25):
+            assert decode_or_refuse(data[:int(share * len(data))]) is None, (options, share)
+
+
+@pytest.mark.parametrize('options', [
+    dict(format='JPEG'), dict(format='JPEG', progressive=True, exif=b'Exif\0\0' + b'x' * 300),
+    dict(format='PNG'), dict(format='BMP')], ids=str)
+def test_a_large_image_is_refused_before_it_is_decoded(monkeypatch, options):
+    loading = 'clasp_mm.datasets.transforms.loading'
+    data = encode(Image.new('RGB', (120, 61)), **options)
+    monkeypatch.setattr(f'{loading}.MAX_PIXELS', 120 * 61)
+    assert decode_image(data).shape == (61, 120, 3)
+    monkeypatch.setattr(f'{loading}.MAX_PIXELS', 120 * 61 - 1)
+    monkeypatch.setattr(f'{loading}.cv2', None)
+    with pytest.raises(UnreadableImageError, match='too large: 120 x 61 pixels'):
+        decode_image(data)
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_a_decompression_bomb_is_refused():
+    bomb = bytearray(encode(Image.new('RGB', (10, 10)), format='GIF'))
+    bomb[6:10] = b'\xff\xff\xff\xff'  # 65535 x 65535 in a hundred bytes
+    with pytest.raises(UnreadableImageError, match='too large'):
+        decode_image(bytes(bomb))
 
 
 # Names
@@ -304,6 +369,25 @@ def test_names_that_are_not_utf8(tmp_path):
     with open(os.path.join(os.fsencode(tmp_path), name), 'wb') as file:
         file.write(b'corrupt')
     assert dataset[1]['skipped'] == 'caf\\udce9.jpg'
+
+
+def test_a_name_listed_twice_is_an_image_twice(tmp_path):
+    write_images(tmp_path, ['a.jpg', 'b.jpg'])
+    (tmp_path / 'list.txt').write_text('a.jpg\nb.jpg\na.jpg\n')
+    dataset = LUPerson(str(tmp_path), 'list.txt')
+    assert [(sample['img_key'], sample['sample_idx']) for sample in
+            (dataset[index] for index in range(3))] == [('a.jpg', 0), ('b.jpg', 1), ('a.jpg', 2)]
+    assert (dataset[0]['img'] == dataset[2]['img']).all()
+
+
+def test_a_full_disk_leaves_no_half_list(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(os, 'fsync', full)
+    with pytest.raises(OSError, match=r'No space left.*names\.txt'):
+        NameTable.from_names([b'a.jpg']).save(tmp_path / 'names.txt')
+    assert os.listdir(tmp_path) == []
 
 
 def test_metainfo_is_a_copy(tmp_path):
