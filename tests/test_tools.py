@@ -80,6 +80,13 @@ def test_training_resumed_equals_training_in_one_go(call, config, tmp_path):
     assert weights(again / 'epoch_3.pth') == weights(whole / 'epoch_3.pth')
 
 
+def test_estimate_prints_and_writes_a_report_only(call, config, tmp_path, capsys):
+    call('train.py', config, '--work-dir', tmp_path / 'w', '--estimate', '2')
+    said = capsys.readouterr().out
+    assert 'schedule  8 steps' in said and 'no advice on the CPU' in said
+    assert [path.name for path in (tmp_path / 'w').iterdir()] == ['estimate.json']
+
+
 def test_default_work_dir_and_tensorboard(call, config, tmp_path):
     call('train.py', config, '--tensorboard', '--cfg-options', 'train_cfg.max_epochs=1')
     assert (tmp_path / 'work_dirs' / 'tiny' / 'epoch_1.pth').is_file()

@@ -9,11 +9,13 @@ import argparse
 from pathlib import Path
 
 from mmengine.config import DictAction
+from mmengine.dist import is_main_process
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from rich.console import Console
 
 import clasp_mm
-from clasp_mm.apis.config_check import ConfigError
+from clasp_mm.apis.estimate import describe, estimate
 from clasp_mm.apis.launch import add_tensorboard, load_config, set_amp, set_resume
 
 
@@ -30,6 +32,10 @@ def parse_args() -> argparse.Namespace:
         '--amp', nargs='?', const='bf16', choices=('bf16', 'fp16'),
         help='mixed precision (without a value: bf16); needs a GPU')
     parser.add_argument('--compile', action='store_true', help='torch.compile the training step')
+    parser.add_argument(
+        '--estimate', nargs='?', const=10, type=int, metavar='STEPS',
+        help='do not train: run a few steps (10) and tell time, memory, disk and batch size; '
+        'writes WORK_DIR/estimate.json only')
     parser.add_argument('--tensorboard', action='store_true', help='log for TensorBoard too')
     parser.add_argument('--no-validate', action='store_true', help='train without validation')
     parser.add_argument(
@@ -50,7 +56,7 @@ def main() -> None:
             set_resume(cfg, args.resume)
         if args.amp:
             set_amp(cfg, args.amp)
-    except (ConfigError, FileNotFoundError, RuntimeError) as error:
+    except (ValueError, FileNotFoundError, RuntimeError) as error:
         raise SystemExit(f'train.py: {error}') from error
     if args.compile:
         cfg.compile = True
@@ -58,6 +64,14 @@ def main() -> None:
         add_tensorboard(cfg)
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if args.estimate is not None:
+        try:
+            report = estimate(cfg, args.estimate)
+        except (FileNotFoundError, ValueError) as error:
+            raise SystemExit(f'train.py --estimate: {error}') from error
+        if is_main_process():
+            Console(highlight=False, soft_wrap=True).print(describe(report), markup=False)
+        return
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.logger.info(f'clasp_mm {clasp_mm.__version__} from {Path(clasp_mm.__file__).parent}')
     runner.train()
