@@ -30,11 +30,11 @@ def test_jobs_run_side_by_side_and_their_cost_is_kept(tmp_path):
     meet = ('import time, pathlib; p = pathlib.Path({!r}); (p / {!r}).touch()\n'
             'end = time.time() + 20\n'
             'while not (p / {!r}).exists() and time.time() < end: time.sleep(.01)\n'
-            'assert (p / {!r}).exists()')
+            'time.sleep(.1); assert (p / {!r}).exists()')
     jobs = [python_job(tmp_path, 'a', meet.format(str(tmp_path), 'a', 'b', 'b')),
             python_job(tmp_path, 'b', meet.format(str(tmp_path), 'b', 'a', 'a'))]
     usage = run_jobs(jobs, poll_seconds=.02)
-    assert set(usage) == {'a', 'b'} and all(u['peak_memory_mb'] > 1 for u in usage.values())
+    assert set(usage) == {'a', 'b'} and all(1 < u['peak_memory_mb'] < 100 for u in usage.values())
 
 
 def test_a_failing_job_stops_the_others_and_shows_its_log(tmp_path):

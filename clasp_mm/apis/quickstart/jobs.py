@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 ONE_THREAD = {name: '1' for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS',
                                      'OPENBLAS_NUM_THREADS')}
+_PEAK = re.compile(r'VmHWM:\s+(\d+) kB')
 _PERCENT = re.compile(rb'Epoch\(train\)\s+\[(\d+)\]\[\s*(\d+)/(\d+)\]|(\d+)%\|')
 
 
@@ -54,13 +55,14 @@ def run_jobs(jobs: Sequence[Job], poll_seconds: float = 0.5) -> dict[str, dict[s
     """Run jobs at the same time and wait for all; the first failure stops the others.
 
     Returns:
-        For each job's name its wall ``seconds`` and, on POSIX, ``peak_memory_mb`` of its process.
+        For each job's name its wall ``seconds`` and ``peak_memory_mb`` of its process.
 
     Raises:
         RuntimeError: If a job fails; names its log and shows the end of it.
     """
     processes: dict[str, subprocess.Popen] = {}
     usage: dict[str, dict[str, float]] = {}
+    peaks: dict[str, float | None] = {}
     columns = (TextColumn('{task.description:<24}'), BarColumn(),
                TextColumn('{task.percentage:3.0f}%'), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns) as display:
@@ -80,14 +82,17 @@ def run_jobs(jobs: Sequence[Job], poll_seconds: float = 0.5) -> dict[str, dict[s
                     if job.name in usage:
                         continue
                     display.update(bars[job.name], completed=job.progress())
-                    pid, status, resources = os.wait4(processes[job.name].pid, os.WNOHANG)
+                    running = processes[job.name].pid
+                    peaks[job.name] = _peak_memory_mb(running) or peaks.get(job.name)
+                    pid, status, resources = os.wait4(running, os.WNOHANG)
                     if pid == 0:
                         continue
                     processes[job.name].returncode = os.waitstatus_to_exitcode(status)
                     if processes[job.name].returncode:
                         raise RuntimeError(_failure(job, processes[job.name].returncode))
                     usage[job.name] = dict(seconds=time.perf_counter() - start,
-                                           peak_memory_mb=_megabytes(resources))
+                                           peak_memory_mb=peaks[job.name]
+                                           or _megabytes(resources))
                     display.update(bars[job.name], completed=1.0)
         finally:
             for process in processes.values():
@@ -97,8 +102,17 @@ def run_jobs(jobs: Sequence[Job], poll_seconds: float = 0.5) -> dict[str, dict[s
     return usage
 
 
+def _peak_memory_mb(pid: int) -> float | None:
+    """Peak of a running process where the system tells it (Linux)."""
+    try:
+        found = _PEAK.search(Path(f'/proc/{pid}/status').read_text())
+    except OSError:
+        return None
+    return int(found[1]) / 1024 if found else None
+
+
 def _megabytes(usage: resource.struct_rusage) -> float:
-    # Linux counts kilobytes, macOS bytes.
+    # Linux counts kilobytes, macOS bytes; on Linux it is no less than the parent's at the start.
     return usage.ru_maxrss / (1024 if sys.platform != 'darwin' else 1024**2)
 
 
