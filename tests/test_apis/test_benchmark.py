@@ -13,7 +13,7 @@ from clasp_mm.apis.benchmark import Goal, Options, Row, benchmark_names, interle
 from clasp_mm.apis.benchmark import timing as timing_module
 from clasp_mm.apis.benchmark.backbone import backbone_pair
 from clasp_mm.apis.benchmark.data import DINORecipe, write_crops
-from clasp_mm.apis.benchmark.labels import part_like_tokens, sklearn_regions
+from clasp_mm.apis.benchmark.labels import sklearn_regions, teacher_maps
 from clasp_mm.apis.benchmark.profiling import flops_by_operator, part_of, peak_bytes
 from clasp_mm.apis.benchmark.step import peer_step, step_config
 from clasp_mm.apis.benchmark.training_step import TrainingStep
@@ -106,7 +106,7 @@ def test_dino_steps_compute_the_same():
 
 
 def test_clustering_finds_as_good_clusters_as_scikit_learn():
-    features = part_like_tokens(3, dim=16)
+    features = teacher_maps(3)
     keys = hash_names(['a', 'b', 'c'])
     tokens = features.flatten(2).mT.contiguous()
     foreground = foreground_mask(tokens, (16, 8), 'feature', keys)
@@ -118,7 +118,7 @@ def test_clustering_finds_as_good_clusters_as_scikit_learn():
             assert ((label > 0) == foreground[image].numpy()).all()
             inertia = sum(KMeans(1, n_init=1).fit(points[label == part]).inertia_
                           for part in range(1, k + 1))
-            assert inertia <= 1.05 * theirs[image, column]
+            assert inertia <= 1.02 * theirs[image, column]
 
 
 def test_views_of_both_recipes_look_alike(tmp_path):

@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from clasp_mm.apis.mini_clip.architecture import build_mini_clip
+from clasp_mm.datasets.synthetic import SyntheticPeople
 from clasp_mm.models.backbones import PCMoESwin
 from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, LabelSettings
 from clasp_mm.pseudo_labels.clip_model import CLIPModel
@@ -29,19 +30,15 @@ _CLUSTER_NUMBERS = (3, 4, 5)
 _FOREGROUND_CLUSTERS = dict(feature=2, centre=12)
 
 
-def part_like_tokens(batch: int, dim: int = 768, seed: int = 0) -> Tensor:
-    """Token maps (B, dim, 16, 8) of noise around one centre for each of six upright regions.
-
-    Background lies left and right, five parts above each other between, as in a person crop.
-    """
-    rng = np.random.default_rng(seed)
-    rows, columns = np.indices(_GRID)
-    inside = (columns >= 1) & (columns < 7)
-    region = np.where(inside, 1 + rows * 5 // _GRID[0], 0)
-    centres = rng.normal(size=(batch, 6, dim))
-    noise = rng.normal(size=(batch, *_GRID, dim))
-    tokens = centres[:, region] + noise
-    return torch.from_numpy(tokens.astype(np.float32)).permute(0, 3, 1, 2).contiguous()
+def teacher_maps(batch: int) -> Tensor:
+    """Last maps (B, 768, 16, 8) of a Swin-T of random weights on synthetic people, 512x256."""
+    people = SyntheticPeople(batch, 1)
+    pixels = torch.stack([torch.from_numpy(people[index].image) for index in range(batch)])
+    pixels = resample(pixels.permute(0, 3, 1, 2).float() / 255,
+                      torch.tensor([[0, 0, 128, 256]]).expand(batch, 4), (512, 256))
+    swin = PCMoESwin('tiny', moe=None).eval()
+    with torch.inference_mode():
+        return torch.cat([swin(part * 4 - 2)[-1] for part in pixels.split(4)])
 
 
 def sklearn_regions(features: Tensor, foreground: Tensor, clusters: int) -> list[list[float]]:
@@ -69,8 +66,8 @@ def _fit(points: np.ndarray, clusters: int) -> KMeans:
 
 def labels(options: Options) -> Iterator[Row]:
     """Clustering with 2-means as the paper and with our default rule; then all of labelling."""
-    batch = 4 if options.quick else 64
-    features = part_like_tokens(batch)
+    batch = 4 if options.quick else 32
+    features = teacher_maps(batch)
     keys = hash_names([str(number) for number in range(batch)])
     peer_batch = min(batch, 8)
     for rule, clusters in _FOREGROUND_CLUSTERS.items():
@@ -80,10 +77,11 @@ def labels(options: Options) -> Iterator[Row]:
             warnings.simplefilter('ignore', ConvergenceWarning)
             row = race(
                 f'clustering, {rule}',
-                f'128 tokens x 768, {clusters}-means of all + k = 3, 4, 5 of the foreground, '
-                f'{NUM_INIT} restarts, per image', 'scikit-learn KMeans, image by image',
-                ours, partial(sklearn_regions, features[:peer_batch], foreground[:peer_batch],
-                              clusters), Goal(1 / 30), options, 1)
+                f'128 tokens x 768 of a random Swin-T, {clusters}-means of all + k = 3, 4, 5 of '
+                f'the foreground, {NUM_INIT} restarts, per image',
+                'scikit-learn KMeans, image by image', ours,
+                partial(sklearn_regions, features[:peer_batch], foreground[:peer_batch], clusters),
+                Goal(1 / 30), options, 1)
         row.ours /= batch
         row.theirs /= peer_batch
         row.details['cpu_ratio'] *= peer_batch / batch
@@ -101,7 +99,9 @@ def labelling(options: Options) -> Row:
         min_foreground=0, min_person_cosine=-0.999, amp='bf16' if options.amp else 'none')
     teacher = PCMoESwin(arch, moe=None, out_indices=tuple(range(settings.stage + 1)))
     teacher = teacher.to(options.device).eval().requires_grad_(False)
-    labeler = CLIPLabeler(clip, teacher, 'random', settings=settings)
+    # On a CPU small chunks stay in cache, and their memory is used again.
+    labeler = CLIPLabeler(clip, teacher, 'random', settings=settings,
+                          clip_batch_size=32 if options.device == 'cpu' else 256)
     images = torch.randint(0, 256, (batch, 3, *settings.image_size), dtype=torch.uint8)
     names = [str(number) for number in range(batch)]
     forwards = _clip_forwards(labeler, labeler.score(images, names), options)
