@@ -95,7 +95,11 @@ def load_file(path: str | Path) -> Any:
                                 'the path, or fetch the file and put it there')
     if path.suffix == '.safetensors':
         from safetensors.torch import load_file as load_safetensors
-        return load_safetensors(path)
+        try:
+            return load_safetensors(path)
+        except Exception as error:  # its own type, and torch's for sizes and dtypes that cannot be
+            raise ValueError(f'{path} is damaged, cut short or no safetensors file ({error}): '
+                             'fetch it again') from error
     with path.open('rb') as file:
         start = file.read(64)
     if start.startswith(b'version https://git-lfs'):

@@ -1,7 +1,17 @@
-from .hooks import HealthHook, SkippedImagesHook, TeacherHook
+from .hooks import (
+    AcceptedLabelsHook,
+    ExactResumeHook,
+    FiniteHook,
+    HealthHook,
+    RunRecordHook,
+    SafeCheckpointHook,
+    SkippedImagesHook,
+    TeacherHook,
+)
 from .optim import DINOAmpOptimWrapper, DINOOptimWrapper, TrainableOptimWrapperConstructor
 
 __all__ = [
-    'DINOAmpOptimWrapper', 'DINOOptimWrapper', 'HealthHook', 'SkippedImagesHook', 'TeacherHook',
-    'TrainableOptimWrapperConstructor'
+    'AcceptedLabelsHook', 'DINOAmpOptimWrapper', 'DINOOptimWrapper', 'ExactResumeHook',
+    'FiniteHook', 'HealthHook', 'RunRecordHook', 'SafeCheckpointHook', 'SkippedImagesHook',
+    'TeacherHook', 'TrainableOptimWrapperConstructor'
 ]

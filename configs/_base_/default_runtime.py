@@ -3,9 +3,12 @@ default_hooks = dict(
     timer=dict(type='mmengine.IterTimerHook'),
     logger=dict(type='mmengine.LoggerHook', interval=50),
     param_scheduler=dict(type='mmengine.ParamSchedulerHook'),
-    checkpoint=dict(type='mmengine.CheckpointHook', interval=1, max_keep_ckpts=2),
+    checkpoint=dict(type='clasp_mm.SafeCheckpointHook', interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type='mmengine.DistSamplerSeedHook'))
 custom_hooks = [
+    dict(type='clasp_mm.ExactResumeHook'),
+    dict(type='clasp_mm.FiniteHook'),
+    dict(type='clasp_mm.AcceptedLabelsHook'),
     dict(type='clasp_mm.TeacherHook'),
     dict(type='clasp_mm.SkippedImagesHook'),
     dict(type='clasp_mm.HealthHook', interval=50),

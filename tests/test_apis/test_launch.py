@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -58,10 +60,13 @@ def test_amp_names_what_it_cannot_do(gpu, monkeypatch):
 
 def test_resume_from_a_file_or_from_the_last(tmp_path):
     cfg = config(None)
+    cfg.work_dir = str(tmp_path)
     launch.set_resume(cfg, 'auto')
-    assert (cfg.resume, cfg.load_from) == (True, None)
+    assert (cfg.resume, cfg.load_from) == (False, None)
     checkpoint = tmp_path / 'epoch_3.pth'
-    checkpoint.touch()
+    torch.save(dict(meta={}, state_dict={}, optimizer={}, message_hub={}), checkpoint)
+    launch.set_resume(cfg, 'auto')
+    assert (cfg.resume, cfg.load_from) == (True, str(checkpoint))
     launch.set_resume(cfg, str(checkpoint))
     assert (cfg.resume, cfg.load_from) == (True, str(checkpoint))
     with pytest.raises(FileNotFoundError, match=r'epoch_4\.pth'):
@@ -79,3 +84,17 @@ def test_tensorboard_is_added_once_and_keeps_what_is_there():
     launch.add_tensorboard(empty)
     assert [backend.type for backend in empty.visualizer.vis_backends] == [
         'mmengine.LocalVisBackend', 'mmengine.TensorboardVisBackend']
+
+
+def test_resuming_runs_no_code(tmp_path):
+    class RunsCode:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / 'was_run'),)
+
+    torch.save(dict(meta={}, state_dict=RunsCode()), tmp_path / 'code.pth')
+    with pytest.raises(ValueError, match=r'code\.pth holds more than weights.*mkdir'):
+        launch.set_resume(config(None), str(tmp_path / 'code.pth'))
+    (tmp_path / 'page.pth').write_text('<html>')
+    with pytest.raises(ValueError, match=r'page\.pth is no PyTorch checkpoint'):
+        launch.set_resume(config(None), str(tmp_path / 'page.pth'))
+    assert not (tmp_path / 'was_run').exists()

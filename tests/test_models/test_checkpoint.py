@@ -278,3 +278,38 @@ def test_pretrained_init_cfg_is_strict(tmp_path):
         build(moe=dict(MOE, num_experts=4)).init_weights()
     with pytest.raises(CheckpointError):
         build(moe=None).init_weights()
+
+
+def test_any_damage_gives_the_weights_or_the_stated_error(tmp_path):
+    """Flipped bytes, cuts and noise; both of torch's formats, and safetensors."""
+    from safetensors.torch import save_file
+    source = random_weights(make())
+    state = source.state_dict()
+    torch.save(state, tmp_path / 'zip.pth')
+    torch.save(state, tmp_path / 'legacy.pth', _use_new_zipfile_serialization=False)
+    save_file(state, tmp_path / 'safe.safetensors')
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(high):
+        return int(torch.randint(high, (), generator=generator))
+
+    model, refused = make(), 0
+    for path in sorted(tmp_path.iterdir()):
+        whole = path.read_bytes()
+        for round_ in range(40):
+            data = bytearray(whole)
+            if round_ % 4 == 0:
+                data = data[:draw(len(whole))]
+            elif round_ % 4 == 1:
+                data = data[:1 + draw(64)] + bytes(draw(256) for _ in range(draw(500)))
+            else:  # where the names and sizes are, and anywhere
+                for _ in range(4):
+                    data[draw(2000 if round_ % 4 == 2 else len(whole))] ^= 1 << draw(8)
+            path.write_bytes(data)
+            try:
+                load_backbone(model, path)
+            except ValueError as error:
+                refused += 1
+                assert str(error)
+        path.write_bytes(whole)
+    assert refused > 60

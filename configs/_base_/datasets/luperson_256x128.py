@@ -18,7 +18,7 @@ train_dataloader = dict(
     persistent_workers=True,
     pin_memory=True,
     drop_last=True,
-    sampler=dict(type='mmengine.DefaultSampler', shuffle=True),
+    sampler=dict(type='clasp_mm.ResumableSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='clasp_mm.LUPerson', data_root='data/luperson/', pipeline=train_pipeline))

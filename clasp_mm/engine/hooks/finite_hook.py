@@ -1,0 +1,66 @@
+"""Stops a run at the first loss that is no number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.dist import all_gather_object
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from clasp_mm.registry import HOOKS
+
+_NAMED = 16
+
+
+@HOOKS.register_module()
+class FiniteHook(Hook):
+    """Stops training at a loss of NaN or infinity, before the teacher follows and is saved.
+
+    The logged losses are means over all processes, so all stop at the same iteration. The error
+    names the images of the global batch. A checkpoint with such a weight is never written either.
+    """
+
+    priority = 'ABOVE_NORMAL'  # before TeacherHook
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
+                         outputs: dict | None = None) -> None:
+        """Check the losses.
+
+        Raises:
+            FloatingPointError: Names the losses and the images.
+        """
+        broken = [name for name, value in (outputs or {}).items()
+                  if not torch.as_tensor(value).isfinite().all()]
+        if not broken:
+            return
+        batch = [f'{index} ({name})' for part in all_gather_object(_names(runner, data_batch))
+                 for index, name in part]
+        more = f' and {len(batch) - _NAMED} more' if len(batch) > _NAMED else ''
+        raise FloatingPointError(
+            f'{", ".join(broken)} of iteration {runner.iter + 1} is not finite. The teacher is as '
+            'it was before, and the last checkpoint is good: resume from it with a lower learning '
+            'rate or float32, and look at the images of this batch: '
+            f'{", ".join(batch[:_NAMED])}{more}')
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Check the weights.
+
+        Raises:
+            FloatingPointError: Names the tensors.
+        """
+        broken = [name for name, value in checkpoint['state_dict'].items()
+                  if not value.isfinite().all()]
+        if broken:
+            raise FloatingPointError(
+                f'{len(broken)} tensors are not finite after iteration {runner.iter}, as '
+                f'{broken[0]}; no checkpoint is written, the last one is good: resume from it with '
+                'a lower learning rate or float32')
+
+
+def _names(runner: Runner, data_batch: Any) -> list[tuple[int, str]]:
+    """Index and name of each image of this process's batch."""
+    indices = data_batch['data_samples']['sample_idx'].tolist()
+    names = getattr(runner.train_dataloader.dataset, 'names', None)
+    return [(index, '' if names is None else names[index]) for index in indices]
