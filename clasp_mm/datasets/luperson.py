@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import lmdb
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif')
-_LARGE_FOLDER = 200_000
+_LARGE_SOURCE = 200_000
 
 
 @DATASETS.register_module()
@@ -177,6 +177,13 @@ class LUPerson(Dataset):
                 yield candidate
 
 
+def _advise_a_list(path: str, names: NameTable, seconds: float) -> None:
+    if len(names) >= _LARGE_SOURCE:
+        MMLogger.get_current_instance().info(
+            f'looking for images in {path} took {seconds:.0f} s. To spare it, write their '
+            f'{len(names)} names once, LUPerson(...).names.save(path), and give ann_file=path')
+
+
 class _FileReader:
     """Reads images from a folder."""
 
@@ -186,11 +193,7 @@ class _FileReader:
     def names(self) -> NameTable:
         begin = time.perf_counter()
         names = scan_folder(self.path, IMAGE_SUFFIXES)
-        if len(names) >= _LARGE_FOLDER:
-            MMLogger.get_current_instance().info(
-                f'looking for images in {self.path} took {time.perf_counter() - begin:.0f} s. To '
-                f'spare it, write their {len(names)} names once, LUPerson(...).names.save(path), '
-                'and give ann_file=path')
+        _advise_a_list(self.path, names, time.perf_counter() - begin)
         return names
 
     def locate(self, name: str) -> str:
@@ -209,9 +212,12 @@ class _LmdbReader:
         self._process = -1
 
     def names(self) -> NameTable:
+        begin = time.perf_counter()
         with self._open().begin(buffers=True) as transaction:
-            return NameTable.from_names(
+            names = NameTable.from_names(
                 bytes(key) for key in transaction.cursor().iternext(values=False))
+        _advise_a_list(self.path, names, time.perf_counter() - begin)
+        return names
 
     def locate(self, name: str) -> str:
         return f'{self.path}:{name}'

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from mmengine.dataset import DefaultSampler
-
 from clasp_mm.registry import DATA_SAMPLERS
+
+from .array_sampler import ArraySampler
 
 
 class Visit(int):
@@ -30,7 +30,7 @@ class Visit(int):
 
 
 @DATA_SAMPLERS.register_module()
-class ResumableSampler(DefaultSampler):
+class ResumableSampler(ArraySampler):
     """MMEngine's ``DefaultSampler`` that yields :class:`Visit` and can begin inside an epoch.
 
     The views of an image then depend on seed, epoch and index alone: not on the number of

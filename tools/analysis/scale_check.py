@@ -1,0 +1,53 @@
+#!/usr/bin/env python
+"""Make a list, an LMDB and a label store of LUPerson's size, of tiny images, and measure them.
+
+Start-up time, memory of each loading process, shuffling, images and labels per second, sizes on
+disk. At full size it takes about 10 GB of disk, which are freed at the end.
+"""
+
+import argparse
+import json
+import tempfile
+
+from rich.console import Console
+from rich.table import Table
+
+from clasp_mm.apis.scale import measure_scale
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--count', type=int, default=4_180_000, help='images (%(default)s)')
+    parser.add_argument('--reads', type=int, default=20_000,
+                        help='images and labels read for a rate (%(default)s)')
+    parser.add_argument('--workers', type=int, default=2, help='loading processes (%(default)s)')
+    parser.add_argument('--dir', help='where to put the data (default: the temporary folder)')
+    parser.add_argument('--out', help='JSON file for the figures')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    console = Console()
+    with tempfile.TemporaryDirectory(dir=args.dir, prefix='scale_check.') as folder:
+        result = measure_scale(folder, args.count, args.reads, args.workers, console.log)
+    steps = Table('step', 'seconds', 'MB, own', 'MB, anonymous',
+                  title=f'{args.count} images, main process')
+    for name, seconds in result['seconds'].items():
+        memory = result['memory'][name]
+        steps.add_row(name, f'{seconds:.2f}', f'{memory["own"]:.0f}', f'{memory["anonymous"]:.0f}')
+    console.print(steps)
+    for i, memory in enumerate(result['workers']):
+        console.print(f'worker {i}: ' + ', '.join(f'{k} {v:.0f} MB' for k, v in memory.items()))
+    for name, rate in result['rate'].items():
+        console.print(f'{name}: {rate:.0f} per second')
+    for name, size in result['bytes'].items():
+        console.print(f'{name}: {size / 1e9:.2f} GB')
+    if args.out:
+        with open(args.out, 'w', encoding='utf-8') as file:
+            json.dump(result, file, indent=1)
+
+
+if __name__ == '__main__':
+    main()
