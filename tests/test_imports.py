@@ -21,7 +21,7 @@ ALLOWED = {
     'models': BOTTOM | FREE,
     'datasets': BOTTOM | FREE,
     'evaluation': BOTTOM | FREE,
-    'engine': BOTTOM | FREE | {'models', 'datasets', 'evaluation'},
+    'engine': BOTTOM | FREE | {'models', 'datasets', 'evaluation', 'visualization'},
     'apis': BOTTOM | FREE | {'models', 'datasets', 'evaluation', 'engine', 'visualization'},
     'doctor': {'version'},
     'cli': {'version'},

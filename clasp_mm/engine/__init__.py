@@ -3,6 +3,7 @@ from .hooks import (
     ExactResumeHook,
     FiniteHook,
     HealthHook,
+    ProbeHook,
     RunRecordHook,
     SafeCheckpointHook,
     SkippedImagesHook,
@@ -12,6 +13,6 @@ from .optim import DINOAmpOptimWrapper, DINOOptimWrapper, TrainableOptimWrapperC
 
 __all__ = [
     'AcceptedLabelsHook', 'DINOAmpOptimWrapper', 'DINOOptimWrapper', 'ExactResumeHook',
-    'FiniteHook', 'HealthHook', 'RunRecordHook', 'SafeCheckpointHook', 'SkippedImagesHook',
-    'TeacherHook', 'TrainableOptimWrapperConstructor'
+    'FiniteHook', 'HealthHook', 'ProbeHook', 'RunRecordHook', 'SafeCheckpointHook',
+    'SkippedImagesHook', 'TeacherHook', 'TrainableOptimWrapperConstructor'
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -71,4 +71,35 @@ def draw_losses(logs: Mapping[str, Path]) -> np.ndarray:
         axis.spines[['top', 'right']].set_visible(False)
         axis.legend(frameon=False)
     axes[0].set_ylabel('loss')
+    return _render(figure)
+
+
+def draw_curves(rows: Sequence[Mapping[str, float | None]],
+                panels: Mapping[str, Sequence[str]]) -> np.ndarray:
+    """Curves over the steps, two panels beside each other.
+
+    Args:
+        rows: What was logged at each ``step``; a row may lack a name or hold None.
+        panels: Title -> names of its curves; the loss is drawn on a logarithmic axis.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    lines = -(-len(panels) // 2)
+    figure = Figure(figsize=(11, 2.7 * lines), dpi=110, layout='constrained')
+    axes = np.atleast_2d(figure.subplots(lines, 2)).ravel()
+    for axis, (title, names) in zip(axes, panels.items(), strict=False):
+        for name in names:
+            points = [(row['step'], row[name]) for row in rows if row.get(name) is not None]
+            if points:
+                axis.plot(*zip(*points, strict=True), marker='.' if len(points) < 30 else '',
+                          label=name.rpartition('/')[2].replace('_', ' '))
+        axis.set(title=title, xlabel='step')
+        if title == 'loss':
+            axis.set_yscale('log')
+        axis.spines[['top', 'right']].set_visible(False)
+        if len(names) > 1:
+            axis.legend(frameon=False, fontsize=8)
+    for axis in axes[len(panels):]:
+        axis.axis('off')
     return _render(figure)

@@ -12,6 +12,7 @@ custom_hooks = [
     dict(type='clasp_mm.TeacherHook'),
     dict(type='clasp_mm.SkippedImagesHook'),
     dict(type='clasp_mm.HealthHook', interval=50),
+    dict(type='clasp_mm.RunRecordHook'),
 ]
 env_cfg = dict(
     cudnn_benchmark=True,

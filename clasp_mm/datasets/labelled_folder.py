@@ -1,0 +1,64 @@
+"""A folder of images whose sub-folders are their classes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from .luperson import IMAGE_SUFFIXES
+from .name_table import scan_folder
+
+
+class LabelledFolder(NamedTuple):
+    """Images of a folder and their classes, in the order of their names.
+
+    Attributes:
+        paths: Files.
+        labels: (N,) class numbers.
+        classes: Names of the classes: the first folder below the root.
+    """
+
+    paths: list[str]
+    labels: np.ndarray
+    classes: list[str]
+
+    @classmethod
+    def read(cls, root: str | os.PathLike) -> LabelledFolder:
+        """Read the names of all images below ``root/CLASS/``.
+
+        Raises:
+            FileNotFoundError: There is no such folder.
+            ValueError: There are not two classes with images.
+        """
+        root = Path(root).expanduser()
+        if not root.is_dir():
+            raise FileNotFoundError(f'{str(root)!r} is no folder; give one with a sub-folder of '
+                                    'images for every class')
+        table = scan_folder(str(root), IMAGE_SUFFIXES)
+        names = sorted(name for name in (table[i] for i in range(len(table))) if '/' in name)
+        owners = [name.split('/')[0] for name in names]
+        classes = sorted(set(owners))
+        if len(classes) < 2:
+            raise ValueError(f'{str(root)!r} holds images of {len(classes)} classes, a probe needs '
+                             'two: one sub-folder of images for every class')
+        number = {name: i for i, name in enumerate(classes)}
+        return cls([str(root / name) for name in names],
+                   np.array([number[owner] for owner in owners]), classes)
+
+    def split(self, every: int = 4) -> tuple[np.ndarray, np.ndarray]:
+        """Rows to learn from and rows to score: every fourth image of each class is scored.
+
+        Raises:
+            ValueError: No class has that many images.
+        """
+        place = np.zeros(len(self.labels), np.int64)
+        for label in range(len(self.classes)):
+            own = self.labels == label
+            place[own] = np.arange(own.sum())
+        held_out = place % every == every - 1
+        if not held_out.any():
+            raise ValueError(f'no class has {every} images, none can be held out')
+        return np.flatnonzero(~held_out), np.flatnonzero(held_out)

@@ -1,0 +1,120 @@
+"""Scores the teacher on a labelled folder while it trains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from clasp_mm.datasets.labelled_folder import LabelledFolder
+from clasp_mm.datasets.resize import resize_images
+from clasp_mm.datasets.transforms.loading import UnreadableImageError, read_image
+from clasp_mm.evaluation.class_probes import knn_accuracy, linear_accuracy
+from clasp_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class ProbeHook(Hook):
+    """Nearest neighbours and a linear classifier on the teacher's pooled features.
+
+    A folder with a sub-folder of images for every class; every fourth image of a class is scored,
+    the others are learnt from. Images are shared among the processes. Logs ``probe/knn`` and
+    ``probe/linear``, percent, to the log, the message hub and the visualizer. Training is the same
+    with and without this hook.
+
+    Args:
+        data_root: The folder.
+        interval: Epochs between two probes; also after the last.
+        knn_k: Neighbours; 0 leaves this probe out.
+        linear: Whether to fit the linear classifier.
+        size: (H, W) in pixels to which images are brought.
+        task: Prompt under which features are taken; by default the algorithm's own.
+        batch_size: Images in a forward.
+    """
+
+    priority = 'BELOW_NORMAL'
+
+    def __init__(self, data_root: str, interval: int = 1, knn_k: int = 20, linear: bool = True,
+                 size: Sequence[int] = (256, 128), task: str | None = None,
+                 batch_size: int = 64) -> None:
+        if interval < 1 or knn_k < 0 or not (knn_k or linear):
+            raise ValueError('ProbeHook needs interval >= 1 and a probe (knn_k > 0 or linear=True)'
+                             f', got interval={interval}, knn_k={knn_k}, linear={linear}')
+        self.folder = LabelledFolder.read(data_root)
+        self.rows = self.folder.split()
+        self.interval = interval
+        self.knn_k = knn_k
+        self.linear = linear
+        self.size = tuple(size)
+        self.task = task
+        self.batch_size = batch_size
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
+                         outputs: dict | None = None) -> None:
+        """Probe after the last step of an epoch at the interval."""
+        if not self.end_of_epoch(runner.train_dataloader, batch_idx) or not (
+                self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)):
+            return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        features, known = self.embed(model)
+        if not is_main_process():
+            return
+        scores = {f'probe/{name}': value
+                  for name, value in self.score(features, known).items()}
+        for name, value in scores.items():
+            runner.message_hub.update_scalar(name, value)
+        runner.visualizer.add_scalars(scores, step=runner.iter + 1)
+        text = ', '.join(f'{name} {value:.1f} %' for name, value in scores.items())
+        runner.logger.info(f'Probes on {known.sum()} images of {len(self.folder.classes)} '
+                           f'classes: {text}')
+
+    @torch.no_grad()
+    def embed(self, model: torch.nn.Module) -> tuple[np.ndarray, np.ndarray]:
+        """Pooled features (N, C) of all images, and which of them could be read, (N,) bool."""
+        number, rank, world = len(self.folder.paths), get_rank(), get_world_size()
+        share = math.ceil(number / world)
+        own = range(rank * share, min((rank + 1) * share, number))
+        found: dict[int, np.ndarray] = {}
+        for begin in range(own.start, own.stop, self.batch_size):
+            images, rows = [], []
+            for row in own[begin - own.start:begin - own.start + self.batch_size]:
+                try:
+                    images.append(read_image(self.folder.paths[row]))
+                except UnreadableImageError:
+                    continue
+                rows.append(row)
+            if rows:
+                batch = [resize_images(images, self.size).flip(1)]  # the preprocessor takes BGR
+                batch = model.data_preprocessor(dict(inputs=batch, data_samples=None))['inputs']
+                task = model.task if self.task is None else self.task
+                pooled = model.teacher.backbone(batch[0], task)[-1].mean((2, 3)).float().cpu()
+                found.update(zip(rows, pooled.numpy(), strict=True))
+        everything: dict[int, np.ndarray] = {}
+        for part in all_gather_object(found):
+            everything.update(part)
+        known = np.array([row in everything for row in range(number)])
+        if not known.any():
+            raise ValueError(f'no image of {self.folder.paths[0]!r} and the others can be read')
+        features = np.zeros((number, len(next(iter(everything.values())))), np.float32)
+        for row, feature in everything.items():
+            features[row] = feature
+        return features, known
+
+    def score(self, features: np.ndarray, known: np.ndarray) -> dict[str, float]:
+        """Accuracies in percent, of features (N, C) of which some are known, (N,) bool."""
+        train, val = (rows[known[rows]] for rows in self.rows)
+        labels = self.folder.labels
+        data = features[train], labels[train], features[val], labels[val]
+        scores = {}
+        if self.knn_k:
+            scores['knn'] = knn_accuracy(*data, k=self.knn_k)
+        if self.linear:
+            scores['linear'] = linear_accuracy(*data)
+        return scores

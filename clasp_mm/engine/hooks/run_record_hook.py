@@ -1,0 +1,114 @@
+"""Leaves a run's folder in the form that every run has."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from clasp_mm.engine.provenance import environment, git_state
+from clasp_mm.engine.run_report import write_run_report
+from clasp_mm.files import replacing
+from clasp_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class RunRecordHook(Hook):
+    """Writes environment, git state, metrics and a page of figures into the work directory.
+
+    ``environment.json`` and ``git.json`` hold a list, one entry for every start of the run.
+    ``metrics.jsonl`` holds one line for every logged step, with all that was logged at it (the
+    scalars that ``mmengine.LocalVisBackend`` writes, from all starts in one file); a value that is
+    not finite is null. Where a run goes on from a checkpoint, the lines after it are dropped: no
+    step is there twice. A run that starts anew starts the file anew. ``report.html`` is written
+    after the run.
+    """
+
+    priority = 'LOW'  # after what logs
+
+    def before_train(self, runner: Runner) -> None:
+        """Record this start, and cut the metrics where it goes on."""
+        if not is_main_process():
+            return
+        self.folder = Path(runner.work_dir)
+        self.scalars = Path(runner.log_dir) / 'vis_data' / 'scalars.json'
+        self.offset = self.scalars.stat().st_size if self.scalars.exists() else 0
+        start = dict(started=datetime.now(timezone.utc).isoformat(timespec='seconds'),
+                     step=runner.iter)
+        _add_start(self.folder / 'environment.json', {**start, **environment()})
+        _add_start(self.folder / 'git.json', {**start, **(git_state() or dict(commit=None))})
+        cut_metrics(self.folder / 'metrics.jsonl', runner.iter)
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
+                         outputs: dict | None = None) -> None:
+        """Take over what was logged at this step."""
+        if not is_main_process():
+            return
+        step, values = runner.iter + 1, {}
+        for row in self._new_scalars():
+            if row.get('step') == step:
+                values.update(row)
+        if values:
+            self._append(step, values)
+
+    def after_val_epoch(self, runner: Runner, metrics: Mapping[str, float] | None = None) -> None:
+        """Add the validation's metrics, as ``val/...``."""
+        if is_main_process() and metrics:
+            self._append(runner.iter, {f'val/{name}': value for name, value in metrics.items()})
+
+    def after_train(self, runner: Runner) -> None:
+        """Write the page."""
+        if is_main_process():
+            write_run_report(self.folder)
+
+    def _new_scalars(self) -> list[dict]:
+        """Rows that were written since the last call."""
+        try:
+            if self.scalars.stat().st_size == self.offset:
+                return []
+        except FileNotFoundError:  # nothing was logged yet
+            return []
+        with open(self.scalars, 'rb') as file:
+            file.seek(self.offset)
+            data = file.read()
+        self.offset += len(data)
+        return [json.loads(line) for line in data.splitlines()]
+
+    def _append(self, step: int, values: Mapping[str, Any]) -> None:
+        row = {name: None if isinstance(value, float) and not math.isfinite(value) else value
+               for name, value in values.items()}
+        with open(self.folder / 'metrics.jsonl', 'a', encoding='utf-8') as file:
+            file.write(json.dumps({**row, 'step': step}) + '\n')
+
+
+def cut_metrics(path: str | os.PathLike, step: int) -> None:
+    """Drop the rows after ``step`` from a metrics file, and a last line that was cut off."""
+    path = Path(path)
+    if not path.exists():
+        return
+    lines = path.read_text('utf-8').splitlines(keepends=True)
+    kept = []
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:  # the process was killed while it wrote
+            continue
+        if line.endswith('\n') and row['step'] <= step:
+            kept.append(line)
+    if kept != lines:
+        with replacing(path) as partial:
+            partial.write_text(''.join(kept), 'utf-8')
+
+
+def _add_start(path: Path, entry: Mapping[str, Any]) -> None:
+    starts = json.loads(path.read_text('utf-8')) if path.exists() else []
+    with replacing(path) as partial:
+        partial.write_text(json.dumps([*starts, entry], indent=1) + '\n', 'utf-8')

@@ -1,0 +1,141 @@
+"""The page of a run: its health, its curves and its files."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from clasp_mm.evaluation.health import STATUS, judge
+from clasp_mm.files import replacing
+from clasp_mm.visualization.figures import draw_curves
+from clasp_mm.visualization.pseudo_labels import html_table, inline_png
+
+_COLOURS = dict(green='#1b7f3b', amber='#b36b00', red='#b3261e')
+_STYLE = """body{font:15px/1.45 system-ui,sans-serif;margin:32px auto;max-width:1180px;
+padding:0 16px;color:#222}h1{margin-bottom:0}h2{margin-top:36px;border-bottom:1px solid #ddd}
+table{border-collapse:collapse;margin:12px 0}td,th{padding:5px 14px;border-bottom:1px solid #e4e4e4;
+text-align:left}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
+img{max-width:100%}.note{color:#666}.badge{color:#fff;padding:2px 10px;border-radius:9px}"""
+# Panel -> its curves; a name that ends in '*' stands for all that begin so.
+_PANELS = {
+    'loss': ('loss', 'loss_*'),
+    'learning rate': ('lr', 'base_lr'),
+    'accuracy on pseudo-labels': ('part_accuracy', 'attr_accuracy', 'accepted'),
+    'probes, %': ('probe/*',),
+    'validation': ('val/*',),
+    'targets, nats': ('health/information', 'health/target_entropy',
+                      'health/mean_target_entropy', 'health/log_prototypes'),
+    'effective rank': ('health/effective_rank',),
+    'prompts and experts': ('health/prompt_distance', 'health/gate_distance',
+                            'health/largest_expert', 'health/unused_experts'),
+    'images a second': ('images_per_second',),
+    'seconds a step': ('time', 'data_time'),
+    'memory, MB': ('memory',),
+}
+_FILES = (
+    ('resolved config', '*.py'), ('checkpoints', '*.pth'), ('published model', 'published/*'),
+    ('metrics', 'metrics.jsonl'), ('environment of every start', 'environment.json'),
+    ('git state of every start', 'git.json'), ('log', '*/*.log'), ('estimate', 'estimate.json'),
+    ('images that could not be read', 'skipped_images.txt'))
+
+
+def write_run_report(work_dir: str | os.PathLike) -> Path:
+    """Write ``report.html`` from what lies in a run's folder, finished or not.
+
+    Args:
+        work_dir: Folder that ``clasp_mm.RunRecordHook`` keeps.
+
+    Returns:
+        The page.
+
+    Raises:
+        FileNotFoundError: There is no ``metrics.jsonl``.
+    """
+    folder = Path(work_dir)
+    metrics = folder / 'metrics.jsonl'
+    if not metrics.is_file():
+        raise FileNotFoundError(f'no {metrics}: nothing was logged, or the run had no '
+                                'clasp_mm.RunRecordHook')
+    rows = [json.loads(line) for line in metrics.read_text('utf-8').splitlines()]
+    with replacing(folder / 'report.html') as partial:
+        partial.write_text(_page(folder, rows), 'utf-8')
+    return folder / 'report.html'
+
+
+def _page(folder: Path, rows: Sequence[Mapping[str, Any]]) -> str:
+    title = html.escape(folder.absolute().name)
+    body = [f'<h1>{title}</h1>', _summary(folder, rows), '<h2>Health</h2>', _health(rows),
+            '<h2>Curves</h2>']
+    panels = {name: curves for name, patterns in _PANELS.items()
+              if (curves := _matching(rows, patterns))}
+    body += [inline_png(draw_curves(rows, panels)) if panels else '<p>Nothing was logged.</p>',
+             '<h2>Files</h2>', _files(folder)]
+    return (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+            f'<style>{_STYLE}</style><body>{"".join(body)}</body></html>')
+
+
+def _matching(rows: Sequence[Mapping[str, Any]], patterns: Sequence[str]) -> list[str]:
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [name for name in names if any(
+        name == pattern or (pattern.endswith('*') and name.startswith(pattern[:-1]))
+        for pattern in patterns)]
+
+
+def _summary(folder: Path, rows: Sequence[Mapping[str, Any]]) -> str:
+    starts, commits = (_read(folder / name) for name in ('environment.json', 'git.json'))
+    parts = []
+    if rows:
+        epochs = [row['epoch'] for row in rows if 'epoch' in row]
+        parts.append(f'step {rows[-1]["step"]}' + (f', epoch {epochs[-1]}' if epochs else ''))
+    if starts:
+        last = starts[-1]
+        machine = ', '.join(dict.fromkeys(last['gpus'])) or 'CPU'
+        parts.append(f'started {starts[0]["started"]}'
+                     + (f', {len(starts)} starts' if len(starts) > 1 else ''))
+        parts.append(f'{last["processes"]} x {machine}, torch {last["versions"]["torch"]}, '
+                     f'clasp_mm {last["versions"]["clasp_mm"]}')
+    known = list(dict.fromkeys((entry['commit'][:10], entry['dirty']) for entry in commits
+                               if entry['commit']))
+    if known:
+        parts.append('commit ' + ', '.join(f'{commit}{" with changes" if dirty else ""}'
+                                           for commit, dirty in known))
+    return f'<p class="note">{html.escape("; ".join(parts))}</p>'
+
+
+def _health(rows: Sequence[Mapping[str, Any]]) -> str:
+    prefix = 'health/'
+    looks = [row for row in rows if f'{prefix}status' in row]
+    if not looks:
+        return '<p>Not watched: the run had no clasp_mm.HealthHook.</p>'
+    last = looks[-1]
+    stats = {name.removeprefix(prefix): float('nan') if value is None else value
+             for name, value in last.items() if name.startswith(prefix)}
+    status = STATUS[int(stats.pop('status'))]
+    causes = '; '.join(judge(stats).causes) or 'no sign of collapse'
+    counts = [sum(int(row[f'{prefix}status']) == level for row in looks) for level in range(3)]
+    table = html_table(('at the last look', ''),
+                       [(html.escape(name.replace('_', ' ')), f'{value:.3g}')
+                        for name, value in stats.items()])
+    return (f'<p><span class="badge" style="background:{_COLOURS[status]}">{status}</span> '
+            f'at step {last["step"]}: {html.escape(causes)}</p><p class="note">{len(looks)} looks: '
+            f'{", ".join(f"{n} {name}" for n, name in zip(counts, STATUS, strict=True))}</p>'
+            f'{table}')
+
+
+def _files(folder: Path) -> str:
+    rows = []
+    for title, pattern in _FILES:
+        for path in sorted(folder.glob(pattern)):
+            name = path.relative_to(folder).as_posix()
+            size = path.stat().st_size
+            shown = f'{size / 2**20:.1f} MB' if size >= 2**20 else f'{size / 2**10:.1f} kB'
+            rows.append((title, f'<a href="{html.escape(name)}">{html.escape(name)}</a>', shown))
+    return html_table(('', 'file', 'size'), rows)
+
+
+def _read(path: Path) -> list[dict]:
+    return json.loads(path.read_text('utf-8')) if path.exists() else []

@@ -1,0 +1,126 @@
+import hashlib
+import json
+import re
+import subprocess
+
+import pytest
+import torch
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.runner import Runner
+from mmengine.visualization import Visualizer
+
+from clasp_mm.compat import allow_mmengine_checkpoints
+from clasp_mm.engine.hooks.run_record_hook import cut_metrics
+from clasp_mm.engine.provenance import git_state
+from clasp_mm.engine.run_report import write_run_report
+from tests.test_engine.test_teacher_hook import make_config, people, read_scalars  # noqa: F401
+
+
+def train(people, work_dir, **changes):  # noqa: F811
+    for kept in (MMLogger, MessageHub, Visualizer):
+        kept._instance_dict.clear()  # a new process would not know the last run
+    cfg = make_config(people, work_dir, **changes)
+    cfg.custom_hooks += [dict(type='clasp_mm.HealthHook', interval=2, num_images=4),
+                         dict(type='clasp_mm.RunRecordHook')]
+    cfg.default_hooks.checkpoint = dict(type='mmengine.CheckpointHook', interval=1)
+    Runner.from_cfg(cfg).train()
+
+
+def read_rows(folder):
+    return [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
+
+
+@pytest.fixture(scope='module')
+def run(people, tmp_path_factory):  # noqa: F811
+    """A run of two epochs that was killed in the third and then resumed."""
+    allow_mmengine_checkpoints()
+    folder = tmp_path_factory.mktemp('runs') / 'a run'
+    train(people, folder, **{'train_cfg.max_epochs': 2})
+    first = read_scalars(folder)
+    with open(folder / 'metrics.jsonl', 'a') as file:  # what the killed epoch had logged
+        file.write('{"loss": 1.0, "step": 5}\n{"loss": 1.0, "st')
+    train(people, folder, resume=True)
+    return folder, first
+
+
+def test_metrics_go_on_without_a_gap_or_a_double(run):
+    folder, first = run
+    rows = read_rows(folder)
+    assert [row['step'] for row in rows] == [1, 2, 3, 4, 5, 6]
+    logged = {row['step']: row['loss_dino'] for row in first if 'loss_dino' in row}
+    assert {row['step']: row['loss_dino'] for row in rows[:4]} == logged
+    assert ['health/status' in row for row in rows] == [False, True] * 3
+    assert all('loss_dino' in row and row['epoch'] == (row['step'] + 1) // 2 for row in rows)
+
+
+def test_every_start_is_recorded(run):
+    starts = json.loads((run[0] / 'environment.json').read_text())
+    assert [start['step'] for start in starts] == [0, 4]
+    assert starts[0]['versions']['torch'] == torch.__version__
+    assert starts[0]['processes'] == 1
+    assert [start['step'] for start in json.loads((run[0] / 'git.json').read_text())] == [0, 4]
+
+
+def test_report_names_health_and_files(run):
+    page = (run[0] / 'report.html').read_text()
+    assert re.search(r'badge[^>]*>(green|amber|red)</span> at step 6', page)
+    assert '3 looks' in page and 'data:image/png' in page
+    links = re.findall(r'href="([^"]+)"', page)
+    assert {'epoch_3.pth', 'metrics.jsonl', 'git.json'} <= set(links)
+    assert all((run[0] / link).is_file() for link in links)
+
+
+def test_a_new_run_in_the_folder_starts_its_metrics_anew(people, tmp_path):  # noqa: F811
+    (tmp_path / 'metrics.jsonl').write_text('{"step": 3, "loss": 9.0}\n')
+    train(people, tmp_path, **{'train_cfg.max_epochs': 1})
+    rows = read_rows(tmp_path)
+    assert [row['step'] for row in rows] == [1, 2] and rows[0]['loss'] != 9
+
+
+def test_cutting_keeps_what_is_whole(tmp_path):
+    path = tmp_path / 'metrics.jsonl'
+    cut_metrics(path, 3)
+    assert not path.exists()
+    path.write_text('{"step": 1}\n{"step": 3}\n{"step": 4}\n{"ste')
+    cut_metrics(path, 3)
+    assert path.read_text() == '{"step": 1}\n{"step": 3}\n'
+    path.write_text('{"step": 1}\n{"step": 2}')  # without its end, the next line would join it
+    cut_metrics(path, 3)
+    assert path.read_text() == '{"step": 1}\n'
+
+
+def test_values_that_are_not_finite_are_null_and_can_be_drawn(tmp_path):
+    from clasp_mm.engine import RunRecordHook
+    hook = RunRecordHook()
+    hook.folder = tmp_path
+    for step in (1, 2):
+        hook._append(step, {'loss': float('nan') if step == 2 else 1.5})
+    assert read_rows(tmp_path) == [{'loss': 1.5, 'step': 1}, {'loss': None, 'step': 2}]
+    assert 'data:image/png' in write_run_report(tmp_path).read_text()
+
+
+def test_a_report_needs_metrics(tmp_path):
+    with pytest.raises(FileNotFoundError, match='RunRecordHook'):
+        write_run_report(tmp_path)
+
+
+def test_git_state_tells_commit_and_changes(tmp_path):
+    def git(*arguments):
+        return subprocess.run(
+            ['git', '-C', str(tmp_path), '-c', 'user.name=a', '-c', 'user.email=a@b', *arguments],
+            check=True, capture_output=True).stdout
+
+    assert git_state(tmp_path) is None
+    git('init', '-q')
+    (tmp_path / 'code.py').write_text('1\n')
+    git('add', 'code.py')
+    git('commit', '-qm', 'one')
+    clean = git_state(tmp_path)
+    assert clean == dict(commit=git('rev-parse', 'HEAD').decode().strip(), dirty=False,
+                         diff_sha256=None)
+    (tmp_path / 'code.py').write_text('2\n')
+    changed = git_state(tmp_path)
+    expected = hashlib.sha256(git('diff', 'HEAD') + git('status', '--porcelain')).hexdigest()
+    assert changed == dict(clean, dirty=True, diff_sha256=expected)
+    (tmp_path / 'code.py').write_text('3\n')
+    assert git_state(tmp_path)['diff_sha256'] != expected
