@@ -88,60 +88,80 @@ def memory(process: int | None = None) -> dict[str, float]:
         pss=kib['Pss'], own=own, anonymous=kib.get('Pss_Anon', kib['Anonymous'])).items()}
 
 
+class _Clock:
+    """Wall and processor seconds of named steps, and the memory after each."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say, self.steps = say, {}
+
+    def __call__(self, name: str, call: Callable[[], Any]) -> Any:
+        self.say(name)
+        wall, processor = time.perf_counter(), time.process_time()
+        value = call()
+        self.steps[name] = dict(seconds=time.perf_counter() - wall,
+                                processor_seconds=time.process_time() - processor, **memory())
+        return value
+
+
+def make_scale(folder: str | os.PathLike, count: int,
+               say: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+    """Make a list, an LMDB and a label store of ``count`` entries in a folder.
+
+    Args:
+        folder: Where; created if need be.
+        count: Number of entries.
+        say: Told what begins.
+
+    Returns:
+        ``steps`` as of :func:`measure_scale`, ``bytes`` of each on disk.
+    """
+    folder, clock = Path(folder), _Clock(say)
+    folder.mkdir(parents=True, exist_ok=True)
+    clock('write list', lambda: write_list(folder / 'list.txt', count))
+    clock('write LMDB', lambda: write_lmdb(folder / 'lmdb', count))
+    clock('write store', lambda: write_store(folder / 'store', count))
+    sizes = {path.name: sum(f.stat().st_size for f in path.rglob('*') if f.is_file())
+             if path.is_dir() else path.stat().st_size for path in sorted(folder.iterdir())}
+    return dict(steps=clock.steps, bytes=sizes)
+
+
 def measure_scale(folder: str | os.PathLike, count: int, num_reads: int = 20_000,
                   num_workers: int = 2, say: Callable[[str], None] = lambda _: None,
                   ) -> dict[str, Any]:
-    """Make data sets of ``count`` entries below ``folder`` and measure their use.
+    """Measure the use of what :func:`make_scale` made.
 
     Args:
-        folder: An empty folder; what is made is left there.
-        count: Number of entries.
+        folder: Where it lies.
+        count: Number of its entries.
         num_reads: Images and labels to read for a rate.
         num_workers: Loading processes.
         say: Told what begins.
 
     Returns:
-        ``seconds`` of each step, ``rate`` per second, ``bytes`` on disk, and ``memory`` in MB (see
-        :func:`memory`) of the main process at each step and of each worker.
+        ``steps``: for each, wall and processor seconds and the main process's memory in MB after
+        it (see :func:`memory`); ``rate`` per second; ``workers``: the memory of each;
+        ``names_agree``; ``labels_differ``.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    seconds: dict[str, float] = {}
-    result: dict[str, Any] = dict(count=count, seconds=seconds, rate={}, memory={})
-
-    def timed(name: str, call: Callable[[], Any]) -> Any:
-        say(name)
-        begin = time.perf_counter()
-        value = call()
-        seconds[name] = time.perf_counter() - begin
-        result['memory'][name] = memory()
-        return value
-
-    timed('write list', lambda: write_list(folder / 'list.txt', count))
-    timed('write LMDB', lambda: write_lmdb(folder / 'lmdb', count))
-    timed('write store', lambda: write_store(folder / 'store', count))
-    result['bytes'] = {path.name: sum(f.stat().st_size for f in path.rglob('*') if f.is_file())
-                       if path.is_dir() else path.stat().st_size
-                       for path in sorted(folder.iterdir())}
-
-    scanned = timed('start from LMDB', lambda: LUPerson(str(folder / 'lmdb')))
-    dataset = timed('start from list and LMDB', lambda: LUPerson(
+    folder, clock = Path(folder), _Clock(say)
+    result: dict[str, Any] = dict(count=count, steps=clock.steps, rate={})
+    dataset = clock('start from list and LMDB', lambda: LUPerson(
         str(folder / 'lmdb'), str(folder / 'list.txt'), pipeline=[_who_read]))
-    result['names_agree'] = all(scanned.names[i] == dataset.names[i] == name_of(i)
-                                for i in np.linspace(0, count - 1, 100).astype(int).tolist())
-    del scanned
-    result['rate']['images'], result['workers'] = timed(
+    result['rate']['images'], result['workers'] = clock(
         'read images', lambda: _load(dataset, num_reads, num_workers))
-    for name, kind in (('shuffle', ArraySampler), ("shuffle, MMEngine's", DefaultSampler)):
-        order = timed(name, lambda kind=kind: _begun(kind(dataset, shuffle=True, seed=0)))
+    for name, kind in (('shuffle', ArraySampler), ('shuffle as MMEngine', DefaultSampler)):
+        order = clock(name, lambda kind=kind: _begun(kind(dataset, shuffle=True, seed=0)))
         del order
 
-    store = timed('open store', lambda: LabelStore(folder / 'store'))
-    timed('first label', lambda: store.lookup(name_of(0)))
+    store = clock('open store', lambda: LabelStore(folder / 'store'))
+    clock('first label', lambda: store.lookup(name_of(0)))
     names = [name_of(i) for i in np.random.default_rng(1).integers(0, count, num_reads).tolist()]
-    labels = timed('read labels', lambda: [store.lookup(name) for name in names])
-    result['rate']['labels'] = num_reads / seconds['read labels']
+    labels = clock('read labels', lambda: [store.lookup(name) for name in names])
+    result['rate']['labels'] = num_reads / clock.steps['read labels']['seconds']
     result['labels_differ'] = len({one.foreground[0].item() for one in labels}) > 1
+
+    scanned = clock('start from LMDB alone', lambda: LUPerson(str(folder / 'lmdb')))
+    result['names_agree'] = all(scanned.names[i] == dataset.names[i] == name_of(i)
+                                for i in np.linspace(0, count - 1, 100).astype(int).tolist())
     return result
 
 

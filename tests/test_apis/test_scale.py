@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from clasp_mm.apis.scale import measure_scale, memory, name_of
+from clasp_mm.apis.scale import make_scale, measure_scale, memory, name_of
 from clasp_mm.datasets import LUPerson
 from clasp_mm.pseudo_labels.store import LabelStore
 
@@ -12,7 +12,8 @@ COUNT = 20_000
 @pytest.fixture(scope='module')
 def measured(tmp_path_factory):
     folder = tmp_path_factory.mktemp('scale')
-    return measure_scale(folder, COUNT, num_reads=2000), folder
+    made = make_scale(folder, COUNT)
+    return {**measure_scale(folder, COUNT, num_reads=2000), **made}, folder
 
 
 def test_everything_is_made_and_is_of_the_size_it_should_be(measured):

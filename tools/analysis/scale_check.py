@@ -12,7 +12,7 @@ import tempfile
 from rich.console import Console
 from rich.table import Table
 
-from clasp_mm.apis.scale import measure_scale
+from clasp_mm.apis.scale import make_scale, measure_scale
 
 
 def parse_args() -> argparse.Namespace:
@@ -31,12 +31,14 @@ def main() -> None:
     args = parse_args()
     console = Console()
     with tempfile.TemporaryDirectory(dir=args.dir, prefix='scale_check.') as folder:
+        made = make_scale(folder, args.count, console.log)
         result = measure_scale(folder, args.count, args.reads, args.workers, console.log)
-    steps = Table('step', 'seconds', 'MB, own', 'MB, anonymous',
+    result.update(bytes=made['bytes'], steps={**made['steps'], **result['steps']})
+    steps = Table('step', 'seconds', 'of the processor', 'MB, own', 'MB, anonymous',
                   title=f'{args.count} images, main process')
-    for name, seconds in result['seconds'].items():
-        memory = result['memory'][name]
-        steps.add_row(name, f'{seconds:.2f}', f'{memory["own"]:.0f}', f'{memory["anonymous"]:.0f}')
+    for name, step in result['steps'].items():
+        steps.add_row(name, *(f'{step[key]:.2f}' for key in ('seconds', 'processor_seconds')),
+                      *(f'{step[key]:.0f}' for key in ('own', 'anonymous')))
     console.print(steps)
     for i, memory in enumerate(result['workers']):
         console.print(f'worker {i}: ' + ', '.join(f'{k} {v:.0f} MB' for k, v in memory.items()))
