@@ -31,6 +31,7 @@ def extras() -> dict[str, list[str]]:
     groups = {
         'lite': requirements('lite'),
         'clip': requirements('clip'),
+        'parquet': requirements('parquet'),
         'pose': pick('mmcv', 'mmdet', 'mmpose'),
         'det': pick('mmcv', 'mmdet'),
         'seg': pick('mmcv', 'mmsegmentation', 'ftfy', 'regex'),

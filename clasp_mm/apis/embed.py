@@ -130,8 +130,8 @@ def _check_out(out: str | os.PathLike) -> Path:
         try:
             import pyarrow  # noqa: F401
         except ImportError as error:
-            raise ValueError(f'Parquet needs pyarrow ({error}): pip install "pyarrow<23", the last '
-                             f'for NumPy 1, or write {out.with_suffix(".npy").name} with its list '
+            raise ValueError(f'Parquet needs pyarrow ({error}): pip install "clasp_mm[parquet]", '
+                             f'or write {out.with_suffix(".npy").name} with its list '
                              'of names instead') from error
     return out
 

@@ -2,6 +2,7 @@ import json
 
 import cv2
 import numpy as np
+import pyarrow.parquet as parquet
 import pytest
 import torch
 from mmengine.config import Config
@@ -227,7 +228,6 @@ def test_parquet_without_pyarrow_names_the_way_out(people, checkpoint, tmp_path,
 
 
 def test_parquet_holds_names_and_features(people, tmp_path):
-    parquet = pytest.importorskip('pyarrow.parquet', exc_type=ImportError)
     source = LUPerson(str(people))
     for suffix in ('npy', 'parquet'):
         embed_images(Colours(), source, tmp_path / f'f.{suffix}', SIZE, 2, 0,
