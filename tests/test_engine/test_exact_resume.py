@@ -33,9 +33,10 @@ class RawLossHook(Hook):
             self.teacher = [p.clone() for p in runner.model.teacher.parameters()]
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        with open(Path(runner.work_dir) / 'losses.txt', 'a') as file:
-            file.write(f'{runner.iter} {outputs["loss_dino"].item()!r} '
-                       f'{data_batch["data_samples"]["sample_idx"].tolist()}\n')
+        row = (f'{runner.iter} {outputs["loss_dino"].item()!r} '
+               f'{data_batch["data_samples"]["sample_idx"].tolist()}\n')
+        with open(Path(runner.work_dir) / 'losses.txt', 'ab', buffering=0) as file:
+            file.write(row.encode())  # at once: a kill leaves no half row
         if runner.iter + 1 == self.stop_at:
             raise KeyboardInterrupt
 
