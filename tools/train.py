@@ -17,6 +17,7 @@ from rich.console import Console
 import clasp_mm
 from clasp_mm.apis.estimate import describe, estimate
 from clasp_mm.apis.launch import add_tensorboard, load_config, set_amp, set_resume
+from clasp_mm.apis.publish import publish_run
 
 
 def parse_args() -> argparse.Namespace:
@@ -75,6 +76,9 @@ def main() -> None:
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.logger.info(f'clasp_mm {clasp_mm.__version__} from {Path(clasp_mm.__file__).parent}')
     runner.train()
+    if is_main_process() and cfg.model.type in ('clasp_mm.DINO', 'clasp_mm.CLASP'):
+        path = publish_run(cfg.work_dir, Path(cfg.work_dir) / Path(cfg.filename).name)
+        runner.logger.info(f'published {path}')
 
 
 if __name__ == '__main__':

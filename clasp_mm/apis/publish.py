@@ -6,15 +6,17 @@ import hashlib
 import io
 import json
 import os
-import subprocess
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.runner import find_latest_checkpoint
 
 from clasp_mm.compat import load_file
+from clasp_mm.engine.provenance import git_state
+from clasp_mm.engine.run_report import write_run_report
 from clasp_mm.files import replacing
 from clasp_mm.models.checkpoint import load_backbone
 from clasp_mm.registry import MODELS
@@ -75,7 +77,7 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
     side_car = dict(
         meta, sha256_8=sha, parameters=sum(p.numel() for p in backbone.parameters()),
         coverage=report.to_dict(), epoch=training.get('epoch'), iter=training.get('iter'),
-        seed=training.get('seed'), data=_data(cfg), git=_git_state(),
+        seed=training.get('seed'), data=_data(cfg), git=git_state(),
         torch_version=torch.__version__, config=_plain(cfg.to_dict()))
     with replacing(target.with_suffix('.json')) as partial:
         partial.write_text(json.dumps(side_car, indent=2))
@@ -93,6 +95,30 @@ def find_config(checkpoint: Path) -> Path:
     return found[0]
 
 
+def publish_run(work_dir: str | os.PathLike, config: str | os.PathLike) -> Path:
+    """Publish the last checkpoint of a finished run into ``work_dir/published``.
+
+    Args:
+        work_dir: The run's folder.
+        config: The run's config, whose name the model gets.
+
+    Returns:
+        Path of the ``.pth`` file.
+
+    Raises:
+        FileNotFoundError: There is no checkpoint.
+        ValueError: As :func:`publish_model`.
+    """
+    folder = Path(work_dir)
+    checkpoint = find_latest_checkpoint(str(folder))
+    if checkpoint is None:
+        raise FileNotFoundError(f'no checkpoint in {folder} to publish')
+    target = publish_model(checkpoint, Path(config).stem, folder / 'published', config)
+    if (folder / 'metrics.jsonl').is_file():
+        write_run_report(folder)  # with the link to it
+    return target
+
+
 def _plain(value: Any) -> Any:
     """The value as JSON has it: dicts, lists, numbers, text."""
     return json.loads(json.dumps(value, default=str))
@@ -101,14 +127,3 @@ def _plain(value: Any) -> Any:
 def _data(cfg: Config) -> dict:
     dataset = cfg.train_dataloader.dataset
     return _plain({key: value for key, value in dataset.items() if key != 'pipeline'})
-
-
-def _git_state() -> dict | None:
-    """Commit of the checkout this package runs from; None outside one."""
-    def git(*arguments: str) -> str:
-        return subprocess.run(['git', '-C', str(Path(__file__).parent), *arguments],
-                              check=True, capture_output=True, text=True).stdout.strip()
-    try:
-        return dict(commit=git('rev-parse', 'HEAD'), dirty=bool(git('status', '--porcelain')))
-    except (OSError, subprocess.CalledProcessError):
-        return None

@@ -5,7 +5,7 @@ import torch
 from mmengine.config import Config
 
 import clasp_mm
-from clasp_mm.apis.publish import file_hash, publish_model
+from clasp_mm.apis.publish import file_hash, publish_model, publish_run
 from clasp_mm.registry import MODELS
 
 BACKBONE = dict(type='clasp_mm.PCMoESwin', arch=dict(embed_dims=8, depths=(1, 1), num_heads=(1, 2)),
@@ -50,6 +50,19 @@ def test_published_model_gives_the_teachers_features(run, tmp_path):
     assert side_car['epoch'] == 3 and side_car['data']['data_root'] == 'somewhere'
     assert side_car['coverage']['missing'] == [] and side_car['sha256_8'] == file_hash(path)
     assert [p.suffix for p in sorted((tmp_path / 'zoo').iterdir())] == ['.json', '.pth']
+
+
+def test_a_run_publishes_its_last_checkpoint_and_links_it(run):
+    folder, _ = run
+    with pytest.raises(FileNotFoundError, match='no checkpoint'):
+        publish_run(folder / 'none', folder / 'config.py')
+    (folder / 'last_checkpoint').write_text(str(folder / 'epoch_3.pth'))
+    (folder / 'metrics.jsonl').write_text('{"loss": 1.0, "step": 1}\n')
+    path = publish_run(folder, folder / 'config.py')
+    assert path.parent == folder / 'published' and path.name.startswith('config_')
+    clasp_mm.get_model(path, task='part')
+    assert f'href="published/{path.name}"' in (folder / 'report.html').read_text()
+    assert publish_run(folder, folder / 'config.py') == path
 
 
 def test_a_model_without_a_task_asks_for_one(run, tmp_path):
