@@ -34,7 +34,10 @@ train_dataloader = dict(
     num_workers=0,
     persistent_workers=False,
     pin_memory=False,
-    dataset=dict(data_root='work_dirs/quickstart/data/train', pipeline=train_pipeline))
+    dataset=dict(
+        data_root='work_dirs/quickstart/data/train',
+        ann_file='list.txt',
+        pipeline=train_pipeline))
 max_epochs = 12
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 auto_scale_lr = dict(enable=False)
