@@ -31,10 +31,11 @@ class FiniteHook(Hook):
         Raises:
             FloatingPointError: Names the losses and the images.
         """
-        broken = [name for name, value in (outputs or {}).items()
-                  if not torch.as_tensor(value).isfinite().all()]
-        if not broken:
+        values = [torch.as_tensor(value).float().mean() for value in (outputs or {}).values()]
+        if not values or torch.stack(values).isfinite().all():  # the one wait for the device
             return
+        broken = [name for name, value in zip(outputs, values, strict=True)
+                  if not value.isfinite()]
         batch = [f'{index} ({name})' for part in all_gather_object(_names(runner, data_batch))
                  for index, name in part]
         more = f' and {len(batch) - _NAMED} more' if len(batch) > _NAMED else ''
