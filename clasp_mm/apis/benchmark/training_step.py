@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from torch import Tensor, nn
 
-from clasp_mm.registry import MODELS
+from clasp_mm.registry import MODELS, TRANSFORMS
 
 from .contest import Options
 
@@ -31,8 +31,9 @@ class TrainingStep:
         self.model.to(options.device).train()
         self.optimizer = build_optim_wrapper(self.model, cfg.optim_wrapper)
         self.options = options
-        crops = next(transform for transform in cfg.train_dataloader.dataset.pipeline
-                     if transform.type == 'clasp_mm.MultiCrop')
+        crops = TRANSFORMS.build(next(
+            transform for transform in cfg.train_dataloader.dataset.pipeline
+            if transform.type == 'clasp_mm.MultiCrop'))
         sizes = [crops.global_size] * crops.num_global + [crops.local_size] * crops.num_local
         self.views = [torch.randn(batch_size, 3, *size, device=options.device) for size in sizes]
         self.samples = self._samples(batch_size, crops.num_global, options.device)

@@ -88,10 +88,11 @@ def _print(console: Console, summary: Mapping, steps: Mapping, seeds: Sequence[M
         for model, metrics in summary.items():
             table.add_row(model, *(_show(metrics[metric]) for metric in METRICS))
         console.print(table)
-    cost = Table('training step', 'ms', 'over DINO')
+    cost = Table('training step', 'ms', 'over DINO', 'peak of tensors')
     for name, value in steps.items():
         cost.add_row(name, f'{1000 * value["seconds"]:.0f}',
-                     f'{value["seconds"] / steps["DINO"]["seconds"]:.2f}x')
+                     f'{value["seconds"] / steps["DINO"]["seconds"]:.2f}x',
+                     f'{value["peak_memory_mb"]:.0f} MB')
     console.print(cost)
     for name, path in seeds[0]['published'].items():
         console.print(f'published {name}: {path}')
@@ -148,7 +149,7 @@ def _cost_table(report: Mapping) -> str:
     steps = report['step_cost']
     rows = [(f'{name} step', f'{1000 * cost["seconds"]:.0f} ms',
              f'{cost["seconds"] / steps["DINO"]["seconds"]:.2f} x DINO',
-             f'{cost["peak_memory_mb"]:.0f} MB on the GPU' if 'peak_memory_mb' in cost else '')
+             f'{cost["peak_memory_mb"]:.0f} MB of tensors')
             for name, cost in steps.items()]
     rows += [(f'process {html.escape(name)}', f'{cost["seconds"]:.0f} s', '',
               f'{cost["peak_memory_mb"]:.0f} MB') for name, cost in report['job_cost'].items()]
