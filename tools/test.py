@@ -14,7 +14,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from clasp_mm.apis.config_check import ConfigError
-from clasp_mm.apis.launch import load_config
+from clasp_mm.apis.launch import leave_together, load_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -54,6 +54,7 @@ def main() -> None:
         out = Path(args.out)
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(metrics, indent=2, default=float) + '\n')
+    leave_together()
 
 
 if __name__ == '__main__':

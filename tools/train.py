@@ -16,7 +16,13 @@ from rich.console import Console
 
 import clasp_mm
 from clasp_mm.apis.estimate import describe, estimate
-from clasp_mm.apis.launch import add_tensorboard, load_config, set_amp, set_resume
+from clasp_mm.apis.launch import (
+    add_tensorboard,
+    leave_together,
+    load_config,
+    set_amp,
+    set_resume,
+)
 from clasp_mm.apis.publish import publish_run
 
 
@@ -72,6 +78,7 @@ def main() -> None:
             raise SystemExit(f'train.py --estimate: {error}') from error
         if is_main_process():
             Console(highlight=False, soft_wrap=True).print(describe(report), markup=False)
+        leave_together()
         return
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.logger.info(f'clasp_mm {clasp_mm.__version__} from {Path(clasp_mm.__file__).parent}')
@@ -79,6 +86,7 @@ def main() -> None:
     if is_main_process() and cfg.model.type in ('clasp_mm.DINO', 'clasp_mm.CLASP'):
         path = publish_run(cfg.work_dir, Path(cfg.work_dir) / Path(cfg.filename).name)
         runner.logger.info(f'published {path}')
+    leave_together()
 
 
 if __name__ == '__main__':

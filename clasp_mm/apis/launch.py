@@ -58,6 +58,17 @@ def load_config(path: str, work_dir: str | None = None, launcher: str = 'none',
     return cfg
 
 
+def leave_together() -> None:
+    """Wait for all processes and close their group.
+
+    A gloo process that simply ends can abort another that is still ending, and torchrun then calls
+    a finished run a failure.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
 def set_resume(cfg: Config, resume: str) -> None:
     """Continue from a checkpoint: its path, or ``auto`` for the last one in the work directory.
 
