@@ -9,11 +9,16 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
+def replacing(path: str | os.PathLike, sync: bool = True) -> Iterator[Path]:
     """Give a name beside ``path`` to write to; what lies there takes its place if all goes well.
 
     It is on the disk before it takes the final name, so neither ``kill -9`` nor a power cut leaves
     half a file. What a kill leaves under the temporary name the next write overwrites.
+
+    Args:
+        path: The final name.
+        sync: Wait for the disk. Without it, which suits thousands of small files that can be made
+            again, a power cut may leave half a file; a kill may not.
 
     Raises:
         OSError: Writing failed; the error names ``path``, and nothing is left behind.
@@ -23,8 +28,9 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
-        with open(partial, 'rb+') as file:
-            os.fsync(file.fileno())
+        if sync:
+            with open(partial, 'rb+') as file:
+                os.fsync(file.fileno())
         os.replace(partial, path)
     except BaseException as error:
         partial.unlink(missing_ok=True)

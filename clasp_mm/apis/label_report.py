@@ -16,6 +16,7 @@ from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.synthetic import load_ground_truth
 from clasp_mm.datasets.transforms.loading import UnreadableImageError
 from clasp_mm.evaluation.functional.parsing import ConfusionMatrix
+from clasp_mm.files import replacing
 from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, PseudoLabels, Scores
 from clasp_mm.pseudo_labels.vocabulary import (
     DEFAULT_VOCABULARY,
@@ -327,10 +328,8 @@ def report_labels(labeler: CLIPLabeler, images: Iterable[LabelledImage],
         result['reliability'] = reliability.compute()
     if out_dir is not None:
         out_dir = Path(out_dir)
-        out_dir.mkdir(parents=True, exist_ok=True)
-        temporary = out_dir / f'.report.{os.getpid()}.tmp'
-        temporary.write_text(json.dumps(result, indent=1))
-        os.replace(temporary, out_dir / 'report.json')
+        with replacing(out_dir / 'report.json') as partial:
+            partial.write_text(json.dumps(result, indent=1))
         write_label_page(out_dir / 'report.html', title, gallery.examples(), labeler.vocabulary,
                          labeler.grid, settings.cluster_numbers, summary_html(result))
     return result

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
-from pathlib import Path
 
 import cv2
 import numpy as np
 
+from clasp_mm.files import replacing
 from clasp_mm.pseudo_labels.clip_labeler import PseudoLabels
 from clasp_mm.pseudo_labels.vocabulary import IGNORE, Vocabulary
 
@@ -150,11 +150,8 @@ def write_label_page(path: str | os.PathLike, title: str, examples: Sequence[Exa
         body += [_section(example, vocabulary, grid, cluster_numbers) for example in members]
     page = (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}'
             f'</title><style>{_STYLE}</style><body>{"".join(body)}</body></html>')
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    temporary.write_text(page, encoding='utf-8')
-    os.replace(temporary, path)
+    with replacing(path) as partial:
+        partial.write_text(page, encoding='utf-8')
 
 
 def inline_png(image: np.ndarray) -> str:

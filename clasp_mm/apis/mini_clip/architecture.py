@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from copy import deepcopy
 from pathlib import Path
 
 import torch
 from torch import nn
+
+from clasp_mm.files import replacing
 
 MODEL_NAME = 'mini_clip'
 ARCHITECTURE_FILE = f'{MODEL_NAME}.json'
@@ -39,20 +40,10 @@ def build_mini_clip(architecture: dict = ARCHITECTURE) -> nn.Module:
     return model
 
 
-def write_atomically(path: Path, write) -> None:
-    """Let ``write(temporary_path)`` make the file, then move it to ``path`` in one step."""
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write_json(path: Path, content: dict) -> None:
     """Write plain data, all of it or nothing."""
-    text = json.dumps(content, indent=2) + '\n'
-    write_atomically(path, lambda temporary: temporary.write_text(text))
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + '\n')
 
 
 def save_mini_clip(model: nn.Module, out_dir: Path, architecture: dict = ARCHITECTURE) -> None:
@@ -67,4 +58,5 @@ def save_mini_clip(model: nn.Module, out_dir: Path, architecture: dict = ARCHITE
     write_json(out_dir / ARCHITECTURE_FILE, architecture)
     write_json(out_dir / LOCAL_DIR_FILE,
                dict(model_cfg=architecture, preprocess_cfg=PREPROCESS))
-    write_atomically(out_dir / CHECKPOINT_FILE, lambda temporary: torch.save(state, temporary))
+    with replacing(out_dir / CHECKPOINT_FILE) as partial:
+        torch.save(state, partial)

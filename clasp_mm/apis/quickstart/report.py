@@ -15,6 +15,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from clasp_mm.files import replacing
 from clasp_mm.version import __version__
 from clasp_mm.visualization.figures import draw_expert_use, draw_losses, draw_part_iou
 from clasp_mm.visualization.pseudo_labels import html_table, inline_png
@@ -56,8 +57,10 @@ def write_report(folder: Path, seeds: Sequence[Mapping[str, Any]],
                                  for task, use in seed['expert_use'].items()}}
                for seed in seeds],
         step_cost=dict(steps), job_cost=dict(jobs))
-    _write(folder / 'report.json', json.dumps(report, indent=1))
-    _write(folder / 'report.html', _page(report, seeds, pictures, logs, folder))
+    with replacing(folder / 'report.json') as partial:
+        partial.write_text(json.dumps(report, indent=1), encoding='utf-8')
+    with replacing(folder / 'report.html') as partial:
+        partial.write_text(_page(report, seeds, pictures, logs, folder), encoding='utf-8')
     _print(console, summary, steps, seeds)
     return report
 
@@ -158,9 +161,3 @@ def _cost_table(report: Mapping) -> str:
         f'<p class="note">{html.escape(machine["platform"])}, {machine["cores"]} cores, '
         f'{html.escape(machine["gpu"] or "no GPU")}, torch {machine["torch"]}. Steps: medians, by '
         'turns in one process. Processes run side by side.</p>')
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    temporary.write_text(text, encoding='utf-8')
-    os.replace(temporary, path)

@@ -8,10 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from clasp_mm.files import replacing
+
 from .people import PersonRecord, SyntheticPeople
 from .scene import SceneRecord, draw_scene
 from .words import COCO_SKELETON, LIP_CLASSES, LIP_PALETTE
-from .writers import replacing
 
 _PALETTE = np.array(LIP_PALETTE, np.uint8)
 _ZOOM = 3 / 2

@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ import cv2
 import numpy as np
 from rich.progress import track
 
+from clasp_mm.files import replacing
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
 
 from .people import PersonRecord, SyntheticPeople
@@ -209,23 +209,8 @@ def _encode(suffix: str, image: np.ndarray, *options: int) -> bytes:
 
 
 def _write_bytes(path: Path, data: bytes) -> None:
-    path.parent.mkdir(exist_ok=True)
-    with replacing(path) as temporary:
+    with replacing(path, sync=False) as temporary:
         temporary.write_bytes(data)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` that takes its place if all goes well."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix='.', suffix='.tmp')
-    os.close(handle)
-    try:
-        os.chmod(name, 0o644)
-        yield Path(name)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 @contextmanager
