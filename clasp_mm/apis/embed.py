@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from clasp_mm.compat import load_file
 from clasp_mm.datasets import LUPerson
+from clasp_mm.datasets.resize import resize_images
 from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
 from clasp_mm.datasets.transforms.loading import UnreadableImageError
 from clasp_mm.models.layers import TASKS
@@ -29,7 +30,7 @@ from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary
 from clasp_mm.visualization.neighbours import Cell, Description, neighbour_page, thumbnail
 
 from .describe import CLIPDescriber, HeadDescriber, load_heads
-from .features import normalize, resize_images
+from .features import normalize
 from .model_zoo import find_published, get_model
 from .publish import find_config
 
