@@ -24,7 +24,7 @@ EPILOG = """\
   all       all of them
 
 examples:
-  python tools/benchmark.py backbone step --threads 2 --json speed.json
+  python tools/benchmark.py backbone step --profile --json speed.json
   python tools/benchmark.py all --device cuda --amp --compile
 """
 
@@ -34,7 +34,8 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('benchmarks', nargs='+', metavar='BENCHMARK',
                         help=f'{", ".join(BENCHMARKS)} or all')
-    parser.add_argument('--threads', type=int, default=1, help='CPU threads (%(default)s)')
+    parser.add_argument('--threads', type=int,
+                        help='CPU threads (default: 1 for labels and data, else one per core)')
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu',
                         help='where networks compute (%(default)s)')
     parser.add_argument('--amp', action='store_true', help='networks in bfloat16 autocast')
@@ -71,8 +72,7 @@ def main() -> None:
             console.print(profile_table(row))
         if args.json:
             write_report(args.json, rows, options)
-    console.print(table(rows, f'{args.device}, {options.threads} threads, medians of '
-                              f'{options.repeats}'))
+    console.print(table(rows, f'{args.device}, medians of {options.repeats}'))
 
 
 if __name__ == '__main__':

@@ -9,6 +9,8 @@ import torch
 import torch.distributed as dist
 from mmengine.optim import build_optim_wrapper
 
+from clasp_mm.engine import HealthHook, ProbeHook
+from tests.test_engine.test_probe_hook import folder, make_model  # noqa: F401
 from tests.test_models.test_pretrain import PARTS, SIZES, make_clasp, make_dino
 from tests.test_tools import CONFIG, shell
 
@@ -62,11 +64,11 @@ def train(rank=0, world_size=1, accumulation=1, **changes):
     return rows, {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
-def _process(rank, world_size, folder):
+def _process(rank, world_size, out):
     torch.set_num_threads(1)
-    dist.init_process_group('gloo', init_method=f'file://{folder}/meet', rank=rank,
+    dist.init_process_group('gloo', init_method=f'file://{out}/meet', rank=rank,
                             world_size=world_size)
-    torch.save(train(rank, world_size), f'{folder}/{rank}.pt')
+    torch.save(train(rank, world_size), f'{out}/{rank}.pt')
 
 
 @pytest.mark.slow
@@ -82,6 +84,38 @@ def test_processes_give_the_losses_of_one_with_the_global_batch(tmp_path, world_
             assert its_row == pytest.approx(row, rel=1e-6)  # logged values are float32
         torch.testing.assert_close(its_state, state, rtol=1e-5, atol=1e-8)  # gates are float32
     assert rows[0]['accepted'] == 0.75 and rows[0]['loss_part'] > 0
+
+
+def _look(rank, world_size, out, labelled):
+    """What the hooks that watch a run find: health of 12 images, features of a folder."""
+    torch.set_num_threads(1)
+    if world_size > 1:
+        dist.init_process_group('gloo', init_method=f'file://{out}/meet_hooks', rank=rank,
+                                world_size=world_size)
+    clasp = make_clasp().eval()
+    images = torch.randn(12, 3, 32, 16, generator=torch.Generator().manual_seed(3))
+    hook = HealthHook()
+    hook.model = clasp
+    stats = hook.statistics(images[rank::world_size])
+    features, known = ProbeHook(labelled, size=(32, 16), batch_size=3).embed(make_model().eval())
+    torch.save(dict(stats=stats, features=torch.from_numpy(features),
+                    known=torch.from_numpy(known)), f'{out}/hooks_{rank}_of_{world_size}.pt')
+
+
+@pytest.mark.slow
+def test_hooks_that_watch_see_the_images_of_all_processes(tmp_path, folder):  # noqa: F811
+    """Three processes share 33 images (one cannot be read) and 12 views; the same as one."""
+    (folder / 'person 2' / 'broken.png').write_bytes(b'no image')
+    _look(0, 1, str(tmp_path), str(folder))
+    torch.multiprocessing.spawn(_look, (3, str(tmp_path), str(folder)), 3)
+    one, *several = [torch.load(tmp_path / f'hooks_{rank}_of_{world}.pt', weights_only=True)
+                     for rank, world in ((0, 1), (0, 3), (1, 3), (2, 3))]
+    assert one['known'].sum() == 32 and len(one['known']) == 33
+    assert 'largest_expert' in one['stats'] and one['stats']['rank_limit'] == 12
+    for its in several:
+        assert its['stats'] == pytest.approx(one['stats'], rel=1e-4)
+        assert torch.equal(its['known'], one['known'])
+        torch.testing.assert_close(its['features'], one['features'], rtol=1e-5, atol=1e-6)
 
 
 FAILING = CONFIG.replace("dataset=dict(type='TinyData'))\ntest", '''

@@ -20,7 +20,7 @@ class Options:
 
     Args:
         device: Where networks compute, ``cpu`` or ``cuda``.
-        threads: CPU threads of each call.
+        threads: CPU threads of each call; None for each benchmark's own.
         repeats: Rounds whose median counts.
         amp: Networks compute in bfloat16 autocast.
         compiled: Backbones are compiled by ``torch.compile``, the peer's too.
@@ -33,7 +33,7 @@ class Options:
     """
 
     device: str = 'cpu'
-    threads: int = 1
+    threads: int | None = None
     repeats: int = 7
     amp: bool = False
     compiled: bool = False
@@ -153,12 +153,13 @@ def table(rows: list[Row], title: str) -> Table:
     """The rows for the console."""
     out = Table(title=title)
     out.add_column('benchmark')
-    for column in ('ours', 'theirs', 'ratio', 'of CPU time', 'to reach', ''):
+    for column in ('threads', 'ours', 'theirs', 'ratio', 'of CPU time', 'to reach', ''):
         out.add_column(column, justify='right')
     for row in rows:
         met = row.goal.met(row.ratio)
         cpu_ratio = row.details.get('cpu_ratio')
-        out.add_row(row.name, _value(row.ours, row), _value(row.theirs, row), f'{row.ratio:.3f}',
+        out.add_row(row.name, str(row.details['threads']), _value(row.ours, row),
+                    _value(row.theirs, row), f'{row.ratio:.3f}',
                     '' if cpu_ratio is None else f'{cpu_ratio:.3f}', str(row.goal),
                     '[green]met[/]' if met else '[red]not met[/]')
     return out

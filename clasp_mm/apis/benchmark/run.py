@@ -29,6 +29,7 @@ from .timing import threads
 
 BENCHMARKS: dict[str, Callable[[Options], Iterator[Row]]] = dict(
     backbone=backbone, step=step, labels=labels, data=data)
+_PER_CORE = ('labels', 'data')  # quoted per core; the others take all
 
 
 def benchmark_names(names: Iterable[str]) -> list[str]:
@@ -50,14 +51,19 @@ def benchmark_names(names: Iterable[str]) -> list[str]:
 
 
 def run_benchmarks(names: Iterable[str], options: Options) -> Iterator[Row]:
-    """Run the named benchmarks, row by row, each with the number of threads asked for."""
+    """Run the named benchmarks, row by row.
+
+    Without a number of threads asked for, ``labels`` and ``data``, which are quoted per core, get
+    one and the others one per core.
+    """
     level = MMLogger.get_current_instance().level
     for name in benchmark_names(names):
-        with threads(options.threads):
+        number = options.threads or (1 if name in _PER_CORE else os.cpu_count())
+        with threads(number):
             MMLogger.get_current_instance().setLevel('ERROR')
             try:
                 for row in BENCHMARKS[name](options):
-                    row.details['load_average'] = os.getloadavg()[0]
+                    row.details |= dict(threads=number, load_average=os.getloadavg()[0])
                     yield row
             finally:
                 MMLogger.get_current_instance().setLevel(level)
