@@ -6,11 +6,12 @@ set -Eeuo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="$ROOT/.venv"
 WITH_OPS=0
+OPS_IF_WHEEL=0
 WITH_TESTS=0
 
 usage() {
     cat <<EOF
-usage: bash tools/setup.sh [--venv DIR] [--with-ops] [--with-tests]
+usage: bash tools/setup.sh [--venv DIR] [--with-ops | --ops-if-wheel] [--with-tests]
 
   --venv DIR    the environment (default: .venv in this repository); made if it is not there.
                 It may be one that exists (venv, conda, made with --system-site-packages): a working
@@ -18,6 +19,8 @@ usage: bash tools/setup.sh [--venv DIR] [--with-ops] [--with-tests]
   --with-ops    pose, detection and parsing too: compiled mmcv instead of mmcv-lite, mmdet,
                 mmsegmentation, mmpose. Without a wheel (PIP_FIND_LINKS) mmcv is built from source:
                 a C++ compiler, about 20 minutes on 2 cores; MAX_JOBS caps the parallel jobs.
+  --ops-if-wheel
+                the same, but only where pip finds a wheel of mmcv: nothing is built
   --with-tests  what the tests need
 
 pip's own settings hold (PIP_INDEX_URL, PIP_FIND_LINKS ...). For a torch of your choice, such as the
@@ -30,6 +33,7 @@ while [ $# -gt 0 ]; do
         --venv) VENV="${2:?--venv needs a folder}"; shift ;;
         --venv=*) VENV="${1#--venv=}" ;;
         --with-ops) WITH_OPS=1 ;;
+        --ops-if-wheel) OPS_IF_WHEEL=1 ;;
         --with-tests) WITH_TESTS=1 ;;
         -h|--help) usage; exit 0 ;;
         *) echo "setup.sh: unknown option '$1'" >&2; usage >&2; exit 2 ;;
@@ -42,7 +46,7 @@ PY="$VENV/bin/python"
 STATE="$VENV/.clasp_mm"
 LOG=""
 STEP=0
-STEPS=$((4 + 2 * WITH_OPS))
+STEPS=$((4 + 2 * (WITH_OPS | OPS_IF_WHEEL)))
 TITLE="start"
 HINT=""
 
@@ -146,6 +150,7 @@ EOF
 }
 
 if [ -x "$PY" ]; then
+    if [ "$OPS_IF_WHEEL" = 1 ] && installed mmcv; then WITH_OPS=1; fi
     wanted="core"
     if [ "$WITH_TESTS" = 1 ]; then wanted="$wanted tests"; fi
     if [ "$WITH_OPS" = 1 ]; then wanted="$wanted ops"; fi
@@ -168,6 +173,18 @@ mkdir -p "$STATE"
 LOG="$STATE/setup.log"
 printf '\n== %s setup.sh ops=%s tests=%s\n' "$(date)" "$WITH_OPS" "$WITH_TESTS" >>"$LOG"
 say "      $("$PY" -V), log: $LOG"
+
+if [ "$OPS_IF_WHEEL$WITH_OPS" = 10 ]; then
+    found="$(mktemp -d)"
+    if "$PY" -m pip --no-input download -q --no-deps --only-binary :all: -d "$found" \
+        "$(grep '^mmcv==' "$ROOT/requirements/constraints.txt")" >>"$LOG" 2>&1; then
+        WITH_OPS=1
+    else
+        STEPS=4
+        say "      pip finds no wheel of compiled mmcv: without pose, detection and parsing (--with-ops builds it)"
+    fi
+    rm -rf "$found"
+fi
 
 CONSTRAINTS="$STATE/constraints.txt"
 NETWORK="look for ERROR in the log; without access to PyPI set pip's PIP_INDEX_URL (a mirror) or PIP_FIND_LINKS (a folder of wheels); about 6 GB of disk are needed"
