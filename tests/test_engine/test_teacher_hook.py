@@ -73,6 +73,16 @@ def test_schedules_skipped_images_and_the_teacher_in_a_run(people, tmp_path):
     assert not any(moved)
 
 
+def test_a_resumed_run_keeps_the_names_of_skipped_images(people, tmp_path):
+    runner = Runner.from_cfg(make_config(people, tmp_path / 'run', **{'train_cfg.max_epochs': 1}))
+    runner.train()
+    (tmp_path / 'run/skipped_images.txt').write_text('an earlier one.jpg\n')
+    runner = Runner.from_cfg(make_config(people, tmp_path / 'run', resume=True))
+    runner.train()
+    assert (tmp_path / 'run/skipped_images.txt').read_text().splitlines() == [
+        'an earlier one.jpg', 'images/0000/0000003.jpg']
+
+
 def test_optimizer_has_no_teacher_parameter(people, tmp_path):
     runner = Runner.from_cfg(make_config(people, tmp_path / 'run'))
     wrapper = runner.build_optim_wrapper(runner.optim_wrapper)

@@ -7,14 +7,18 @@ from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from clasp_mm.files import replacing
 from clasp_mm.registry import HOOKS
+
+FILE = 'skipped_images.txt'
 
 
 @HOOKS.register_module()
 class SkippedImagesHook(Hook):
     """Collects what the data set skipped into ``work_dir/skipped_images.txt`` and the log.
 
-    The data set packs the names of unreadable images with the sample that took their place.
+    The data set packs the names of unreadable images with the sample that took their place. A run
+    that goes on from a checkpoint keeps the names it has found before.
     """
 
     priority = 'LOW'
@@ -22,6 +26,13 @@ class SkippedImagesHook(Hook):
     def __init__(self) -> None:
         self.names: set[str] = set()
         self.logged = 0
+
+    def before_train(self, runner: Runner) -> None:
+        """Take over the names from before a resume."""
+        path = Path(runner.work_dir) / FILE
+        if runner.iter and is_main_process() and path.exists():
+            self.names.update(path.read_text('utf-8').splitlines())
+            self.logged = len(self.names)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: dict | None = None) -> None:
@@ -35,8 +46,9 @@ class SkippedImagesHook(Hook):
         self.names = set().union(*gathered)
         if len(self.names) == self.logged or not is_main_process():
             return
-        path = Path(runner.work_dir) / 'skipped_images.txt'
-        path.write_text('\n'.join(sorted(self.names)) + '\n')
+        path = Path(runner.work_dir) / FILE
+        with replacing(path) as partial:
+            partial.write_text('\n'.join(sorted(self.names)) + '\n', 'utf-8')
         runner.logger.warning(
             f'{len(self.names)} images could not be read and were skipped so far, for example '
             f'{min(self.names)}; all names are in {path}')
