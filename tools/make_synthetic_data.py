@@ -1,52 +1,92 @@
-"""Draw synthetic people and write them as LUPerson is kept, with their ground truth."""
+"""Draw synthetic people and write them, with exact ground truth, in the layout of a data set."""
 
 import argparse
 
-from clasp_mm.datasets.synthetic import SyntheticPeople, contact_sheet, write_people
+from clasp_mm.datasets.synthetic import (
+    SyntheticPeople,
+    contact_sheet,
+    write_citypersons,
+    write_coco_keypoints,
+    write_lip,
+    write_people,
+)
 
 EPILOG = """\
-The folder can be given at once to clasp_mm.LUPerson:
+luperson (the default) is crops for pretraining. clasp_mm.LUPerson takes the folder as it is:
   dict(type='clasp_mm.LUPerson', data_root=OUT_DIR, ann_file='list.txt')
 and its ground truth to clasp_mm.datasets.synthetic.load_ground_truth(OUT_DIR).
-Another seed draws other people: take one seed per split. The same arguments give the same files
-whatever the number of workers; run again after a kill, it goes on where it stopped.
+Another seed draws other people: take one seed per split.
 
-example:
+coco, lip and citypersons are read by the host libraries' own data sets and by clasp_mm.CityPersons.
+Give both splits one OUT_DIR and one seed; they share no person and no background.
+
+The same arguments give the same files whatever the number of workers; run again after a kill, it
+goes on where it stopped.
+
+examples:
   python tools/make_synthetic_data.py data/people --identities 1000 --images-per-identity 10 \\
       --contact-sheet people.png
+  python tools/make_synthetic_data.py data/synthetic_coco --format coco --split train --images 500
+  python tools/make_synthetic_data.py data/synthetic_coco --format coco --split val --images 100
 """
+WRITERS = {'coco': write_coco_keypoints, 'lip': write_lip, 'citypersons': write_citypersons}
+LUPERSON_ONLY = ('identities', 'images_per_identity', 'cameras', 'lmdb', 'no_ground_truth',
+                 'contact_sheet')
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS)  # only what was given is there
     parser.add_argument('out_dir', help='folder to write; new, or a run of this to be finished')
-    parser.add_argument('--identities', type=int, default=500,
-                        help='how many people (%(default)s)')
-    parser.add_argument('--images-per-identity', type=int, default=8,
-                        help='crops of each, going round the cameras (%(default)s)')
+    parser.add_argument('--format', choices=('luperson', *WRITERS), default='luperson',
+                        help='layout of the files (%(default)s)')
     parser.add_argument('--seed', type=int, default=0,
                         help='another seed shares no person and no background (%(default)s)')
-    parser.add_argument('--size', type=int, nargs=2, default=(256, 128),
-                        metavar=('HEIGHT', 'WIDTH'), help='of the crops in pixels (256 128)')
-    parser.add_argument('--cameras', type=int, default=6, help='number of cameras (%(default)s)')
-    parser.add_argument('--lmdb', action='store_true',
-                        help='one LMDB (name -> JPEG) in place of a file per image')
-    parser.add_argument('--no-ground-truth', action='store_true',
-                        help='leave out labels.npz and the part maps')
+    parser.add_argument('--size', type=int, nargs=2, metavar=('HEIGHT', 'WIDTH'),
+                        help='of the pictures in pixels (luperson and lip 256 128, coco 256 320, '
+                             'citypersons 256 512)')
     parser.add_argument('--workers', type=int, help='processes (default: one per usable core)')
-    parser.add_argument('--contact-sheet', metavar='PNG',
-                        help='also draw a page to look at: people, part maps, keypoints, scenes')
-    return parser.parse_args()
+    luperson = parser.add_argument_group('luperson')
+    luperson.add_argument('--identities', type=int, help='how many people (500)')
+    luperson.add_argument('--images-per-identity', type=int,
+                          help='crops of each, going round the cameras (8)')
+    luperson.add_argument('--cameras', type=int, help='number of cameras (6)')
+    luperson.add_argument('--lmdb', action='store_true',
+                          help='one LMDB (name -> JPEG) in place of a file per image')
+    luperson.add_argument('--no-ground-truth', action='store_true',
+                          help='leave out labels.npz and the part maps')
+    luperson.add_argument('--contact-sheet', metavar='PNG', help='also draw a page to look at: '
+                          'people, part maps, keypoints, scenes')
+    others = parser.add_argument_group('coco, lip and citypersons')
+    others.add_argument('--split', choices=('train', 'val'), help='which split (train)')
+    others.add_argument('--images', type=int, help='how many pictures (500)')
+    args = parser.parse_args()
+    foreign = ('split', 'images') if args.format == 'luperson' else LUPERSON_ONLY
+    for name in foreign:
+        if name in args:
+            parser.error(f'--{name.replace("_", "-")} does not go with --format {args.format}')
+    return args
+
+
+def write_luperson(args: argparse.Namespace) -> None:
+    people = SyntheticPeople(
+        getattr(args, 'identities', 500), getattr(args, 'images_per_identity', 8), args.seed,
+        tuple(getattr(args, 'size', (256, 128))), getattr(args, 'cameras', 6))
+    write_people(args.out_dir, people, 'lmdb' in args, 'no_ground_truth' not in args,
+                 getattr(args, 'workers', None))
+    if 'contact_sheet' in args:
+        contact_sheet(people, args.contact_sheet)
 
 
 def main() -> None:
     args = parse_args()
-    people = SyntheticPeople(args.identities, args.images_per_identity, args.seed,
-                             tuple(args.size), args.cameras)
-    write_people(args.out_dir, people, args.lmdb, not args.no_ground_truth, args.workers)
-    if args.contact_sheet:
-        contact_sheet(people, args.contact_sheet)
+    if args.format == 'luperson':
+        write_luperson(args)
+        return
+    options = {name: getattr(args, name) for name in ('size', 'workers') if name in args}
+    WRITERS[args.format](args.out_dir, getattr(args, 'split', 'train'),
+                         getattr(args, 'images', 500), args.seed, **options)
 
 
 if __name__ == '__main__':

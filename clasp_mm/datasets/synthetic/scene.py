@@ -54,7 +54,8 @@ class SceneRecord:
 
 
 def draw_scene(seed: int, size: tuple[int, int] = (480, 800), num_people: int = 6, index: int = 0,
-               num_identities: int = 100, num_cameras: int = 6) -> SceneRecord:
+               num_identities: int = 100, num_cameras: int = 6,
+               person_scale: float = 1.) -> SceneRecord:
     """Draw scene ``index`` of a seed.
 
     Args:
@@ -64,6 +65,8 @@ def draw_scene(seed: int, size: tuple[int, int] = (480, 800), num_people: int = 
         index: Number of the scene.
         num_identities: The people are drawn from identities 0 .. num_identities - 1.
         num_cameras: The camera is one of these.
+        person_scale: Factor on the size of all people; at 1 they are about 0.1 to 0.8 of the
+            picture's height.
 
     Raises:
         ValueError: When ``num_people`` is not in 1..200 or above ``num_identities``.
@@ -84,7 +87,7 @@ def draw_scene(seed: int, size: tuple[int, int] = (480, 800), num_people: int = 
     for person, (identity, ground) in enumerate(zip(identities, grounds.tolist(), strict=True), 1):
         look = draw_look(seed, identity)
         figure = Figure(look, draw_pose(rng, look), view)
-        metre = height * (.04 + .42 * (ground - .42) / .7)
+        metre = person_scale * height * (.04 + .42 * (ground - .42) / .7)
         figure.settle(metre * look.height, (rng.uniform(-.01, 1.01) * width, ground * height))
         put_figure(canvas, figure, person, rng)
         figures.append(figure)

@@ -63,10 +63,13 @@ def write_people(out_dir: str | os.PathLike, people: SyntheticPeople, lmdb: bool
         raise ValueError(f'workers must be at least 1, got {workers}')
     out_dir = Path(out_dir)
     settings = _settings(people, lmdb, with_ground_truth)
-    if _is_complete(out_dir, settings):
+    marker = out_dir / MARKER
+    if is_complete(marker, settings):
         return
-    out_dir.mkdir(parents=True, exist_ok=True)
-    _write_marker(out_dir, settings, complete=False)
+    if not marker.exists() and out_dir.exists() and any(out_dir.iterdir()):
+        raise ValueError(f'{out_dir} is not empty and not written by this function (it has no '
+                         f'{MARKER}); give a new folder')
+    write_marker(marker, settings, complete=False)
     parts = out_dir / '.parts'
     parts.mkdir(exist_ok=True)
     for name in (['lmdb'] if lmdb else ['images']) + ['parsing'] * with_ground_truth:
@@ -75,7 +78,7 @@ def write_people(out_dir: str | os.PathLike, people: SyntheticPeople, lmdb: bool
     shards = -(-len(people) // _SHARD)
     missing = [shard for shard in range(shards) if not _part(out_dir, shard).exists()]
     draw = partial(_draw_shard, str(out_dir), people, lmdb, with_ground_truth)
-    with _database(out_dir, people, lmdb) as put, _mapper(workers, len(missing)) as run:
+    with _database(out_dir, people, lmdb) as put, mapper(workers, len(missing)) as run:
         results = zip(missing, run(draw, missing), strict=True)
         if progress:
             results = track(results, f'drawing {len(people)} people', total=len(missing))
@@ -89,7 +92,7 @@ def write_people(out_dir: str | os.PathLike, people: SyntheticPeople, lmdb: bool
         _merge(out_dir, shards, names)
     with replacing(out_dir / 'list.txt') as path:
         path.write_text('\n'.join(names) + '\n', encoding='utf-8')
-    _write_marker(out_dir, settings, complete=True)
+    write_marker(marker, settings, complete=True)
     shutil.rmtree(parts)
 
 
@@ -140,7 +143,7 @@ def load_ground_truth(out_dir: str | os.PathLike) -> GroundTruth:
         FileNotFoundError: The folder is not complete or was written without ground truth.
     """
     out_dir = Path(out_dir)
-    marker = _read_marker(out_dir)
+    marker = read_marker(out_dir / MARKER)
     if marker is None or not marker['complete']:
         raise FileNotFoundError(f'{out_dir} holds no complete synthetic people; write them with '
                                 'write_people or tools/make_synthetic_data.py')
@@ -167,15 +170,15 @@ def _draw_shard(out_dir: str, people: SyntheticPeople, lmdb: bool, with_ground_t
     root, rows, images = Path(out_dir), [], []
     for index in range(shard * _SHARD, min((shard + 1) * _SHARD, len(people))):
         record = people[index]
-        code = _encode('.jpg', record.image[..., ::-1], cv2.IMWRITE_JPEG_QUALITY, _QUALITY)
+        code = encode('.jpg', record.image[..., ::-1], cv2.IMWRITE_JPEG_QUALITY, _QUALITY)
         if lmdb:
             images.append((image_name(index), code))
         else:
-            _write_bytes(root / image_name(index), code)
+            write_bytes(root / image_name(index), code)
         if with_ground_truth:
             rows.append(_label_row(record))
-            _write_bytes(root / _parsing_name(index),
-                         _encode('.png', record.parsing, cv2.IMWRITE_PNG_COMPRESSION, 4))
+            write_bytes(root / _parsing_name(index),
+                         encode('.png', record.parsing, cv2.IMWRITE_PNG_COMPRESSION, 4))
     return {name: np.stack([row[name] for row in rows]) for name in _LABELS if rows}, images
 
 
@@ -201,14 +204,16 @@ def _merge(out_dir: Path, shards: int, names: list[str]) -> None:
             attribute_names=np.array(DEFAULT_VOCABULARY.attribute_names), **arrays)
 
 
-def _encode(suffix: str, image: np.ndarray, *options: int) -> bytes:
+def encode(suffix: str, image: np.ndarray, *options: int) -> bytes:
+    """A picture, BGR or grey, as the bytes of an image file."""
     done, code = cv2.imencode(suffix, np.ascontiguousarray(image), options)
     if not done:
         raise RuntimeError(f'OpenCV could not encode an image of shape {image.shape} as {suffix}')
     return code.tobytes()
 
 
-def _write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write one of many small files, whole or not at all."""
     with replacing(path, sync=False) as temporary:
         temporary.write_bytes(data)
 
@@ -235,7 +240,7 @@ def _database(out_dir: Path, people: SyntheticPeople,
 
 
 @contextmanager
-def _mapper(workers: int | None, tasks: int) -> Iterator[Callable]:
+def mapper(workers: int | None, tasks: int) -> Iterator[Callable]:
     """``map`` over this process or several, in order."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     workers = min(workers or usable or 1, tasks)
@@ -251,44 +256,47 @@ def _mapper(workers: int | None, tasks: int) -> Iterator[Callable]:
 
 
 def _settings(people: SyntheticPeople, lmdb: bool, with_ground_truth: bool) -> dict:
-    source = hashlib.sha256()  # changes with the drawing code
-    for path in sorted(Path(__file__).parent.glob('*.py')):
-        if path.stem not in ('__init__', 'captions', 'contact_sheet', 'writers'):
-            source.update(path.read_bytes())
     return {
         'num_identities': people.num_identities, 'images_per_identity': people.images_per_identity,
         'seed': people.seed, 'size': list(people.size), 'num_cameras': people.num_cameras,
-        'lmdb': lmdb, 'with_ground_truth': with_ground_truth,
-        'generator': source.hexdigest()[:12]}
+        'lmdb': lmdb, 'with_ground_truth': with_ground_truth, 'generator': drawing_code()}
 
 
-def _read_marker(out_dir: Path) -> dict | None:
-    path = out_dir / MARKER
+def drawing_code() -> str:
+    """Twelve digits that change with the code that draws people and scenes."""
+    source = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob('*.py')):
+        if path.stem not in ('__init__', 'captions', 'contact_sheet', 'writers'):
+            source.update(path.read_bytes())
+    return source.hexdigest()[:12]
+
+
+def read_marker(path: Path) -> dict | None:
+    """What :func:`write_marker` wrote, None where there is no such file."""
     return json.loads(path.read_text(encoding='utf-8')) if path.exists() else None
 
 
-def _write_marker(out_dir: Path, settings: dict, complete: bool) -> None:
-    with replacing(out_dir / MARKER) as path:
-        path.write_text(json.dumps({'settings': settings, 'complete': complete}, indent=2) + '\n',
-                        encoding='utf-8')
+def write_marker(path: Path, settings: dict, complete: bool) -> None:
+    """Note what was asked for, and whether all of it is there."""
+    with replacing(path) as temporary:
+        temporary.write_text(
+            json.dumps({'settings': settings, 'complete': complete}, indent=2) + '\n',
+            encoding='utf-8')
 
 
-def _is_complete(out_dir: Path, settings: dict) -> bool:
-    """Whether all is there.
+def is_complete(path: Path, settings: dict) -> bool:
+    """Whether the marker says that all is there.
 
     Raises:
-        ValueError: The folder holds something else.
+        ValueError: It was written with other settings.
     """
-    marker = _read_marker(out_dir)
+    marker = read_marker(path)
     if marker is None:
-        if out_dir.exists() and any(out_dir.iterdir()):
-            raise ValueError(f'{out_dir} is not empty and not written by this function (it has no '
-                             f'{MARKER}); give a new folder')
         return False
     other = marker['settings']
     differ = [f'{name} is {other.get(name)!r} there, {value!r} here'
               for name, value in settings.items() if other.get(name) != value]
     if differ:
-        raise ValueError(f'{out_dir} holds other synthetic people: {"; ".join(differ)}; give '
+        raise ValueError(f'{path.parent} holds other synthetic people: {"; ".join(differ)}; give '
                          'another folder or delete that one')
     return marker['complete']
