@@ -51,7 +51,7 @@ def write_report(folder: Path, seeds: Sequence[Mapping[str, Any]],
     """
     summary = _summarize([seed['scores'] for seed in seeds])
     report = dict(
-        clasp_mm_version=__version__, setting=dict(setting), machine=_machine(), summary=summary,
+        clasp_mm_version=__version__, setting=dict(setting), machine=machine(), summary=summary,
         seeds=[{key: value for key, value in seed.items() if key != 'expert_use'}
                | {'expert_use': {task: np.round(use, 4).tolist()
                                  for task, use in seed['expert_use'].items()}}
@@ -79,7 +79,8 @@ def _show(value: Mapping[str, float | None]) -> str:
     return f'{value["mean"]:.1f}{spread}'
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """What the measurements were made on."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return dict(platform=platform.platform(), cores=os.cpu_count(), gpu=gpu,
                 torch=torch.__version__)

@@ -1,0 +1,65 @@
+"""A fine-tuned model's checkpoint, all of it or an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from clasp_mm.compat import load_file
+
+
+def check_weights(model: nn.Module, checkpoint: str | Path) -> dict[str, Any]:
+    """Read a checkpoint of a run and compare its weights with a model's, name by name.
+
+    The hosts only warn where they differ, and then predict with random weights.
+
+    Returns:
+        The checkpoint: ``state_dict``, and ``meta`` where there is one.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no checkpoint, or it does not fit; the message counts and names what.
+    """
+    content = load_file(checkpoint)
+    state = content.get('state_dict') if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping):
+        raise ValueError(f'{checkpoint} is no checkpoint of a run: it has no state_dict')
+    state = {name.removeprefix('module.'): value for name, value in state.items()}
+    own = model.state_dict()
+    missing = [name for name in own if name not in state]
+    unknown = [name for name in state if name not in own]
+    shapes = [f'{name} (file {list(value.shape)}, model {list(own[name].shape)})'
+              for name, value in state.items()
+              if name in own and isinstance(value, Tensor) and value.shape != own[name].shape]
+    if missing or unknown or shapes:
+        kinds = {'missing': missing, 'not in the model': unknown, 'of another shape': shapes}
+        faults = [f'{len(names)} {kind}: {_first(names)}' for kind, names in kinds.items() if names]
+        hint = 'give the config that it was trained by, which lies in its work directory'
+        if all(name.startswith('backbone.') for name in state) or not any(
+                name.startswith('backbone.') for name in state):
+            hint = 'it holds a backbone alone; fine-tune it with tools/train.py first'
+        raise ValueError(f'{checkpoint} does not fit {type(model).__name__}:\n  '
+                         + '\n  '.join(faults) + f'\n{hint}')
+    return {**content, 'state_dict': state}
+
+
+def load_weights(model: nn.Module, checkpoint: str | Path) -> dict[str, Any]:
+    """Load a checkpoint of a run into its model.
+
+    Returns:
+        The checkpoint's ``meta``.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: See :func:`check_weights`; the model is left as it was.
+    """
+    content = check_weights(model, checkpoint)
+    model.load_state_dict(content['state_dict'])
+    return content.get('meta', {})
+
+
+def _first(names: Sequence[str], count: int = 3) -> str:
+    return ', '.join(names[:count]) + (', ...' if len(names) > count else '')

@@ -1,0 +1,157 @@
+"""Fine-tune a task from the quickstart's backbone and from random weights, at equal budget."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from mmengine.config import Config
+from rich.console import Console
+
+from clasp_mm.apis.resources import resource
+from clasp_mm.datasets.synthetic import write_citypersons, write_coco_keypoints, write_lip
+from clasp_mm.files import replacing
+
+from .jobs import run_jobs
+from .report import machine
+from .training import Training
+
+WORK_DIR = Path('work_dirs/quickstart_downstream')  # the configs look for their data below it
+DATA_SEED = 0
+STARTS = ('pretrained', 'random')
+# Writer, images to train on, images to score on. Their people are not those of pretraining.
+DATA: Mapping[str, tuple[Callable, int, int]] = {
+    'pose': (write_coco_keypoints, 240, 120),
+    'parsing': (write_lip, 400, 200),
+    'detection': (write_citypersons, 160, 80),
+}
+
+
+def run_downstream(task: str, backbone: Path | None = None, seeds: int = 1) -> dict[str, Any]:
+    """Draw the data, train both models of every seed side by side, and write the table.
+
+    Below ``work_dirs/quickstart_downstream``: ``data/TASK``, ``TASK/seedN/{pretrained,random}``
+    (runs of tools/train.py), ``TASK.json`` and ``TASK.md``. What is done is not done again.
+
+    Args:
+        task: One of ``DATA``.
+        backbone: Published weights; None takes the newest of the quickstart.
+        seeds: How many; the data are the same for all.
+
+    Returns:
+        What ``TASK.json`` holds.
+
+    Raises:
+        FileNotFoundError: There is no such backbone.
+        RuntimeError: A training failed; the message names its log.
+    """
+    console, backbone = Console(), find_backbone(backbone)
+    config = find_config(task)
+    write, *counts = DATA[task]
+    console.rule(f'{task}: synthetic data', align='left')
+    for split, count in zip(('train', 'val'), counts, strict=True):
+        write(WORK_DIR / 'data' / task, split, count, seed=DATA_SEED)
+    runs, metric = [], ''
+    for seed in range(seeds):
+        console.rule(f'{task}: seed {seed}, both starts side by side', align='left')
+        trainings = {}
+        for start in STARTS:
+            cfg = Config.fromfile(config)
+            cfg.randomness = dict(cfg.get('randomness', {}), seed=seed)
+            if start == 'random':
+                cfg.model.backbone.init_cfg = None
+            else:
+                cfg.model.backbone.init_cfg.checkpoint = str(backbone)
+            metric = cfg.default_hooks.checkpoint.save_best
+            trainings[start] = Training(WORK_DIR / task / f'seed{seed}' / start, cfg)
+        run_missing(trainings)
+        runs += [dict(seed=seed, start=start, **read_run(training.folder, metric))
+                 for start, training in trainings.items()]
+    report = dict(task=task, config=str(config.relative_to(config.parents[2])), metric=metric,
+                  backbone=str(backbone), images=counts, command=shlex.join(sys.argv),
+                  machine=machine(), runs=runs)
+    with replacing(WORK_DIR / f'{task}.json') as partial:
+        partial.write_text(json.dumps(report, indent=1))
+    with replacing(WORK_DIR / f'{task}.md') as partial:
+        partial.write_text(markdown(report))
+    console.print(markdown(report), markup=False, soft_wrap=True)
+    return report
+
+
+def find_backbone(path: Path | None) -> Path:
+    """The given file, or the newest CLASP backbone that the quickstart has published."""
+    if path is None:
+        found = sorted(Path('work_dirs/quickstart').glob('seed*/published/*/clasp_*.pth'),
+                       key=lambda file: file.stat().st_mtime)
+        if not found:
+            raise FileNotFoundError('no backbone below work_dirs/quickstart: run `bash '
+                                    'tools/quickstart.sh` first, or name one by --backbone')
+        return found[-1]
+    if not path.is_file():
+        raise FileNotFoundError(f'no backbone at {path}')
+    return path
+
+
+def find_config(task: str) -> Path:
+    """The quickstart's config of a task."""
+    return next(resource('configs/quickstart').glob(f'{task}_*.py'))
+
+
+def run_missing(trainings: Mapping[str, Training]) -> None:
+    """Train what is not done, side by side, and keep beside each run what it cost."""
+    missing = {start: training for start, training in trainings.items()
+               if not training.is_done() or not (training.folder / 'cost.json').is_file()}
+    usage = run_jobs([training.job() for training in missing.values()])
+    for training in missing.values():
+        with replacing(training.folder / 'cost.json') as partial:
+            partial.write_text(json.dumps(usage[training.name]))
+
+
+def read_run(folder: Path, metric: str) -> dict[str, Any]:
+    """What a run scored at each validation, in the order of training, and what it cost.
+
+    Raises:
+        ValueError: No validation of the run's logs has ``metric``.
+    """
+    scores: dict[int, float] = {}
+    for log in sorted(folder.glob('*/vis_data/scalars.json')):
+        for line in log.read_text().splitlines():
+            row = json.loads(line)
+            if metric in row:
+                scores[row['step']] = row[metric]
+    if not scores:
+        raise ValueError(f'no {metric} in the logs of {folder}')
+    steps = sorted(scores)
+    return dict(steps=steps, scores=[scores[step] for step in steps],
+                **json.loads((folder / 'cost.json').read_text()))
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """The table, with what is needed to make it again."""
+    steps = report['runs'][0]['steps']
+    rows = [f'| {report["metric"]} after epoch | ' + ' | '.join(map(str, steps))
+            + ' | seconds a run |', '|---' * (len(steps) + 2) + '|']
+    for start in STARTS:
+        runs = [run for run in report['runs'] if run['start'] == start]
+        cells = [_spread([run['scores'][at] for run in runs]) for at in range(len(steps))]
+        cells.append(_spread([run['seconds'] for run in runs]))
+        rows.append(f'| {start} | ' + ' | '.join(cells) + ' |')
+    seeds = sorted({run['seed'] for run in report['runs']})
+    train, val = report['images']
+    own = report['machine']
+    return '\n'.join([
+        *rows, '', f'`{report["command"]}`: `{report["config"]}` on {train} synthetic images, '
+        f'scored on {val} with other people; seeds {", ".join(map(str, seeds))}, mean ± standard '
+        f'deviation; both starts side by side, one thread each; {own["cores"]} cores, '
+        f'{own["gpu"] or "no GPU"}, torch {own["torch"]}; backbone {Path(report["backbone"]).name}.'
+    ]) + '\n'
+
+
+def _spread(values: Sequence[float]) -> str:
+    spread = f' ± {stdev(values):.3g}' if len(values) > 1 else ''
+    return f'{mean(values):.3g}{spread}'

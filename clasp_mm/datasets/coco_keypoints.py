@@ -1,0 +1,101 @@
+"""COCO keypoints in mmpose, with what is wrong in the files told instead of dropped or met later.
+
+Needs mmpose, so nothing here imports it: a config names it in ``custom_imports``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from mmengine.fileio import load
+from mmengine.logging import print_log
+from mmpose.datasets import CocoDataset
+
+from clasp_mm.registry import DATASETS
+
+
+@DATASETS.register_module()
+class CocoKeypoints(CocoDataset):
+    """mmpose's ``CocoDataset``; its arguments.
+
+    People that cannot be used (crowd regions, without keypoints, with an empty box or one outside
+    the image) are left out as mmpose does, and counted in the log, with the images that show
+    nobody.
+
+    Raises:
+        FileNotFoundError: There is no annotation or detections file.
+        ValueError: An annotation has another number of keypoints, detections are of images that
+            the annotation file does not know, or nobody is left.
+    """
+
+    def load_data_list(self) -> list[dict]:
+        for what, path in (('annotation', self.ann_file), ('detections', self.bbox_file)):
+            if path and '://' not in path and not Path(path).is_file():
+                raise FileNotFoundError(
+                    f'no {what} file {path} (data_root={self.data_root!r}): see '
+                    'configs/pose/README.md for the layout; tools/dataset_converters/coco.py '
+                    '--check tells what else is missing')
+        people = super().load_data_list()
+        if not people:
+            raise ValueError(f'{self.bbox_file or self.ann_file}: nobody in it can be used; the '
+                             'log says why')
+        return people
+
+    def parse_data_info(self, raw_data_info: dict) -> dict | None:
+        annotation = raw_data_info['raw_ann_info']
+        expected = self.metainfo['num_keypoints']
+        if len(annotation.get('keypoints', ())) not in (0, 3 * expected):
+            raise ValueError(
+                f'{self.ann_file}: annotation {annotation["id"]} of image '
+                f'{annotation["image_id"]} has {len(annotation["keypoints"])} numbers as its '
+                f'keypoints, {self.metainfo["dataset_name"]} has {expected} x (x, y, visibility): '
+                'is it the file of another data set?')
+        if not annotation.get('keypoints', True):
+            return None
+        return super().parse_data_info(raw_data_info)
+
+    def _get_topdown_data_infos(self, instance_list: list[dict]) -> list[dict]:
+        kept = super()._get_topdown_data_infos(instance_list)
+        faults = Counter(fault for person in instance_list if (fault := _fault(person)))
+        images = len(self.coco.getImgIds())
+        print_log(
+            f'{self.ann_file}: {len(kept)} people in {len({person["img_id"] for person in kept})} '
+            f'of {images} images; left out: '
+            + (', '.join(f'{count} {fault}' for fault, count in faults.most_common()) or 'nobody'),
+            logger='current')
+        return kept
+
+    def _load_detection_results(self) -> list[dict]:
+        known = {image['id'] for image in load(self.ann_file)['images']}
+        asked = {detection['image_id'] for detection in load(self.bbox_file)}
+        if unknown := asked - known:
+            raise ValueError(
+                f'{self.bbox_file} has detections in {len(unknown)} images, such as '
+                f'{min(unknown)}, that {self.ann_file} does not know ({len(asked & known)} it '
+                'does): take the detections of the same split')
+        people = super()._load_detection_results()
+        kept = [person for person in people if _overlaps(person)]
+        print_log(
+            f'{self.bbox_file}: {len(kept)} detected people in {len(asked)} of {len(known)} '
+            f'images; left out: {len(people) - len(kept)} with a box that is empty or outside the '
+            'image', logger='current')
+        return kept
+
+
+def _fault(person: dict) -> str | None:
+    """Why mmpose leaves a person out, in the order in which it asks."""
+    width, height = person['bbox'][0, 2:] - person['bbox'][0, :2]
+    if person['iscrowd']:
+        return 'crowd regions'
+    if person['num_keypoints'] == 0 or person['keypoints'].max() <= 0:
+        return 'without keypoints'
+    if width <= 0 or height <= 0:
+        return 'with a box that is empty or outside the image'
+    return None
+
+
+def _overlaps(person: dict) -> bool:
+    """Whether a detected box has an area inside its image."""
+    (x1, y1, x2, y2), (height, width) = person['bbox'][0], person['img_shape']
+    return min(x2, width) > max(x1, 0) and min(y2, height) > max(y1, 0)

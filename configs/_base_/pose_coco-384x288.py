@@ -1,0 +1,30 @@
+_base_ = 'mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_swin-b-p4-w7_8xb32-210e_coco-384x288.py'
+
+# SOLIDER's setting: stages 3 and 4 kept at stride 8, one deconvolution to 72x96 heatmaps, AdamW
+# without weight decay on relative-position tables, long warm-up, no stochastic depth. The host's
+# own pipelines are SOLIDER's: flip 0.5, half body 0.3, rotation 40 degrees, scale 0.5.
+custom_imports = dict(imports=['clasp_mm.datasets.coco_keypoints'])
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='clasp_mm.PCMoESwin',
+        arch='base',
+        task='part',
+        strides=(4, 2, 1, 1),
+        drop_path_rate=0.,
+        init_cfg=dict(
+            type='clasp_mm.Pretrained', checkpoint='clasp_pcmoe-swin-base_luperson')),
+    head=dict(deconv_out_channels=(256, ), deconv_kernel_sizes=(4, )))
+train_dataloader = dict(dataset=dict(type='clasp_mm.CocoKeypoints'))
+val_dataloader = dict(dataset=dict(type='clasp_mm.CocoKeypoints'))
+test_dataloader = dict(dataset=dict(type='clasp_mm.CocoKeypoints'))
+optim_wrapper = dict(
+    optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=0.01),
+    paramwise_cfg=dict(custom_keys={'relative_position_bias_table': dict(decay_mult=0.)}))
+max_epochs = 210
+train_cfg = dict(max_epochs=max_epochs)
+param_scheduler = [
+    dict(type='LinearLR', begin=0, end=11710, start_factor=0.001, by_epoch=False),
+    dict(type='MultiStepLR', begin=0, end=max_epochs, milestones=[170, 200], gamma=0.1,
+         by_epoch=True),
+]

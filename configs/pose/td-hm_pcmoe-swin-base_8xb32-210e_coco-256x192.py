@@ -1,0 +1,8 @@
+_base_ = './td-hm_pcmoe-swin-tiny_8xb32-210e_coco-256x192.py'
+
+model = dict(
+    backbone=dict(
+        arch='base',
+        drop_path_rate=0.3,
+        init_cfg=dict(checkpoint='clasp_pcmoe-swin-base_luperson')),
+    head=dict(in_channels=1024))

@@ -1,0 +1,55 @@
+_base_ = '../_base_/pose_coco-384x288.py'
+
+# Minutes on one core: SOLIDER's setting at a third of its size.
+codec = dict(type='MSRAHeatmap', input_size=(96, 128), heatmap_size=(24, 32), sigma=1)
+model = dict(
+    backbone=dict(
+        arch='nano',
+        window_size=4,
+        moe=dict(num_experts=10, top_k=6, num_prompts=3, expert_hidden=8),
+        init_cfg=dict(checkpoint='clasp_nano')),
+    head=dict(in_channels=256, deconv_out_channels=(64, ), decoder=codec))
+data_root = 'work_dirs/quickstart_downstream/data/pose/'
+train_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='GetBBoxCenterScale'),
+    dict(type='RandomFlip', direction='horizontal'),
+    dict(type='RandomBBoxTransform', scale_factor=(0.8, 1.25), rotate_factor=30.),
+    dict(type='TopdownAffine', input_size=codec['input_size']),
+    dict(type='GenerateTarget', encoder=codec),
+    dict(type='PackPoseInputs'),
+]
+val_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='GetBBoxCenterScale'),
+    dict(type='TopdownAffine', input_size=codec['input_size']),
+    dict(type='PackPoseInputs'),
+]
+train_dataloader = dict(
+    batch_size=32,
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(data_root=data_root, pipeline=train_pipeline))
+val_dataloader = dict(
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(
+        data_root=data_root,
+        bbox_file=data_root
+        + 'person_detection_results/COCO_val2017_detections_AP_H_56_person.json',
+        pipeline=val_pipeline))
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file=data_root + 'annotations/person_keypoints_val2017.json')
+test_evaluator = val_evaluator
+max_epochs = 20
+train_cfg = dict(max_epochs=max_epochs, val_interval=5)
+param_scheduler = [
+    dict(type='LinearLR', begin=0, end=50, start_factor=0.001, by_epoch=False),
+    dict(type='MultiStepLR', begin=0, end=max_epochs, milestones=[14, 18], gamma=0.1,
+         by_epoch=True),
+]
+default_hooks = dict(
+    logger=dict(interval=10),
+    checkpoint=dict(interval=5, max_keep_ckpts=1))
+env_cfg = dict(dist_cfg=dict(backend='gloo'))
+randomness = dict(seed=0)

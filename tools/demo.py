@@ -1,0 +1,54 @@
+#!/usr/bin/env python
+"""Draw what a fine-tuned model finds: skeletons, body parts or boxes."""
+
+import argparse
+import sys
+
+from clasp_mm.compat import quiet_mmcv_lite
+
+EPILOG = """\
+Every image becomes a picture and every video a video below --out; predictions.json lists what was
+found in each frame. Pose needs boxes of people: give those of a detector, or one person an image.
+
+examples:
+  python tools/demo.py detection photos/ --config DET.py --checkpoint DET.pth --out found
+  python tools/demo.py pose photos/ --boxes found/predictions.json --config POSE.py \\
+      --checkpoint POSE.pth --out posed
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('task', choices=('pose', 'parsing', 'detection'))
+    parser.add_argument('inputs', nargs='+', metavar='IMAGE|FOLDER|VIDEO')
+    parser.add_argument('--config', required=True, help='config of the model')
+    parser.add_argument('--checkpoint', required=True, help='checkpoint of its training')
+    parser.add_argument('--out', default='demo', metavar='DIR', help='(%(default)s)')
+    parser.add_argument('--boxes', metavar='JSON',
+                        help='pose: boxes of the people, [{"file": "a.jpg", "boxes": [[x1, y1, x2, '
+                        'y2], ...]}, ...]; without, every image is one person')
+    parser.add_argument('--min-score', type=float, default=0.3, metavar='S',
+                        help='least score of a keypoint that is drawn, and of a box that is taken '
+                        'from --boxes (%(default)s)')
+    parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1 (%(default)s)')
+    args = parser.parse_args()
+    if args.boxes and args.task != 'pose':
+        parser.error(f'--boxes goes with pose, not with {args.task}')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    quiet_mmcv_lite()
+    from clasp_mm.apis.inference.demo import run_demo  # slow, and not for --help
+    try:
+        entries = run_demo(args.task, args.inputs, args.config, args.checkpoint, args.out,
+                           args.boxes, args.min_score, args.device)
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(f'demo.py: {error}')
+    print(f'{args.out}: {len(entries)} frames drawn, predictions.json written')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,45 @@
+#!/usr/bin/env python
+"""Fine-tune a task from the quickstart's backbone and from random weights, and compare them."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from clasp_mm.compat import allow_mmengine_checkpoints, quiet_mmcv_lite
+
+EPILOG = """\
+Draws the task's data, trains configs/quickstart/TASK_*.py from both starts with the same budget and
+seed, and writes work_dirs/quickstart_downstream/TASK.md and .json. Minutes on two cores; what is
+done is not done again. It needs the host libraries: bash tools/setup.sh --with-ops
+
+example, after bash tools/quickstart.sh:
+  python tools/quickstart_downstream.py pose --seeds 3
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('task', choices=('pose', 'parsing', 'detection'))
+    parser.add_argument('--backbone', type=Path, metavar='FILE',
+                        help='published backbone (default: the newest of work_dirs/quickstart)')
+    parser.add_argument('--seeds', type=int, default=1, help='how many (%(default)s)')
+    args = parser.parse_args()
+    if args.seeds < 1:
+        parser.error(f'--seeds must be at least 1, got {args.seeds}')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    quiet_mmcv_lite()
+    from clasp_mm.apis.quickstart.downstream import run_downstream  # slow, and not for --help
+    allow_mmengine_checkpoints()
+    try:
+        run_downstream(args.task, args.backbone, args.seeds)
+    except (FileNotFoundError, RuntimeError) as error:
+        sys.exit(f'quickstart_downstream.py: {error}')
+
+
+if __name__ == '__main__':
+    main()
