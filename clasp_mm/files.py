@@ -1,11 +1,23 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, and what their bytes are known by."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+HASH_DIGITS = 8
+
+
+def file_hash(path: str | os.PathLike) -> str:
+    """First 8 hexadecimal digits of the SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()[:HASH_DIGITS]
 
 
 @contextmanager

@@ -12,9 +12,9 @@ from functools import partial
 
 import pytest
 
-from clasp_mm.apis.model_zoo import verify_hash
 from clasp_mm.apis.publish import publish_model
 from clasp_mm.datasets.synthetic import SyntheticPeople, write_people
+from clasp_mm.models.weights_file import verify_hash
 from clasp_mm.pseudo_labels.store import LabelStore
 from tests.source_tree import ROOT
 from tests.test_engine.test_exact_resume import losses, make

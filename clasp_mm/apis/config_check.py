@@ -38,7 +38,7 @@ _DEFAULT_TYPES = {
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 _PARAMWISE_KEYS = frozenset({
     'custom_keys', 'bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult', 'flat_decay_mult',
-    'dwconv_decay_mult', 'dcn_offset_lr_mult', 'bypass_duplicate'})
+    'dwconv_decay_mult', 'dcn_offset_lr_mult', 'bypass_duplicate', 'decay_rate'})
 # Dicts whose 'type' is no registered name.
 _FREE_TYPES = ('clip_grad', 'dist_cfg')
 _STRICT_PACKAGES = ('clasp_mm', 'mmengine')

@@ -25,13 +25,14 @@ from clasp_mm.datasets.resize import resize_images
 from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
 from clasp_mm.datasets.transforms.loading import UnreadableImageError
 from clasp_mm.models.layers import TASKS
+from clasp_mm.models.weights_file import find_weights
 from clasp_mm.pseudo_labels.clip_labeler import LabelSettings
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary
 from clasp_mm.visualization.neighbours import Cell, Description, neighbour_page, thumbnail
 
 from .describe import CLIPDescriber, HeadDescriber, load_heads
 from .features import normalize
-from .model_zoo import find_published, get_model
+from .model_zoo import get_model
 from .publish import find_config
 
 Describe = Callable[[Sequence[np.ndarray], Sequence[str]], list[Description]]
@@ -318,7 +319,7 @@ def _load(args: argparse.Namespace) -> tuple[nn.Module, dict, dict]:
     """The backbone, what :func:`get_model` makes it of, and the heads that come with it."""
     path, heads = Path(args.checkpoint), {}
     if args.config is None and (path.suffix != '.pth' or _is_published(path)):
-        spec = dict(source=find_published(args.checkpoint))
+        spec = dict(source=find_weights(args.checkpoint))
     else:
         spec = dict(source=args.config or find_config(path), pretrained=path)
         heads = load_heads(Config.fromfile(spec['source']), path, args.device)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,12 +11,8 @@ from torch import nn
 
 from clasp_mm.compat import load_file
 from clasp_mm.models.checkpoint import load_backbone
+from clasp_mm.models.weights_file import find_weights
 from clasp_mm.registry import MODELS
-
-from .publish import file_hash
-
-ZOO_VARIABLE = 'CLASP_ZOO'
-_HASHED = re.compile(r'-([0-9a-f]{8})\.pth$')
 
 
 def get_model(source: str | os.PathLike, pretrained: str | os.PathLike | None = None,
@@ -51,8 +45,7 @@ def get_model(source: str | os.PathLike, pretrained: str | os.PathLike | None = 
     else:
         if pretrained is not None:
             raise ValueError('pretrained goes with a config; a published model has its weights')
-        weights = find_published(source)
-        verify_hash(weights)
+        weights = find_weights(source)
         cfg = load_file(weights).get('meta', {}).get('backbone')
         if not isinstance(cfg, Mapping):
             raise ValueError(f'{weights} is no published model of clasp_mm; publish it with '
@@ -63,35 +56,3 @@ def get_model(source: str | os.PathLike, pretrained: str | os.PathLike | None = 
     if weights is not None:
         load_backbone(model, weights)
     return model.eval()
-
-
-def find_published(source: str | os.PathLike) -> Path:
-    """Path of a published model from its path or its name, with or without date and hash."""
-    path = Path(source)
-    if path.suffix == '.pth':
-        if not path.is_file():
-            raise FileNotFoundError(f'no such file: {path}')
-        return path
-    folders = [Path(f) for f in os.environ.get(ZOO_VARIABLE, '').split(os.pathsep) if f]
-    files = sorted(file for folder in folders for file in folder.glob('*.pth'))
-    names = {re.sub(r'_\d{8}-[0-9a-f]{8}$', '', file.stem): file for file in files}
-    names.update({file.stem: file for file in files})
-    if str(source) in names:
-        return names[str(source)]
-    near = difflib.get_close_matches(str(source), names, n=3, cutoff=0.3)
-    where = f'the folders of {ZOO_VARIABLE} ({os.environ.get(ZOO_VARIABLE) or "not set"})'
-    raise FileNotFoundError(f'no published model {str(source)!r} in {where}'
-                            + (f'; near: {", ".join(near)}' if near else
-                               '; give the path of a .pth file, or set the variable'))
-
-
-def verify_hash(path: Path) -> None:
-    """Compare a published file with the hash in its name, if it has one.
-
-    Raises:
-        ValueError: If they differ: the file was changed or is not complete.
-    """
-    stated = _HASHED.search(path.name)
-    if stated and (found := file_hash(path)) != stated[1]:
-        raise ValueError(f'{path} has hash {found}, its name says {stated[1]}: the file was '
-                         'changed or only partly copied; fetch it again')

@@ -17,21 +17,10 @@ from mmengine.runner import find_latest_checkpoint
 from clasp_mm.compat import load_file
 from clasp_mm.engine.provenance import git_state
 from clasp_mm.engine.run_report import write_run_report
-from clasp_mm.files import replacing
+from clasp_mm.files import HASH_DIGITS, replacing
 from clasp_mm.models.checkpoint import load_backbone
 from clasp_mm.registry import MODELS
 from clasp_mm.version import __version__
-
-HASH_DIGITS = 8
-
-
-def file_hash(path: str | os.PathLike) -> str:
-    """First 8 hexadecimal digits of the SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()[:HASH_DIGITS]
 
 
 def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.PathLike,

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from clasp_mm.compat import load_file
 
 from .layers.window_attention import resize_bias_table
+from .weights_file import find_weights
 
 # What a file may hold in a backbone's place without being part of any backbone here: classifiers,
 # buffers that follow from the architecture, and SOLIDER's semantic controller.
@@ -109,7 +110,8 @@ def load_backbone(model: nn.Module,
 
     Args:
         model: The backbone.
-        source: A checkpoint file, its address, or what :func:`torch.load` gave.
+        source: What :func:`~clasp_mm.models.weights_file.find_weights` takes (a file, its
+            address, a published name), or what :func:`torch.load` gave.
         prefix: What precedes the backbone's names in the file. None finds out; of a training
             checkpoint of DINO, SOLIDER or CLASP it takes the teacher.
         expected_missing: Patterns (``fnmatch``) of further tensors that the file need not give.
@@ -121,11 +123,12 @@ def load_backbone(model: nn.Module,
     Raises:
         CheckpointError: If the weights do not cover the model, or do not fit; the model is left
             as it was.
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no checkpoint, holds no Swin, or holds NaN or infinite values.
+        FileNotFoundError: If there is no such file or name.
+        ValueError: If it is no checkpoint, is damaged, holds no Swin, or holds NaN or infinite
+            values.
     """
     name = 'a state dict' if isinstance(source, Mapping) else str(source)
-    checkpoint = source if isinstance(source, Mapping) else load_file(_fetch(source))
+    checkpoint = source if isinstance(source, Mapping) else load_file(find_weights(source))
     weights = backbone_weights(checkpoint, prefix, name)
     state, own = dict(weights.state), model.state_dict()
 
@@ -204,23 +207,6 @@ def backbone_weights(checkpoint: Any,
     last = _depths(inside)[0]
     inside = {re.sub(r'^norm\.', f'norm{last}.', key): value for key, value in inside.items()}
     return BackboneWeights(inside, layout, ignored)
-
-
-def _fetch(source: str | Path) -> Path:
-    """Local path of a file or of an address, which is kept in torch's hub directory."""
-    address = str(source)
-    if not address.startswith(('http://', 'https://')):
-        return Path(source)
-    path = Path(torch.hub.get_dir()) / 'checkpoints' / address.rsplit('/', 1)[-1]
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.hub.download_url_to_file(address, str(path))
-        except OSError as error:
-            raise FileNotFoundError(
-                f'cannot download {address} ({error}): fetch it on a connected machine and put it '
-                f'at {path}, or name the local file instead') from error
-    return path
 
 
 def _tensors(checkpoint: Any, name: str) -> dict[str, Tensor]:

@@ -5,7 +5,8 @@ import torch
 from mmengine.config import Config
 
 import clasp_mm
-from clasp_mm.apis.publish import file_hash, publish_model, publish_run
+from clasp_mm.apis.publish import publish_model, publish_run
+from clasp_mm.files import file_hash
 from clasp_mm.registry import MODELS
 
 BACKBONE = dict(type='clasp_mm.PCMoESwin', arch=dict(embed_dims=8, depths=(1, 1), num_heads=(1, 2)),

@@ -25,7 +25,7 @@ from clasp_mm.apis.mini_clip.evaluate import evaluate_mini_clip
 from clasp_mm.apis.mini_clip.objectives import CandidateTexts, Objective, weighted
 from clasp_mm.apis.mini_clip.optimizers import Optimizers
 from clasp_mm.apis.mini_clip.people import CROP, PeopleTable, draw_people
-from clasp_mm.apis.publish import file_hash
+from clasp_mm.files import file_hash
 from clasp_mm.pseudo_labels.clip_model import build_clip
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary
 

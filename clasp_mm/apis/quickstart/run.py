@@ -27,7 +27,7 @@ from clasp_mm.apis.label_report import (
 from clasp_mm.apis.mini_clip.architecture import CHECKPOINT_FILE
 from clasp_mm.apis.model_zoo import get_model
 from clasp_mm.apis.pseudo_labels import make_store
-from clasp_mm.apis.publish import file_hash, publish_model
+from clasp_mm.apis.publish import publish_model
 from clasp_mm.apis.resources import resource
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.synthetic import (
@@ -37,6 +37,7 @@ from clasp_mm.datasets.synthetic import (
     write_people,
 )
 from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
+from clasp_mm.files import file_hash
 from clasp_mm.models.checkpoint import load_backbone
 from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler
 from clasp_mm.registry import MODELS

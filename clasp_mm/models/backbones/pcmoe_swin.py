@@ -7,16 +7,15 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
-from mmengine.logging import print_log
 from mmengine.model import BaseModule, PretrainedInit
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from clasp_mm.registry import MODELS
 
-from ..checkpoint import load_backbone
 from ..layers.pc_moe import TASKS, Gates, PCMoE, task_index, task_weights
 from ..layers.swin_block import PatchEmbed, PatchMerging, SwinBlock
+from ..pretrained import Pretrained
 
 Task = str | Sequence
 ARCHS = {
@@ -25,6 +24,7 @@ ARCHS = {
     'small': dict(embed_dims=96, depths=(2, 2, 18, 2), num_heads=(3, 6, 12, 24)),
     'base': dict(embed_dims=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32)),
 }
+_PRETRAINED = ('clasp_mm.Pretrained', Pretrained, 'Pretrained', PretrainedInit)
 _DEFAULT_MOE: Mapping = MappingProxyType({})
 
 
@@ -82,6 +82,8 @@ class PCMoESwin(BaseModule):
             with their PC-MoE and norms; -1 freezes nothing.
         with_cp: Recompute activations in the backward pass to save memory.
         init_cfg: MMEngine's; see :meth:`init_weights`.
+        pretrained: Must stay None. MMSegmentation's models hand theirs down; a config inherited
+            from a ResNet's sets ``model.pretrained=None`` and names weights in ``init_cfg``.
 
     Raises:
         ValueError: If an argument is unknown or out of range; the message names the way out.
@@ -100,8 +102,14 @@ class PCMoESwin(BaseModule):
                  drop_path_rate: float = 0.1,
                  frozen_stages: int = -1,
                  with_cp: bool = False,
-                 init_cfg: dict | list[dict] | None = None) -> None:
+                 init_cfg: dict | list[dict] | None = None,
+                 pretrained: None = None) -> None:
         super().__init__(init_cfg)
+        if pretrained is not None:
+            raise ValueError(
+                f'pretrained={pretrained!r} was meant for another backbone: set it to None in the '
+                "model and give this one init_cfg=dict(type='clasp_mm.Pretrained', "
+                'checkpoint=...)')
         arch = _arch_settings(arch)
         self.embed_dims = arch['embed_dims']
         self.depths = tuple(arch['depths'])
@@ -247,15 +255,15 @@ class PCMoESwin(BaseModule):
     def init_weights(self) -> None:
         """Initialise as MMEngine does, but load weights strictly and keep a new PC-MoE neutral.
 
-        ``init_cfg=dict(type='Pretrained', checkpoint=..., prefix=None)`` takes every source and
-        the keyword arguments of :func:`~clasp_mm.models.checkpoint.load_backbone`.
+        ``init_cfg=dict(type='clasp_mm.Pretrained', checkpoint=...)`` is
+        :class:`~clasp_mm.models.pretrained.Pretrained`, and so is ``type='Pretrained'``.
 
         Raises:
             CheckpointError: If the weights do not cover the model.
         """
         init_cfg = self.init_cfg
         configs = [init_cfg] if isinstance(init_cfg, Mapping) else list(init_cfg or [])
-        pretrained = [cfg for cfg in configs if cfg['type'] in ('Pretrained', PretrainedInit)]
+        pretrained = [cfg for cfg in configs if cfg['type'] in _PRETRAINED]
         loaded = self.is_init
         self.init_cfg = [cfg for cfg in configs if cfg not in pretrained]
         super().init_weights()
@@ -264,9 +272,8 @@ class PCMoESwin(BaseModule):
             return
         self._zero_moe_outputs()
         for cfg in pretrained:
-            args = {key: value for key, value in cfg.items()
-                    if key not in ('type', 'checkpoint', 'map_location')}
-            print_log(str(load_backbone(self, cfg['checkpoint'], **args)), logger='current')
+            Pretrained(**{key: value for key, value in cfg.items()
+                          if key not in ('type', 'map_location')})(self)
 
     def train(self, mode: bool = True) -> 'PCMoESwin':
         """Switch the mode; frozen stages stay in evaluation mode."""
