@@ -1,5 +1,7 @@
 from .attribute import attribute_metrics
+from .miss_rate import MISS_RATE_SETUPS, MissRateSetup, log_average_miss_rate
 from .parsing import ConfusionMatrix, parsing_iou
 from .reid import evaluate_reid
 
-__all__ = ['ConfusionMatrix', 'attribute_metrics', 'evaluate_reid', 'parsing_iou']
+__all__ = ['MISS_RATE_SETUPS', 'ConfusionMatrix', 'MissRateSetup', 'attribute_metrics',
+           'evaluate_reid', 'log_average_miss_rate', 'parsing_iou']
