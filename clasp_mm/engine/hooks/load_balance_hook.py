@@ -1,0 +1,83 @@
+"""The load-balance loss of the PC-MoE gates, added to the losses of any model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+
+from clasp_mm.models.layers.pc_moe import Gates, PCMoE
+from clasp_mm.models.losses import load_balance_loss
+from clasp_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class LoadBalanceHook(Hook):
+    """Adds ``loss_balance`` to what a host's model returns with ``mode='loss'``.
+
+    The hosts expect a tuple of maps from a backbone and have no way for a loss out of it. The gates
+    are results of the PC-MoE modules; torch's forward hooks see them while the model runs, and
+    one on the model adds the loss to its dict. So it is logged, scaled, accumulated and averaged
+    over processes as every other loss, and the model, its weights' names and its inference stay
+    as they are.
+
+    Args:
+        weight: Factor alpha of the loss (CLASP eq. 13: 0.01).
+    """
+
+    def __init__(self, weight: float = 0.01) -> None:
+        self.weight = weight
+
+    def before_train(self, runner: Runner) -> None:
+        """Watch the model.
+
+        Raises:
+            ValueError: If it has no PC-MoE with a trainable gate.
+        """
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self._handles = add_load_balance_loss(model, self.weight)
+
+    def after_train(self, runner: Runner) -> None:
+        """Leave the model as it was."""
+        for handle in self._handles:
+            handle.remove()
+
+
+def add_load_balance_loss(model: nn.Module, weight: float) -> list[Any]:
+    """Let ``model`` add the loss to any dict it returns; gives the handles that undo it."""
+    modules = [module for module in model.modules() if isinstance(module, PCMoE)
+               and module.global_gate is not None and module.global_gate.weight.requires_grad]
+    if not modules:
+        raise ValueError(f'{type(model).__name__} has no PC-MoE with a trainable gate to balance; '
+                         'leave clasp_mm.LoadBalanceHook out')
+    seen: dict[nn.Module, list[Gates]] = {}
+    running = False
+
+    def start(*_: Any) -> None:
+        nonlocal running
+        running = True
+        seen.clear()
+
+    def see(module: nn.Module, _: Any, output: tuple[torch.Tensor, Gates]) -> None:
+        if running and torch.is_grad_enabled():  # else recomputed in the backward pass
+            seen.setdefault(module, []).append(output[1])
+
+    def finish(_: nn.Module, __: Any, output: Any) -> Any:
+        nonlocal running
+        running = False
+        if isinstance(output, dict) and seen:
+            gates = list(seen.values())
+            probs, chosen = ([torch.cat([getattr(g, name) for g in stage]) for stage in gates]
+                             for name in ('probs', 'gates'))
+            task = torch.zeros(len(probs[0]), dtype=torch.long, device=probs[0].device)
+            output = {**output,
+                      'loss_balance': weight * load_balance_loss(probs, chosen, task, 1)}
+        seen.clear()
+        return output
+
+    return [model.register_forward_pre_hook(start), model.register_forward_hook(finish),
+            *(module.register_forward_hook(see) for module in modules)]
