@@ -1,0 +1,132 @@
+"""Losses of human parsing with edges and self-correction (Li et al. 2020, SCHP)."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IGNORE = 255
+
+
+def label_edges(label: Tensor, width: int = 3) -> Tensor:
+    """Edge map of label maps, as CE2P makes it (Ruan et al. 2019).
+
+    Of two neighbours (down, right and both diagonals) with different labels one is marked; the
+    marks are spread over ``width`` x ``width`` pixels.
+
+    Args:
+        label: (B, H, W) integers; a pair with an ignored pixel (255) is no edge.
+        width: Odd width of the edges in pixels.
+
+    Returns:
+        (B, H, W) int64: 1 on edges, 0 elsewhere, 255 where the label is ignored.
+    """
+    marks = [F.pad(((a != b) & (a != IGNORE) & (b != IGNORE)).float(), side)
+             for a, b, side in _neighbours(label)]
+    return _spread(marks, width).long().masked_fill(label == IGNORE, IGNORE)
+
+
+def soft_edges(probs: Tensor, label: Tensor, width: int = 3) -> Tensor:
+    """Probability that an edge runs through each pixel of a soft parsing.
+
+    Two neighbours differ with probability ``1 - sum_c p_c q_c``; of one-hot maps this is
+    :func:`label_edges`, and it has a gradient where an edge map of the most likely classes has
+    none.
+
+    Args:
+        probs: (B, C, H, W) probabilities of the classes.
+        label: (B, H, W); pairs with an ignored pixel are no edge.
+        width: As in :func:`label_edges`.
+
+    Returns:
+        (B, H, W).
+    """
+    marks = [F.pad((1 - (p * q).sum(1)) * ((a != IGNORE) & (b != IGNORE)), side)
+             for (p, q, side), (a, b, _) in zip(_neighbours(probs), _neighbours(label),
+                                                strict=True)]
+    return _spread(marks, width)
+
+
+def balanced_edge_loss(logits: Tensor, edges: Tensor) -> Tensor:
+    """Binary cross-entropy in which edge and other pixels weigh the same in total.
+
+    With SCHP's class weights (the share of the other class), a weighted mean is the mean of the
+    two classes' means. A class that does not occur is left out.
+
+    Args:
+        logits: (B, H, W).
+        edges: (B, H, W) of 1, 0 and 255 (ignored).
+    """
+    loss = F.binary_cross_entropy_with_logits(logits, (edges == 1).float(), reduction='none')
+    classes = torch.stack([edges == 1, edges == 0])
+    total = torch.stack([_masked_mean(loss, pixels) for pixels in classes]).sum()
+    return total / classes.flatten(1).any(1).sum().clamp(min=1)
+
+
+def edge_consistency(probs: Tensor, edge_logits: Tensor, label: Tensor, edges: Tensor) -> Tensor:
+    """Distance between the edges of the parsing and those of the edge branch (SCHP eq. 3).
+
+    The mean, over the true edge pixels, of the absolute difference between :func:`soft_edges` and
+    the branch's probability; 0 where there is no edge.
+
+    Args:
+        probs: (B, C, H, W) probabilities of the parsing.
+        edge_logits: (B, H, W).
+        label: (B, H, W).
+        edges: :func:`label_edges` of the label.
+    """
+    difference = (soft_edges(probs, label) - edge_logits.sigmoid()).abs()
+    return _masked_mean(difference, edges == 1)
+
+
+def parsing_loss(logits: Tensor, label: Tensor, target: Tensor | None = None) -> Tensor:
+    """Mean over the labelled pixels of the cross-entropy, or of KL(target || softmax(logits)).
+
+    Args:
+        logits: (B, C, H, W).
+        label: (B, H, W) integers; 255 is ignored.
+        target: (B, C, H, W) probabilities to match instead of the label.
+
+    Returns:
+        Scalar; 0, still part of the graph, where nothing is labelled.
+    """
+    labelled = label != IGNORE
+    if target is None:
+        loss = F.cross_entropy(logits, label, ignore_index=IGNORE, reduction='none')
+    else:
+        loss = F.kl_div(logits.log_softmax(1), target, reduction='none').sum(1)
+    return _masked_mean(loss, labelled)
+
+
+def refine_labels(label: Tensor, probs: Tensor, cycle: int) -> Tensor:
+    """Soft labels of a self-correction cycle (SCHP eq. 7).
+
+    Args:
+        label: (B, H, W) integers; 255 is ignored.
+        probs: (B, C, H, W) prediction of the averaged model.
+        cycle: m >= 1; the prediction weighs m / (m + 1), the label 1 / (m + 1).
+
+    Returns:
+        (B, C, H, W); the prediction alone where the label is ignored.
+    """
+    one_hot = torch.zeros_like(probs).scatter_(
+        1, label.masked_fill(label == IGNORE, 0)[:, None], 1.)
+    fused = torch.lerp(probs, one_hot, 1 / (cycle + 1))
+    return torch.where((label == IGNORE)[:, None], probs, fused)
+
+
+def _neighbours(maps: Tensor) -> Iterator[tuple[Tensor, Tensor, tuple[int, int, int, int]]]:
+    """Views of each pixel to mark and its neighbour, and the padding back to (..., H, W)."""
+    yield maps[..., 1:, :], maps[..., :-1, :], (0, 0, 1, 0)
+    yield maps[..., :-1], maps[..., 1:], (0, 1, 0, 0)
+    yield maps[..., :-1, :-1], maps[..., 1:, 1:], (0, 1, 0, 1)
+    yield maps[..., :-1, 1:], maps[..., 1:, :-1], (1, 0, 0, 1)
+
+
+def _spread(marks: Sequence[Tensor], width: int) -> Tensor:
+    return F.max_pool2d(torch.stack(marks, 1).amax(1, keepdim=True), width, 1, width // 2)[:, 0]
+
+
+def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    return (values * mask).sum() / mask.sum().clamp(min=1)

@@ -1,0 +1,7 @@
+"""Human parsing on mmsegmentation, which this package imports: name it in ``custom_imports``."""
+
+from .ce2p_head import CE2PHead
+from .self_correcting_parser import SelfCorrectingParser
+from .tta import ParsingTTAModel
+
+__all__ = ['CE2PHead', 'ParsingTTAModel', 'SelfCorrectingParser']

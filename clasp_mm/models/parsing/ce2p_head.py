@@ -1,0 +1,153 @@
+"""Augmented CE2P: parsing with context, details and edges."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from mmcv.cnn import ConvModule
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.models.decode_heads.psp_head import PPM
+from mmseg.models.losses import accuracy
+from mmseg.models.utils import resize
+from torch import Tensor, nn
+
+from clasp_mm.models.losses import upcast
+from clasp_mm.models.losses.parsing import (
+    balanced_edge_loss,
+    edge_consistency,
+    label_edges,
+    parsing_loss,
+)
+from clasp_mm.registry import MODELS
+
+
+class CE2POutput(NamedTuple):
+    """Logits at the size of the first stage.
+
+    Attributes:
+        parsing: (B, num_classes, h, w), before the edges are known.
+        edge: (B, 1, h, w).
+        refined: (B, num_classes, h, w), from parsing and edge features.
+    """
+
+    parsing: Tensor
+    edge: Tensor
+    refined: Tensor
+
+
+@MODELS.register_module()
+class CE2PHead(BaseDecodeHead):
+    """The head of SCHP (Li et al. 2020, section 3.1; CE2P is Ruan et al. 2019).
+
+    Pyramid pooling of the last stage gives context, a decoder joins it with the first stage, a
+    branch on the first three stages finds edges, and what both saw is fused into the refined
+    parsing, the prediction. Loss of both parsings: cross-entropy and Lovasz-softmax; of the edges:
+    balanced cross-entropy; and consistency of the refined parsing with the edges. Where a sample
+    has soft labels (``soft_sem_seg``), the cross-entropy is the divergence from these.
+
+    Args:
+        in_channels: Channels of the four stages.
+        channels: Channels of the decoder and of the fusion.
+        context_channels: Channels of pyramid pooling.
+        detail_channels: Channels kept of the first stage in the decoder.
+        edge_channels: Channels of the edge branch on each stage.
+        pool_scales: Grids of pyramid pooling.
+        loss_decode: The region loss of both parsings.
+        ce_weight: Weight of their cross-entropy.
+        edge_weight: Weight of the edge loss.
+        consistency_weight: Weight of the consistency.
+        **kwargs: Of mmsegmentation's ``BaseDecodeHead``.
+    """
+
+    def __init__(self,
+                 in_channels: Sequence[int],
+                 channels: int = 256,
+                 context_channels: int = 512,
+                 detail_channels: int = 48,
+                 edge_channels: int = 256,
+                 pool_scales: Sequence[int] = (1, 2, 3, 6),
+                 loss_decode: dict | None = None,
+                 ce_weight: float = 0.5,
+                 edge_weight: float = 1.0,
+                 consistency_weight: float = 0.1,
+                 **kwargs: Any) -> None:
+        loss_decode = loss_decode or dict(
+            type='mmseg.LovaszLoss', reduction='none', loss_weight=0.5)
+        super().__init__(in_channels=list(in_channels), channels=channels,
+                         in_index=list(range(len(in_channels))),
+                         input_transform='multiple_select', loss_decode=loss_decode, **kwargs)
+        self.ce_weight = ce_weight
+        self.edge_weight = edge_weight
+        self.consistency_weight = consistency_weight
+
+        def conv(inputs: int, outputs: int, size: int = 1) -> ConvModule:
+            return ConvModule(inputs, outputs, size, padding=size // 2, conv_cfg=self.conv_cfg,
+                              norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
+
+        last, stages = in_channels[-1], in_channels[:-1]
+        self.pooling = PPM(pool_scales, last, context_channels, self.conv_cfg, self.norm_cfg,
+                           self.act_cfg, self.align_corners)
+        self.context = conv(last + len(pool_scales) * context_channels, context_channels, 3)
+        self.reduce = conv(context_channels, channels)
+        self.detail = conv(in_channels[0], detail_channels)
+        self.decoder = nn.Sequential(conv(channels + detail_channels, channels),
+                                     conv(channels, channels))
+        self.parsing_seg = nn.Conv2d(channels, self.num_classes, 1)
+        self.edge_features = nn.ModuleList([conv(width, edge_channels) for width in stages])
+        self.edge_scores = nn.ModuleList(
+            [nn.Conv2d(edge_channels, 1, 3, padding=1) for _ in stages])
+        self.edge_seg = nn.Conv2d(len(stages), 1, 1)
+        self.fusion = conv(channels + len(stages) * edge_channels, channels)
+
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Refined logits (B, num_classes, h, w)."""
+        return self.forward_all(inputs).refined
+
+    def forward_all(self, inputs: Sequence[Tensor]) -> CE2POutput:
+        """All three outputs, from the backbone's maps (B, C_i, h_i, w_i)."""
+        *stages, last = self._transform_inputs(inputs)
+        size = stages[0].shape[-2:]
+        context = self.context(torch.cat([last, *self.pooling(last)], 1))
+        context = self._upsample(self.reduce(context), size)
+        parsing = self.decoder(torch.cat([context, self.detail(stages[0])], 1))
+        edges = [features(x) for features, x in zip(self.edge_features, stages, strict=True)]
+        scores = [self._upsample(score(x), size)
+                  for score, x in zip(self.edge_scores, edges, strict=True)]
+        edges = [self._upsample(x, size) for x in edges]
+        refined = self.cls_seg(self.fusion(torch.cat([parsing, *edges], 1)))
+        return CE2POutput(self.parsing_seg(parsing), self.edge_seg(torch.cat(scores, 1)), refined)
+
+    def loss(self, inputs: Sequence[Tensor], batch_data_samples: list,
+             train_cfg: dict | None) -> dict[str, Tensor]:
+        """Losses of a batch; see :meth:`loss_by_feat`."""
+        return self.loss_by_feat(self.forward_all(inputs), batch_data_samples)
+
+    def loss_by_feat(self, seg_logits: CE2POutput, batch_data_samples: list) -> dict[str, Tensor]:
+        """Losses at the size of the labels.
+
+        Args:
+            seg_logits: What the branches gave.
+            batch_data_samples: mmsegmentation's samples, with ``gt_sem_seg`` (1, H, W).
+        """
+        label = self._stack_batch_gt(batch_data_samples).squeeze(1)
+        target = None
+        if 'soft_sem_seg' in batch_data_samples[0]:
+            target = torch.stack([sample.soft_sem_seg.data for sample in batch_data_samples])
+        parsing, edge, refined = (
+            upcast(self._upsample(x, label.shape[-2:])) for x in seg_logits)
+        edge = edge.squeeze(1)
+        edges = label_edges(label)
+        losses = {'loss_edge': self.edge_weight * balanced_edge_loss(edge, edges),
+                  'loss_consistency': self.consistency_weight * edge_consistency(
+                      refined.softmax(1), edge, label, edges)}
+        labelled = int((label != self.ignore_index).sum())
+        for name, logits in (('parsing', parsing), ('refined', refined)):
+            losses[f'loss_{name}_ce'] = self.ce_weight * parsing_loss(logits, label, target)
+            # mmsegmentation's Lovasz loss fails on one labelled pixel and is NaN without any
+            losses[f'loss_{name}_lovasz'] = logits.sum() * 0 if labelled < 2 else self.loss_decode(
+                logits, label, ignore_index=self.ignore_index)
+        losses['acc_seg'] = accuracy(refined, label, ignore_index=self.ignore_index)
+        return losses
+
+    def _upsample(self, x: Tensor, size: Sequence[int]) -> Tensor:
+        return resize(x, size=size, mode='bilinear', align_corners=self.align_corners)

@@ -1,0 +1,102 @@
+"""Edges and losses of human parsing, pixel by pixel."""
+
+import math
+
+
+def edges(label, width=3, ignore=255):
+    """label: rows of ints -> rows of 1, 0, 255."""
+    h, w = len(label), len(label[0])
+    marked = set()
+    for y in range(h):
+        for x in range(w):
+            # the pixel that is marked, and its neighbour
+            for ny, nx in ((y - 1, x), (y, x + 1), (y + 1, x + 1), (y + 1, x - 1)):
+                if 0 <= ny < h and 0 <= nx < w and label[y][x] != label[ny][nx] and ignore not in (
+                        label[y][x], label[ny][nx]):
+                    marked.add((y, x))
+    reach = width // 2
+    return [[ignore if label[y][x] == ignore else
+             int(any((y + dy, x + dx) in marked for dy in range(-reach, reach + 1)
+                     for dx in range(-reach, reach + 1)))
+             for x in range(w)] for y in range(h)]
+
+
+def balanced_edge_loss(logits, edges):
+    """SCHP's form: every class weighs the other's share, and the mean is a weighted one."""
+    flat = [(z, e) for image, truth in zip(logits, edges, strict=True)
+            for row, true_row in zip(image, truth, strict=True)
+            for z, e in zip(row, true_row, strict=True) if e != 255]
+    positive = sum(e for _, e in flat)
+    weights = {1: (len(flat) - positive) / len(flat), 0: positive / len(flat)}
+    loss = sum(weights[e] * math.log(1 + math.exp(-z if e else z)) for z, e in flat)
+    return loss / sum(weights[e] for _, e in flat)
+
+
+def cross_entropy(logits, label, target=None):
+    """logits (B, C, H, W), label (B, H, W), target (B, C, H, W) as nested lists."""
+    total = count = 0
+    for b, image in enumerate(label):
+        for y, row in enumerate(image):
+            for x, value in enumerate(row):
+                if value == 255:
+                    continue
+                z = [plane[y][x] for plane in logits[b]]
+                norm = math.log(sum(math.exp(v) for v in z))
+                log_p = [v - norm for v in z]
+                if target is None:
+                    total -= log_p[value]
+                else:
+                    t = [plane[y][x] for plane in target[b]]
+                    total += sum(q * (math.log(q) - p) for q, p in zip(t, log_p, strict=True) if q)
+                count += 1
+    return total / max(count, 1)
+
+
+def consistency(probs, edge_logits, label):
+    """Mean over the true edges of |edge of the parsing - edge of the branch|, width 3."""
+    total = count = 0
+    for p, z, truth in zip(probs, edge_logits, label, strict=True):
+        h, w = len(truth), len(truth[0])
+        marks = [[0.] * w for _ in range(h)]
+        for y in range(h):
+            for x in range(w):
+                for ny, nx in ((y - 1, x), (y, x + 1), (y + 1, x + 1), (y + 1, x - 1)):
+                    if 0 <= ny < h and 0 <= nx < w and 255 not in (truth[y][x], truth[ny][nx]):
+                        same = sum(plane[y][x] * plane[ny][nx] for plane in p)
+                        marks[y][x] = max(marks[y][x], 1 - same)
+        true_edges = edges(truth)
+        for y in range(h):
+            for x in range(w):
+                if true_edges[y][x] == 1:
+                    near = max(marks[v][u] for v in range(max(y - 1, 0), min(y + 2, h))
+                               for u in range(max(x - 1, 0), min(x + 2, w)))
+                    total += abs(near - 1 / (1 + math.exp(-z[y][x])))
+                    count += 1
+    return total / max(count, 1)
+
+
+def refine(label, probs, cycle):
+    """One pixel: label an int, probs a list."""
+    if label == 255:
+        return probs
+    return [cycle / (cycle + 1) * p + (c == label) / (cycle + 1) for c, p in enumerate(probs)]
+
+
+def moving_average(weights):
+    """SCHP's running average: weights of the models at the end of cycle 0, 1, ..."""
+    average = 0.
+    for cycle, weight in enumerate(weights):
+        average = (1 - 1 / (cycle + 1)) * average + weight / (cycle + 1)
+    return average
+
+
+def learning_rate(epoch, base=7e-3, warm_up=30, start=120, cycle=10):
+    """SOLIDER's schedule of SCHP: linear warm-up, cosine to ``start``, cycles from half."""
+    floor = base / 500
+    if epoch < warm_up:
+        return base * (epoch + 1) / warm_up
+    if epoch < start:
+        return floor + (base - floor) * (1 + math.cos(
+            math.pi * (epoch - warm_up) / (start - warm_up))) / 2
+    return floor + (base / 2 - floor) * (1 + math.cos(math.pi * ((epoch - start) % cycle) / cycle)
+                                         ) / 2

@@ -1,0 +1,104 @@
+import pytest
+import torch
+
+from clasp_mm.models.losses.parsing import (
+    balanced_edge_loss,
+    edge_consistency,
+    label_edges,
+    parsing_loss,
+    refine_labels,
+    soft_edges,
+)
+from tests.oracles import parsing_losses as oracle
+
+CLASSES = 4
+
+
+def labels(batch=2, size=(9, 11), blocks=3):
+    """Patches of labels, some of them ignored."""
+    coarse = torch.randint(0, CLASSES, (batch, -(-size[0] // blocks), -(-size[1] // blocks)))
+    label = coarse.repeat_interleave(blocks, 1).repeat_interleave(blocks, 2)
+    label = label[:, :size[0], :size[1]].contiguous()
+    label[torch.rand(label.shape) < .08] = 255
+    return label
+
+
+@pytest.mark.parametrize('width', [1, 3, 5])
+@pytest.mark.parametrize('size, blocks', [((9, 11), 3), ((1, 7), 2), ((6, 1), 1), ((8, 8), 1)])
+def test_edges_equal_loops_over_pixels(size, blocks, width):
+    label = labels(size=size, blocks=blocks)
+    found = label_edges(label, width)
+    assert found.tolist() == [oracle.edges(image.tolist(), width) for image in label]
+    one_hot = torch.nn.functional.one_hot(label % 255, CLASSES).permute(0, 3, 1, 2).float()
+    soft = soft_edges(one_hot, label, width)
+    assert torch.equal(soft[label != 255], found[label != 255].float())
+
+
+def test_edges_equal_those_of_mmseg():
+    pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+    from mmseg.datasets.transforms import GenerateEdge
+    label = labels(1, (40, 30), 7)
+    theirs = GenerateEdge(edge_width=3)(
+        dict(img_shape=(40, 30), gt_seg_map=label[0].numpy()))['gt_edge_map']
+    ours = label_edges(label)[0]
+    assert ours[label[0] != 255].tolist() == theirs[label[0].numpy() != 255].tolist()
+
+
+def test_balanced_edge_loss_is_schps_weighted_mean():
+    edges, logits = label_edges(labels()), torch.randn(2, 9, 11, dtype=torch.float64)
+    assert set(edges.flatten().tolist()) == {0, 1, 255}
+    expected = oracle.balanced_edge_loss(logits.tolist(), edges.tolist())
+    assert balanced_edge_loss(logits, edges).item() == pytest.approx(expected)
+
+
+def test_a_class_of_edges_that_is_absent_is_left_out():
+    logits = torch.randn(1, 4, 4, requires_grad=True)
+    background = torch.zeros(1, 4, 4, dtype=torch.long)
+    expected = torch.nn.functional.softplus(logits).mean()  # SCHP's weights would give 0 / 0
+    assert torch.allclose(balanced_edge_loss(logits, background), expected)
+    ignored = balanced_edge_loss(logits, torch.full_like(background, 255))
+    ignored.backward()
+    assert ignored == 0 and logits.grad.abs().max() == 0
+
+
+def test_cross_entropy_and_kl():
+    label, logits = labels(), torch.randn(2, CLASSES, 9, 11, dtype=torch.float64)
+    target = torch.rand(2, CLASSES, 9, 11, dtype=torch.float64).softmax(1)
+    assert parsing_loss(logits, label).item() == pytest.approx(
+        oracle.cross_entropy(logits.tolist(), label.tolist()))
+    assert parsing_loss(logits, label, target).item() == pytest.approx(
+        oracle.cross_entropy(logits.tolist(), label.tolist(), target.tolist()))
+    one_hot = torch.nn.functional.one_hot(label % 255, CLASSES).permute(0, 3, 1, 2).double()
+    assert parsing_loss(logits, label, one_hot).item() == pytest.approx(
+        parsing_loss(logits, label).item())
+
+
+@pytest.mark.parametrize('soft', [False, True])
+def test_nothing_labelled_costs_nothing(soft):
+    logits = torch.randn(1, CLASSES, 3, 3, requires_grad=True)
+    loss = parsing_loss(logits, torch.full((1, 3, 3), 255), logits.softmax(1).detach() * soft
+                        if soft else None)
+    loss.backward()
+    assert loss == 0 and logits.grad.abs().max() == 0
+
+
+def test_consistency_and_its_gradient():
+    label = labels()
+    logits = torch.randn(2, CLASSES, 9, 11, dtype=torch.float64, requires_grad=True)
+    edge_logits = torch.randn(2, 9, 11, dtype=torch.float64, requires_grad=True)
+    loss = edge_consistency(logits.softmax(1), edge_logits, label, label_edges(label))
+    expected = oracle.consistency(logits.softmax(1).tolist(), edge_logits.tolist(), label.tolist())
+    assert loss.item() == pytest.approx(expected)
+    loss.backward()
+    assert logits.grad.abs().max() > 0 and edge_logits.grad.abs().max() > 0
+    flat = torch.zeros_like(label)
+    assert edge_consistency(logits.softmax(1), edge_logits, flat, label_edges(flat)) == 0
+
+
+@pytest.mark.parametrize('cycle', [1, 2, 5])
+def test_refined_labels(cycle):
+    label, probs = labels(), torch.randn(2, CLASSES, 9, 11, dtype=torch.float64).softmax(1)
+    refined = refine_labels(label, probs, cycle)
+    for b, y, x in torch.cartesian_prod(*map(torch.arange, label.shape)).tolist():
+        expected = oracle.refine(int(label[b, y, x]), probs[b, :, y, x].tolist(), cycle)
+        assert refined[b, :, y, x].tolist() == pytest.approx(expected)
