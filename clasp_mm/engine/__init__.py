@@ -3,16 +3,24 @@ from .hooks import (
     ExactResumeHook,
     FiniteHook,
     HealthHook,
+    LoadBalanceHook,
     ProbeHook,
     RunRecordHook,
     SafeCheckpointHook,
+    SelfCorrectionHook,
     SkippedImagesHook,
     TeacherHook,
 )
-from .optim import DINOAmpOptimWrapper, DINOOptimWrapper, TrainableOptimWrapperConstructor
+from .optim import (
+    DINOAmpOptimWrapper,
+    DINOOptimWrapper,
+    LayerDecayOptimWrapperConstructor,
+    TrainableOptimWrapperConstructor,
+)
 
 __all__ = [
     'AcceptedLabelsHook', 'DINOAmpOptimWrapper', 'DINOOptimWrapper', 'ExactResumeHook',
-    'FiniteHook', 'HealthHook', 'ProbeHook', 'RunRecordHook', 'SafeCheckpointHook',
-    'SkippedImagesHook', 'TeacherHook', 'TrainableOptimWrapperConstructor'
+    'FiniteHook', 'HealthHook', 'LayerDecayOptimWrapperConstructor', 'LoadBalanceHook',
+    'ProbeHook', 'RunRecordHook', 'SafeCheckpointHook', 'SelfCorrectionHook', 'SkippedImagesHook',
+    'TeacherHook', 'TrainableOptimWrapperConstructor'
 ]

@@ -2,13 +2,16 @@ from .accepted_labels_hook import AcceptedLabelsHook
 from .exact_resume_hook import ExactResumeHook
 from .finite_hook import FiniteHook
 from .health_hook import HealthHook
+from .load_balance_hook import LoadBalanceHook
 from .probe_hook import ProbeHook
 from .run_record_hook import RunRecordHook
 from .safe_checkpoint_hook import SafeCheckpointHook
+from .self_correction_hook import SelfCorrectionHook
 from .skipped_images_hook import SkippedImagesHook
 from .teacher_hook import TeacherHook
 
 __all__ = [
-    'AcceptedLabelsHook', 'ExactResumeHook', 'FiniteHook', 'HealthHook', 'ProbeHook',
-    'RunRecordHook', 'SafeCheckpointHook', 'SkippedImagesHook', 'TeacherHook'
+    'AcceptedLabelsHook', 'ExactResumeHook', 'FiniteHook', 'HealthHook', 'LoadBalanceHook',
+    'ProbeHook', 'RunRecordHook', 'SafeCheckpointHook', 'SelfCorrectionHook', 'SkippedImagesHook',
+    'TeacherHook'
 ]

@@ -1,0 +1,35 @@
+_base_ = [
+    'mmseg::_base_/models/upernet_swin.py',
+    'mmseg::_base_/schedules/schedule_160k.py',
+    '../_base_/datasets/lip_572x384.py',
+    '../_base_/parsing_runtime.py',
+]
+
+# The simple alternative: mmsegmentation's own Swin UPerNet, its recipe, another backbone.
+custom_imports = dict(imports=['clasp_mm.models.parsing'])  # for tools/test.py --tta
+model = dict(
+    data_preprocessor=dict(size=_base_.size),
+    backbone=dict(
+        _delete_=True,
+        type='clasp_mm.PCMoESwin',
+        arch='tiny',
+        task='part',
+        out_indices=(0, 1, 2, 3),
+        drop_path_rate=0.3,
+        init_cfg=dict(
+            type='clasp_mm.Pretrained', checkpoint='clasp_pcmoe-swin-tiny_luperson')),
+    decode_head=dict(num_classes=20),
+    auxiliary_head=dict(num_classes=20))
+optim_wrapper = dict(
+    _delete_=True,
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),
+    paramwise_cfg=dict(
+        norm_decay_mult=0.,
+        custom_keys={'relative_position_bias_table': dict(decay_mult=0.)}))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
+    dict(type='PolyLR', eta_min=0., power=1., begin=1500, end=160000, by_epoch=False),
+]
+log_processor = dict(by_epoch=False)
+train_dataloader = dict(batch_size=2, sampler=dict(_delete_=True, type='InfiniteSampler'))
