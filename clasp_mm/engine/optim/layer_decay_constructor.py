@@ -11,6 +11,8 @@ from clasp_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 from .trainable_constructor import TrainableOptimWrapperConstructor
 
+_SPARED = ('.relative_position_bias_table', '.moe.prompts')
+
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LayerDecayOptimWrapperConstructor(TrainableOptimWrapperConstructor):
@@ -22,29 +24,27 @@ class LayerDecayOptimWrapperConstructor(TrainableOptimWrapperConstructor):
     embedding, then block by block; PC-MoE, prompts, gates and patch merging with the last block of
     their stage; N - 1 for the output norms and all that is not the backbone.
 
-    Norms, biases and all other vectors, relative-position tables and prompts have no weight decay.
-    Parameters without gradient are left out. The groups are logged as a table.
+    Norms, biases and all other vectors, relative-position tables and prompts have no weight decay,
+    so that prompts of other tasks stay as they are. Parameters without gradient are left out. The
+    groups are logged as a table.
 
     Args:
         optim_wrapper_cfg: See MMEngine's DefaultOptimWrapperConstructor.
-        paramwise_cfg: ``decay_rate``, in (0, 1], and MMEngine's own keys. Its ``custom_keys``
-            multiply the learning rate of the layer, and set the decay of what has any.
+        paramwise_cfg: ``decay_rate``, in (0, 1], and MMEngine's own keys, whose factors multiply
+            the learning rate of the layer. What has no weight decay gets one only by a
+            ``decay_mult`` in ``custom_keys``.
 
     Raises:
         ValueError: If there is no such decay rate, or the model has no PCMoESwin.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
-        paramwise_cfg = dict(paramwise_cfg or {})
-        rate = paramwise_cfg.pop('decay_rate', None)
+        rate = (paramwise_cfg or {}).get('decay_rate')
         if rate is None or not 0 < rate <= 1:
             raise ValueError(f'optim_wrapper.paramwise_cfg.decay_rate={rate!r} must lie in (0, 1]; '
                              '1 is no decay, 0.9 usual for a Swin-B')
         self.decay_rate = rate
         super().__init__(optim_wrapper_cfg, paramwise_cfg)
-        # After the check of MMEngine's, which wants a weight decay where a factor for it is given.
-        self.paramwise_cfg = dict(
-            dict(norm_decay_mult=0., bias_decay_mult=0., flat_decay_mult=0.), **paramwise_cfg)
 
     def add_params(self, params: list[dict], module: nn.Module, prefix: str = '',
                    is_dcn_module: int | float | None = None) -> None:
@@ -71,11 +71,11 @@ class LayerDecayOptimWrapperConstructor(TrainableOptimWrapperConstructor):
             depth, num_layers = backbone.get_layer_depth(name, prefix)
             settings['lr'] = (settings.get('lr', self.base_lr)
                               * self.decay_rate**(num_layers - 1 - depth))
+            spared = parameter.dim() == 1 or name.endswith(_SPARED)
             if self.base_wd is not None:
-                undecayed = name.startswith(prefix) and name.endswith(
-                    ('.relative_position_bias_table', '.prompts'))
+                decay = settings.get('weight_decay', self.base_wd)
                 settings['weight_decay'] = (
-                    0. if undecayed else settings.get('weight_decay', self.base_wd))
+                    0. if spared and 'decay_mult' not in settings else decay)
             key = (depth, *sorted((k, v) for k, v in settings.items() if k != 'params'))
             groups.setdefault(key, dict(settings, params=[]))['params'].append(parameter)
             rows.setdefault(key, []).append(name)
@@ -88,8 +88,7 @@ class LayerDecayOptimWrapperConstructor(TrainableOptimWrapperConstructor):
 
 def _row(depth: int, group: dict, names: list[str]) -> str:
     count = sum(torch.numel(parameter) for parameter in group['params'])
-    decay = group.get('weight_decay')
     return (f'  layer {depth:2d}  lr {group["lr"]:.3e}  weight decay '
-            f'{"default" if decay is None else format(decay, ".3g"):>7}  '
-            f'{len(names):3d} tensors, {count:,} values: {names[0]}'
+            f'{group.get("weight_decay", 0):<6.3g}  {len(names):3d} tensors, {count:,} values: '
+            f'{names[0]}'
             + (', ...' if len(names) > 1 else ''))
