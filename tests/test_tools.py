@@ -118,6 +118,15 @@ def test_training_stops_with_one_clear_message(call, config, arguments, message)
     assert re.search(message, str(stop.value)), stop.value
 
 
+def test_testing_refuses_weights_that_do_not_fit(call, config, tmp_path):
+    call('train.py', config, '--work-dir', tmp_path / 'w')
+    content = load_file(tmp_path / 'w' / 'epoch_2.pth')
+    del content['state_dict']['line.bias']
+    torch.save(content, tmp_path / 'other.pth')
+    with pytest.raises(SystemExit, match=r'(?s)does not fit TinyModel.*1 missing: line.bias'):
+        call('test.py', config, tmp_path / 'other.pth')
+
+
 def test_testing_names_what_is_missing(call, config, tmp_path):
     with pytest.raises(SystemExit, match='no checkpoint'):
         call('test.py', config, tmp_path / 'none.pth')

@@ -29,8 +29,8 @@ def parse_args() -> argparse.Namespace:
                         help='pose: boxes of the people, [{"file": "a.jpg", "boxes": [[x1, y1, x2, '
                         'y2], ...]}, ...]; without, every image is one person')
     parser.add_argument('--min-score', type=float, default=0.3, metavar='S',
-                        help='least score of a keypoint that is drawn, and of a box that is taken '
-                        'from --boxes (%(default)s)')
+                        help='least score of a keypoint or box that is drawn, and of a box that is '
+                        'taken from --boxes (%(default)s)')
     parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1 (%(default)s)')
     args = parser.parse_args()
     if args.boxes and args.task != 'pose':

@@ -14,6 +14,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from clasp_mm.apis.config_check import ConfigError
+from clasp_mm.apis.inference.weights import check_weights
 from clasp_mm.apis.launch import leave_together, load_config
 
 
@@ -49,6 +50,11 @@ def main() -> None:
                          'for testing (pretraining has no test; see tools/analysis)')
     cfg.load_from = args.checkpoint
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if Path(args.checkpoint).is_file():
+        try:
+            check_weights(runner.model, args.checkpoint)
+        except ValueError as error:
+            raise SystemExit(f'test.py: {error}') from error
     metrics = runner.test()
     if args.out and is_main_process():
         out = Path(args.out)

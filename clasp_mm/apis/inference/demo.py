@@ -61,7 +61,8 @@ def run_demo(task: str, inputs: Sequence[str | os.PathLike], config: str, checkp
         out_dir: Where results go.
         boxes: For pose: JSON file with the boxes of the people in the form of a detection demo's
             ``predictions.json``. None takes every image as one person.
-        min_score: Least score of what is drawn, and of boxes that are taken from ``boxes``.
+        min_score: Least score of a keypoint or box that is drawn, and of boxes that are taken from
+            ``boxes``.
         device: Where the model runs.
 
     Returns:
@@ -75,9 +76,10 @@ def run_demo(task: str, inputs: Sequence[str | os.PathLike], config: str, checkp
     module = import_module(f'clasp_mm.apis.inference.{task}')
     known_boxes = None if boxes is None else read_boxes(boxes, min_score)
     model = module.load(config, checkpoint, device)
-    draw = module.draw
-    if task == 'pose':
-        draw = partial(module.draw, meta=model.dataset_meta, min_score=min_score)
+    meta = model.dataset_meta
+    drawing = dict(pose=dict(meta=meta, min_score=min_score),
+                   detection=dict(classes=meta.get('classes'), min_score=min_score), parsing={})
+    draw = partial(module.draw, **drawing[task])
     out_dir, entries = Path(out_dir), []
     total = sum(count_frames(path) for path in files.values())
     with tqdm(total=total, unit='img', desc=task) as bar:

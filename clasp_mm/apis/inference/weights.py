@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
 from clasp_mm.compat import load_file
@@ -15,6 +16,10 @@ def check_weights(model: nn.Module, checkpoint: str | Path) -> dict[str, Any]:
     """Read a checkpoint of a run and compare its weights with a model's, name by name.
 
     The hosts only warn where they differ, and then predict with random weights.
+
+    Args:
+        model: The model, or MMEngine's wrapper around it.
+        checkpoint: A local file.
 
     Returns:
         The checkpoint: ``state_dict``, and ``meta`` where there is one.
@@ -28,6 +33,7 @@ def check_weights(model: nn.Module, checkpoint: str | Path) -> dict[str, Any]:
     if not isinstance(state, Mapping):
         raise ValueError(f'{checkpoint} is no checkpoint of a run: it has no state_dict')
     state = {name.removeprefix('module.'): value for name, value in state.items()}
+    model = model.module if is_model_wrapper(model) else model
     own = model.state_dict()
     missing = [name for name in own if name not in state]
     unknown = [name for name in state if name not in own]

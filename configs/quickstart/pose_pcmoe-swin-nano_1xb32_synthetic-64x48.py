@@ -1,14 +1,19 @@
 _base_ = '../_base_/pose_coco-384x288.py'
 
-# Minutes on one core: SOLIDER's setting at a third of its size.
-codec = dict(type='MSRAHeatmap', input_size=(96, 128), heatmap_size=(24, 32), sigma=1)
+# Minutes on one core: people as large as in the quickstart's pretraining, and a second deconvolution
+# to 24x32 heatmaps.
+codec = dict(type='MSRAHeatmap', input_size=(48, 64), heatmap_size=(24, 32), sigma=1)
 model = dict(
     backbone=dict(
         arch='nano',
         window_size=4,
         moe=dict(num_experts=10, top_k=6, num_prompts=3, expert_hidden=8),
         init_cfg=dict(checkpoint='clasp_nano')),
-    head=dict(in_channels=256, deconv_out_channels=(64, ), decoder=codec))
+    head=dict(
+        in_channels=256,
+        deconv_out_channels=(64, 64),
+        deconv_kernel_sizes=(4, 4),
+        decoder=codec))
 data_root = 'work_dirs/quickstart_downstream/data/pose/'
 train_pipeline = [
     dict(type='LoadImage'),
