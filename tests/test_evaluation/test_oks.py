@@ -1,6 +1,8 @@
 """mmpose's CocoMetric, which scores the pose recipes, against AP and AR by loops."""
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ mmpose = pytest.importorskip('mmpose', reason='needs mmpose')
 from mmpose.datasets.datasets.utils import parse_pose_metainfo  # noqa: E402
 from mmpose.evaluation import CocoMetric  # noqa: E402
 
+REAL = Path(os.environ.get('CLASP_REAL_PEOPLE', Path(__file__).parents[3] /
+                           'shared/data/real_people')) / 'mmpose/coco/test_coco.json'
 META = parse_pose_metainfo(dict(from_file='configs/_base_/datasets/coco.py'))
 
 
@@ -139,3 +143,22 @@ def test_no_detection_in_most_images(tmp_path):
         found.clear()
     assert images[0][1]
     agree(images, tmp_path / 'truth.json')
+
+
+@pytest.mark.skipif(not REAL.is_file(), reason=f'no real annotations at {REAL}')
+def test_equals_the_loops_on_real_annotations(tmp_path):
+    """Fourteen people of COCO, two of them without labels; poses near them, some twice."""
+    content = json.loads(REAL.read_text())
+    rng = np.random.default_rng(0)
+    images = {image['id']: ([], []) for image in content['images']}
+    for item in content['annotations']:
+        people, found = images[item['image_id']]
+        xyv = np.array(item['keypoints'], float).reshape(17, 3)
+        people.append(dict(keypoints=xyv.tolist(), bbox=item['bbox'], area=item['area'],
+                           iscrowd=item['iscrowd']))
+        for noise in rng.choice([.02, .05, .1], rng.integers(1, 3)):
+            found.append(dict(
+                keypoints=xyv[:, :2] + rng.normal(0, noise * item['area']**.5, (17, 2)),
+                joint_scores=rng.random(17), box_score=rng.random()))
+    result = agree(list(images.values()), tmp_path / 'truth.json')
+    assert .2 < result['AP'] < .95 and result['AP (M)'] != result['AP (L)']
