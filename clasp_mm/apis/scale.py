@@ -80,12 +80,18 @@ def write_store(path: Path, count: int) -> LabelStore:
 
 
 def memory(process: int | None = None) -> dict[str, float]:
-    """MB of a process: ``pss`` (its share of all), ``own`` (nobody else's), ``anonymous`` pss."""
+    """Memory of a process in MB.
+
+    Returns:
+        ``pss``, its share of all; ``own``, nobody else's; ``anonymous``, its share of what is no
+        mapped file; ``written``, what it has written itself.
+    """
     text = Path(f'/proc/{process or os.getpid()}/smaps_rollup').read_text()
     kib = {line.split(':')[0]: int(line.split()[1]) for line in text.splitlines()[1:]}
     own = kib['Private_Clean'] + kib['Private_Dirty']
     return {name: value / 1024 for name, value in dict(
-        pss=kib['Pss'], own=own, anonymous=kib.get('Pss_Anon', kib['Anonymous'])).items()}
+        pss=kib['Pss'], own=own, anonymous=kib.get('Pss_Anon', kib['Anonymous']),
+        written=kib['Private_Dirty']).items()}
 
 
 class _Clock:
