@@ -15,8 +15,8 @@ from clasp_mm.registry import TRANSFORMS
 class PersonAffine(BaseTransform):
     """Centre the whole picture in a size, its aspect kept; scale and rotate at random (SCHP).
 
-    One warp for both: the image linearly, with black around it, the maps named in ``seg_fields``
-    by the nearest pixel, with ``seg_pad_val`` around them. Without augmentation the picture covers
+    One warp for both: the image linearly (averaged first where it shrinks), with black around it,
+    the maps named in ``seg_fields`` by the nearest pixel, with ``seg_pad_val`` around them. Without augmentation the picture covers
     whole pixels, and mmsegmentation brings predictions back by ``padding_size`` and ``ori_shape``.
 
     Args:
@@ -44,13 +44,16 @@ class PersonAffine(BaseTransform):
         """Warp ``img`` (H, W, 3) and the label maps (H, W)."""
         source = results['img'].shape[:2]
         (height, width), (top, left) = self._place(source)
-        matrix = _affine(source, (height, width), (top, left), *self._draw())
-        for key in ('img', *results.get('seg_fields', ())):
-            image = key == 'img'
+        place, draw = ((height, width), (top, left)), self._draw()
+        image = results['img']
+        if height < source[0]:  # averaged: linear sampling would alias
+            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        results['img'] = cv2.warpAffine(
+            image, _affine(image.shape, *place, *draw), self.size[::-1], flags=cv2.INTER_LINEAR)
+        for key in results.get('seg_fields', ()):
             results[key] = cv2.warpAffine(
-                results[key], matrix, self.size[::-1],
-                flags=cv2.INTER_LINEAR if image else cv2.INTER_NEAREST,
-                borderValue=(0, 0, 0) if image else self.seg_pad_val)
+                results[key], _affine(source, *place, *draw), self.size[::-1],
+                flags=cv2.INTER_NEAREST, borderValue=self.seg_pad_val)
         results['img_shape'] = results['pad_shape'] = self.size
         results['scale_factor'] = (width / source[1], height / source[0])
         results['padding_size'] = [left, self.size[1] - width - left,
@@ -72,12 +75,12 @@ class PersonAffine(BaseTransform):
         return scale, angle if np.random.rand() < self.rotation_prob else 0.
 
 
-def _affine(source: tuple[int, int], fitted: tuple[int, int], corner: tuple[int, int],
+def _affine(source: Sequence[int], fitted: tuple[int, int], corner: tuple[int, int],
             scale: float, angle: float) -> np.ndarray:
     """(2, 3) matrix of x, y that takes the source onto its place, then turns it there."""
     zoom = np.diag([fitted[1] / source[1], fitted[0] / source[0]])
     cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
     linear = scale * np.array([[cos, -sin], [sin, cos]]) @ zoom
-    from_centre = (np.array(source[::-1]) - 1) / 2
+    from_centre = (np.array([source[1], source[0]]) - 1) / 2
     to_centre = np.array(corner[::-1]) + (np.array(fitted[::-1]) - 1) / 2
     return np.column_stack([linear, to_centre - linear @ from_centre])
