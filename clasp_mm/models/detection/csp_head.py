@@ -26,7 +26,7 @@ class CSPHead(BaseDenseHead):
         loss_center: Focal loss of the centres, on probabilities (mmdet.GaussianFocalLoss).
         loss_scale: Loss of heights and widths (mmdet.SmoothL1Loss).
         loss_offset: Loss of the offsets (mmdet.SmoothL1Loss).
-        feat_channels: Channels between the two convolutions.
+        feat_channels: Channels between the two convolutions, in groups of 8 for the norm.
         stride: Stride of the input map in pixels.
         predict_width: Predict widths too; otherwise a width is ``aspect_ratio`` times the height.
         aspect_ratio: Width over height of a pedestrian, used only without ``predict_width``.
@@ -55,7 +55,7 @@ class CSPHead(BaseDenseHead):
         for name, channels in (('center', 1), ('scale', 1 + predict_width), ('offset', 2)):
             self.add_module(f'{name}_conv', ConvModule(
                 in_channels, feat_channels, 3, padding=1,
-                norm_cfg=dict(type='GN', num_groups=32)))
+                norm_cfg=dict(type='GN', num_groups=feat_channels // 8)))
             self.add_module(f'{name}_out', nn.Conv2d(feat_channels, channels, 3, padding=1))
         self.loss_center = MODELS.build(loss_center)
         self.loss_scale = MODELS.build(loss_scale)

@@ -1,0 +1,106 @@
+"""The annotations of CityPersons as they are on the disk, in either form."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+LABELS = ('pedestrian', 'rider', 'sitting person', 'person (other)', 'person group', 'ignore')
+ANNOTATION, IMAGE = '_gtBboxCityPersons.json', '_leftImg8bit.png'
+
+
+def read_folder(folder: str | Path) -> Iterator[dict]:
+    """Images of one split from the official annotations, in the order of their names.
+
+    Yields:
+        ``img_path`` (city and file), ``width``, ``height`` and ``instances``: ``bbox``,
+        ``bbox_visible`` (x1, y1, x2, y2) and ``ignore``, true for all but pedestrians.
+    """
+    files = sorted(Path(folder).glob(f'*/*{ANNOTATION}'))
+    if not files:
+        raise FileNotFoundError(f'no */*{ANNOTATION} below {folder}: it should be the folder of '
+                                'a split, such as gtBboxCityPersons/train')
+    for file in files:
+        yield read_annotation(file)
+
+
+def read_annotation(file: Path) -> dict:
+    """One official file; see :func:`read_folder`."""
+    content = _load(file)
+    instances = []
+    try:
+        for item in content['objects']:
+            if item['label'] not in LABELS:
+                raise ValueError(f'{file}: unknown label {item["label"]!r}; there are '
+                                 f'{", ".join(LABELS)}')
+            instances.append(dict(bbox=_corners(item['bbox'], file),
+                                  bbox_visible=_corners(item['bboxVis'], file),
+                                  ignore=item['label'] != 'pedestrian'))
+        return dict(img_path=f'{file.parent.name}/{file.name.removesuffix(ANNOTATION)}{IMAGE}',
+                    width=content['imgWidth'], height=content['imgHeight'], instances=instances)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f'{file}: no annotation of CityPersons, {_reason(error)}') from error
+
+
+def read_coco(file: str | Path) -> Iterator[dict]:
+    """Images of a file in COCO's manner, in its order; yields what :func:`read_folder` does.
+
+    A field ``ignore`` or ``iscrowd`` that is set, or a category other than that of pedestrians (1,
+    or the one so named), makes a box one to ignore. ``vis_bbox`` and ``vis_ratio`` default to all
+    of the box.
+    """
+    file = Path(file)
+    if not file.is_file():
+        raise FileNotFoundError(f'no annotations at {file} (relative to {Path.cwd()}): ann_file is '
+                                'gtBboxCityPersons/SPLIT or a JSON file in COCO form, below '
+                                'data_root')
+    content = _load(file)
+    try:
+        named = [one['id'] for one in content.get('categories', ()) if one['name'] == 'pedestrian']
+        pedestrian = named[0] if named else 1
+        by_image: dict[Any, list[dict]] = {image['id']: [] for image in content['images']}
+        for item in content['annotations']:
+            if item['image_id'] not in by_image:
+                raise ValueError(f'{file}: annotation {item.get("id")} is of image '
+                                 f'{item["image_id"]}, which is not in the file')
+            by_image[item['image_id']].append(dict(
+                bbox=_corners(item['bbox'], file),
+                bbox_visible=_corners(item.get('vis_bbox', item['bbox']), file),
+                visibility=item.get('vis_ratio'),
+                ignore=bool(item.get('ignore') or item.get('iscrowd')
+                            or item['category_id'] != pedestrian)))
+        for image in content['images']:
+            yield dict(img_path=image['file_name'] if 'file_name' in image else image['im_name'],
+                       width=image['width'], height=image['height'],
+                       instances=by_image[image['id']])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f'{file}: no annotations in COCO form, {_reason(error)}') from error
+
+
+def _load(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text('utf-8'))
+    except ValueError as error:
+        raise ValueError(f'{file} is no JSON file: {error}') from error
+
+
+def _corners(box: Any, file: Path) -> list[float]:
+    """x, y, width, height to x1, y1, x2, y2."""
+    if len(box) != 4:
+        raise ValueError(f'{file}: box {box} is not x, y, width, height')
+    x, y, width, height = map(float, box)
+    return [x, y, x + width, y + height]
+
+
+def has_area_inside(box: list[float], width: int, height: int) -> bool:
+    """Whether x1, y1, x2, y2 covers any of the image; false where a number is not finite."""
+    x1, y1, x2, y2 = box
+    return (all(map(math.isfinite, box)) and max(x1, 0) < min(x2, width)
+            and max(y1, 0) < min(y2, height))
+
+
+def _reason(error: Exception) -> str:
+    return f'missing {error}' if isinstance(error, KeyError) else str(error)

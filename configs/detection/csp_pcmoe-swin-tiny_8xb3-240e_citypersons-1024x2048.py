@@ -1,0 +1,1 @@
+_base_ = '../_base_/csp_citypersons-1024x2048.py'

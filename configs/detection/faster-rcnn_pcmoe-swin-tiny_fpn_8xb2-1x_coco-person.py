@@ -1,0 +1,19 @@
+_base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
+
+# The host's own recipe; what differs is the backbone, its optimizer, and one class.
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='clasp_mm.PCMoESwin',
+        arch='tiny',
+        task='part',
+        out_indices=(0, 1, 2, 3),
+        init_cfg=dict(type='clasp_mm.Pretrained', checkpoint='clasp_pcmoe-swin-tiny_luperson')),
+    neck=dict(in_channels=[96, 192, 384, 768]),
+    roi_head=dict(bbox_head=dict(num_classes=1)))
+metainfo = dict(classes=('person', ), palette=[(220, 20, 60)])
+train_dataloader = dict(dataset=dict(metainfo=metainfo))
+val_dataloader = dict(dataset=dict(metainfo=metainfo))
+test_dataloader = dict(dataset=dict(metainfo=metainfo))
+optim_wrapper = dict(
+    optimizer=dict(_delete_=True, type='AdamW', lr=1e-4, weight_decay=0.05))
