@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor, nn
 
 from clasp_mm.compat import load_file
@@ -18,7 +18,7 @@ def check_weights(model: nn.Module, checkpoint: str | Path) -> dict[str, Any]:
     The hosts only warn where they differ, and then predict with random weights.
 
     Args:
-        model: The model, or MMEngine's wrapper around it.
+        model: The model, or what MMEngine puts around it to distribute or augment.
         checkpoint: A local file.
 
     Returns:
@@ -33,7 +33,8 @@ def check_weights(model: nn.Module, checkpoint: str | Path) -> dict[str, Any]:
     if not isinstance(state, Mapping):
         raise ValueError(f'{checkpoint} is no checkpoint of a run: it has no state_dict')
     state = {name.removeprefix('module.'): value for name, value in state.items()}
-    model = model.module if is_model_wrapper(model) else model
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
     own = model.state_dict()
     missing = [name for name in own if name not in state]
     unknown = [name for name in state if name not in own]

@@ -1,0 +1,90 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from clasp_mm.apis.model_zoo import get_model
+from clasp_mm.apis.quickstart import downstream
+from clasp_mm.apis.quickstart.downstream import find_backbone, markdown, read_run, run_downstream
+
+from .conftest import QUICKSTART
+
+MACHINE = dict(cores=2, gpu=None, torch='2.13')
+
+
+def log(folder: Path, start: str, *rows: dict) -> None:
+    path = folder / start / 'vis_data' / 'scalars.json'
+    path.parent.mkdir(parents=True)
+    path.write_text('\n'.join(map(json.dumps, rows)) + '\n')
+
+
+def test_scores_of_a_run_that_was_resumed(tmp_path):
+    log(tmp_path, '20260101', dict(loss=1., step=10), {'coco/AP': .1, 'step': 5},
+        {'coco/AP': .2, 'step': 10})
+    log(tmp_path, '20260102', {'coco/AP': .25, 'step': 10}, {'coco/AP': .3, 'step': 15})
+    (tmp_path / 'cost.json').write_text('{"seconds": 7, "peak_memory_mb": 1}')
+    run = read_run(tmp_path, 'coco/AP')
+    assert (run['steps'], run['scores'], run['seconds']) == ([5, 10, 15], [.1, .25, .3], 7)
+    with pytest.raises(ValueError, match='no mIoU in the logs'):
+        read_run(tmp_path, 'mIoU')
+
+
+def test_table_has_mean_and_deviation_of_each_start():
+    runs = [dict(seed=seed, start=start, steps=[5, 10], scores=[score, 2 * score], seconds=60)
+            for seed, start, score in ((0, 'pretrained', .3), (1, 'pretrained', .1),
+                                       (0, 'random', .1), (1, 'random', .1))]
+    text = markdown(dict(runs=runs, metric='coco/AP', images=[4, 2], machine=MACHINE,
+                         command='tool pose', config='c.py', backbone='x/b.pth'))
+    lines = text.splitlines()
+    assert lines[0] == '| coco/AP after epoch | 5 | 10 | seconds a run |'
+    assert lines[2] == '| pretrained | 0.2 ± 0.141 | 0.4 ± 0.283 | 60 ± 0 |'
+    assert lines[3].startswith('| random | 0.1 ± 0 | 0.2 ± 0 |')
+    for part in ('`tool pose`', 'c.py', 'seeds 0, 1', '4 synthetic', 'no GPU', 'b.pth'):
+        assert part in lines[5]
+
+
+def test_newest_backbone_is_found(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r'quickstart\.sh'):
+        find_backbone(None)
+    with pytest.raises(FileNotFoundError, match='no backbone at none'):
+        find_backbone(Path('none.pth'))
+    for number, name in enumerate(('a', 'b')):
+        path = Path('work_dirs/quickstart/seed0/published') / name / f'clasp_{name}.pth'
+        path.parent.mkdir(parents=True)
+        path.touch()
+        os.utime(path, (number, number))
+    assert find_backbone(None).name == 'clasp_b.pth'
+
+
+@pytest.mark.slow
+def test_both_starts_are_trained_and_compared(tmp_path, monkeypatch):
+    """The whole comparison on six images: data, two runs of tools/train.py, table."""
+    monkeypatch.chdir(tmp_path)
+    backbone = get_model(Config.fromfile(downstream.resource(QUICKSTART)).filename)
+    torch.save(backbone.state_dict(), 'weights.pth')
+    short = Path('pose_short.py')
+    short.write_text(f"_base_ = '{downstream.resource(QUICKSTART)}'\n"
+                     "train_cfg = dict(max_epochs=2, val_interval=1)\n"
+                     "default_hooks = dict(checkpoint=dict(interval=1))\n")
+    write = downstream.DATA['pose'][0]
+    monkeypatch.setattr(downstream, 'DATA', dict(pose=(write, 6, 3)))
+    monkeypatch.setattr(downstream, 'find_config', lambda task: short.resolve())
+    report = run_downstream('pose', Path('weights.pth'))
+    first, second = report['runs']
+    assert (first['start'], second['start']) == ('pretrained', 'random')
+    assert first['steps'] == [1, 2] and len(first['scores']) == 2
+    folder = Path('work_dirs/quickstart_downstream')
+    configs = [Config.fromfile(folder / f'pose/seed0/{start}/{start}.py')
+               for start in ('pretrained', 'random')]
+    assert configs[0].model.backbone.init_cfg.checkpoint == 'weights.pth'
+    assert configs[1].model.backbone.init_cfg is None
+    del configs[0].model.backbone['init_cfg'], configs[1].model.backbone['init_cfg']
+    assert configs[0].to_dict() == configs[1].to_dict(), 'the same but for the start'
+    before = (folder / 'pose/seed0/random/epoch_2.pth').stat().st_mtime_ns
+    assert run_downstream('pose', Path('weights.pth'))['runs'] == report['runs']
+    assert (folder / 'pose/seed0/random/epoch_2.pth').stat().st_mtime_ns == before
+    assert 'seconds a run' in (folder / 'pose.md').read_text()
