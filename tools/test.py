@@ -24,6 +24,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--work-dir', help='the log (default: work_dirs/NAME)')
+    parser.add_argument('--tta', action='store_true',
+                        help="test-time augmentation by the config's tta_pipeline and tta_model")
     parser.add_argument('--out', metavar='JSON', help='write the metrics to this file')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
@@ -48,11 +50,19 @@ def main() -> None:
     if missing:
         raise SystemExit(f'test.py: {args.config} has no {", ".join(missing)}: it is no config '
                          'for testing (pretraining has no test; see tools/analysis)')
+    if args.tta:
+        if 'tta_pipeline' not in cfg or 'tta_model' not in cfg:
+            raise SystemExit(f'test.py --tta: {args.config} has no tta_pipeline and tta_model')
+        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        cfg.model = dict(cfg.tta_model, module=cfg.model)
     cfg.load_from = args.checkpoint
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if Path(args.checkpoint).is_file():
+        model = runner.model
+        while hasattr(model, 'module'):  # several processes, test-time augmentation
+            model = model.module
         try:
-            check_weights(runner.model, args.checkpoint)
+            check_weights(model, args.checkpoint)
         except ValueError as error:
             raise SystemExit(f'test.py: {error}') from error
     metrics = runner.test()
