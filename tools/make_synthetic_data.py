@@ -8,6 +8,7 @@ from clasp_mm.datasets.synthetic import (
     write_citypersons,
     write_coco_keypoints,
     write_lip,
+    write_market1501,
     write_people,
 )
 
@@ -29,7 +30,8 @@ examples:
   python tools/make_synthetic_data.py data/synthetic_coco --format coco --split train --images 500
   python tools/make_synthetic_data.py data/synthetic_coco --format coco --split val --images 100
 """
-WRITERS = {'coco': write_coco_keypoints, 'lip': write_lip, 'citypersons': write_citypersons}
+WRITERS = {'coco': write_coco_keypoints, 'lip': write_lip, 'citypersons': write_citypersons,
+           'market1501': write_market1501}
 LUPERSON_ONLY = ('identities', 'images_per_identity', 'cameras', 'lmdb', 'no_ground_truth',
                  'contact_sheet')
 
@@ -45,7 +47,7 @@ def parse_args() -> argparse.Namespace:
                         help='another seed shares no person and no background (%(default)s)')
     parser.add_argument('--size', type=int, nargs=2, metavar=('HEIGHT', 'WIDTH'),
                         help='of the pictures in pixels (luperson and lip 256 128, coco 256 320, '
-                             'citypersons 256 512)')
+                             'citypersons 256 512, market1501 128 64)')
     parser.add_argument('--workers', type=int, help='processes (default: one per usable core)')
     luperson = parser.add_argument_group('luperson')
     luperson.add_argument('--identities', type=int, help='how many people (500)')

@@ -3,5 +3,6 @@
 from .citypersons import write_citypersons
 from .coco import write_coco_keypoints
 from .lip import write_lip
+from .market1501 import write_market1501
 
-__all__ = ['write_citypersons', 'write_coco_keypoints', 'write_lip']
+__all__ = ['write_citypersons', 'write_coco_keypoints', 'write_lip', 'write_market1501']

@@ -1,0 +1,98 @@
+"""Batches of P identities with K images each."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+from mmengine.dist import get_dist_info, sync_random_seed
+from torch.utils.data import Dataset, Sampler
+
+from clasp_mm.registry import DATA_SAMPLERS
+
+from .resumable_sampler import Visit
+
+
+@DATA_SAMPLERS.register_module()
+class IdentitySampler(Sampler):
+    """P x K sampling (Hermans et al., arXiv 1703.07737) with epochs of equal length.
+
+    In an epoch, the images of each identity are shuffled and cut into groups of K; what is left
+    over waits for the next epoch, and an identity of fewer than K images has one group, in which
+    some come twice. A batch is one group of each of P identities; where fewer have groups left,
+    others come again. Every process has its own batches of P * K, so ``batch_size`` must be P * K.
+
+    It yields :class:`~.resumable_sampler.Visit` and can begin inside an epoch (``start``), for
+    ``clasp_mm.ExactResumeHook``.
+
+    Args:
+        dataset: Its ``get_data_info(i)`` must have ``gt_label``.
+        num_identities: P.
+        num_instances: K.
+        seed: Of the order; None takes one that all processes share.
+
+    Raises:
+        ValueError: P or K is below 1, the data set has fewer than P identities, or no labels.
+    """
+
+    start: int = 0
+
+    def __init__(self, dataset: Dataset, num_identities: int = 16, num_instances: int = 4,
+                 seed: int | None = None) -> None:
+        if num_identities < 1 or num_instances < 1:
+            raise ValueError('num_identities and num_instances must be at least 1, got '
+                             f'{num_identities} and {num_instances}')
+        self.images = defaultdict(list)
+        for index in range(len(dataset)):
+            info = dataset.get_data_info(index)
+            if 'gt_label' not in info:
+                raise ValueError("the data set has no gt_label: IdentitySampler takes split='train'"
+                                 ' of a data set of re-identification')
+            self.images[int(info['gt_label'])].append(index)
+        if num_identities > len(self.images):
+            raise ValueError(f'batches of {num_identities} identities cannot be drawn from '
+                             f'{len(self.images)}: lower num_identities (and batch_size)')
+        self.num_identities, self.num_instances = num_identities, num_instances
+        self.rank, self.world_size = get_dist_info()
+        self.seed = sync_random_seed() if seed is None else seed
+        self.epoch = 0
+        groups = sum(max(1, len(own) // num_instances) for own in self.images.values())
+        self.num_batches = max(1, groups // (num_identities * self.world_size))
+
+    def __len__(self) -> int:
+        return self.num_batches * self.num_identities * self.num_instances
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the draw; called before each epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[Visit]:
+        rng = np.random.default_rng((self.seed, self.epoch))
+        waiting = {person: self._groups(images, rng) for person, images in self.images.items()}
+        batches = [self._batch(waiting, rng) for _ in range(self.num_batches * self.world_size)]
+        own = (index for batch in batches[self.rank::self.world_size] for index in batch)
+        for index in islice(own, self.start, None):
+            yield Visit(index, self.seed, self.epoch)
+
+    def _groups(self, images: list[int], rng: np.random.Generator) -> list[list[int]]:
+        """Groups of K images of one identity, in random order."""
+        count = self.num_instances
+        order = rng.permutation(images)
+        if len(order) < count:
+            order = np.concatenate([order, rng.choice(images, count - len(order))])
+        return order[:len(order) // count * count].reshape(-1, count).tolist()
+
+    def _batch(self, waiting: dict[int, list[list[int]]], rng: np.random.Generator) -> list[int]:
+        """Take one group of each of P identities; those that have none left are drawn last."""
+        people = list(waiting)
+        left = np.array([len(groups) > 0 for groups in waiting.values()])
+        # Sorting random numbers, offset by one where nothing is left, draws without repetition.
+        chosen = np.argsort(rng.random(len(people)) + ~left)[:self.num_identities]
+        batch = []
+        for person in (people[place] for place in chosen):
+            if not waiting[person]:
+                waiting[person] = self._groups(self.images[person], rng)
+            batch += waiting[person].pop()
+        return batch

@@ -1,0 +1,293 @@
+"""People with identities and cameras: Market-1501, MSMT17, and anybody's folders or table."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
+
+from clasp_mm.registry import DATASETS
+
+from .luperson import IMAGE_SUFFIXES
+from .resumable_sampler import Visit
+
+SPLITS = ('train', 'query', 'gallery', 'test')
+NO_CAMERA = -1
+
+
+class Shot(NamedTuple):
+    """One image of a person.
+
+    Attributes:
+        path: File, relative to the data root.
+        person: Name of the identity.
+        camera: Number from 0; ``NO_CAMERA`` where it is not known.
+    """
+
+    path: str
+    person: str | int
+    camera: int
+
+
+class ReIDDataset(BaseDataset):
+    """Base of the data sets of re-identification; a subclass says which images a part has.
+
+    A sample has ``img_path``, ``pid`` (identity, equal in query and gallery of one person),
+    ``camera`` (see :class:`Shot`), ``is_query`` and, to train on, ``gt_label``: identities
+    numbered from 0 in the order of their names. A pipeline packs them as meta keys.
+
+    Args:
+        data_root: Folder of the data set.
+        split: ``'train'``, ``'query'``, ``'gallery'``, or ``'test'``: queries, then gallery.
+        pipeline: Transforms.
+        **kwargs: Of MMEngine's BaseDataset.
+
+    Raises:
+        FileNotFoundError: Something of the layout is missing.
+        ValueError: An unknown split, a name that does not parse, or no image.
+    """
+
+    METAINFO = {'dataset_name': 're-identification'}
+    distractor: str | int | None = None  # an identity of the gallery that is nobody's match
+
+    def __init__(self, data_root: str, split: str = 'train',
+                 pipeline: Sequence[dict | Callable] = (), **kwargs: Any) -> None:
+        if split not in SPLITS:
+            raise ValueError(f'split must be one of {SPLITS}, got {split!r}')
+        self.split = split
+        super().__init__(data_root=os.path.expanduser(data_root), pipeline=list(pipeline),
+                         test_mode=split != 'train', **kwargs)
+
+    def read(self, part: str) -> list[Shot]:
+        """The images of ``'train'``, ``'query'`` or ``'gallery'``."""
+        raise NotImplementedError
+
+    def load_data_list(self) -> list[dict]:
+        if not Path(self.data_root).is_dir():
+            raise FileNotFoundError(f'data_root={self.data_root!r} is no folder; '
+                                    'configs/reid/README.md shows the layouts')
+        parts = ('query', 'gallery') if self.split == 'test' else (self.split, )
+        shots = {part: self.read(part) for part in parts}
+        for part, found in shots.items():
+            if not found:
+                raise ValueError(f'{self.data_root}: the {part} part holds no image')
+            self._tell(part, found)
+        numbers = {name: number for number, name in enumerate(
+            sorted({shot.person for found in shots.values() for shot in found}))}
+        self._metainfo['num_identities'] = len(numbers)
+        if self.split == 'test':
+            self._metainfo['shared_with_train'] = len(self._train_identities() & set(numbers))
+        return [
+            dict(img_path=os.path.join(self.data_root, shot.path), pid=numbers[shot.person],
+                 camera=shot.camera, is_query=part == 'query',
+                 **(dict(gt_label=numbers[shot.person]) if part == 'train' else {}))
+            for part, found in shots.items() for shot in found]
+
+    def _train_identities(self) -> set[str | int]:
+        """Identities to train on, where that part is there too."""
+        try:
+            return {shot.person for shot in self.read('train')}
+        except FileNotFoundError:
+            return set()
+
+    def _tell(self, part: str, shots: Sequence[Shot]) -> None:
+        people = {shot.person for shot in shots}
+        cameras = {shot.camera for shot in shots} - {NO_CAMERA}
+        distractors = sum(shot.person == self.distractor for shot in shots)
+        print_log(f'{type(self).__name__} {part}: {len(shots)} images, '
+                  f'{len(people - {self.distractor})} identities, '
+                  f'{len(cameras) or "no"} cameras'
+                  + (f', {distractors} distractors' if distractors else ''), logger='current')
+
+    def __getitem__(self, index: int) -> dict:
+        if isinstance(index, Visit):
+            np.random.seed((index.seed, index.epoch, index))
+        return super().__getitem__(index)
+
+    def prepare_data(self, idx: int) -> Any:
+        """One sample after the pipeline.
+
+        Raises:
+            FileNotFoundError: Its image is not there.
+        """
+        try:
+            return super().prepare_data(idx)
+        except FileNotFoundError as error:
+            info = self.get_data_info(idx)
+            raise FileNotFoundError(f'no image {info["img_path"]} ({self.split}): check the data '
+                                    'by tools/dataset_converters/reid.py --check') from error
+
+
+def _images(folder: Path) -> list[str]:
+    """Names of the images directly in a folder, sorted; hidden files are none."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f'no folder {folder}; configs/reid/README.md shows the layouts')
+    return sorted(entry.name for entry in os.scandir(folder)
+                  if not entry.name.startswith('.') and _is_image(entry.name))
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def _refuse(names: Iterable[str], where: str, expected: str) -> None:
+    """Raise if any name did not parse."""
+    names = list(names)
+    if names:
+        raise ValueError(f'{len(names)} names of {where} do not parse, the first is {names[0]!r}; '
+                         f'expected {expected}')
+
+
+@DATASETS.register_module()
+class Market1501(ReIDDataset):
+    """Market-1501 (Zheng et al., ICCV 2015) as it is unpacked.
+
+    ``bounding_box_train``, ``query`` and ``bounding_box_test`` with names such as
+    ``0002_c1s1_000451_03.jpg``: identity, camera. Junk (identity -1) is left out; distractors
+    (identity 0) stay in the gallery, where they match nobody.
+    """
+
+    METAINFO = {'dataset_name': 'Market-1501'}
+    FOLDERS = {'train': 'bounding_box_train', 'query': 'query', 'gallery': 'bounding_box_test'}
+    NAME = re.compile(r'(-1|\d{4})_c(\d)s\d_\d{6}_\d{2}\.')
+    distractor = 0
+
+    def read(self, part: str) -> list[Shot]:
+        folder = self.FOLDERS[part]
+        names = _images(Path(self.data_root, folder))
+        found = {name: self.NAME.match(name) for name in names}
+        _refuse((name for name, match in found.items() if match is None), folder,
+                'identity_cCAMERAsSEQUENCE_frame_box, as 0002_c1s1_000451_03.jpg')
+        return [Shot(f'{folder}/{name}', int(match[1]), int(match[2]) - 1)
+                for name, match in found.items() if match[1] != '-1']
+
+
+@DATASETS.register_module()
+class MSMT17(ReIDDataset):
+    """MSMT17 (Wei et al., CVPR 2018) as it is unpacked, first version or second.
+
+    ``list_train.txt``, ``list_val.txt`` (both are trained on), ``list_query.txt`` and
+    ``list_gallery.txt`` have lines such as ``0000/0000_000_01_0303morning_0015_0.jpg 0``; the
+    third number of a name is the camera. The images lie in ``train`` and ``test``
+    (``mask_train_v2`` and ``mask_test_v2`` of the second version). Identities of ``train`` and
+    ``test`` are numbered apart: the same number is not the same person.
+    """
+
+    METAINFO = {'dataset_name': 'MSMT17'}
+    LISTS = {'train': ('list_train.txt', 'list_val.txt'), 'query': ('list_query.txt', ),
+             'gallery': ('list_gallery.txt', )}
+    LINE = re.compile(r'(\S*/?\d+_\d+_(\d+)_\S+)\s+(\d+)')
+
+    def read(self, part: str) -> list[Shot]:
+        side = 'train' if part == 'train' else 'test'
+        folder = next((name for name in (side, f'mask_{side}_v2')
+                       if Path(self.data_root, name).is_dir()), None)
+        if folder is None:
+            raise FileNotFoundError(f'no folder {side} or mask_{side}_v2 in {self.data_root}; '
+                                    'configs/reid/README.md shows the layouts')
+        shots = []
+        for name in self.LISTS[part]:
+            path = Path(self.data_root, name)
+            if not path.is_file():
+                raise FileNotFoundError(f'no list {path}; it comes with the images')
+            lines = [line for line in path.read_text().splitlines() if line.strip()]
+            found = {line: self.LINE.fullmatch(line.strip()) for line in lines}
+            _refuse((line for line, match in found.items() if match is None), name,
+                    '0000/0000_000_01_0303morning_0015_0.jpg 0: file, identity')
+            shots += [Shot(f'{folder}/{match[1]}', int(match[3]), int(match[2]) - 1)
+                      for match in found.values()]
+        return shots
+
+    def _train_identities(self) -> set[str | int]:
+        return set()
+
+
+@DATASETS.register_module()
+class ReIDFolder(ReIDDataset):
+    """Images in folders ``{train,query,gallery}/IDENTITY/``, of anybody's own.
+
+    Args:
+        data_root: Folder of the three folders.
+        split: See :class:`ReIDDataset`.
+        camera_pattern: Regular expression searched for in an image's name, whose first group is
+            the number of the camera, from 0. None: the cameras are not known, and a query is
+            compared with every other image.
+        **kwargs: Of :class:`ReIDDataset`.
+
+    Raises:
+        ValueError: A name does not match ``camera_pattern``; see also :class:`ReIDDataset`.
+    """
+
+    def __init__(self, data_root: str, split: str = 'train', camera_pattern: str | None = None,
+                 **kwargs: Any) -> None:
+        self.camera_pattern = None if camera_pattern is None else re.compile(camera_pattern)
+        super().__init__(data_root, split, **kwargs)
+
+    def read(self, part: str) -> list[Shot]:
+        folder = Path(self.data_root, part)
+        if not folder.is_dir():
+            raise FileNotFoundError(f'no folder {folder}; it should hold one folder of images for '
+                                    'every identity')
+        people = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+        names = [(person, name) for person in people for name in _images(folder / person)]
+        cameras = dict.fromkeys(names, NO_CAMERA)
+        if self.camera_pattern is not None:
+            found = {key: self.camera_pattern.search(key[1]) for key in names}
+            _refuse((name for (_, name), match in found.items() if match is None), str(folder),
+                    f'a match of camera_pattern={self.camera_pattern.pattern!r}')
+            cameras = {key: int(match[1]) for key, match in found.items()}
+        return [Shot(f'{part}/{person}/{name}', person, cameras[person, name])
+                for person, name in names]
+
+
+@DATASETS.register_module()
+class ReIDTable(ReIDDataset):
+    """Images listed in a CSV file with the columns image, identity, split and, if known, camera.
+
+    Args:
+        data_root: Folder that the images are relative to.
+        split: See :class:`ReIDDataset`; the column ``split`` holds train, query or gallery.
+        ann_file: The CSV file, relative to ``data_root`` or absolute.
+        **kwargs: Of :class:`ReIDDataset`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: A column is missing, or a row has an unknown split or a camera that is no
+            number from 0; see also :class:`ReIDDataset`.
+    """
+
+    def __init__(self, data_root: str, split: str = 'train', ann_file: str = 'labels.csv',
+                 **kwargs: Any) -> None:
+        super().__init__(data_root, split, ann_file=ann_file, **kwargs)
+
+    def read(self, part: str) -> list[Shot]:
+        path = Path(self.ann_file)
+        if not path.is_file():
+            raise FileNotFoundError(f'no table {path}')
+        with path.open(newline='', encoding='utf-8-sig') as file:
+            reader = csv.DictReader(file)
+            missing = {'image', 'identity', 'split'} - set(reader.fieldnames or ())
+            if missing:
+                raise ValueError(f'{path} has no column {", ".join(sorted(missing))}; it has '
+                                 f'{reader.fieldnames}')
+            return [shot for row in reader if (shot := _row(row, part, path, reader.line_num))]
+
+
+def _row(row: dict[str, str], part: str, path: Path, line: int) -> Shot | None:
+    """The image of a row, None if it is of another part."""
+    if row['split'] not in SPLITS[:3]:
+        raise ValueError(f'{path}:{line}: split {row["split"]!r} is none of {SPLITS[:3]}')
+    camera = (row.get('camera') or '').strip()
+    if camera and not camera.isdigit():
+        raise ValueError(f'{path}:{line}: camera {camera!r} is no number from 0; leave it empty '
+                         'where it is not known')
+    if row['split'] != part:
+        return None
+    return Shot(row['image'], row['identity'], int(camera) if camera else NO_CAMERA)
