@@ -88,7 +88,7 @@ def shrink(cfg: Config, root: Path, work_dir: Path, iters: int, real_size: bool 
         for old, new in roots.items():
             if isinstance(value, str) and value.startswith(old):
                 return f'{new}{value[len(old.rstrip("/")):]}'
-        return value
+        return 'BN' if value == 'SyncBN' else value  # which has no CPU version
 
     def settings(node: dict) -> None:
         type_ = node.get('type')
