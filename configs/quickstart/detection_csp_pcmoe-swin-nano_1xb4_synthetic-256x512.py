@@ -49,8 +49,8 @@ max_epochs = 24
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
     dict(type='mmengine.LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type='mmengine.MultiStepLR', milestones=[18, 22], gamma=0.1, by_epoch=True, begin=0,
-         end=max_epochs),
+    dict(type='mmengine.CosineAnnealingLR', T_max=max_epochs, eta_min=1e-5, by_epoch=True, begin=0,
+         end=max_epochs, convert_to_iter_based=True),
 ]
 train_cfg = dict(max_epochs=max_epochs, val_interval=6)
 default_hooks = dict(
