@@ -37,7 +37,7 @@ def main() -> None:
     allow_mmengine_checkpoints()
     try:
         run_downstream(args.task, args.backbone, args.seeds)
-    except (FileNotFoundError, RuntimeError) as error:
+    except (FileNotFoundError, RuntimeError, ValueError) as error:
         sys.exit(f'quickstart_downstream.py: {error}')
 
 
