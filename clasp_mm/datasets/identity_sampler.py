@@ -71,7 +71,8 @@ class IdentitySampler(Sampler):
     def __iter__(self) -> Iterator[Visit]:
         rng = np.random.default_rng((self.seed, self.epoch))
         waiting = {person: self._groups(images, rng) for person, images in self.images.items()}
-        batches = [self._batch(waiting, rng) for _ in range(self.num_batches * self.world_size)]
+        total = self.num_batches * self.world_size
+        batches = [self._batch(waiting, total - number, rng) for number in range(total)]
         own = (index for batch in batches[self.rank::self.world_size] for index in batch)
         for index in islice(own, self.start, None):
             yield Visit(index, self.seed, self.epoch)
@@ -84,14 +85,17 @@ class IdentitySampler(Sampler):
             order = np.concatenate([order, rng.choice(images, count - len(order))])
         return order[:len(order) // count * count].reshape(-1, count).tolist()
 
-    def _batch(self, waiting: dict[int, list[list[int]]], rng: np.random.Generator) -> list[int]:
-        """Take one group of each of P identities; those that have none left are drawn last."""
+    def _batch(self, waiting: dict[int, list[list[int]]], to_come: int,
+               rng: np.random.Generator) -> list[int]:
+        """Take one group of each of P identities, of ``to_come`` batches the first.
+
+        First are those who have a group for each of these batches, last those who have none left.
+        """
         people = list(waiting)
-        left = np.array([len(groups) > 0 for groups in waiting.values()])
-        # Sorting random numbers, offset by one where nothing is left, draws without repetition.
-        chosen = np.argsort(rng.random(len(people)) + ~left)[:self.num_identities]
+        left = np.array([len(groups) for groups in waiting.values()])
+        order = np.argsort(rng.random(len(people)) + (left == 0) - (left >= to_come))
         batch = []
-        for person in (people[place] for place in chosen):
+        for person in (people[place] for place in order[:self.num_identities]):
             if not waiting[person]:
                 waiting[person] = self._groups(self.images[person], rng)
             batch += waiting[person].pop()

@@ -3,5 +3,6 @@
 from .backbones import PCMoESwin
 from .heads import AttrHead, DINOHead, PartSegHead
 from .pretrain import CLASP, DINO
+from .reid import ReIDHead
 
-__all__ = ['CLASP', 'DINO', 'AttrHead', 'DINOHead', 'PCMoESwin', 'PartSegHead']
+__all__ = ['CLASP', 'DINO', 'AttrHead', 'DINOHead', 'PCMoESwin', 'PartSegHead', 'ReIDHead']

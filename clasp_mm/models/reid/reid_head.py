@@ -1,0 +1,134 @@
+"""Head of re-identification: an embedding that is classified behind a BNNeck."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseModule
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from clasp_mm.registry import MODELS
+
+from .triplet_loss import batch_hard_triplet_loss
+
+_FEATURES = ('before', 'after')
+
+
+@MODELS.register_module()
+class ReIDHead(BaseModule):
+    """BNNeck (Luo et al., arXiv 1903.07071) as TransReID's global branch has it (2102.04378).
+
+    The pooled feature goes into the triplet loss as it is, and through a batch norm without
+    learned shift and a linear layer without bias into the cross-entropy over the identities.
+
+    With ``num_cameras``, a learned vector of the image's camera is added to the pooled feature
+    (TransReID's side information; there it is added to the tokens of a ViT). Then training and
+    testing need ``camera``, 0 to ``num_cameras`` - 1, among the meta keys.
+
+    Args:
+        num_classes: Identities to train on.
+        in_channels: Channels of the pooled feature.
+        id_weight: Weight of the cross-entropy.
+        triplet_weight: Weight of the triplet loss.
+        label_smoothing: Of the cross-entropy.
+        test_feature: The feature of a person: ``'before'`` or ``'after'`` the batch norm.
+        num_cameras: Cameras that have a vector; 0: none.
+        camera_weight: Factor of the camera's vector.
+        init_cfg: MMEngine's.
+
+    Raises:
+        ValueError: An argument is out of its range.
+    """
+
+    def __init__(self, num_classes: int, in_channels: int, id_weight: float = 1.,
+                 triplet_weight: float = 1., label_smoothing: float = 0.,
+                 test_feature: str = 'before', num_cameras: int = 0, camera_weight: float = 1.,
+                 init_cfg: dict | None = None) -> None:
+        super().__init__(init_cfg)
+        if test_feature not in _FEATURES:
+            raise ValueError(f'test_feature must be one of {_FEATURES}, got {test_feature!r}')
+        if num_classes < 2 or num_cameras < 0:
+            raise ValueError('num_classes must be at least 2 and num_cameras at least 0, got '
+                             f'{num_classes} and {num_cameras}')
+        self.num_classes, self.num_cameras = num_classes, num_cameras
+        self.id_weight, self.triplet_weight = id_weight, triplet_weight
+        self.label_smoothing, self.test_feature = label_smoothing, test_feature
+        self.camera_weight = camera_weight
+        self.neck = nn.BatchNorm1d(in_channels)
+        self.neck.bias.requires_grad_(False)
+        self.classifier = nn.Linear(in_channels, num_classes, bias=False)
+        nn.init.normal_(self.classifier.weight, std=.001)
+        if num_cameras:
+            self.cameras = nn.Embedding(num_cameras, in_channels)
+            nn.init.trunc_normal_(self.cameras.weight, std=.02)
+
+    def forward(self, feats: Sequence[Tensor], data_samples: list[DataSample] | None = None
+                ) -> Tensor:
+        """Features of people.
+
+        Args:
+            feats: Pooled features, (B, C) each; the last is used.
+            data_samples: Where cameras have vectors: their ``camera``.
+
+        Returns:
+            (B, C) of unit length.
+
+        Raises:
+            ValueError: See :meth:`embed`.
+        """
+        feature = self.embed(feats, data_samples)
+        if self.test_feature == 'after':
+            feature = self.neck(feature)
+        return F.normalize(feature.float(), dim=1)
+
+    def embed(self, feats: Sequence[Tensor], data_samples: list[DataSample] | None = None
+              ) -> Tensor:
+        """The pooled feature, with the camera's vector where there is one; (B, C).
+
+        Raises:
+            ValueError: A camera is missing or unknown.
+        """
+        feature = feats[-1]
+        if not self.num_cameras:
+            return feature
+        cameras = [sample.get('camera') for sample in data_samples or [{}]]
+        bad = [camera for camera in cameras
+               if camera is None or not 0 <= camera < self.num_cameras]
+        if bad:
+            raise ValueError(
+                f'camera {bad[0]} of an image: the head has vectors of the cameras 0 to '
+                f"{self.num_cameras - 1}; pack 'camera' as a meta key and set model.head."
+                'num_cameras to the number of cameras, or to 0 to do without')
+        index = torch.tensor(cameras, device=feature.device)
+        return feature + self.camera_weight * self.cameras(index)
+
+    def loss(self, feats: Sequence[Tensor], data_samples: list[DataSample]) -> dict[str, Tensor]:
+        """Losses ``loss_id`` and ``loss_triplet``, and ``accuracy`` of the batch in percent.
+
+        Raises:
+            ValueError: A label is not below ``num_classes``; see also :meth:`embed`.
+        """
+        labels = torch.cat([sample.gt_label for sample in data_samples])
+        if labels.max() >= self.num_classes:
+            raise ValueError(f'label {int(labels.max())} with num_classes={self.num_classes}: set '
+                             'model.head.num_classes to the number of identities that the data '
+                             'set logs')
+        feature = self.embed(feats, data_samples)
+        logits = self.classifier(self.neck(feature)).float()
+        return dict(
+            loss_id=self.id_weight * F.cross_entropy(
+                logits, labels, label_smoothing=self.label_smoothing),
+            loss_triplet=self.triplet_weight * batch_hard_triplet_loss(feature, labels),
+            accuracy=(logits.argmax(dim=1) == labels).float().mean() * 100)
+
+    def predict(self, feats: Sequence[Tensor], data_samples: list[DataSample] | None = None
+                ) -> list[DataSample]:
+        """The samples with their ``feature``, (C,)."""
+        features = self(feats, data_samples)
+        samples = data_samples or [DataSample() for _ in features]
+        for sample, feature in zip(samples, features, strict=True):
+            sample.set_field(feature, 'feature')
+        return samples
