@@ -9,6 +9,7 @@ from clasp_mm.datasets.synthetic import (
     write_coco_keypoints,
     write_lip,
     write_market1501,
+    write_pa100k,
     write_people,
 )
 
@@ -18,8 +19,9 @@ luperson (the default) is crops for pretraining. clasp_mm.LUPerson takes the fol
 and its ground truth to clasp_mm.datasets.synthetic.load_ground_truth(OUT_DIR).
 Another seed draws other people: take one seed per split.
 
-coco, lip and citypersons are read by the host libraries' own data sets and by clasp_mm.CityPersons.
-Give both splits one OUT_DIR and one seed; they share no person and no background.
+coco, lip, citypersons and pa100k are read by the host libraries' own data sets, by
+clasp_mm.CityPersons and by clasp_mm.AttributeDataset. Give all splits one OUT_DIR and one seed;
+they share no person and no background.
 
 The same arguments give the same files whatever the number of workers; run again after a kill, it
 goes on where it stopped.
@@ -31,6 +33,7 @@ examples:
   python tools/make_synthetic_data.py data/synthetic_coco --format coco --split val --images 100
 """
 WRITERS = {'coco': write_coco_keypoints, 'lip': write_lip, 'citypersons': write_citypersons,
+           'pa100k': write_pa100k,
            'market1501': write_market1501}
 LUPERSON_ONLY = ('identities', 'images_per_identity', 'cameras', 'lmdb', 'no_ground_truth',
                  'contact_sheet')
@@ -46,8 +49,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0,
                         help='another seed shares no person and no background (%(default)s)')
     parser.add_argument('--size', type=int, nargs=2, metavar=('HEIGHT', 'WIDTH'),
-                        help='of the pictures in pixels (luperson and lip 256 128, coco 256 320, '
-                             'citypersons 256 512, market1501 128 64)')
+                        help='of the pictures in pixels (luperson, lip and pa100k 256 128, coco '
+                             '256 320, citypersons 256 512)')
     parser.add_argument('--workers', type=int, help='processes (default: one per usable core)')
     luperson = parser.add_argument_group('luperson')
     luperson.add_argument('--identities', type=int, help='how many people (500)')
@@ -60,8 +63,9 @@ def parse_args() -> argparse.Namespace:
                           help='leave out labels.npz and the part maps')
     luperson.add_argument('--contact-sheet', metavar='PNG', help='also draw a page to look at: '
                           'people, part maps, keypoints, scenes')
-    others = parser.add_argument_group('coco, lip and citypersons')
-    others.add_argument('--split', choices=('train', 'val'), help='which split (train)')
+    others = parser.add_argument_group('coco, lip, citypersons and pa100k')
+    others.add_argument('--split', choices=('train', 'val', 'test'),
+                        help='which split; test of pa100k only (train)')
     others.add_argument('--images', type=int, help='how many pictures (500)')
     args = parser.parse_args()
     foreign = ('split', 'images') if args.format == 'luperson' else LUPERSON_ONLY

@@ -1,9 +1,11 @@
 from .array_sampler import ArraySampler
+from .attribute import AttributeDataset
 from .identity_sampler import IdentitySampler
 from .luperson import LUPerson
 from .reid import MSMT17, Market1501, ReIDFolder, ReIDTable
 from .resumable_sampler import ResumableSampler
 from .transforms import CLIPPseudoLabeler, MultiCrop, PackViews
 
-__all__ = ['MSMT17', 'ArraySampler', 'CLIPPseudoLabeler', 'IdentitySampler', 'LUPerson',
-           'Market1501', 'MultiCrop', 'PackViews', 'ReIDFolder', 'ReIDTable', 'ResumableSampler']
+__all__ = ['MSMT17', 'ArraySampler', 'AttributeDataset', 'CLIPPseudoLabeler', 'IdentitySampler',
+           'LUPerson', 'Market1501', 'MultiCrop', 'PackViews', 'ReIDFolder', 'ReIDTable',
+           'ResumableSampler']

@@ -30,10 +30,12 @@ class Split:
 
     Args:
         out_dir: The data root; the other split may lie there too.
-        name: ``'train'`` or ``'val'``. They share no person and no background.
+        name: ``'train'``, ``'val'`` or, where ``names`` has it, ``'test'``. They share no person
+            and no background.
         num_images: How many pictures.
         seed: 0 <= seed < 2**29; another seed shares no person and no background either.
         size: Height and width of the pictures in pixels, each at least 32.
+        names: Splits that the layout has.
 
     Raises:
         ValueError: When an argument is out of its range.
@@ -44,10 +46,11 @@ class Split:
     num_images: int
     seed: int
     size: tuple[int, int]
+    names: tuple[str, ...] = SPLITS
 
     def __post_init__(self) -> None:
-        if self.name not in SPLITS:
-            raise ValueError(f'split must be one of {SPLITS}, got {self.name!r}')
+        if self.name not in self.names:
+            raise ValueError(f'split must be one of {self.names}, got {self.name!r}')
         if self.num_images < 1:
             raise ValueError(f'num_images must be at least 1, got {self.num_images}')
         if not 0 <= self.seed < _SEEDS:
@@ -58,6 +61,8 @@ class Split:
     @property
     def people_seed(self) -> int:
         """Seed of the identities and backgrounds; no two splits or seeds have the same."""
+        if self.name not in SPLITS:  # test
+            return _FIRST_SEED + 2 * _SEEDS + self.seed
         return _FIRST_SEED + 2 * self.seed + SPLITS.index(self.name)
 
     def rng(self, purpose: int, index: int) -> np.random.Generator:
@@ -75,7 +80,7 @@ def write_split(split: Split, layout: str, owned: Sequence[str],
 
     Args:
         split: What to draw.
-        layout: Name of the layout.
+        layout: Name of the layout, and of its module in this package.
         owned: Paths below ``split.out_dir`` that only this split writes.
         draw: Writes the files of one image and returns what ``finish`` needs of it, as JSON can
             hold it. It is sent to other processes.
@@ -94,7 +99,7 @@ def write_split(split: Split, layout: str, owned: Sequence[str],
     marker = split.out_dir / f'synthetic_{layout}_{split.name}.json'
     settings = {
         'num_images': split.num_images, 'seed': split.seed, 'size': list(split.size), **settings,
-        'generator': _code()}
+        'generator': _code(layout)}
     if is_complete(marker, settings):
         return
     if not marker.exists():
@@ -142,8 +147,8 @@ def _part(parts: Path, shard: int) -> Path:
     return parts / f'{shard:06d}.json'
 
 
-def _code() -> str:
+def _code(layout: str) -> str:
     source = hashlib.sha256(drawing_code().encode())
-    for path in sorted(Path(__file__).parent.glob('*.py')):
-        source.update(path.read_bytes())
+    for name in ('split', layout):
+        source.update(Path(__file__).with_name(f'{name}.py').read_bytes())
     return source.hexdigest()[:12]
