@@ -21,7 +21,10 @@ EPILOG = """\
   step      CLASP step against DINO step, time and memory; DINO step against mmpretrain's Swin
   labels    clustering against scikit-learn; labelling end to end against the CLIP forwards alone
   data      multi-crop views from JPEG files against Pillow and torchvision
-  all       all of them
+  all       the four above
+  pose, parsing, detection
+            fine-tuning step and inference against the host's own Swin in the same model
+  downstream  these three; they need compiled mmcv and the hosts
 
 examples:
   python tools/benchmark.py backbone step --profile --json speed.json
@@ -33,7 +36,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('benchmarks', nargs='+', metavar='BENCHMARK',
-                        help=f'{", ".join(BENCHMARKS)} or all')
+                        help=f'{", ".join(BENCHMARKS)}, all or downstream')
     parser.add_argument('--threads', type=int,
                         help='CPU threads (default: 1 for labels and data, else one per core)')
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu',

@@ -23,23 +23,29 @@ from clasp_mm.version import __version__
 from .backbone import backbone
 from .contest import Options, Row
 from .data import data
+from .downstream import detection, parsing, pose
 from .labels import labels
 from .step import step
 from .timing import threads
 
 BENCHMARKS: dict[str, Callable[[Options], Iterator[Row]]] = dict(
-    backbone=backbone, step=step, labels=labels, data=data)
+    backbone=backbone, step=step, labels=labels, data=data, pose=pose, parsing=parsing,
+    detection=detection)
+_GROUPS = dict(all=('backbone', 'step', 'labels', 'data'),
+               downstream=('pose', 'parsing', 'detection'))  # which need the hosts
 _PER_CORE = ('labels', 'data')  # quoted per core; the others take all
 
 
 def benchmark_names(names: Iterable[str]) -> list[str]:
-    """The benchmarks named, in the order of the table; ``all`` names every one.
+    """The benchmarks named, in the order of the table.
+
+    ``downstream`` names those that need compiled mmcv and the hosts, ``all`` the others.
 
     Raises:
         ValueError: For an unknown name, with the nearest one; or for none at all.
     """
     names = list(names)
-    known = [*BENCHMARKS, 'all']
+    known = [*BENCHMARKS, *_GROUPS]
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
@@ -47,7 +53,8 @@ def benchmark_names(names: Iterable[str]) -> list[str]:
                              + (f'; did you mean {near[0]!r}?' if near else ''))
     if not names:
         raise ValueError(f'name a benchmark: {", ".join(known)}')
-    return [name for name in BENCHMARKS if name in names or 'all' in names]
+    chosen = {one for name in names for one in _GROUPS.get(name, (name, ))}
+    return [name for name in BENCHMARKS if name in chosen]
 
 
 def run_benchmarks(names: Iterable[str], options: Options) -> Iterator[Row]:

@@ -1,0 +1,53 @@
+"""The rows of pose, parsing and detection: both sides compute the same, and the tool runs them."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+
+from clasp_mm.apis.benchmark import Options, benchmark_names, run_benchmarks
+from clasp_mm.apis.benchmark.downstream import Task, _config, _pose_sample
+
+pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+
+QUICK = Options(quick=True, repeats=1)
+
+
+def test_groups():
+    assert benchmark_names(['downstream']) == ['pose', 'parsing', 'detection']
+    assert 'pose' not in benchmark_names(['all'])
+    assert benchmark_names(['all', 'pose'])[-1] == 'pose'
+
+
+def test_both_sides_predict_the_same_and_learn_alike():
+    """Equal weights and a PC-MoE that is the identity yet: the race is over one computation."""
+    cfg = _config('pose/td-hm_pcmoe-swin-tiny_8xb32-210e_coco-256x192.py', QUICK)
+    cfg.model.backbone.drop_path_rate = 0.
+    ours, theirs = (Task(cfg, swap, (96, 64), _pose_sample, 2, QUICK) for swap in (False, True))
+    assert type(theirs.model.backbone).__module__.startswith('mmpose')
+    theirs.images = ours.images
+    theirs.samples = ours.samples
+    ours.take_weights(theirs)
+    found, expected = (side.model.eval()(ours.images, None) for side in (ours, theirs))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    stems = [side.model.backbone.patch_embed.projection.weight for side in (ours, theirs)]
+    for side in (ours, theirs):
+        losses = side.model.train()(side.images, deepcopy(side.samples), mode='loss')
+        losses['loss_kpt'].backward()
+    torch.testing.assert_close(stems[0].grad, stems[1].grad, rtol=1e-3, atol=1e-7)
+    before = stems[0].detach().clone()
+    ours.step()
+    assert not torch.equal(stems[0], before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('name', 'heads'), [
+    ('pose', ['pose 96x64'] * 2), ('parsing', ['CE2P 96x64', 'UPerNet 96x64']),
+    ('detection', ['Faster R-CNN 96x64', 'CSP 96x64'])])
+def test_quick_rows(name, heads):
+    rows = list(run_benchmarks([name], QUICK))
+    assert [row.name for row in rows] == [
+        f'{head}, {what}' for head in heads for what in ('inference', 'step', 'memory of a step')]
+    for row in rows:
+        assert row.unit == ('MiB' if 'memory' in row.name else 's')
+        assert .2 < row.ratio < 5
