@@ -140,6 +140,11 @@ def test_soft_labels_come_from_the_averaged_model():
         refined.tolist(), label.tolist(), expected.tolist()), rel=1e-4)
 
 
+def test_another_ignored_label_is_refused():
+    with pytest.raises(ValueError, match='ignore_index=19'):
+        CE2PHead(**HEAD, ignore_index=19)
+
+
 class Mirrored(nn.Module):
     """Logits that are a fixed function of the image, so that a flip is answered exactly."""
 

@@ -181,6 +181,7 @@ def _norms(rank, world_size, out):
     torch.save(model.state_dict(), f'{out}/{rank}_of_{world_size}.pt')
 
 
+@pytest.mark.slow
 def test_processes_agree_on_the_norms_of_all_batches(tmp_path):
     _norms(0, 1, str(tmp_path))
     torch.multiprocessing.spawn(_norms, (2, str(tmp_path)), 2)

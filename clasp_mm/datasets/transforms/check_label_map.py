@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 from mmcv.transforms import BaseTransform
 
 from clasp_mm.registry import TRANSFORMS
@@ -36,7 +39,7 @@ class CheckLabelMap(BaseTransform):
         return results
 
 
-def label_problem(label, shape, num_classes: int) -> str | None:
+def label_problem(label: np.ndarray, shape: Sequence[int], num_classes: int) -> str | None:
     """What is wrong with a label map, or None.
 
     Args:

@@ -16,8 +16,9 @@ class PersonAffine(BaseTransform):
     """Centre the whole picture in a size, its aspect kept; scale and rotate at random (SCHP).
 
     One warp for both: the image linearly (averaged first where it shrinks), with black around it,
-    the maps named in ``seg_fields`` by the nearest pixel, with ``seg_pad_val`` around them. Without augmentation the picture covers
-    whole pixels, and mmsegmentation brings predictions back by ``padding_size`` and ``ori_shape``.
+    the maps named in ``seg_fields`` by the nearest pixel, with ``seg_pad_val`` around them. Without
+    augmentation the picture covers whole pixels, and mmsegmentation brings predictions back by
+    ``padding_size`` and ``ori_shape``.
 
     Args:
         size: (height, width) of the result.

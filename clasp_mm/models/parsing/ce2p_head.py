@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from clasp_mm.models.losses import upcast
 from clasp_mm.models.losses.parsing import (
+    IGNORE,
     balanced_edge_loss,
     edge_consistency,
     label_edges,
@@ -57,6 +58,9 @@ class CE2PHead(BaseDecodeHead):
         edge_weight: Weight of the edge loss.
         consistency_weight: Weight of the consistency.
         **kwargs: Of mmsegmentation's ``BaseDecodeHead``.
+
+    Raises:
+        ValueError: ``ignore_index`` is not 255.
     """
 
     def __init__(self,
@@ -76,6 +80,9 @@ class CE2PHead(BaseDecodeHead):
         super().__init__(in_channels=list(in_channels), channels=channels,
                          in_index=list(range(len(in_channels))),
                          input_transform='multiple_select', loss_decode=loss_decode, **kwargs)
+        if self.ignore_index != IGNORE:
+            raise ValueError(f'ignore_index={self.ignore_index}: edges and losses of CE2PHead '
+                             f'ignore label {IGNORE}; save the labels so')
         self.ce_weight = ce_weight
         self.edge_weight = edge_weight
         self.consistency_weight = consistency_weight
@@ -140,13 +147,13 @@ class CE2PHead(BaseDecodeHead):
         losses = {'loss_edge': self.edge_weight * balanced_edge_loss(edge, edges),
                   'loss_consistency': self.consistency_weight * edge_consistency(
                       refined.softmax(1), edge, label, edges)}
-        labelled = int((label != self.ignore_index).sum())
+        labelled = int((label != IGNORE).sum())
         for name, logits in (('parsing', parsing), ('refined', refined)):
             losses[f'loss_{name}_ce'] = self.ce_weight * parsing_loss(logits, label, target)
             # mmsegmentation's Lovasz loss fails on one labelled pixel and is NaN without any
             losses[f'loss_{name}_lovasz'] = logits.sum() * 0 if labelled < 2 else self.loss_decode(
-                logits, label, ignore_index=self.ignore_index)
-        losses['acc_seg'] = accuracy(refined, label, ignore_index=self.ignore_index)
+                logits, label, ignore_index=IGNORE)
+        losses['acc_seg'] = accuracy(refined, label, ignore_index=IGNORE)
         return losses
 
     def _upsample(self, x: Tensor, size: Sequence[int]) -> Tensor:
