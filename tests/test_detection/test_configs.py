@@ -29,8 +29,9 @@ def test_every_config_is_read_whole_and_builds_at_full_size(path):
         height, width = cfg.get('size', (1333, 800))[::-1]
         features = model.extract_feat(torch.zeros(1, 3, height // 32 * 32, width // 32 * 32))
         if 'csp' in path.name:
-            assert [one.shape[1:] for one in model.bbox_head(features)] == [
-                (channels, height // 4, width // 4) for channels in (1, 2, 2)]
+            channels = (1, 1 + cfg.model.bbox_head.predict_width, 2)
+            assert [tuple(one.shape[1:]) for one in model.bbox_head(features)] == [
+                (count, height // 4, width // 4) for count in channels]
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
