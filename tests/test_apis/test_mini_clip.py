@@ -378,8 +378,9 @@ def test_open_clip_reads_the_folder_in_every_way(trained, few, monkeypatch):
     reference.eval()
     for model in models:
         model.eval()
-        assert torch.equal(model.encode_image(images), reference.encode_image(images))
-        assert torch.equal(model.encode_text(tokens), reference.encode_text(tokens))
+        for way, data in (('encode_image', images), ('encode_text', tokens)):  # frozen or not
+            torch.testing.assert_close(getattr(model, way)(data), getattr(reference, way)(data),
+                                       rtol=1e-4, atol=1e-4)
     assert models[1].visual.preprocess_cfg['resize_mode'] == 'squash'
     assert models[1].visual.preprocess_cfg['size'] == 32
     assert 'synthetic' in report['note']
