@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from clasp_mm.files import replacing
 
-TASKS = ('pose', 'parsing', 'detection')
 IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm')
 
@@ -54,7 +53,7 @@ def run_demo(task: str, inputs: Sequence[str | os.PathLike], config: str, checkp
     null) and the arrays of the task; label maps go to ``NAME_labels.png``, one index a pixel.
 
     Args:
-        task: One of ``TASKS``.
+        task: pose, parsing or detection.
         inputs: Images, folders (with all below them) and videos.
         config: Config of the model.
         checkpoint: Checkpoint of its training.
