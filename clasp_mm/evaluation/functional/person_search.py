@@ -1,0 +1,290 @@
+"""Person search: the score of CUHK-SYSU and PRW, and of the detections below it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+
+_CHUNK_ELEMENTS = 1 << 24
+
+
+class _People(NamedTuple):
+    """Boxes of all images in one table; image i has the rows starts[i] to starts[i + 1]."""
+
+    boxes: np.ndarray
+    starts: np.ndarray
+
+    @classmethod
+    def join(cls, boxes: Sequence[np.ndarray]) -> _People:
+        counts = [len(one) for one in boxes]
+        rows = [np.asarray(one, np.float64).reshape(-1, 4) for one in boxes]
+        return cls(np.concatenate([np.zeros((0, 4)), *rows]), np.concatenate([[0], np.cumsum(
+            counts, dtype=np.int64)]))
+
+    def of(self, image: int) -> np.ndarray:
+        """Rows of an image."""
+        return np.arange(self.starts[image], self.starts[image + 1])
+
+
+def evaluate_person_search(
+        boxes: Sequence[np.ndarray], scores: Sequence[np.ndarray],
+        features: Sequence[np.ndarray], query_features: np.ndarray, query_images: Sequence[int],
+        query_boxes: np.ndarray, query_pids: Sequence[int], gt_boxes: Sequence[np.ndarray],
+        gt_pids: Sequence[np.ndarray], galleries: Sequence[Sequence[int]] | None = None,
+        topk: Sequence[int] = (1, 5, 10), score_threshold: float = 0.5,
+        cbgm: tuple[int, int] | None = None) -> dict[str, Any]:
+    """Search each query person in the frames of a gallery and score the ranking.
+
+    All detections of a gallery are ranked by the dot product of their feature with the query's.
+    In each frame that shows the person, one detection is right: among those whose IoU with the
+    person's box (w by h pixels) is at least min(0.5, wh / ((w + 10)(h + 10))), the one most
+    similar to the query. Average precision is that of scikit-learn (equal similarities are one
+    threshold) times the recall, the share of such frames with a right detection. Top-k is the
+    share of queries with a right detection among their first k, equal ones in the order of the
+    gallery. This is the protocol of CUHK-SYSU (Xiao et al., CVPR 2017) and PRW (Zheng et al.,
+    CVPR 2017) as the authors' and SeqNet's code has it. A query that no frame of its gallery
+    shows is skipped and counted.
+
+    Args:
+        boxes: Of each image, (N_i, 4) detections as x1, y1, x2, y2 in pixels.
+        scores: Of each image, (N_i, ) confidences.
+        features: Of each image, (N_i, C) features, compared as they stand.
+        query_features: (Q, C), of the true boxes.
+        query_images: (Q, ) index of the image that each query is cut from.
+        query_boxes: (Q, 4) their boxes.
+        query_pids: (Q, ) their identities.
+        gt_boxes: Of each image, (M_i, 4) true boxes of everybody.
+        gt_pids: Of each image, (M_i, ) identities; where an image has one twice, the first counts.
+        galleries: Of each query, the indices of its frames (CUHK-SYSU); None takes all images but
+            the query's own (PRW).
+        topk: Which k to report.
+        score_threshold: Detections of less confidence are left out everywhere.
+        cbgm: Context bipartite graph matching (Li and Miao, SeqNet, AAAI 2021): (number of frames,
+            number of people). In the frames with the most similar detection, the best
+            people of the query's image (the query among them) are matched with the detections so
+            that the sum of similarities is largest; that sum becomes the similarity of the
+            query's own match.
+
+    Returns:
+        In percent: ``mAP``, ``top{k}``; ``det_AP`` and ``det_recall`` of all true boxes at IoU 0.5
+        (SeqNet's, a box and a detection match if each is the other's best); the counts
+        ``num_valid`` and ``num_skipped`` of queries.
+
+    Raises:
+        ValueError: Lengths do not match, a feature is not finite, a gallery is empty or names an
+            image that is not there, or no query can be scored.
+    """
+    _check_lengths(boxes, scores, features, gt_boxes, gt_pids, query_features, query_images,
+                   query_boxes, query_pids, galleries)
+    kept = [np.asarray(one) >= score_threshold for one in scores]
+    found = _People.join([np.asarray(one).reshape(-1, 4)[keep]
+                          for one, keep in zip(boxes, kept, strict=True)])
+    confidence = np.concatenate([np.zeros(0), *(
+        np.asarray(one, np.float64)[keep] for one, keep in zip(scores, kept, strict=True))])
+    queries = np.asarray(query_features, np.float64)
+    table = np.concatenate([np.zeros((0, queries.shape[1])), *(
+        np.asarray(one, np.float64).reshape(-1, queries.shape[1])[keep]
+        for one, keep in zip(features, kept, strict=True))])
+    _check_finite(table, found, queries)
+    query_boxes = np.asarray(query_boxes, np.float64)
+    matches = _candidates(found, gt_boxes, gt_pids, set(np.asarray(query_pids).tolist()))
+
+    precisions, places = [], []
+    for query, similarity in _similarities(queries, table):
+        image, gallery = int(query_images[query]), None
+        if galleries is not None:
+            gallery = _gallery(galleries[query], query, len(boxes))
+        shown = {frame: rows for frame, rows in matches.get(int(query_pids[query]), {}).items()
+                 if (frame != image if gallery is None else frame in gallery.members)}
+        if not shown:
+            continue
+        if cbgm is not None:
+            frames = gallery.frames if gallery else np.delete(np.arange(len(boxes)), image)
+            similarity = _with_context(similarity, query, image, query_boxes[query], frames, found,
+                                       confidence, table, queries, cbgm)
+        if gallery is None:
+            rows = np.delete(np.arange(len(table)), found.of(image))
+        else:
+            rows = gallery.rows(found)
+        precision, place = _rank(similarity, rows, list(shown.values()))
+        precisions.append(precision / len(shown))
+        places.append(place)
+    if not precisions:
+        raise ValueError(f'none of the {len(queries)} queries is shown by a frame of its gallery: '
+                         'check identities and galleries')
+    places = np.array(places)
+    return {
+        'mAP': float(np.mean(precisions)) * 100,
+        **{f'top{k}': float((places <= k).mean()) * 100 for k in topk},
+        **_detection(found, confidence, gt_boxes),
+        'num_valid': len(precisions),
+        'num_skipped': len(queries) - len(precisions),
+    }
+
+
+class _Gallery(NamedTuple):
+    frames: np.ndarray
+    members: frozenset[int]
+
+    def rows(self, found: _People) -> np.ndarray:
+        """Rows of all detections, in the order of the frames."""
+        first = found.starts[self.frames]
+        counts = found.starts[self.frames + 1] - first
+        ends = np.cumsum(counts)
+        return np.repeat(first - ends + counts, counts) + np.arange(ends[-1])
+
+
+def _gallery(images: Sequence[int], query: int, num_images: int) -> _Gallery:
+    frames = np.asarray(images, np.int64)
+    if not len(frames):
+        raise ValueError(f'the gallery of query {query} is empty')
+    if frames.min() < 0 or frames.max() >= num_images:
+        raise ValueError(f'the gallery of query {query} names image '
+                         f'{frames.max() if frames.min() >= 0 else frames.min()}, there are '
+                         f'{num_images}')
+    return _Gallery(frames, frozenset(frames.tolist()))
+
+
+def _similarities(queries: np.ndarray, table: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Each query and the float32 similarities of all detections."""
+    step = max(1, _CHUNK_ELEMENTS // max(1, len(table)))
+    for begin in range(0, len(queries), step):
+        block = (queries[begin:begin + step] @ table.T).astype(np.float32)
+        yield from enumerate(block, begin)
+
+
+def _candidates(found: _People, gt_boxes: Sequence[np.ndarray], gt_pids: Sequence[np.ndarray],
+                wanted: set[int]) -> dict[int, dict[int, np.ndarray]]:
+    """Identity -> image -> rows of the detections that lie well enough on the person."""
+    matches: dict[int, dict[int, np.ndarray]] = {}
+    for image, (boxes, pids) in enumerate(zip(gt_boxes, gt_pids, strict=True)):
+        for box, pid in zip(np.asarray(boxes, np.float64), np.asarray(pids).tolist(), strict=True):
+            if pid not in wanted or image in matches.setdefault(pid, {}):
+                continue
+            width, height = box[2:] - box[:2]
+            least = min(0.5, width * height / ((width + 10) * (height + 10)))
+            rows = found.of(image)
+            matches[pid][image] = rows[_iou(box[None], found.boxes[rows])[0] >= least]
+    return matches
+
+
+def _rank(similarity: np.ndarray, rows: np.ndarray, shown: Sequence[np.ndarray]
+          ) -> tuple[float, float]:
+    """Sum of the precisions at the right detections, and the place of the first (from 1)."""
+    right = np.array([one[similarity[one].argmax()] for one in shown if len(one)], np.int64)
+    if not len(right):
+        return 0., np.inf
+    values, ranked = similarity[right], np.sort(similarity[rows])
+    before = len(rows) - np.searchsorted(ranked, values, 'left')
+    hits = len(right) - np.searchsorted(np.sort(values), values, 'left')
+    best = values.max()
+    tied = rows[similarity[rows] == best]
+    place = len(rows) - np.searchsorted(ranked, best, 'right') + np.isin(tied, right).argmax() + 1
+    return float((hits / before).sum()), float(place)
+
+
+def _with_context(similarity: np.ndarray, query: int, image: int, box: np.ndarray,
+                  frames: np.ndarray, found: _People, confidence: np.ndarray, table: np.ndarray,
+                  queries: np.ndarray, cbgm: tuple[int, int]) -> np.ndarray:
+    """The similarities after context bipartite graph matching."""
+    num_frames, num_people = cbgm
+    others = found.of(image)
+    others = others[_iou(box[None], found.boxes[others])[0] < 0.5]
+    others = others[np.argsort(-confidence[others], kind='stable')[:num_people - 1]]
+    people = np.concatenate([queries[query][None], table[others]])
+    frames = frames[found.starts[frames + 1] > found.starts[frames]]
+    best = [similarity[found.of(frame)].max() for frame in frames]
+    revised = similarity.copy()
+    for frame in frames[np.argsort(-np.array(best), kind='stable')[:num_frames]]:
+        rows = found.of(frame)
+        match, total = _largest_matching(people @ table[rows].T)
+        if match is not None:
+            revised[rows[match]] = total
+    return revised
+
+
+def _largest_matching(weights: np.ndarray) -> tuple[int | None, float]:
+    """Match min(rows, columns) pairs so that the sum of weights is largest.
+
+    Few rows or columns are expected: each needs only as many of its best partners as there are
+    rivals, and those are tried out.
+
+    Returns:
+        The column matched with row 0, None where it has none, and the sum.
+    """
+    turned = weights.shape[0] > weights.shape[1]
+    table = weights.T if turned else weights
+    count = len(table)
+    partners = np.argsort(-table, axis=1, kind='stable')[:, :count]
+    sums = [(sum(table[row, partner] for row, partner in enumerate(chosen)), chosen)
+            for chosen in product(*partners.tolist()) if len(set(chosen)) == count]
+    total, chosen = max(sums, key=lambda one: one[0])
+    if not turned:
+        return chosen[0], float(total)
+    return (chosen.index(0) if 0 in chosen else None), float(total)
+
+
+def _detection(found: _People, confidence: np.ndarray, gt_boxes: Sequence[np.ndarray]
+               ) -> dict[str, float]:
+    """Average precision times recall, and recall, of the detections."""
+    right, total = np.zeros(len(confidence), bool), 0
+    for image, boxes in enumerate(gt_boxes):
+        total += len(boxes)
+        rows = found.of(image)
+        if len(rows) and len(boxes):
+            overlap = _iou(np.asarray(boxes, np.float64), found.boxes[rows])
+            column = np.arange(len(rows))
+            best = overlap.argmax(axis=0)
+            right[rows] = (overlap[best, column] >= 0.5) & (
+                overlap.argmax(axis=1)[best] == column)
+    ranked, hits = np.sort(confidence), np.sort(confidence[right])
+    precision = (len(hits) - np.searchsorted(hits, hits, 'left')) / (
+        len(ranked) - np.searchsorted(ranked, hits, 'left'))
+    return {'det_AP': float(precision.sum()) / max(total, 1) * 100,
+            'det_recall': float(right.sum()) / max(total, 1) * 100}
+
+
+def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(A, B) overlaps of boxes (A, 4) and (B, 4)."""
+    sides = (np.minimum(a[:, None, 2:], b[None, :, 2:])
+             - np.maximum(a[:, None, :2], b[None, :, :2])).clip(min=0)
+    both = sides.prod(axis=2)
+    areas = [(one[:, 2:] - one[:, :2]).prod(axis=1) for one in (a, b)]
+    union = areas[0][:, None] + areas[1] - both
+    return np.where(union > 0, both / np.where(union > 0, union, 1), 0.)
+
+
+def _check_lengths(boxes, scores, features, gt_boxes, gt_pids, query_features, query_images,
+                   query_boxes, query_pids, galleries) -> None:
+    for name, values in dict(scores=scores, features=features, gt_boxes=gt_boxes,
+                             gt_pids=gt_pids).items():
+        if len(values) != len(boxes):
+            raise ValueError(f'{name} of {len(values)} images, boxes of {len(boxes)}')
+    for pair in (dict(boxes=boxes, scores=scores), dict(boxes=boxes, features=features),
+                 dict(gt_boxes=gt_boxes, gt_pids=gt_pids)):
+        (first, a), (second, b) = pair.items()
+        for image, (one, other) in enumerate(zip(a, b, strict=True)):
+            if len(one) != len(other):
+                raise ValueError(
+                    f'image {image} has {len(one)} {first} and {len(other)} {second}')
+    if np.ndim(query_features) != 2 or len(query_features) == 0:
+        raise ValueError('query_features must be (queries, channels) with at least one row, got '
+                         f'{np.shape(query_features)}')
+    for name, values in dict(query_images=query_images, query_boxes=query_boxes,
+                             query_pids=query_pids, galleries=galleries).items():
+        if values is not None and len(values) != len(query_features):
+            raise ValueError(f'{len(values)} {name} for {len(query_features)} query features')
+
+
+def _check_finite(table: np.ndarray, found: _People, queries: np.ndarray) -> None:
+    bad = np.flatnonzero(~np.isfinite(table).all(axis=1))
+    if len(bad):
+        image = int(np.searchsorted(found.starts, bad[0], 'right')) - 1
+        raise ValueError(f'{len(bad)} features of detections are not finite, the first in image '
+                         f'{image}')
+    bad = np.flatnonzero(~np.isfinite(queries).all(axis=1))
+    if len(bad):
+        raise ValueError(f'{len(bad)} query features are not finite, the first of query {bad[0]}')

@@ -1,0 +1,167 @@
+import numpy as np
+import pytest
+
+from clasp_mm.evaluation.functional import evaluate_person_search
+from tests.oracles import person_search as oracle
+
+CHANNELS = 6
+THRESHOLD = 0.5
+
+
+def some_boxes(rng, count):
+    corner, size = rng.integers(0, 60, (count, 2)), rng.integers(4, 60, (count, 2))
+    return np.concatenate([corner, corner + size], 1).astype(float)
+
+
+def draw(seed, images=14, pids=5, levels=None, jitter=4, crowd=6):
+    """Frames with true people and detections on and beside them; few levels give ties."""
+    rng = np.random.default_rng(seed)
+    data = dict(boxes=[], scores=[], features=[], gt_boxes=[], gt_pids=[])
+    for _ in range(images):
+        truth = some_boxes(rng, rng.integers(0, 4))
+        # An identity is in a frame once; 5555 is somebody unknown.
+        names = rng.permutation(pids)[:len(truth)]
+        names[rng.random(len(truth)) < .2] = 5555
+        near = truth[rng.integers(0, len(truth), 5)] if len(truth) else truth
+        found = np.concatenate([near + rng.normal(0, jitter, near.shape),
+                                some_boxes(rng, rng.integers(0, crowd))])
+        found[:, 2:] = np.maximum(found[:, 2:], found[:, :2] + 1)
+        features = rng.normal(size=(len(found), CHANNELS))
+        scores = rng.uniform(.3, 1, len(found))
+        if levels:
+            features, scores = features.round() % levels, scores.round(1)
+        for key, value in zip(data, (found, scores, features, truth, names), strict=True):
+            data[key].append(value)
+    places = [(image, row) for image in range(images) for row in range(len(data['gt_pids'][image]))
+              if data['gt_pids'][image][row] != 5555]
+    chosen = [places[at] for at in rng.permutation(len(places))[:8]]
+    features = rng.normal(size=(len(chosen), CHANNELS))
+    data |= dict(
+        query_features=features.round() % levels if levels else features,
+        query_images=[image for image, _ in chosen],
+        query_boxes=np.array([data['gt_boxes'][image][row] for image, row in chosen]),
+        query_pids=[data['gt_pids'][image][row] for image, row in chosen])
+    return data
+
+
+def galleries_of(data, seed):
+    rng = np.random.default_rng(seed)
+    return [[int(image) for image in rng.permutation(len(data['boxes'])) if image != own][:9]
+            for own in data['query_images']]
+
+
+def by_oracle(data, galleries, topk=(1, 5, 10), cbgm=None):
+    people = [list(zip(b.tolist(), s.tolist(), f.tolist(), strict=True)) for b, s, f in zip(
+        data['boxes'], data['scores'], data['features'], strict=True)]
+    queries = []
+    for image, box, pid, feature in zip(data['query_images'], data['query_boxes'],
+                                        data['query_pids'], data['query_features'], strict=True):
+        shown = {frame: boxes[list(names).index(pid)].tolist() for frame, (boxes, names) in
+                 enumerate(zip(data['gt_boxes'], data['gt_pids'], strict=True)) if pid in names}
+        queries.append(dict(image=image, box=box, feature=feature.tolist(), shown=shown))
+    if galleries is None:
+        galleries = [[frame for frame in range(len(people)) if frame != image]
+                     for image in data['query_images']]
+    score, top, skipped = oracle.search(people, queries, galleries, THRESHOLD, topk, cbgm)
+    ap, recall = oracle.detection(people, [one.tolist() for one in data['gt_boxes']], THRESHOLD)
+    return dict(mAP=score, **{f'top{k}': value for k, value in zip(topk, top, strict=True)},
+                det_AP=ap, det_recall=recall, num_skipped=skipped,
+                num_valid=len(queries) - skipped)
+
+
+@pytest.mark.parametrize('with_galleries', [True, False])
+@pytest.mark.parametrize('changes', [
+    dict(), dict(levels=2), dict(levels=1), dict(crowd=1), dict(jitter=15), dict(images=40)],
+    ids=str)
+@pytest.mark.parametrize('seed', range(4))
+def test_equals_the_oracle(seed, changes, with_galleries):
+    data = draw(seed, **changes)
+    galleries = galleries_of(data, seed) if with_galleries else None
+    expected = by_oracle(data, galleries)
+    found = evaluate_person_search(**data, galleries=galleries)
+    assert found == pytest.approx(expected, abs=1e-6)
+    assert expected['det_recall'] > 10
+
+
+@pytest.mark.parametrize('cbgm', [(3, 3), (100, 4), (5, 1)])
+@pytest.mark.parametrize('with_galleries', [True, False])
+@pytest.mark.parametrize('seed', range(4))
+def test_context_matching_equals_the_oracle(seed, with_galleries, cbgm):
+    data = draw(seed, crowd=2)
+    galleries = galleries_of(data, seed) if with_galleries else None
+    found = evaluate_person_search(**data, galleries=galleries, cbgm=cbgm)
+    assert found == pytest.approx(by_oracle(data, galleries, cbgm=cbgm), abs=1e-6)
+    if cbgm == (100, 4):
+        assert found['mAP'] != evaluate_person_search(**data, galleries=galleries)['mAP']
+
+
+def one_query(**changes):
+    """One person in frames 1 and 2, alone, detected exactly; she is most similar to herself."""
+    box = np.array([[10., 10., 30., 60.]])
+    data = dict(
+        boxes=[box, box, np.concatenate([box, box + 100])],
+        scores=[np.array([.9]), np.array([.9]), np.array([.9, .8])],
+        features=[np.eye(2)[:1], np.eye(2)[:1], np.eye(2)],
+        gt_boxes=[box, box, box], gt_pids=[np.array([7])] * 3,
+        query_features=np.eye(2)[:1], query_images=[0], query_boxes=box, query_pids=[7])
+    return {**data, **changes}
+
+
+def test_a_perfect_search_and_what_takes_from_it():
+    assert evaluate_person_search(**one_query()) == dict(
+        mAP=100, top1=100, top5=100, top10=100, det_AP=100, det_recall=100, num_valid=1,
+        num_skipped=0)
+    unsure = evaluate_person_search(**one_query(
+        scores=[np.array([.9]), np.array([.4]), np.array([.9, .8])]))
+    assert unsure['mAP'] == 50 and unsure['top1'] == 100  # recall 1 of 2
+    misled = evaluate_person_search(**one_query(
+        features=[np.eye(2)[:1], 2 * np.eye(2)[:1], np.eye(2)[::-1]]))
+    assert misled['mAP'] == pytest.approx(100 * (1 + 2 / 3) / 2)
+    tied = evaluate_person_search(**one_query(
+        features=[np.eye(2)[:1], np.eye(2)[:1], np.eye(2)[::-1]]))
+    assert tied['mAP'] == pytest.approx(100 * (1 / 2 + 2 / 3) / 2) and tied['top1'] == 100
+
+
+def test_small_people_need_less_overlap():
+    truth, shifted = np.array([[0., 0., 10., 10.]]), np.array([[0., 0., 10., 4.]])
+    data = one_query(boxes=[truth, shifted, truth[:0]], scores=[np.ones(1), np.ones(1), np.ones(0)],
+                     features=[np.eye(2)[:1], np.eye(2)[:1], np.eye(2)[:0]],
+                     gt_boxes=[truth, truth, truth[:0]], query_boxes=truth,
+                     gt_pids=[np.array([7]), np.array([7]), np.array([], int)])
+    assert evaluate_person_search(**data)['mAP'] == 100  # 0.4 >= 100 / 400
+    data['gt_boxes'][1] = data['gt_boxes'][1] * 10
+    data['boxes'][1] = data['boxes'][1] * 10
+    assert evaluate_person_search(**data)['mAP'] == 0  # 0.4 < 0.5
+
+
+def test_nothing_detected_scores_nothing():
+    none = [np.zeros((0, 4))] * 3, [np.zeros(0)] * 3, [np.zeros((0, 2))] * 3
+    found = evaluate_person_search(**one_query(**dict(zip(('boxes', 'scores', 'features'), none,
+                                                          strict=True))))
+    assert found['mAP'] == found['top10'] == found['det_AP'] == found['det_recall'] == 0
+
+
+def test_a_query_nobody_shows_is_counted_apart():
+    data = one_query(query_features=np.eye(2), query_images=[0, 1], query_pids=[7, 8],
+                     query_boxes=np.ones((2, 4)))
+    found = evaluate_person_search(**data)
+    assert (found['mAP'], found['num_valid'], found['num_skipped']) == (100, 1, 1)
+    with pytest.raises(ValueError, match='none of the 1 queries is shown'):
+        evaluate_person_search(**one_query(query_pids=[8]))
+
+
+@pytest.mark.parametrize('changes, message', [
+    (dict(galleries=[[]]), 'gallery of query 0 is empty'),
+    (dict(galleries=[[1, 3]]), 'names image 3, there are 3'),
+    (dict(galleries=[[1, -1]]), 'names image -1'),
+    (dict(galleries=[[1], [2]]), '2 galleries for 1 query'),
+    (dict(query_features=np.array([[np.nan, 0.]])), 'query features are not finite, the first of '
+                                                    'query 0'),
+    (dict(features=[np.eye(2)[:1], np.array([[0, np.inf]]), np.eye(2)]), 'the first in image 1'),
+    (dict(features=[np.eye(2)[:1], np.eye(2), np.eye(2)]), 'image 1 has 1 boxes and 2 features'),
+    (dict(scores=[np.ones(1)]), 'scores of 1 images, boxes of 3'),
+    (dict(query_features=np.zeros((0, 2))), 'at least one row'),
+])
+def test_bad_input_is_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate_person_search(**one_query(**changes))
