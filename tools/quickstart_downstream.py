@@ -20,7 +20,7 @@ example, after bash tools/quickstart.sh:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('task', choices=('pose', 'parsing', 'detection'))
+    parser.add_argument('task', choices=('pose', 'parsing', 'detection', 'attribute'))
     parser.add_argument('--backbone', type=Path, metavar='FILE',
                         help='published backbone (default: the newest of work_dirs/quickstart)')
     parser.add_argument('--seeds', type=int, default=1, help='how many (%(default)s)')

@@ -1,5 +1,6 @@
 from .hooks import (
     AcceptedLabelsHook,
+    AttributeHook,
     ExactResumeHook,
     FiniteHook,
     HealthHook,
@@ -19,7 +20,8 @@ from .optim import (
 )
 
 __all__ = [
-    'AcceptedLabelsHook', 'DINOAmpOptimWrapper', 'DINOOptimWrapper', 'ExactResumeHook',
+    'AcceptedLabelsHook', 'AttributeHook', 'DINOAmpOptimWrapper', 'DINOOptimWrapper',
+    'ExactResumeHook',
     'FiniteHook', 'HealthHook', 'LayerDecayOptimWrapperConstructor', 'LoadBalanceHook',
     'ProbeHook', 'RunRecordHook', 'SafeCheckpointHook', 'SelfCorrectionHook', 'SkippedImagesHook',
     'TeacherHook', 'TrainableOptimWrapperConstructor'

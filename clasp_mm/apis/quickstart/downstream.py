@@ -14,7 +14,12 @@ from mmengine.config import Config
 from rich.console import Console
 
 from clasp_mm.apis.resources import resource
-from clasp_mm.datasets.synthetic import write_citypersons, write_coco_keypoints, write_lip
+from clasp_mm.datasets.synthetic import (
+    write_citypersons,
+    write_coco_keypoints,
+    write_lip,
+    write_pa100k,
+)
 from clasp_mm.files import replacing
 
 from .jobs import run_jobs
@@ -29,6 +34,7 @@ DATA: Mapping[str, tuple[Callable, int, int]] = {
     'pose': (write_coco_keypoints, 240, 120),
     'parsing': (write_lip, 400, 200),
     'detection': (write_citypersons, 160, 80),
+    'attribute': (write_pa100k, 800, 400),
 }
 
 

@@ -1,4 +1,5 @@
 from .accepted_labels_hook import AcceptedLabelsHook
+from .attribute_hook import AttributeHook
 from .exact_resume_hook import ExactResumeHook
 from .finite_hook import FiniteHook
 from .health_hook import HealthHook
@@ -11,7 +12,7 @@ from .skipped_images_hook import SkippedImagesHook
 from .teacher_hook import TeacherHook
 
 __all__ = [
-    'AcceptedLabelsHook', 'ExactResumeHook', 'FiniteHook', 'HealthHook', 'LoadBalanceHook',
-    'ProbeHook', 'RunRecordHook', 'SafeCheckpointHook', 'SelfCorrectionHook', 'SkippedImagesHook',
-    'TeacherHook'
+    'AcceptedLabelsHook', 'AttributeHook', 'ExactResumeHook', 'FiniteHook', 'HealthHook',
+    'LoadBalanceHook', 'ProbeHook', 'RunRecordHook', 'SafeCheckpointHook', 'SelfCorrectionHook',
+    'SkippedImagesHook', 'TeacherHook'
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,24 @@ def attribute_metrics(probabilities: np.ndarray, labels: np.ndarray,
                           'num_positive': num_positive, 'num_negative': num_negative},
         'num_undefined': int(undefined.sum()),
     }
+
+
+def attribute_table(result: Mapping[str, Any], names: Sequence) -> str:
+    """A line for each attribute, in Markdown; a rate that is not defined is ``-``.
+
+    Args:
+        result: Of :func:`attribute_metrics`.
+        names: Of the A attributes.
+    """
+    columns = result['per_attribute']
+    lines = ['| attribute | mA | true positives % | true negatives % | positive | negative |',
+             '|---|---|---|---|---|---|']
+    for index, name in enumerate(names):
+        rates = ['-' if np.isnan(columns[key][index]) else f'{columns[key][index]:.2f}'
+                 for key in ('mA', 'tpr', 'tnr')]
+        counts = [str(columns[key][index]) for key in ('num_positive', 'num_negative')]
+        lines.append(f'| {" | ".join([str(name), *rates, *counts])} |')
+    return '\n'.join(lines)
 
 
 def _mean_share(parts: np.ndarray, wholes: np.ndarray) -> float:

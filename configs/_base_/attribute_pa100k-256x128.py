@@ -1,0 +1,107 @@
+default_scope = 'mmpretrain'
+# RethinkPAR's recipe as SOLIDER uses it, but that the validation split, not test, decides on the
+# learning rate and on the best checkpoint.
+size = (256, 128)  # height, width
+model = dict(
+    type='ImageClassifier',
+    data_preprocessor=dict(
+        mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True),
+    backbone=dict(
+        type='clasp_mm.PCMoESwin',
+        arch='base',
+        task='attribute',
+        init_cfg=dict(
+            type='clasp_mm.Pretrained', checkpoint='clasp_pcmoe-swin-base_luperson')),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(type='clasp_mm.AttributeHead', num_attributes=26, in_channels=1024))
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=size[::-1]),
+    dict(type='RandomCrop', crop_size=size, padding=10),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=size[::-1]),
+    dict(type='PackInputs'),
+]
+dataset_type = 'clasp_mm.AttributeDataset'
+data_root = 'data/pa100k/'
+train_dataloader = dict(
+    batch_size=64,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        ann_file='annotation.mat',
+        data_prefix='data',
+        split='train',
+        pipeline=train_pipeline))
+val_dataloader = dict(
+    batch_size=64,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        ann_file='annotation.mat',
+        data_prefix='data',
+        split='val',
+        pipeline=test_pipeline,
+        test_mode=True))
+test_dataloader = dict(
+    batch_size=64,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        ann_file='annotation.mat',
+        data_prefix='data',
+        split='test',
+        pipeline=test_pipeline,
+        test_mode=True))
+val_evaluator = dict(type='clasp_mm.AttributeMetric')
+test_evaluator = dict(type='clasp_mm.AttributeMetric', per_attribute=True)
+max_epochs = 30
+train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=1)
+val_cfg = dict()
+test_cfg = dict()
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='Adam', lr=1e-5, weight_decay=0.),
+    clip_grad=dict(max_norm=10))
+param_scheduler = [
+    dict(type='ReduceOnPlateauLR', monitor='attribute/loss', rule='less', factor=0.1, patience=4),
+]
+auto_scale_lr = dict(base_batch_size=64)
+default_hooks = dict(
+    timer=dict(type='mmengine.IterTimerHook'),
+    logger=dict(type='mmengine.LoggerHook', interval=50),
+    param_scheduler=dict(type='mmengine.ParamSchedulerHook'),
+    checkpoint=dict(
+        type='clasp_mm.SafeCheckpointHook',
+        interval=1,
+        max_keep_ckpts=2,
+        save_best='attribute/mA',
+        rule='greater'),
+    sampler_seed=dict(type='mmengine.DistSamplerSeedHook'))
+custom_hooks = [
+    dict(type='clasp_mm.ExactResumeHook'),
+    dict(type='clasp_mm.FiniteHook'),
+    dict(type='clasp_mm.AttributeHook', select_on_test=False),
+    dict(type='clasp_mm.RunRecordHook'),
+]
+env_cfg = dict(
+    cudnn_benchmark=True,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'))
+randomness = dict(seed=0)
+log_level = 'INFO'
+load_from = None
+resume = False

@@ -1,0 +1,1 @@
+_base_ = '../_base_/attribute_pa100k-256x128.py'

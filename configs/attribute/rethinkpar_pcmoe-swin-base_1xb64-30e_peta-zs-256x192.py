@@ -1,0 +1,1 @@
+_base_ = '../_base_/attribute_peta-zs-256x192.py'

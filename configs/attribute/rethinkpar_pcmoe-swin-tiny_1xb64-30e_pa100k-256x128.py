@@ -1,0 +1,6 @@
+_base_ = '../_base_/attribute_pa100k-256x128.py'
+
+model = dict(
+    backbone=dict(
+        arch='tiny', init_cfg=dict(checkpoint='clasp_pcmoe-swin-tiny_luperson')),
+    head=dict(in_channels=768))
