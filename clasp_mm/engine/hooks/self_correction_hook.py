@@ -19,7 +19,7 @@ class SelfCorrectionHook(EMAHook):
     """Averages the model over cycles and lets the average correct the labels (Li et al. 2020).
 
     At the end of epoch ``start`` the averaged model is a copy; after each further cycle m = 1, 2,
-    ... it is ``m / (m + 1)`` of itself and ``1 / (m + 1)`` of the model (SCHP eq. 6). Then its
+    ... it is ``m / (m + 1)`` of itself and ``1 / (m + 1)`` of the model. Then its
     batch norms are estimated anew over the training set, and the model trains on labels fused with
     its predictions. From ``start`` on it is what is validated and what a checkpoint's
     ``state_dict`` holds; the model being trained lies beside it (MMEngine's ``EMAHook`` keeps

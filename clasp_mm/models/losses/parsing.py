@@ -65,7 +65,7 @@ def balanced_edge_loss(logits: Tensor, edges: Tensor) -> Tensor:
 
 
 def edge_consistency(probs: Tensor, edge_logits: Tensor, label: Tensor, edges: Tensor) -> Tensor:
-    """Distance between the edges of the parsing and those of the edge branch (SCHP eq. 3).
+    """Distance between the edges of the parsing and those of the edge branch (SCHP).
 
     The mean, over the true edge pixels, of the absolute difference between :func:`soft_edges` and
     the branch's probability; 0 where there is no edge.
@@ -100,7 +100,7 @@ def parsing_loss(logits: Tensor, label: Tensor, target: Tensor | None = None) ->
 
 
 def refine_labels(label: Tensor, probs: Tensor, cycle: int) -> Tensor:
-    """Soft labels of a self-correction cycle (SCHP eq. 7).
+    """Soft labels of a self-correction cycle (SCHP).
 
     Args:
         label: (B, H, W) integers; 255 is ignored.

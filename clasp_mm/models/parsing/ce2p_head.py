@@ -38,7 +38,7 @@ class CE2POutput(NamedTuple):
 
 @MODELS.register_module()
 class CE2PHead(BaseDecodeHead):
-    """The head of SCHP (Li et al. 2020, section 3.1; CE2P is Ruan et al. 2019).
+    """The head of SCHP (Li et al. 2020; CE2P is Ruan et al. 2019).
 
     Pyramid pooling of the last stage gives context, a decoder joins it with the first stage, a
     branch on the first three stages finds edges, and what both saw is fused into the refined

@@ -12,7 +12,7 @@ from clasp_mm.registry import MODELS
 
 @MODELS.register_module()
 class SelfCorrectingParser(EncoderDecoder):
-    """mmsegmentation's ``EncoderDecoder`` for the cycles of SCHP (Li et al. 2020, section 3.2).
+    """mmsegmentation's ``EncoderDecoder`` for the cycles of SCHP (Li et al. 2020).
 
     Once ``clasp_mm.SelfCorrectionHook`` has given it an averaged model, every sample carries soft
     labels (``soft_sem_seg``), that model's prediction fused with the label.
