@@ -30,3 +30,14 @@ def evaluate_reid(query_features, gallery_features, query_pids, gallery_pids, qu
         curves.append([float(any(right[:rank])) for rank in range(1, max_rank + 1)])
     return {'mAP': 100 * np.mean(precisions), 'cmc': 100 * np.mean(curves, axis=0),
             'num_valid': len(precisions), 'num_skipped': skipped}
+
+
+def average_precision(distances, right):
+    """Of one row without removed images, in 0..1."""
+    order = sorted(range(len(distances)), key=lambda g: (distances[g], g))
+    found, at_hits = 0, []
+    for place, g in enumerate(order, start=1):
+        if right[g]:
+            found += 1
+            at_hits.append(found / place)
+    return sum(at_hits) / len(at_hits)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from clasp_mm.evaluation.functional import evaluate_reid
-from clasp_mm.evaluation.functional import reid as module
+from clasp_mm.evaluation.functional import reid_ranking as module
 from tests.oracles import reid as oracle
 
 
@@ -111,3 +111,44 @@ def test_features_that_are_not_finite(value):
     gf[17, 2] = gf[40, 1] = value
     with pytest.raises(ValueError, match='2 gallery features are not finite, the first in row 17'):
         evaluate_reid(qf, gf, *labels)
+
+
+def test_without_cameras_nothing_is_taken_out():
+    arrays = problem(3)
+    apart = np.zeros_like(arrays[4]), np.ones_like(arrays[5])
+    assert evaluate_reid(*arrays[:4], None, None)['mAP'] == evaluate_reid(
+        *arrays[:4], *apart)['mAP']
+    with pytest.raises(ValueError, match='both'):
+        evaluate_reid(*arrays[:5], None)
+
+
+@pytest.mark.parametrize('scale, offset', [(1, 0), (1e-3, 0), (1, 30), (1e4, 0)])
+def test_near_ties_are_settled_exactly(scale, offset):
+    """Distances closer than the rounding of float32 products, in 512 channels."""
+    rng = np.random.default_rng(0)
+    query = rng.normal(size=(4, 512))
+    directions = rng.normal(size=(200, 512))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    gallery = query[0] + directions * (1 + 2e-7 * rng.integers(-9, 9, (200, 1)))
+    gallery[100:110] = gallery[:10]
+    qf, gf = ((values * scale + offset) for values in (query, gallery))
+    labels = np.arange(4) % 2, rng.integers(0, 2, 200), np.zeros(4), np.ones(200)
+    expected = oracle.evaluate_reid(qf, gf, *labels)
+    result = evaluate_reid(qf, gf, *labels)
+    assert result['mAP'] == pytest.approx(expected['mAP'], abs=1e-9)
+    rough = module.FeatureDistances(torch.tensor(qf), torch.tensor(gf))
+    rows = np.repeat(np.arange(4), 200)
+    exact = rough.exact(rows, np.tile(np.arange(200), 4)).reshape(4, 200)
+    off = np.abs(rough.rough(slice(0, 4)).numpy() - exact)
+    assert off.max() > 0 and (off <= rough.error(slice(0, 4))[:, None]).all()
+
+
+@pytest.mark.parametrize('change, words', [
+    (dict(query_cams=np.zeros(25), gallery_cams=np.zeros(60)),
+     'own camera only.*all images are of one camera, 0'),
+    (dict(gallery_pids=np.full(60, -5)), '25 queries are skipped because the gallery')])
+def test_no_match_at_all_says_why(change, words):
+    names = ('query_features', 'gallery_features', 'query_pids', 'gallery_pids', 'query_cams',
+             'gallery_cams')
+    with pytest.raises(ValueError, match=words):
+        evaluate_reid(**{**dict(zip(names, problem(0), strict=True)), **change})

@@ -1,0 +1,57 @@
+"""Why a score of re-identification is zero, missing or odd, in words."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .reid_ranking import Protocol
+
+_ODD = 99.9  # percent
+
+
+def split_causes(protocol: Protocol) -> list[str]:
+    """What of identities and cameras lets queries be skipped; empty where none is."""
+    skipped = [query for query, matches in enumerate(protocol.matches) if not len(matches)]
+    if not skipped:
+        return []
+    absent = sum(not len(protocol.same[query]) for query in skipped)
+    causes = []
+    if absent:
+        causes.append(f'{absent} queries are skipped because the gallery has no image of their '
+                      'identity')
+    if len(skipped) > absent:
+        causes.append(f'{len(skipped) - absent} queries are skipped because the gallery has their '
+                      'identity under their own camera only, where it does not count')
+    cameras = np.union1d(protocol.query_cams, protocol.gallery_cams)
+    if protocol.has_cameras and len(cameras) == 1:
+        causes.append(f'all images are of one camera, {cameras[0]}: if the cameras are not known, '
+                      'give none')
+    return causes
+
+
+def score_causes(mean_ap: float, query_features: np.ndarray, gallery_features: np.ndarray,
+                 protocol: Protocol, shared_with_train: int = 0) -> list[str]:
+    """What explains a score, beside :func:`split_causes`; empty where nothing is strange.
+
+    Args:
+        mean_ap: mAP in percent.
+        query_features: (Q, C).
+        gallery_features: (G, C).
+        protocol: Of the evaluation.
+        shared_with_train: Identities of the test set that were trained on.
+    """
+    causes = split_causes(protocol)
+    if shared_with_train:
+        causes.append(f'{shared_with_train} identities of the test set were trained on: the '
+                      'score is not one of unseen people')
+    features = np.concatenate([query_features, gallery_features])
+    if np.ptp(features, axis=0).max() <= 1e-5 * np.abs(features).max():
+        causes.append('the features of all images are equal: the model has collapsed, or its '
+                      'weights are not those that were meant')
+    elif mean_ap >= _ODD:
+        known = {row.tobytes() for row in np.ascontiguousarray(gallery_features)}
+        twins = sum(row.tobytes() in known for row in np.ascontiguousarray(query_features))
+        if twins:
+            causes.append(f'{twins} of {len(query_features)} queries have the very features of a '
+                          'gallery image: the same picture lies in both')
+    return causes
