@@ -25,7 +25,7 @@ def test_parts_are_learnt_from_photographs(tmp_path):
     files = sorted((PEOPLE / 'images').glob('*.jpg'))
     names = tmp_path / 'names.txt'
     names.write_text(''.join(f'{file.stem}\n' for file in files))
-    size, steps = (128, 192), 100
+    size, steps = (128, 192), 150
     cfg.train_dataloader.batch_size = len(files)
     cfg.train_dataloader.dataset.update(
         data_root='', ann_file=str(names),
