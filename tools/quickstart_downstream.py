@@ -20,9 +20,11 @@ example, after bash tools/quickstart.sh:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('task', choices=('pose', 'parsing', 'detection', 'attribute'))
+    parser.add_argument('task', choices=('pose', 'parsing', 'detection', 'attribute', 'reid'))
     parser.add_argument('--backbone', type=Path, metavar='FILE',
                         help='published backbone (default: the newest of work_dirs/quickstart)')
+    parser.add_argument('--prompts', nargs='+', default=(), metavar='TASK',
+                        help="also fine-tune the backbone under other prompts than the config's")
     parser.add_argument('--seeds', type=int, default=1, help='how many (%(default)s)')
     args = parser.parse_args()
     if args.seeds < 1:
@@ -36,7 +38,7 @@ def main() -> None:
     from clasp_mm.apis.quickstart.downstream import run_downstream  # slow, and not for --help
     allow_mmengine_checkpoints()
     try:
-        run_downstream(args.task, args.backbone, args.seeds)
+        run_downstream(args.task, args.backbone, args.seeds, args.prompts)
     except (FileNotFoundError, RuntimeError, ValueError) as error:
         sys.exit(f'quickstart_downstream.py: {error}')
 

@@ -18,9 +18,11 @@ from clasp_mm.datasets.synthetic import (
     write_citypersons,
     write_coco_keypoints,
     write_lip,
+    write_market1501,
     write_pa100k,
 )
 from clasp_mm.files import replacing
+from clasp_mm.models.layers.pc_moe import TASKS
 
 from .jobs import run_jobs
 from .report import machine
@@ -35,19 +37,23 @@ DATA: Mapping[str, tuple[Callable, int, int]] = {
     'parsing': (write_lip, 400, 200),
     'detection': (write_citypersons, 160, 80),
     'attribute': (write_pa100k, 800, 400),
+    'reid': (write_market1501, 800, 400),
 }
 
 
-def run_downstream(task: str, backbone: Path | None = None, seeds: int = 1) -> dict[str, Any]:
-    """Draw the data, train both models of every seed side by side, and write the table.
+def run_downstream(task: str, backbone: Path | None = None, seeds: int = 1,
+                   prompts: Sequence[str] = ()) -> dict[str, Any]:
+    """Draw the data, train the models of every seed side by side, and write the table.
 
     Below ``work_dirs/quickstart_downstream``: ``data/TASK``, ``TASK/seedN/{pretrained,random}``
-    (runs of tools/train.py), ``TASK.json`` and ``TASK.md``. What is done is not done again.
+    and ``TASK/seedN/pretrained_PROMPT`` (runs of tools/train.py), ``TASK.json`` and ``TASK.md``.
+    What is done is not done again.
 
     Args:
         task: One of ``DATA``.
         backbone: Published weights; None takes the newest of the quickstart.
         seeds: How many; the data are the same for all.
+        prompts: Other prompts than the config's to fine-tune the backbone under as well.
 
     Returns:
         What ``TASK.json`` holds.
@@ -55,7 +61,12 @@ def run_downstream(task: str, backbone: Path | None = None, seeds: int = 1) -> d
     Raises:
         FileNotFoundError: There is no such backbone.
         RuntimeError: A training failed; the message names its log.
+        ValueError: There is no such prompt.
     """
+    if unknown := set(prompts) - set(TASKS):
+        raise ValueError(f'no prompt {", ".join(sorted(unknown))}; there are {", ".join(TASKS)}')
+    starts = {start: None for start in STARTS} | {
+        f'pretrained, task={prompt}': prompt for prompt in prompts}
     console, backbone = Console(), find_backbone(backbone)
     config = find_config(task)
     write, *counts = DATA[task]
@@ -64,17 +75,20 @@ def run_downstream(task: str, backbone: Path | None = None, seeds: int = 1) -> d
         write(WORK_DIR / 'data' / task, split, count, seed=DATA_SEED)
     runs, metric = [], ''
     for seed in range(seeds):
-        console.rule(f'{task}: seed {seed}, both starts side by side', align='left')
+        console.rule(f'{task}: seed {seed}, all starts side by side', align='left')
         trainings = {}
-        for start in STARTS:
+        for start, prompt in starts.items():
             cfg = Config.fromfile(config)
             cfg.randomness = dict(cfg.get('randomness', {}), seed=seed)
             if start == 'random':
                 cfg.model.backbone.init_cfg = None
             else:
                 cfg.model.backbone.init_cfg.checkpoint = str(backbone)
+            if prompt:
+                cfg.model.backbone.task = prompt
             metric = cfg.default_hooks.checkpoint.save_best
-            trainings[start] = Training(WORK_DIR / task / f'seed{seed}' / start, cfg)
+            folder = f'pretrained_{prompt}' if prompt else start
+            trainings[start] = Training(WORK_DIR / task / f'seed{seed}' / folder, cfg)
         run_missing(trainings)
         runs += [dict(seed=seed, start=start, **read_run(training.folder, metric))
                  for start, training in trainings.items()]
@@ -142,7 +156,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     steps = report['runs'][0]['steps']
     rows = [f'| {report["metric"]} after epoch | ' + ' | '.join(map(str, steps))
             + ' | seconds a run |', '|---' * (len(steps) + 2) + '|']
-    for start in STARTS:
+    for start in dict.fromkeys(run['start'] for run in report['runs']):
         runs = [run for run in report['runs'] if run['start'] == start]
         cells = [_spread([run['scores'][at] for run in runs]) for at in range(len(steps))]
         cells.append(_spread([run['seconds'] for run in runs]))
@@ -153,7 +167,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     return '\n'.join([
         *rows, '', f'`{report["command"]}`: `{report["config"]}` on {train} synthetic images, '
         f'scored on {val} with other people; seeds {", ".join(map(str, seeds))}, mean ± standard '
-        f'deviation; both starts side by side, one thread each; {own["cores"]} cores, '
+        f'deviation; all starts side by side, one thread each; {own["cores"]} cores, '
         f'{own["gpu"] or "no GPU"}, torch {own["torch"]}; backbone {Path(report["backbone"]).name}.'
     ]) + '\n'
 

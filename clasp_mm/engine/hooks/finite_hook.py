@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -62,6 +63,9 @@ class FiniteHook(Hook):
 
 def _names(runner: Runner, data_batch: Any) -> list[tuple[int, str]]:
     """Index and name of each image of this process's batch."""
-    indices = data_batch['data_samples']['sample_idx'].tolist()
+    samples = data_batch['data_samples']
+    if not isinstance(samples, Mapping):  # a host's, one object an image
+        return [(sample.get('sample_idx', -1), sample.get('img_path', '')) for sample in samples]
+    indices = samples['sample_idx'].tolist()
     names = getattr(runner.train_dataloader.dataset, 'names', None)
     return [(index, '' if names is None else names[index]) for index in indices]

@@ -1,0 +1,88 @@
+default_scope = 'mmpretrain'
+# The global branch of TransReID as SOLIDER uses it: neither patches nor cameras. Pillow's bicubic
+# resizing is filtered, OpenCV's is not.
+size = (384, 128)  # height, width
+num_identities = 751
+model = dict(
+    type='ImageClassifier',
+    data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3, to_rgb=True),
+    backbone=dict(
+        type='clasp_mm.PCMoESwin',
+        arch='base',
+        task='appearance',
+        drop_path_rate=0.1,
+        init_cfg=dict(
+            type='clasp_mm.Pretrained', checkpoint='clasp_pcmoe-swin-base_luperson')),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(type='clasp_mm.ReIDHead', num_classes=num_identities, in_channels=1024))
+resize = dict(type='Resize', scale=size[::-1], backend='pillow', interpolation='bicubic')
+pack = dict(
+    type='PackInputs', meta_keys=('sample_idx', 'img_path', 'pid', 'camera', 'is_query'))
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    resize,
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='RandomCrop', crop_size=size, padding=10),
+    # Noise of mean 0 and deviation 1 behind the normalisation, cut off at 0 and 255 before it.
+    dict(
+        type='RandomErasing',
+        erase_prob=0.5,
+        min_area_ratio=0.02,
+        max_area_ratio=1 / 3,
+        mode='rand',
+        fill_color=(127.5, ) * 3,
+        fill_std=(127.5, ) * 3),
+    pack,
+]
+test_pipeline = [dict(type='LoadImageFromFile'), resize, pack]
+dataset_type = 'clasp_mm.Market1501'
+data_root = 'data/market1501/'
+train_dataloader = dict(
+    batch_size=64,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='clasp_mm.IdentitySampler', num_identities=16, num_instances=4),
+    dataset=dict(
+        type=dataset_type, data_root=data_root, split='train', pipeline=train_pipeline))
+val_dataloader = dict(
+    batch_size=128,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(type=dataset_type, data_root=data_root, split='test', pipeline=test_pipeline))
+test_dataloader = val_dataloader
+val_evaluator = dict(type='clasp_mm.ReIDMetric')
+test_evaluator = dict(type='clasp_mm.ReIDMetric', rerank=dict(k1=20, k2=6, lambda_value=0.3))
+max_epochs = 120
+train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=10)
+val_cfg = dict()
+test_cfg = dict()
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='SGD', lr=2e-4, momentum=0.9, weight_decay=1e-4),
+    paramwise_cfg=dict(bias_lr_mult=2.))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=20),
+    dict(type='CosineAnnealingLR', T_max=100, eta_min_ratio=0.002, by_epoch=True, begin=20,
+         end=max_epochs),
+]
+auto_scale_lr = dict(base_batch_size=64)
+default_hooks = dict(
+    timer=dict(type='mmengine.IterTimerHook'),
+    logger=dict(type='mmengine.LoggerHook', interval=50),
+    param_scheduler=dict(type='mmengine.ParamSchedulerHook'),
+    checkpoint=dict(type='clasp_mm.SafeCheckpointHook', interval=10, max_keep_ckpts=2),
+    sampler_seed=dict(type='mmengine.DistSamplerSeedHook'))
+custom_hooks = [
+    dict(type='clasp_mm.ExactResumeHook'),
+    dict(type='clasp_mm.FiniteHook'),
+    dict(type='clasp_mm.RunRecordHook'),
+]
+env_cfg = dict(
+    cudnn_benchmark=True,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'))
+randomness = dict(seed=0)
+log_level = 'INFO'
+load_from = None
+resume = False

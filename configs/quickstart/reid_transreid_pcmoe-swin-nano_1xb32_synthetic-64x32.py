@@ -1,0 +1,41 @@
+_base_ = '../reid/transreid_pcmoe-swin-tiny_1xb64-120e_market1501-384x128.py'
+
+# Minutes on one core: people as large as in the quickstart's pretraining, a small network.
+size = (64, 32)
+train_pipeline = _base_.train_pipeline
+train_pipeline[1].scale = size[::-1]
+train_pipeline[3].update(crop_size=size, padding=3)
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].scale = size[::-1]
+model = dict(
+    backbone=dict(
+        arch='nano',
+        window_size=4,
+        moe=dict(num_experts=10, top_k=6, num_prompts=3, expert_hidden=8),
+        drop_path_rate=0.,
+        init_cfg=dict(checkpoint='clasp_nano')),
+    head=dict(num_classes=100, in_channels=256))
+data_root = 'work_dirs/quickstart_downstream/data/reid/'
+train_dataloader = dict(
+    batch_size=32,
+    num_workers=0,
+    persistent_workers=False,
+    sampler=dict(num_identities=8),
+    dataset=dict(data_root=data_root, pipeline=train_pipeline))
+val_dataloader = dict(
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(data_root=data_root, pipeline=test_pipeline))
+test_dataloader = val_dataloader
+max_epochs = 20
+train_cfg = dict(max_epochs=max_epochs, val_interval=5)
+optim_wrapper = dict(optimizer=dict(lr=0.01))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=2),
+    dict(type='CosineAnnealingLR', T_max=18, eta_min_ratio=0.002, by_epoch=True, begin=2,
+         end=max_epochs),
+]
+default_hooks = dict(
+    logger=dict(interval=10),
+    checkpoint=dict(interval=5, save_best='reid/mAP', rule='greater'))  # of synthetic people
+env_cfg = dict(dist_cfg=dict(backend='gloo'))

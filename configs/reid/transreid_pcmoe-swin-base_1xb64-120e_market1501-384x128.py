@@ -1,0 +1,1 @@
+_base_ = '../_base_/reid_market1501-384x128.py'
