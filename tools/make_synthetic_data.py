@@ -7,6 +7,7 @@ from clasp_mm.datasets.synthetic import (
     contact_sheet,
     write_citypersons,
     write_coco_keypoints,
+    write_cuhk_sysu,
     write_lip,
     write_market1501,
     write_pa100k,
@@ -19,9 +20,9 @@ luperson (the default) is crops for pretraining. clasp_mm.LUPerson takes the fol
 and its ground truth to clasp_mm.datasets.synthetic.load_ground_truth(OUT_DIR).
 Another seed draws other people: take one seed per split.
 
-coco, lip, citypersons and pa100k are read by the host libraries' own data sets, by
-clasp_mm.CityPersons and by clasp_mm.AttributeDataset. Give all splits one OUT_DIR and one seed;
-they share no person and no background.
+The others are read by the host libraries' own data sets and by clasp_mm.CityPersons,
+clasp_mm.AttributeDataset, clasp_mm.Market1501 and clasp_mm.CUHKSYSU. Give all splits one OUT_DIR
+and one seed; they share no person and no background.
 
 The same arguments give the same files whatever the number of workers; run again after a kill, it
 goes on where it stopped.
@@ -33,8 +34,7 @@ examples:
   python tools/make_synthetic_data.py data/synthetic_coco --format coco --split val --images 100
 """
 WRITERS = {'coco': write_coco_keypoints, 'lip': write_lip, 'citypersons': write_citypersons,
-           'pa100k': write_pa100k,
-           'market1501': write_market1501}
+           'pa100k': write_pa100k, 'market1501': write_market1501, 'cuhk_sysu': write_cuhk_sysu}
 LUPERSON_ONLY = ('identities', 'images_per_identity', 'cameras', 'lmdb', 'no_ground_truth',
                  'contact_sheet')
 
@@ -50,7 +50,7 @@ def parse_args() -> argparse.Namespace:
                         help='another seed shares no person and no background (%(default)s)')
     parser.add_argument('--size', type=int, nargs=2, metavar=('HEIGHT', 'WIDTH'),
                         help='of the pictures in pixels (luperson, lip and pa100k 256 128, coco '
-                             '256 320, citypersons 256 512)')
+                             '256 320, citypersons 256 512, cuhk_sysu 240 400)')
     parser.add_argument('--workers', type=int, help='processes (default: one per usable core)')
     luperson = parser.add_argument_group('luperson')
     luperson.add_argument('--identities', type=int, help='how many people (500)')

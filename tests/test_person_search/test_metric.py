@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
+import torch
 
+import clasp_mm.evaluation  # noqa: F401
 from clasp_mm.evaluation.functional import evaluate_person_search
+from clasp_mm.registry import METRICS
 from tests.oracles import person_search as oracle
 
 CHANNELS = 6
@@ -165,3 +168,49 @@ def test_a_query_nobody_shows_is_counted_apart():
 def test_bad_input_is_named(changes, message):
     with pytest.raises(ValueError, match=message):
         evaluate_person_search(**one_query(**changes))
+
+
+def samples_of(data, galleries):
+    samples = []
+    for image in range(len(data['boxes'])):
+        own = [at for at, where in enumerate(data['query_images']) if where == image]
+        samples.append(dict(
+            img_id=image, img_path=f'{image}.jpg',
+            pred_instances=dict(bboxes=torch.tensor(data['boxes'][image]),
+                                scores=torch.tensor(data['scores'][image]),
+                                features=torch.tensor(data['features'][image])),
+            instances=[dict(bbox=box.tolist(), bbox_label=int(pid)) for box, pid in zip(
+                data['gt_boxes'][image], data['gt_pids'][image], strict=True)],
+            queries=[dict(query=at, bbox=data['query_boxes'][at].tolist(),
+                          pid=int(data['query_pids'][at]),
+                          gallery=galleries[at] if galleries else None) for at in own],
+            query_features=torch.tensor(data['query_features'][own])))
+    return samples
+
+
+@pytest.mark.parametrize('with_galleries', [True, False])
+def test_registered_metric_in_any_order_of_batches(with_galleries):
+    data = draw(3)
+    galleries = galleries_of(data, 3) if with_galleries else None
+    samples = samples_of(data, galleries)
+    metric = METRICS.build(dict(type='clasp_mm.PersonSearchMetric', topk=(1, 3), cbgm=(4, 3)))
+    order = np.random.default_rng(0).permutation(len(samples))
+    for batch in np.array_split(order, 4):
+        metric.process(None, [samples[at] for at in batch])
+    expected = evaluate_person_search(**data, galleries=galleries, topk=(1, 3), cbgm=(4, 3))
+    found = metric.evaluate(len(samples))
+    assert found == pytest.approx({f'search/{k}': v for k, v in expected.items()}, abs=1e-3)
+
+
+def test_metric_says_what_is_missing():
+    samples = samples_of(draw(3), None)
+    metric = METRICS.build(dict(type='clasp_mm.PersonSearchMetric'))
+    with pytest.raises(ValueError, match=r'sample 0\.jpg has no queries.*meta_keys'):
+        metric.process(None, [{k: v for k, v in samples[0].items() if k != 'queries'}])
+    metric.process(None, samples[3:])
+    with pytest.raises(ValueError, match='galleries need the whole test split'):
+        metric.evaluate(len(samples) - 3)
+    metric.process(None, [dict(one, queries=[], query_features=one['query_features'][:0])
+                          for one in samples])
+    with pytest.raises(ValueError, match='no frame has a query'):
+        metric.evaluate(len(samples))

@@ -4,6 +4,7 @@ from .contact_sheet import contact_sheet
 from .layouts import (
     write_citypersons,
     write_coco_keypoints,
+    write_cuhk_sysu,
     write_lip,
     write_market1501,
     write_pa100k,
@@ -17,5 +18,6 @@ __all__ = [
     'COCO_KEYPOINTS', 'COCO_SKELETON', 'LIP_CLASSES', 'LIP_PALETTE', 'PA100K_ATTRIBUTES',
     'GroundTruth', 'PersonRecord', 'ScenePerson', 'SceneRecord', 'SyntheticPeople',
     'contact_sheet', 'draw_scene', 'image_name', 'load_ground_truth', 'write_citypersons',
-    'write_coco_keypoints', 'write_lip', 'write_market1501', 'write_pa100k', 'write_people',
+    'write_coco_keypoints', 'write_cuhk_sysu', 'write_lip', 'write_market1501', 'write_pa100k',
+    'write_people',
 ]
