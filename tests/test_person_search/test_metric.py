@@ -210,6 +210,7 @@ def test_metric_says_what_is_missing():
     metric.process(None, samples[3:])
     with pytest.raises(ValueError, match='galleries need the whole test split'):
         metric.evaluate(len(samples) - 3)
+    metric.results.clear()
     metric.process(None, [dict(one, queries=[], query_features=one['query_features'][:0])
                           for one in samples])
     with pytest.raises(ValueError, match='no frame has a query'):
