@@ -14,13 +14,15 @@ examples:
   python tools/demo.py detection photos/ --config DET.py --checkpoint DET.pth --out found
   python tools/demo.py pose photos/ --boxes found/predictions.json --config POSE.py \\
       --checkpoint POSE.pth --out posed
+  python tools/demo.py reid queries/ --gallery people/ --config REID.py --checkpoint REID.pth \\
+      --out ranked
 """
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('task', choices=('pose', 'parsing', 'detection'))
+    parser.add_argument('task', choices=('pose', 'parsing', 'detection', 'reid'))
     parser.add_argument('inputs', nargs='+', metavar='IMAGE|FOLDER|VIDEO')
     parser.add_argument('--config', required=True, help='config of the model')
     parser.add_argument('--checkpoint', required=True, help='checkpoint of its training')
@@ -28,6 +30,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--boxes', metavar='JSON',
                         help='pose: boxes of the people, [{"file": "a.jpg", "boxes": [[x1, y1, x2, '
                         'y2], ...]}, ...]; without, every image is one person')
+    parser.add_argument('--gallery', metavar='FOLDER',
+                        help='reid: people to search among; every image is one person')
     parser.add_argument('--min-score', type=float, default=0.3, metavar='S',
                         help='least score of a keypoint or box that is drawn, and of a box that is '
                         'taken from --boxes (%(default)s)')
@@ -35,6 +39,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.boxes and args.task != 'pose':
         parser.error(f'--boxes goes with pose, not with {args.task}')
+    if (args.gallery is None) == (args.task == 'reid'):
+        parser.error('reid needs --gallery, and nothing else takes it')
     return args
 
 
@@ -44,7 +50,7 @@ def main() -> None:
     from clasp_mm.apis.inference.demo import run_demo  # slow, and not for --help
     try:
         entries = run_demo(args.task, args.inputs, args.config, args.checkpoint, args.out,
-                           args.boxes, args.min_score, args.device)
+                           args.boxes, args.min_score, args.device, args.gallery)
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f'demo.py: {error}')
     print(f'{args.out}: {len(entries)} frames drawn, predictions.json written')

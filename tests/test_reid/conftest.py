@@ -1,5 +1,10 @@
 import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import save_checkpoint
+from mmpretrain.registry import MODELS
 
+from clasp_mm.apis.resources import resource
 from clasp_mm.datasets.synthetic import write_market1501
 
 
@@ -10,3 +15,17 @@ def market(tmp_path_factory):
     for split, count in (('train', 48), ('val', 80)):
         write_market1501(root, split, count, size=(64, 32), workers=1, progress=False)
     return root
+
+
+@pytest.fixture(scope='session')
+def fine_tuned(tmp_path_factory):
+    """Config and checkpoint of a nano model with random weights."""
+    folder = tmp_path_factory.mktemp('model')
+    cfg = Config.fromfile(next(resource('configs/quickstart').glob('reid_*.py')))
+    cfg.model.backbone.init_cfg = None
+    cfg.dump(folder / 'reid.py')
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    save_checkpoint(dict(state_dict=model.state_dict(), meta={}), str(folder / 'reid.pth'))
+    return folder / 'reid.py', folder / 'reid.pth'

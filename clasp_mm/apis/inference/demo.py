@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from clasp_mm.apis.reid_index import ReIDIndex
 from clasp_mm.files import replacing
 
 IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
@@ -45,7 +46,8 @@ class Frame:
 
 def run_demo(task: str, inputs: Sequence[str | os.PathLike], config: str, checkpoint: str,
              out_dir: str | os.PathLike, boxes: str | None = None, min_score: float = 0.3,
-             device: str = 'cpu') -> list[dict[str, Any]]:
+             device: str = 'cpu', gallery: str | os.PathLike | None = None
+             ) -> list[dict[str, Any]]:
     """Predict, draw and write.
 
     Below ``out_dir`` every image becomes a picture, every video a video, both under their own
@@ -53,7 +55,7 @@ def run_demo(task: str, inputs: Sequence[str | os.PathLike], config: str, checkp
     null) and the arrays of the task; label maps go to ``NAME_labels.png``, one index a pixel.
 
     Args:
-        task: pose, parsing or detection.
+        task: pose, parsing, detection or reid.
         inputs: Images, folders (with all below them) and videos.
         config: Config of the model.
         checkpoint: Checkpoint of its training.
@@ -63,6 +65,7 @@ def run_demo(task: str, inputs: Sequence[str | os.PathLike], config: str, checkp
         min_score: Least score of a keypoint or box that is drawn, and of boxes that are taken from
             ``boxes``.
         device: Where the model runs.
+        gallery: For reid: folder of the people to search among.
 
     Returns:
         What ``predictions.json`` holds.
@@ -75,9 +78,11 @@ def run_demo(task: str, inputs: Sequence[str | os.PathLike], config: str, checkp
     module = import_module(f'clasp_mm.apis.inference.{task}')
     known_boxes = None if boxes is None else read_boxes(boxes, min_score)
     model = module.load(config, checkpoint, device)
+    index = None if gallery is None else ReIDIndex.build(model, gallery)
     meta = model.dataset_meta
     drawing = dict(pose=dict(meta=meta, min_score=min_score),
-                   detection=dict(classes=meta.get('classes'), min_score=min_score), parsing={})
+                   detection=dict(classes=meta.get('classes'), min_score=min_score), parsing={},
+                   reid=dict(root=gallery))
     draw = partial(module.draw, **drawing[task])
     out_dir, entries = Path(out_dir), []
     total = sum(count_frames(path) for path in files.values())
@@ -89,6 +94,8 @@ def run_demo(task: str, inputs: Sequence[str | os.PathLike], config: str, checkp
                     options = {}
                     if known_boxes is not None:
                         options['boxes'] = [_boxes_of(frame, known_boxes, boxes)]
+                    if index is not None:
+                        options['index'] = index
                     result = module.predict(model, [frame.image], **options)[0]
                     write(draw(frame.image, result))
                     entries.append(dict(file=frame.file, frame=frame.index,

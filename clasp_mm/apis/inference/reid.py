@@ -1,0 +1,108 @@
+"""Features of people for re-identification, by mmpretrain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.registry import DefaultScope
+from torch import nn
+
+from clasp_mm.compat import quiet_mmcv_lite
+from clasp_mm.datasets.transforms.loading import read_image
+from clasp_mm.visualization.ranked_lists import RankedList, draw_ranked_list
+
+from .weights import load_weights
+
+if TYPE_CHECKING:
+    from clasp_mm.apis.reid_index import ReIDIndex
+
+_BATCH = 64
+
+
+def load(config: str | Path, checkpoint: str | Path, device: str = 'cpu') -> nn.Module:
+    """Build a fine-tuned model of re-identification, ready for :func:`predict`.
+
+    Args:
+        config: Its config.
+        checkpoint: A checkpoint of its training.
+        device: Where it runs.
+
+    Raises:
+        FileNotFoundError: There is no such config or checkpoint.
+        ValueError: The config is of another task, or the weights do not fit its model.
+    """
+    quiet_mmcv_lite()
+    from mmpretrain.registry import MODELS
+    cfg = Config.fromfile(config)
+    if cfg.get('model', {}).get('head', {}).get('type') != 'clasp_mm.ReIDHead':
+        raise ValueError(f'{config} has no model.head of type clasp_mm.ReIDHead: it is no config '
+                         'of re-identification')
+    cfg.model.backbone.init_cfg = None
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(cfg.model)
+        steps = cfg.test_pipeline[1:]  # the images are loaded
+        model.pipeline = Compose(steps)
+    meta = load_weights(model, checkpoint)
+    model.dataset_meta = meta.get('dataset_meta') or {}
+    model.verification = meta.get('verification')
+    return model.to(device).eval()
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, images: Sequence[np.ndarray], index: ReIDIndex | None = None,
+            count: int = 10, camera: int | None = None) -> list[dict[str, np.ndarray]]:
+    """Compute the feature of the person in each image and search a gallery for it.
+
+    Args:
+        model: From :func:`load`.
+        images: Each (H, W, 3) uint8, BGR, of one person.
+        index: The gallery; None only computes features.
+        count: Images to find for each, at most.
+        camera: Of all images, for a model with vectors of cameras.
+
+    Returns:
+        For each image ``feature``, (C,) float32 of unit length, and, of a gallery, ``names`` and
+        ``distances`` of what was found, nearest first.
+
+    Raises:
+        ValueError: An image is empty, the model needs a camera, or the index is of another model.
+    """
+    results = []
+    for start in range(0, len(images), _BATCH):
+        samples = []
+        for image in images[start:start + _BATCH]:
+            if image.ndim != 3 or not image.size:
+                raise ValueError(f'an image of shape {image.shape}: a colour image (H, W, 3) with '
+                                 'pixels is needed')
+            samples.append(model.pipeline(dict(
+                img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2], camera=camera)))
+        for sample in model.val_step(pseudo_collate(samples)):
+            results.append(dict(feature=sample.feature.cpu().numpy()))
+    if index is not None and results:
+        found = index.search(np.stack([result['feature'] for result in results]), count)
+        for result, near in zip(results, found, strict=True):
+            result['names'] = np.array([one.name for one in near])
+            result['distances'] = np.array([one.distance for one in near])
+    return results
+
+
+def draw(image: np.ndarray, result: Mapping[str, np.ndarray], root: str | Path) -> np.ndarray:
+    """Draw the query and the images that were found for it.
+
+    Args:
+        image: (H, W, 3) uint8, BGR.
+        result: Of :func:`predict` with an index.
+        root: Folder of the gallery.
+
+    Returns:
+        The picture, BGR.
+    """
+    found = [read_image(str(Path(root, name)))[..., ::-1] for name in result['names']]
+    ranked = RankedList(image[..., ::-1], found, result['distances'])
+    return np.ascontiguousarray(draw_ranked_list(ranked)[..., ::-1])

@@ -1,0 +1,111 @@
+"""Ranked lists of re-identification as a picture, and as a page with the telling queries."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+RIGHT, WRONG, PLAIN = (40, 160, 40), (200, 40, 40), (120, 120, 120)  # RGB
+_FRAME, _GAP, _MARGIN = 4, 6, 18
+
+
+class RankedList(NamedTuple):
+    """A query and what was found for it, nearest first.
+
+    Attributes:
+        query: (H, W, 3) uint8 RGB.
+        found: Images of the gallery.
+        distances: Of each.
+        right: Whether each shows the query's person; None where that is not known.
+        title: A word on it.
+    """
+
+    query: np.ndarray
+    found: Sequence[np.ndarray]
+    distances: Sequence[float]
+    right: Sequence[bool] | None = None
+    title: str = ''
+
+
+def draw_ranked_list(ranked: RankedList, height: int = 160) -> np.ndarray:
+    """The query, then its list: green frames are right, red ones wrong, grey ones not known.
+
+    Args:
+        ranked: What to draw.
+        height: Of the pictures in pixels; they are half as wide.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    size = (height // 2, height)
+    right = [None] * len(ranked.found) if ranked.right is None else ranked.right
+    frames = [PLAIN if flag is None else RIGHT if flag else WRONG for flag in right]
+    cells = [_cell(ranked.query, (0, 0, 0), size, 'query')]
+    cells += [_cell(image, frame, size, f'{distance:.3f}') for image, frame, distance in
+              zip(ranked.found, frames, ranked.distances, strict=True)]
+    gap = np.full((cells[0].shape[0], _GAP, 3), 255, np.uint8)
+    wide = np.full((cells[0].shape[0], 4 * _GAP, 3), 255, np.uint8)
+    parts = [gap, cells[0], wide]
+    for cell in cells[1:]:
+        parts += [cell, gap]
+    return np.concatenate(parts, axis=1)
+
+
+def ranked_page(title: str, note: str, lists: Sequence[RankedList]) -> str:
+    """A page of ranked lists that needs no other file.
+
+    Args:
+        title: Its heading.
+        note: A line under it, plain text.
+        lists: Each with its own title.
+    """
+    body = [f'<h1>{html.escape(title)}</h1><p>{html.escape(note)} Green frames: the same person; '
+            'red: another. Below: the distance.</p>']
+    for ranked in lists:
+        done, data = cv2.imencode('.jpg', draw_ranked_list(ranked)[..., ::-1])
+        if not done:
+            raise RuntimeError('OpenCV could not encode a ranked list as JPEG')
+        body.append(f'<h2>{html.escape(ranked.title)}</h2><img alt="" src="data:image/jpeg;base64,'
+                    f'{base64.b64encode(data).decode()}">')
+    return (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}'
+            '</title><style>body{font:14px/1.4 system-ui,sans-serif;margin:28px}h2{font-size:14px;'
+            f'margin:16px 0 4px}}</style><body>{"".join(body)}</body></html>')
+
+
+def telling_queries(average_precision: np.ndarray, count: int = 4) -> dict[str, list[int]]:
+    """Queries around the median, the best and the worst, so that a page does not flatter.
+
+    Args:
+        average_precision: (Q,), NaN for queries that were skipped.
+        count: How many of each.
+
+    Returns:
+        ``'median'``, ``'best'`` and ``'worst'``: rows of queries, none twice.
+    """
+    order = np.argsort(average_precision, kind='stable')
+    order = order[~np.isnan(average_precision[order])]
+    count = min(count, len(order) // 3) or min(1, len(order))
+    begin = (len(order) - count) // 2
+    groups = {'median': order[begin:begin + count], 'best': order[::-1][:count],
+              'worst': order[:count]}
+    seen: set[int] = set()
+    chosen = {}
+    for name, rows in groups.items():
+        chosen[name] = [int(row) for row in rows if row not in seen]
+        seen.update(chosen[name])
+    return chosen
+
+
+def _cell(image: np.ndarray, frame: tuple[int, int, int], size: tuple[int, int],
+          text: str) -> np.ndarray:
+    shrinks = image.shape[0] > size[1]
+    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    image = cv2.copyMakeBorder(image, *(_FRAME, ) * 4, cv2.BORDER_CONSTANT, value=frame)
+    image = cv2.copyMakeBorder(image, 0, _MARGIN, 0, 0, cv2.BORDER_CONSTANT, value=(255, ) * 3)
+    return cv2.putText(image, text, (_FRAME, image.shape[0] - 5), cv2.FONT_HERSHEY_SIMPLEX, .42,
+                       (0, 0, 0), 1, cv2.LINE_AA)

@@ -1,0 +1,154 @@
+import json
+import sys
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from clasp_mm.apis.inference import reid
+from clasp_mm.apis.inference.demo import run_demo
+from clasp_mm.apis.reid_index import ReIDIndex
+from clasp_mm.datasets import Market1501
+from clasp_mm.visualization.ranked_lists import (
+    RIGHT,
+    WRONG,
+    RankedList,
+    draw_ranked_list,
+    ranked_page,
+    telling_queries,
+)
+
+
+def unit(seed, number, channels=6):
+    rows = np.random.default_rng(seed).normal(size=(number, channels)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def by_loop(index, query, count):
+    distances = [(float(np.float32(((query.astype(float) - row) ** 2).sum()))**.5, place)
+                 for place, row in enumerate(index.features.astype(float))]
+    return [(index.names[place], pytest.approx(distance, abs=1e-9))
+            for distance, place in sorted(distances)[:count]]
+
+
+class FlatL2:
+    """faiss.IndexFlatL2, with distances of three digits."""
+
+    def __init__(self, channels):
+        self.rows = np.zeros((0, channels), np.float32)
+
+    def add(self, rows):
+        self.rows = np.concatenate([self.rows, rows])
+
+    def search(self, queries, count):
+        distances = ((queries[:, None] - self.rows)**2).sum(-1).round(3)
+        order = np.argsort(distances, axis=1)[:, :count]
+        return np.take_along_axis(distances, order, 1), order
+
+
+@pytest.mark.parametrize('faiss', [None, SimpleNamespace(IndexFlatL2=FlatL2)])
+def test_search_is_exact_with_and_without_faiss(faiss, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'faiss', faiss)
+    features = unit(0, 200)
+    features[50:60] = features[:10]  # equal distances keep the order of the names
+    index = ReIDIndex(features, [f'{i:03d}.jpg' for i in range(200)])
+    queries = np.concatenate([unit(1, 5), features[:3]])
+    for count in (1, 10, 500):
+        for query, found in zip(queries, index.search(queries, count), strict=True):
+            assert [tuple(one) for one in found] == by_loop(index, query, count)
+    assert (index._faiss is None) == (faiss is None)
+
+
+def test_an_index_of_a_folder_is_saved_and_searched(market, fine_tuned, tmp_path, capsys):
+    model = reid.load(*fine_tuned)
+    folder = market / 'bounding_box_test'
+    broken = folder / 'broken.jpg'
+    broken.write_bytes(b'no image')
+    try:
+        index = ReIDIndex.build(model, folder, progress=False)
+    finally:
+        broken.unlink()
+    assert 'broken.jpg' not in index.names and len(index) == 64
+    image = cv2.imread(str(folder / index.names[7]))
+    result, = reid.predict(model, [image], index, count=4)
+    assert result['names'][0] == index.names[7] and result['distances'][0] < 1e-3
+    index.save(tmp_path / 'index.npz')
+    again = ReIDIndex.load(tmp_path / 'index.npz')
+    assert again.search(result['feature'][None]) == index.search(result['feature'][None])
+    assert (again.names, again.root) == (index.names, str(folder))
+
+
+def test_features_are_those_of_the_test_pipeline(market, fine_tuned):
+    """One by one, in batches, and as the runner makes them."""
+    from mmengine.config import Config
+    from mmengine.dataset import pseudo_collate
+    from mmengine.registry import DefaultScope
+    model = reid.load(*fine_tuned)
+    cfg = Config.fromfile(fine_tuned[0])
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        data = Market1501(str(market), 'query', pipeline=cfg.test_pipeline)
+        samples = [data[i] for i in range(len(data))]
+    with torch.inference_mode():
+        expected = [sample.feature.numpy() for sample in model.val_step(pseudo_collate(samples))]
+    images = [cv2.imread(sample['data_samples'].img_path) for sample in samples]
+    for row, result in zip(expected, reid.predict(model, images), strict=True):
+        np.testing.assert_allclose(result['feature'], row, atol=1e-5)
+    assert np.linalg.norm(expected, axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_demo_draws_ranked_lists(market, fine_tuned, tmp_path):
+    entries = run_demo('reid', [market / 'query'], *fine_tuned, tmp_path,
+                       gallery=market / 'bounding_box_test')
+    assert len(entries) == 16
+    assert entries == json.loads((tmp_path / 'predictions.json').read_text())
+    assert len(entries[0]['names']) == 10
+    assert entries[0]['distances'] == sorted(entries[0]['distances'])
+    picture = cv2.imread(str(tmp_path / entries[0]['file']))
+    assert picture.shape[1] > 10 * picture.shape[0] / 3
+
+
+def test_ranked_list_has_the_frames_of_right_and_wrong():
+    images = [np.full((40, 20, 3), value, np.uint8) for value in (10, 90, 200)]
+    picture = draw_ranked_list(RankedList(images[0], images[1:], [.1, .2], [True, False]), 40)
+    found = [tuple(colour) for colour in np.unique(picture.reshape(-1, 3), axis=0).tolist()]
+    assert RIGHT in found and WRONG in found
+    columns = [int(np.argwhere((picture == colour).all(-1))[:, 1].mean())
+               for colour in ((10, ) * 3, RIGHT, WRONG)]
+    assert columns == sorted(columns)
+    page = ranked_page('people', 'a < b', [RankedList(images[0], images[1:], [.1, .2], title='t')])
+    assert 'a &lt; b' in page and page.count('<img') == 1
+
+
+def test_telling_queries_by_hand():
+    scores = np.array([.5, np.nan, .9, .1, .7, .3, .2, .8, .6, np.nan, .4])
+    assert telling_queries(scores, 2) == dict(median=[10, 0], best=[2, 7], worst=[3, 6])
+    assert telling_queries(np.array([np.nan, .3])) == dict(median=[1], best=[], worst=[])
+
+
+def test_wrong_input(market, fine_tuned, tmp_path):
+    index = ReIDIndex(unit(0, 3), 'abc')
+    with pytest.raises(ValueError, match='of 5 channels in an index of 6'):
+        index.search(unit(0, 2, 5))
+    with pytest.raises(ValueError, match='3 features and 2 names'):
+        ReIDIndex(unit(0, 3), 'ab')
+    with pytest.raises(ValueError, match='at least one image'):
+        ReIDIndex(unit(0, 0), '')
+    with pytest.raises(ValueError, match='1 index features are not finite'):
+        ReIDIndex(np.array([[np.nan, 1]]), 'a')
+    model = reid.load(*fine_tuned)
+    (tmp_path / 'empty').mkdir()
+    for folder in ('none', 'empty'):
+        with pytest.raises(FileNotFoundError, match=folder):
+            ReIDIndex.build(model, tmp_path / folder)
+    (tmp_path / 'text.npz').write_text('text')
+    with pytest.raises(ValueError, match='no index that'):
+        ReIDIndex.load(tmp_path / 'text.npz')
+    with pytest.raises(FileNotFoundError):
+        ReIDIndex.load(tmp_path / 'none.npz')
+    with pytest.raises(ValueError, match=r'shape \(0, 3, 3\)'):
+        reid.predict(model, [np.zeros((0, 3, 3), np.uint8)])
+    (tmp_path / 'other.py').write_text("model = dict(head=dict(type='LinearClsHead'))")
+    with pytest.raises(ValueError, match='no config of re-identification'):
+        reid.load(tmp_path / 'other.py', fine_tuned[1])
