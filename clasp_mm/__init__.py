@@ -17,6 +17,8 @@ _PUBLIC = {
     'MultiCrop': 'datasets',
     'get_model': 'apis',
     'load_images': 'apis',
+    'ReIDIndex': 'apis',
+    'match': 'apis',
 }
 
 __all__ = ['__version__', *_PUBLIC]

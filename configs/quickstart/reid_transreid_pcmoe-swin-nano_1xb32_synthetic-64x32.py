@@ -1,6 +1,6 @@
 _base_ = '../reid/transreid_pcmoe-swin-tiny_1xb64-120e_market1501-384x128.py'
 
-# Minutes on one core: people as large as in the quickstart's pretraining, a small network.
+# Minutes on one core: people as large as in the quickstart's pretraining, a small network, AdamW.
 size = (64, 32)
 train_pipeline = _base_.train_pipeline
 train_pipeline[1].scale = size[::-1]
@@ -27,12 +27,13 @@ val_dataloader = dict(
     persistent_workers=False,
     dataset=dict(data_root=data_root, pipeline=test_pipeline))
 test_dataloader = val_dataloader
-max_epochs = 20
+max_epochs = 10
 train_cfg = dict(max_epochs=max_epochs, val_interval=5)
-optim_wrapper = dict(optimizer=dict(lr=0.01))
+optim_wrapper = dict(
+    optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=0.01))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=2),
-    dict(type='CosineAnnealingLR', T_max=18, eta_min_ratio=0.002, by_epoch=True, begin=2,
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=25),
+    dict(type='CosineAnnealingLR', T_max=9, eta_min_ratio=0.01, by_epoch=True, begin=1,
          end=max_epochs),
 ]
 default_hooks = dict(

@@ -1,0 +1,99 @@
+"""Calibrate a model of re-identification, and let it decide."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from clasp_mm.compat import load_file
+from clasp_mm.datasets.labelled_folder import LabelledFolder
+from clasp_mm.datasets.transforms.loading import read_image
+from clasp_mm.evaluation.functional.verification import Verification, verify
+from clasp_mm.files import replacing
+
+from .inference.reid import load, predict
+
+_BATCH = 64
+
+
+class Match(NamedTuple):
+    """Answer of :func:`match`.
+
+    Attributes:
+        answer: ``'same'``, ``'different'`` or ``'unsure'``.
+        similarity: Cosine of the features.
+        low: Below it two images are of different people.
+        high: From it on they are of one.
+    """
+
+    answer: str
+    similarity: float
+    low: float
+    high: float
+
+
+def calibrate(config: str | os.PathLike, checkpoint: str | os.PathLike,
+              folder: str | os.PathLike, out: str | os.PathLike,
+              false_match_rate: float = 1e-3, device: str = 'cpu') -> Verification:
+    """Find a model's threshold on labelled people and store it with its weights.
+
+    Args:
+        config: Config of the model.
+        checkpoint: Checkpoint of its training.
+        folder: One folder of images (a tracklet) for each person; not of people trained on.
+        out: Checkpoint to write: the weights, and the result in its ``meta``.
+        false_match_rate: Share of pairs of different people that may be taken as one.
+        device: Where the model runs.
+
+    Raises:
+        FileNotFoundError: Config, checkpoint or folder is missing.
+        ValueError: Weights or images do not fit; see also
+            :func:`~clasp_mm.evaluation.functional.verification.verify`.
+    """
+    people = LabelledFolder.read(folder)
+    model = load(config, checkpoint, device)
+    features = []
+    for start in tqdm(range(0, len(people.paths), _BATCH), desc='features'):
+        images = [read_image(path) for path in people.paths[start:start + _BATCH]]
+        features += [result['feature'] for result in predict(model, images)]
+    found = verify(np.stack(features), people.labels, false_match_rate)
+    meta = load_file(checkpoint).get('meta', {})
+    kept = {key: meta[key] for key in ('dataset_meta', 'epoch', 'iter', 'seed') if key in meta}
+    with replacing(out) as temporary:
+        torch.save(dict(state_dict=model.state_dict(),
+                        meta=dict(kept, verification=found.to_dict())), temporary)
+    return found
+
+
+def match(a: np.ndarray | str | os.PathLike, b: np.ndarray | str | os.PathLike,
+          model: nn.Module) -> Match:
+    """Say whether two images show one person.
+
+    ``'unsure'`` is a similarity within the bootstrap interval of the threshold.
+
+    Args:
+        a: File, or (H, W, 3) uint8 BGR.
+        b: The other.
+        model: :func:`clasp_mm.apis.inference.reid.load` of a checkpoint that
+            ``tools/analysis/calibrate_reid.py`` wrote.
+
+    Raises:
+        ValueError: The model is not calibrated.
+    """
+    known = getattr(model, 'verification', None)
+    if known is None:
+        raise ValueError('the model has no threshold: calibrate it by '
+                         'tools/analysis/calibrate_reid.py and load the checkpoint that it writes')
+    images = [read_image(str(Path(image))) if isinstance(image, (str, os.PathLike)) else image
+              for image in (a, b)]
+    first, second = (result['feature'].astype(np.float64) for result in predict(model, images))
+    similarity = float(first @ second / np.linalg.norm(first) / np.linalg.norm(second))
+    low, high = known['low'], known['high']
+    answer = 'same' if similarity >= high else 'different' if similarity < low else 'unsure'
+    return Match(answer, similarity, low, high)
