@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw what a fine-tuned model finds: skeletons, body parts or boxes."""
+"""Draw what a fine-tuned model finds: skeletons, body parts, boxes or attributes."""
 
 import argparse
 import sys
@@ -9,6 +9,7 @@ from clasp_mm.compat import quiet_mmcv_lite
 EPILOG = """\
 Every image becomes a picture and every video a video below --out; predictions.json lists what was
 found in each frame. Pose needs boxes of people: give those of a detector, or one person an image.
+Of attributes, every image is one person, cut out.
 
 examples:
   python tools/demo.py detection photos/ --config DET.py --checkpoint DET.pth --out found
@@ -22,7 +23,7 @@ examples:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('task', choices=('pose', 'parsing', 'detection', 'reid'))
+    parser.add_argument('task', choices=('pose', 'parsing', 'detection', 'attribute', 'reid'))
     parser.add_argument('inputs', nargs='+', metavar='IMAGE|FOLDER|VIDEO')
     parser.add_argument('--config', required=True, help='config of the model')
     parser.add_argument('--checkpoint', required=True, help='checkpoint of its training')
@@ -33,8 +34,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--gallery', metavar='FOLDER',
                         help='reid: people to search among; every image is one person')
     parser.add_argument('--min-score', type=float, default=0.3, metavar='S',
-                        help='least score of a keypoint or box that is drawn, and of a box that is '
-                        'taken from --boxes (%(default)s)')
+                        help='least score of a keypoint, box or attribute that is drawn, and of a '
+                        'box that is taken from --boxes (%(default)s)')
     parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1 (%(default)s)')
     args = parser.parse_args()
     if args.boxes and args.task != 'pose':

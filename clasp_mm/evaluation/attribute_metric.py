@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,8 +20,9 @@ class AttributeMetric(BaseMetric):
     """mA, instance accuracy, precision, recall and F1; see :func:`attribute_metrics`.
 
     Of each data sample it reads ``pred_score`` and ``gt_score``, both (A,), and, where there is
-    one, ``loss``, whose mean is ``attribute/loss``. ``attribute/num_undefined`` attributes have no
-    positive or no negative in the set and no part in mA; the log names them.
+    one, ``loss``, whose mean is ``attribute/bce`` (MMEngine would log the mean over several
+    validations of what is called loss). ``attribute/num_undefined`` attributes have no positive or
+    no negative in the set and no part in mA; the log names them.
 
     Args:
         threshold: An attribute is predicted above it.
@@ -70,11 +72,11 @@ class AttributeMetric(BaseMetric):
         result = {name: full[name] for name in
                   ('mA', 'accuracy', 'precision', 'recall', 'F1', 'num_undefined')}
         if not np.isnan(losses).any():
-            result['loss'] = float(losses.mean())
+            result['bce'] = float(losses.mean())
         if self.selected_on_test:
             result['selected_on_test'] = 1
             print_log('the checkpoint was chosen by its score on the test split: this is no score '
-                      'on unseen data', logger='current', level='WARNING')
+                      'on unseen data', logger='current', level=logging.WARNING)
         if self.per_attribute:
             print_log('\n' + attribute_table(full, names), logger='current')
             result |= {f'mA/{name}': float(value) for name, value in

@@ -77,7 +77,7 @@ optim_wrapper = dict(
     optimizer=dict(type='Adam', lr=1e-5, weight_decay=0.),
     clip_grad=dict(max_norm=10))
 param_scheduler = [
-    dict(type='ReduceOnPlateauLR', monitor='attribute/loss', rule='less', factor=0.1, patience=4),
+    dict(type='ReduceOnPlateauLR', monitor='attribute/bce', rule='less', factor=0.1, patience=4),
 ]
 auto_scale_lr = dict(base_batch_size=64)
 default_hooks = dict(
@@ -95,7 +95,6 @@ custom_hooks = [
     dict(type='clasp_mm.ExactResumeHook'),
     dict(type='clasp_mm.FiniteHook'),
     dict(type='clasp_mm.AttributeHook', select_on_test=False),
-    dict(type='clasp_mm.RunRecordHook'),
 ]
 env_cfg = dict(
     cudnn_benchmark=True,

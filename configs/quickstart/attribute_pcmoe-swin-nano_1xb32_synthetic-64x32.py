@@ -7,6 +7,7 @@ model = dict(
     backbone=dict(
         arch='nano',
         window_size=4,
+        drop_path_rate=0.,
         moe=dict(num_experts=10, top_k=6, num_prompts=3, expert_hidden=8),
         init_cfg=dict(checkpoint='clasp_nano')),
     head=dict(in_channels=256))
@@ -29,11 +30,12 @@ test_dataloader = dict(
     num_workers=0,
     persistent_workers=False,
     dataset=dict(data_root=data_root, pipeline=test_pipeline))
-max_epochs = 8
-train_cfg = dict(max_epochs=max_epochs, val_interval=2)
-optim_wrapper = dict(optimizer=dict(lr=5e-4))
+max_epochs = 9
+train_cfg = dict(max_epochs=max_epochs, val_interval=3)
+optim_wrapper = dict(optimizer=dict(lr=3e-3))
 param_scheduler = [
-    dict(type='MultiStepLR', milestones=[6], gamma=0.1, by_epoch=True),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(type='MultiStepLR', milestones=[7], gamma=0.1, by_epoch=True),
 ]
 auto_scale_lr = dict(base_batch_size=32)
 default_hooks = dict(logger=dict(interval=10))

@@ -62,8 +62,8 @@ def run_demo(task: str, inputs: Sequence[str | os.PathLike], config: str, checkp
         out_dir: Where results go.
         boxes: For pose: JSON file with the boxes of the people in the form of a detection demo's
             ``predictions.json``. None takes every image as one person.
-        min_score: Least score of a keypoint or box that is drawn, and of boxes that are taken from
-            ``boxes``.
+        min_score: Least score of a keypoint, box or attribute that is drawn, and of boxes that are
+            taken from ``boxes``.
         device: Where the model runs.
         gallery: For reid: folder of the people to search among.
 
@@ -80,9 +80,9 @@ def run_demo(task: str, inputs: Sequence[str | os.PathLike], config: str, checkp
     model = module.load(config, checkpoint, device)
     index = None if gallery is None else ReIDIndex.build(model, gallery)
     meta = model.dataset_meta
-    drawing = dict(pose=dict(meta=meta, min_score=min_score),
-                   detection=dict(classes=meta.get('classes'), min_score=min_score), parsing={},
-                   reid=dict(root=gallery))
+    named = dict(classes=meta.get('classes'), min_score=min_score)
+    drawing = dict(pose=dict(meta=meta, min_score=min_score), detection=named, attribute=named,
+                   parsing={}, reid=dict(root=gallery))
     draw = partial(module.draw, **drawing[task])
     out_dir, entries = Path(out_dir), []
     total = sum(count_frames(path) for path in files.values())

@@ -36,7 +36,7 @@ DATA: Mapping[str, tuple[Callable, int, int]] = {
     'pose': (write_coco_keypoints, 240, 120),
     'parsing': (write_lip, 400, 200),
     'detection': (write_citypersons, 160, 80),
-    'attribute': (write_pa100k, 800, 400),
+    'attribute': (write_pa100k, 1600, 600),
     'reid': (write_market1501, 800, 400),
 }
 

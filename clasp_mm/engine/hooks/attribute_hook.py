@@ -25,8 +25,9 @@ class AttributeHook(Hook):
       that are trained on, nor, unless ``select_on_test``, on the test split. The literature picks
       the best epoch on test; a checkpoint made so says so, and so does each of its results
       (``attribute/selected_on_test``).
-    * MMEngine saves an epoch's checkpoint before it validates. A run that is resumed behind an
-      epoch validates first, so that schedule and best score are those of the run in one go.
+    * MMEngine saves an epoch's checkpoint before it validates, and again if it was the best. A run
+      that is resumed from one that was not validated does so first, so that schedule and best
+      score are those of the run in one go.
 
     Args:
         select_on_test: Let the test split validate.
@@ -35,6 +36,7 @@ class AttributeHook(Hook):
     def __init__(self, select_on_test: bool = False) -> None:
         self.select_on_test = select_on_test
         self.loaded_selected_on_test = False
+        self.validated = 0  # epochs done when the last validation was
 
     def before_train(self, runner: Runner) -> None:
         """Fill in the ratios, check the splits.
@@ -50,9 +52,17 @@ class AttributeHook(Hook):
             return
         _check_selection(data, runner.val_loop.dataloader.dataset, self.select_on_test)
         _mark(runner.val_loop.evaluator, self.select_on_test)
-        done = runner.iter and runner.iter % len(runner.train_dataloader) == 0
-        if done and runner.epoch % runner.train_loop.val_interval == 0:
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Validate what a run was resumed from, if it was not."""
+        epoch_done = runner.iter == runner.epoch * len(runner.train_dataloader)
+        due = epoch_done and runner.epoch % runner.train_loop.val_interval == 0
+        if runner.val_loop is not None and due and self.validated < runner.epoch:
             runner.val_loop.run()
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Remember that this epoch was validated."""
+        self.validated = runner.epoch
 
     def before_val(self, runner: Runner) -> None:
         """Check the number of attributes."""
@@ -64,12 +74,15 @@ class AttributeHook(Hook):
         _mark(runner.test_loop.evaluator, self.loaded_selected_on_test or self.select_on_test)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Write how checkpoints are chosen."""
-        checkpoint['meta']['selected_on_test'] = self.select_on_test
+        """Write how checkpoints are chosen, and which epoch was validated."""
+        checkpoint['meta'].update(
+            selected_on_test=self.select_on_test, validated=self.validated)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Read it again."""
-        self.loaded_selected_on_test = checkpoint.get('meta', {}).get('selected_on_test', False)
+        meta = checkpoint.get('meta', {})
+        self.loaded_selected_on_test = meta.get('selected_on_test', False)
+        self.validated = meta.get('validated', 0) if runner._resume else 0
 
 
 def _head(runner: Runner) -> AttributeHead:

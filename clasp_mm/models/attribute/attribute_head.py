@@ -84,13 +84,13 @@ class AttributeHead(BaseModule):
         """
         logits = upcast(self(feats))
         samples = data_samples or [DataSample() for _ in logits]
-        for sample, scores in zip(samples, logits.sigmoid(), strict=True):
-            sample.set_pred_score(scores)
         if all('gt_score' in sample for sample in samples):
             losses = attribute_loss(logits, self._labels(samples), self.positive_ratios)
-            for sample, loss in zip(samples, losses, strict=True):
-                if not self.positive_ratios.isnan().any():
+            if not self.positive_ratios.isnan().any():
+                for sample, loss in zip(samples, losses, strict=True):
                     sample.set_field(loss, 'loss')
+        for sample, scores in zip(samples, logits.sigmoid(), strict=True):
+            sample.set_pred_score(scores)
         return samples
 
     def _labels(self, samples: list[DataSample]) -> Tensor:
