@@ -15,6 +15,7 @@ pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.s
 from mmengine.runner import Runner
 
 from clasp_mm.apis.inference import parsing
+from clasp_mm.apis.inference.demo import run_demo
 from clasp_mm.apis.launch import load_config
 from clasp_mm.compat import load_file
 from clasp_mm.datasets.synthetic import LIP_PALETTE
@@ -77,6 +78,11 @@ def test_from_training_to_pictures(lip, trained, tmp_path, monkeypatch):
     assert picture.shape == images[0].shape and picture.dtype == np.uint8
     mixed = .4 * images[0][:, 12:] + .6 * np.array(LIP_PALETTE[5][::-1])
     assert np.abs(picture[:, 12:] - mixed).max() <= 1
+
+    entries = run_demo('parsing', [lip / 'val_images/0.jpg'], config, checkpoint, tmp_path / 'demo')
+    assert entries == [dict(file='0.jpg', frame=None, labels='0_labels.png')]
+    drawn = cv2.imread(str(tmp_path / 'demo/0_labels.png'), cv2.IMREAD_GRAYSCALE)
+    assert np.array_equal(drawn, results[0]['labels'])
 
 
 @pytest.mark.parametrize('change, words', [

@@ -28,10 +28,12 @@ def load(config: str | Path, checkpoint: str | Path, device: str = 'cpu') -> nn.
     quiet_mmcv_lite()
     from mmengine.config import Config
     from mmseg.apis import init_model
+    from mmseg.datasets import LIPDataset
     cfg = Config.fromfile(config)
     cfg.model.backbone.init_cfg = None  # the checkpoint holds the backbone
     model = init_model(cfg, device=device)
     load_weights(model, checkpoint)
+    model.dataset_meta = LIPDataset.METAINFO
     return model
 
 
