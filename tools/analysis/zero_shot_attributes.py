@@ -13,8 +13,8 @@ from clasp_mm.pseudo_labels.clip_model import build_clip
 
 EPILOG = """\
 The labels that pretraining learns from, scored on the annotated people: what a fine-tuned model
-adds is the difference. PA-100K's attributes have built-in texts, fifteen of them those of pretraining.
-For another set give --texts, a JSON file:
+adds is the difference. PA-100K's attributes have built-in texts, fifteen of them those of
+pretraining. For another set give --texts, a JSON file:
   {"hat": [["a photo of a person wearing a hat"], ["a photo of a person without a hat"]], ...}
 
 examples:
