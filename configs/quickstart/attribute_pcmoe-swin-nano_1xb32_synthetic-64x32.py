@@ -32,7 +32,7 @@ test_dataloader = dict(
     dataset=dict(data_root=data_root, pipeline=test_pipeline))
 max_epochs = 9
 train_cfg = dict(max_epochs=max_epochs, val_interval=3)
-optim_wrapper = dict(optimizer=dict(lr=3e-3))
+optim_wrapper = dict(optimizer=dict(lr=5e-4))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(type='MultiStepLR', milestones=[7], gamma=0.1, by_epoch=True),
