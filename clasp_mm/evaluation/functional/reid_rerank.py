@@ -62,7 +62,8 @@ def rerank_distances(queries: Tensor, gallery: Tensor, k1: int = 20, k2: int = 6
 def _neighbours(distances: FeatureDistances, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The nearest of each image, itself first, (N, count), and its largest distance, (N,)."""
     total = distances.num_gallery
-    nearest, largest = [], []
+    # Filled in place: small arrays kept between large ones would split the heap.
+    nearest, largest = np.empty((total, count), np.int64), np.empty(total, np.float32)
     columns = torch.arange(total, device=distances.queries.device)
     step = max(1, _CHUNK_ELEMENTS // total)
     for start in range(0, total, step):
@@ -73,10 +74,10 @@ def _neighbours(distances: FeatureDistances, count: int) -> tuple[np.ndarray, np
         # Non-negative floats rank as their bits do; the column below them breaks ties.
         keys = values.view(torch.int32).long() << 32 | columns
         keys = keys.topk(count, dim=1, largest=False).values
-        nearest.append((keys & 0xffffffff).cpu().numpy())
-        largest.append(values.amax(dim=1).cpu().numpy())
-    largest = np.concatenate(largest)
-    return np.concatenate(nearest), np.where(largest > 0, largest, 1).astype(np.float32)
+        nearest[rows] = (keys & 0xffffffff).cpu().numpy()
+        largest[rows] = values.amax(dim=1).cpu().numpy()
+    largest[largest == 0] = 1
+    return nearest, largest
 
 
 def _expanded_reciprocal(nearest: np.ndarray, k1: int) -> list[np.ndarray]:

@@ -1,0 +1,87 @@
+"""A page of a model's ranked lists: median, best and worst queries of its test set."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from tqdm import tqdm
+
+from clasp_mm.datasets.reid import NO_CAMERA
+from clasp_mm.datasets.transforms.loading import read_image
+from clasp_mm.evaluation.functional import evaluate_reid
+from clasp_mm.evaluation.functional.reid_distances import FeatureDistances, as_features
+from clasp_mm.files import replacing
+from clasp_mm.registry import DATASETS
+from clasp_mm.visualization.ranked_lists import RankedList, ranked_page, telling_queries
+
+from .inference.reid import load, predict
+
+_BATCH = 64
+
+
+def write_ranked_page(config: str | os.PathLike, checkpoint: str | os.PathLike,
+                      out: str | os.PathLike, count: int = 4, top: int = 10,
+                      device: str = 'cpu') -> float:
+    """Rank the test set of a config and draw its telling queries.
+
+    Images of the query's identity and camera, which do not count, are left out of the lists; of
+    data without cameras, the query's own file.
+
+    Args:
+        config: Config of the model, with ``test_dataloader``.
+        checkpoint: Checkpoint of its training.
+        out: HTML file to write.
+        count: Queries of each kind.
+        top: Length of the lists.
+        device: Where the model runs.
+
+    Returns:
+        mAP in percent.
+
+    Raises:
+        FileNotFoundError: Config, checkpoint or data are missing.
+        ValueError: The weights do not fit, or no query has a match.
+    """
+    model = load(config, checkpoint, device)
+    settings = Config.fromfile(config).test_dataloader.dataset
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        data = DATASETS.build({**settings, 'pipeline': []})
+    infos = [data.get_data_info(i) for i in range(len(data))]
+    features = []
+    for start in tqdm(range(0, len(infos), _BATCH), desc='features'):
+        images = [read_image(info['img_path']) for info in infos[start:start + _BATCH]]
+        features += [result['feature'] for result in predict(model, images)]
+    features = np.stack(features)
+    is_query = np.array([info['is_query'] for info in infos])
+    pids, cameras, paths = (np.array([info[key] for info in infos])
+                            for key in ('pid', 'camera', 'img_path'))
+    if (cameras == NO_CAMERA).all():
+        cameras = np.unique(paths, return_inverse=True)[1]
+    parts = [(values[is_query], values[~is_query]) for values in (features, pids, cameras)]
+    (query, gallery), (query_pids, pids), (query_cams, cameras) = parts
+    found = evaluate_reid(query, gallery, query_pids, pids, query_cams, cameras)
+    distances = FeatureDistances(as_features('query', query), as_features('gallery', gallery))
+    lists = []
+    for kind, rows in telling_queries(found['average_precision'], count).items():
+        for row in rows:
+            stays = np.flatnonzero((pids != query_pids[row]) | (cameras != query_cams[row]))
+            exact = distances.exact(np.full(len(stays), row), stays)
+            near = np.argsort(exact, kind='stable')[:top]
+            lists.append(RankedList(
+                _rgb(paths[is_query][row]), [_rgb(paths[~is_query][i]) for i in stays[near]],
+                np.sqrt(exact[near]), pids[stays[near]] == query_pids[row],
+                f'{kind}: average precision {found["average_precision"][row]:.1f} %, '
+                f'{Path(paths[is_query][row]).name}'))
+    note = (f'{found["num_valid"]} queries, {len(gallery)} gallery images, mAP {found["mAP"]:.1f}, '
+            f'rank-1 {found["rank1"]:.1f}. Images of the query\'s person and camera are left out.')
+    with replacing(out) as temporary:
+        temporary.write_text(ranked_page(f'Ranked lists of {Path(checkpoint).name}', note, lists))
+    return found['mAP']
+
+
+def _rgb(path: str) -> np.ndarray:
+    return read_image(str(path))[..., ::-1]
