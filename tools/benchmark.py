@@ -24,7 +24,8 @@ EPILOG = """\
   all       the four above
   pose, parsing, detection
             fine-tuning step and inference against the host's own Swin in the same model
-  downstream  these three; they need compiled mmcv and the hosts
+  attribute  the same against mmpretrain's Swin
+  downstream  pose, parsing and detection; they need compiled mmcv and the hosts
 
 examples:
   python tools/benchmark.py backbone step --profile --json speed.json

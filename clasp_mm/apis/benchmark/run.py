@@ -23,14 +23,14 @@ from clasp_mm.version import __version__
 from .backbone import backbone
 from .contest import Options, Row
 from .data import data
-from .downstream import detection, parsing, pose
+from .downstream import attribute, detection, parsing, pose
 from .labels import labels
 from .step import step
 from .timing import threads
 
 BENCHMARKS: dict[str, Callable[[Options], Iterator[Row]]] = dict(
     backbone=backbone, step=step, labels=labels, data=data, pose=pose, parsing=parsing,
-    detection=detection)
+    detection=detection, attribute=attribute)
 _GROUPS = dict(all=('backbone', 'step', 'labels', 'data'),
                downstream=('pose', 'parsing', 'detection'))  # which need the hosts
 _PER_CORE = ('labels', 'data')  # quoted per core; the others take all
