@@ -24,7 +24,8 @@ EPILOG = """\
   all       the four above
   pose, parsing, detection
             fine-tuning step and inference against the host's own Swin in the same model
-  attribute  the same against mmpretrain's Swin
+  attribute, reid
+            the same against mmpretrain's Swin; evaluate_reid against sorting in numpy
   downstream  pose, parsing and detection; they need compiled mmcv and the hosts
 
 examples:

@@ -71,13 +71,15 @@ class FeatureDistances:
 
     def exact(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """(N,) float32 distances of pairs, computed in float64."""
-        found, step = [], max(1, _PAIR_ELEMENTS // self.queries.shape[1])
+        found, step = np.empty(len(rows), np.float32), max(
+            1, _PAIR_ELEMENTS // self.queries.shape[1])
         for start in range(0, len(rows), step):
             pair = [self._double(features[torch.as_tensor(index[start:start + step],
                                                           device=features.device)])
                     for features, index in ((self.queries, rows), (self.gallery, columns))]
-            found.append((pair[0] - pair[1]).square().sum(dim=1).float().cpu().numpy())
-        return np.concatenate(found) if found else np.zeros(0, np.float32)
+            found[start:start + step] = (
+                pair[0] - pair[1]).square().sum(dim=1).float().cpu().numpy()
+        return found
 
     def _double(self, features: Tensor) -> Tensor:
         features = features.double()
