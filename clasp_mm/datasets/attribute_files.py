@@ -112,7 +112,11 @@ def _read_pickle(path: Path) -> tuple:
         held = _keys(content) if isinstance(content, Mapping) else type(content).__name__
         raise ValueError(f'no pickle of RethinkPAR: it needs {", ".join(needed)} and holds {held}')
     attributes, labels = list(content['attr_name']), np.asarray(content['label'])
+    if not isinstance(content['partition'], Mapping):
+        raise ValueError(f'partition must name the splits, got {content["partition"]!r:.60}')
     if 'label_idx' in content and labels.ndim == 2:
+        if 'eval' not in content['label_idx']:
+            raise ValueError(f'label_idx has no eval, got {content["label_idx"]!r:.60}')
         chosen = _indices(content['label_idx']['eval'], min(labels.shape[1], len(attributes)),
                           'attribute indices of label_idx.eval')
         attributes, labels = [attributes[index] for index in chosen], labels[:, chosen]

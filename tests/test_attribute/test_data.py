@@ -131,6 +131,8 @@ def test_what_cannot_be_told_counts_as_absent(tmp_path):
     (dict(labels=np.full((10, 4), np.nan)), r'got \[nan'),
     (dict(attr_name=['a', 'a', 'b', 'a']), r"named twice: \['a'\]"),
     (dict(image_name=[0] * 10), 'names of images'),
+    (dict(partition=[1, 2]), r'partition must name the splits, got \[1, 2\]'),
+    (dict(label_idx=dict(color=[1])), r"label_idx has no eval, got \{'color'"),
     (dict(partition=None), r'needs image_name.* holds description, reorder')])
 def test_a_pickle_that_does_not_fit_itself(tmp_path, changes, words):
     path = tmp_path / 'dataset_zs_run0.pkl'

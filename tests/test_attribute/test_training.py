@@ -56,6 +56,13 @@ def weights(path):
     return load_file(path)['state_dict']
 
 
+def samples_to_test(cfg):
+    from mmengine.registry import init_default_scope
+    from mmpretrain.registry import DATASETS
+    init_default_scope('mmpretrain')
+    return DATASETS.build(cfg.test_dataloader.dataset)
+
+
 @pytest.mark.parametrize('rule', ['greater', 'less'])
 def test_a_resumed_run_is_the_run_in_one_go(cfg, tmp_path, rule):
     """Where an epoch was not the best, MMEngine's checkpoint knows nothing of its validation."""
@@ -103,7 +110,7 @@ def test_a_run_from_training_to_the_test_set(cfg, pa100k, tmp_path, monkeypatch)
     results = inference.predict(model, images)
     found = np.stack([one['probabilities'] for one in results])
     expected = attribute_metrics(found, np.stack([one['data_samples'].gt_score.numpy() for one
-                                                  in test_data(cfg)]))
+                                                  in samples_to_test(cfg)]))
     for name in ('mA', 'accuracy', 'F1'):
         assert scores[f'attribute/{name}'] == pytest.approx(expected[name])
     assert scores['attribute/mA/Female'] == pytest.approx(expected['per_attribute']['mA'][0],
@@ -119,16 +126,6 @@ def test_a_run_from_training_to_the_test_set(cfg, pa100k, tmp_path, monkeypatch)
         name for name, score in zip(PA100K_ATTRIBUTES, found[0], strict=True) if score > .5]
     picture = cv2.imread(str(tmp_path / f'demo/{names[0].name}'))
     assert picture.shape[0] == 27 * 16 and picture.shape[1] > 27 * 8
-
-
-def test_data(cfg):
-    from mmengine.registry import init_default_scope
-    from mmpretrain.registry import DATASETS
-    init_default_scope('mmpretrain')
-    return DATASETS.build(cfg.test_dataloader.dataset)
-
-
-test_data.__test__ = False
 
 
 def test_picture_has_a_line_for_each_attribute_that_is_there():
