@@ -23,7 +23,8 @@ examples:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('task', choices=('pose', 'parsing', 'detection', 'attribute', 'reid'))
+    parser.add_argument('task', choices=('pose', 'parsing', 'detection', 'attribute', 'reid',
+                                         'person_search'))
     parser.add_argument('inputs', nargs='+', metavar='IMAGE|FOLDER|VIDEO')
     parser.add_argument('--config', required=True, help='config of the model')
     parser.add_argument('--checkpoint', required=True, help='checkpoint of its training')
@@ -33,6 +34,9 @@ def parse_args() -> argparse.Namespace:
                         'y2], ...]}, ...]; without, every image is one person')
     parser.add_argument('--gallery', metavar='FOLDER',
                         help='reid: people to search among; every image is one person')
+    parser.add_argument('--query', nargs=5, metavar=('IMAGE', 'X1', 'Y1', 'X2', 'Y2'),
+                        help='person_search: an image, and the box in pixels of the person to '
+                        'search for; without, everybody is drawn')
     parser.add_argument('--min-score', type=float, default=0.3, metavar='S',
                         help='least score of a keypoint, box or attribute that is drawn, and of a '
                         'box that is taken from --boxes (%(default)s)')
@@ -42,6 +46,13 @@ def parse_args() -> argparse.Namespace:
         parser.error(f'--boxes goes with pose, not with {args.task}')
     if (args.gallery is None) == (args.task == 'reid'):
         parser.error('reid needs --gallery, and nothing else takes it')
+    if args.query:
+        if args.task != 'person_search':
+            parser.error(f'--query goes with person_search, not with {args.task}')
+        try:
+            args.query = (args.query[0], [float(one) for one in args.query[1:]])
+        except ValueError:
+            parser.error(f'--query {" ".join(args.query)}: the box must be four numbers')
     return args
 
 
@@ -51,7 +62,8 @@ def main() -> None:
     from clasp_mm.apis.inference.demo import run_demo  # slow, and not for --help
     try:
         entries = run_demo(args.task, args.inputs, args.config, args.checkpoint, args.out,
-                           args.boxes, args.min_score, args.device, args.gallery)
+                           args.boxes, args.min_score, args.device, args.gallery,
+                           args.query)
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f'demo.py: {error}')
     print(f'{args.out}: {len(entries)} frames drawn, predictions.json written')

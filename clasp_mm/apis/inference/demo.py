@@ -46,8 +46,8 @@ class Frame:
 
 def run_demo(task: str, inputs: Sequence[str | os.PathLike], config: str, checkpoint: str,
              out_dir: str | os.PathLike, boxes: str | None = None, min_score: float = 0.3,
-             device: str = 'cpu', gallery: str | os.PathLike | None = None
-             ) -> list[dict[str, Any]]:
+             device: str = 'cpu', gallery: str | os.PathLike | None = None,
+             query: tuple[str, Sequence[float]] | None = None) -> list[dict[str, Any]]:
     """Predict, draw and write.
 
     Below ``out_dir`` every image becomes a picture, every video a video, both under their own
@@ -55,7 +55,7 @@ def run_demo(task: str, inputs: Sequence[str | os.PathLike], config: str, checkp
     null) and the arrays of the task; label maps go to ``NAME_labels.png``, one index a pixel.
 
     Args:
-        task: pose, parsing, detection or reid.
+        task: pose, parsing, detection, attribute, reid or person_search.
         inputs: Images, folders (with all below them) and videos.
         config: Config of the model.
         checkpoint: Checkpoint of its training.
@@ -66,6 +66,8 @@ def run_demo(task: str, inputs: Sequence[str | os.PathLike], config: str, checkp
             taken from ``boxes``.
         device: Where the model runs.
         gallery: For reid: folder of the people to search among.
+        query: For person_search: an image, and the box (x1, y1, x2, y2 in pixels) of the person to
+            search for.
 
     Returns:
         What ``predictions.json`` holds.
@@ -79,10 +81,12 @@ def run_demo(task: str, inputs: Sequence[str | os.PathLike], config: str, checkp
     known_boxes = None if boxes is None else read_boxes(boxes, min_score)
     model = module.load(config, checkpoint, device)
     index = None if gallery is None else ReIDIndex.build(model, gallery)
+    searched = None if query is None else module.embed(
+        model, next(read_frames(query[0], Path(query[0]))).image, query[1])
     meta = model.dataset_meta
     named = dict(classes=meta.get('classes'), min_score=min_score)
     drawing = dict(pose=dict(meta=meta, min_score=min_score), detection=named, attribute=named,
-                   parsing={}, reid=dict(root=gallery))
+                   parsing={}, reid=dict(root=gallery), person_search=dict(min_score=min_score))
     draw = partial(module.draw, **drawing[task])
     out_dir, entries = Path(out_dir), []
     total = sum(count_frames(path) for path in files.values())
@@ -96,6 +100,8 @@ def run_demo(task: str, inputs: Sequence[str | os.PathLike], config: str, checkp
                         options['boxes'] = [_boxes_of(frame, known_boxes, boxes)]
                     if index is not None:
                         options['index'] = index
+                    if searched is not None:
+                        options['query'] = searched
                     result = module.predict(model, [frame.image], **options)[0]
                     write(draw(frame.image, result))
                     entries.append(dict(file=frame.file, frame=frame.index,

@@ -1,0 +1,1 @@
+_base_ = '../_base_/seqnet_pcmoe-swin.py'

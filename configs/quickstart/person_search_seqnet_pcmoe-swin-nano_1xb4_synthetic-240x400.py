@@ -1,0 +1,89 @@
+_base_ = '../_base_/seqnet_pcmoe-swin.py'
+
+# Minutes on one core: nano Swin and drawn scenes of 240x400, in which people are about as large as
+# the crops of pretraining.
+# Selection: on the val split of the drawn scenes the best checkpoint is kept beside the last.
+rcnn = dict(
+    assigner=dict(
+        type='mmdet.MaxIoUAssigner',
+        pos_iou_thr=0.5,
+        neg_iou_thr=0.5,
+        min_pos_iou=0.5,
+        match_low_quality=False),
+    sampler=dict(type='mmdet.RandomSampler', num=32, pos_fraction=0.5, add_gt_as_proposals=True),
+    pos_weight=-1)
+model = dict(
+    backbone=dict(
+        arch='nano',
+        window_size=4,
+        moe=dict(num_experts=10, top_k=6, num_prompts=3, expert_hidden=8),
+        drop_path_rate=0.,
+        init_cfg=dict(checkpoint='clasp_nano')),
+    rpn_head=dict(
+        in_channels=128, feat_channels=64, anchor_generator=dict(scales=[1, 2, 4, 8])),
+    roi_head=dict(
+        bbox_roi_extractor=dict(
+            roi_layer=dict(type='RoIAlign', output_size=8, sampling_ratio=2), out_channels=128),
+        bbox_head=[
+            dict(
+                type='mmdet.BBoxHead',
+                with_avg_pool=True,
+                roi_feat_size=4,
+                in_channels=256,
+                num_classes=1,
+                bbox_coder={{_base_.box_coder}},
+                loss_cls=dict(type='mmdet.CrossEntropyLoss'),
+                loss_bbox=dict(type='mmdet.SmoothL1Loss', loss_weight=10.0)),
+            dict(
+                type='clasp_mm.NAEHead',
+                in_channels=(128, 256),
+                channels=128,
+                bbox_coder={{_base_.box_coder}},
+                loss_cls=dict(type='mmdet.CrossEntropyLoss', use_sigmoid=True),
+                loss_bbox=dict(type='mmdet.SmoothL1Loss')),
+        ],
+        loss_oim=dict(num_identities=200, queue_size=64, channels=128)),
+    train_cfg=dict(
+        rpn_proposal=dict(nms_pre=1000, max_per_img=200),
+        rcnn=[rcnn, rcnn]),
+    test_cfg=dict(rpn=dict(nms_pre=1000, max_per_img=50)))
+size = (400, 240)
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='Resize', scale=size, keep_ratio=True),
+    dict(type='FilterAnnotations', min_gt_bbox_wh=(1, 1)),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackDetInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=size, keep_ratio=True),
+    dict(type='PackDetInputs',
+         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'instances',
+                    'queries')),
+]
+data_root = 'work_dirs/quickstart_downstream/data/person_search/'
+train_dataloader = dict(
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(data_root=data_root, pipeline=train_pipeline))
+val_dataloader = dict(
+    batch_size=4,
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(data_root=data_root, pipeline=test_pipeline))
+test_dataloader = val_dataloader
+max_epochs = 12
+optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=5e-4, weight_decay=0.01))
+param_scheduler = [
+    dict(type='mmengine.LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(type='mmengine.CosineAnnealingLR', T_max=max_epochs, eta_min=1e-5, by_epoch=True, begin=0,
+         end=max_epochs, convert_to_iter_based=True),
+]
+train_cfg = dict(max_epochs=max_epochs, val_interval=4)
+default_hooks = dict(
+    logger=dict(interval=10),
+    checkpoint=dict(max_keep_ckpts=1, save_best='search/mAP', rule='greater'))
+env_cfg = dict(dist_cfg=dict(backend='gloo'))
+randomness = dict(seed=0)

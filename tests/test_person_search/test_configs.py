@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+from clasp_mm.apis.config_check import check_config
+
+ROOT = Path(__file__).parents[2] / 'configs'
+CONFIGS = sorted([*(ROOT / 'person_search').glob('*.py'),
+                  *(ROOT / 'quickstart').glob('person_search_*.py')])
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_every_config_is_read_whole_and_builds_at_full_size(path):
+    cfg = Config.fromfile(path)
+    check_config(cfg)
+    with DefaultScope.overwrite_default_scope('mmdet'), torch.device('meta'):
+        model = MODELS.build(cfg.model)
+        width, height = cfg.size
+        (features, ) = model.extract_feat(torch.zeros(1, 3, height // 16 * 16, width // 16 * 16))
+        channels = cfg.model.roi_head.bbox_roi_extractor.out_channels
+        assert features.shape[1:] == (channels, height // 16, width // 16)
+        side = cfg.model.roi_head.bbox_roi_extractor.roi_layer.output_size
+        for stage in model.roi_head.stages:
+            regions = stage(torch.zeros(3, channels, side, side))
+            assert regions.shape == (3, 2 * channels, side // 2, side // 2)
+    # One shared network and two last stages: no copy that nothing reads.
+    blocks = [name for name, _ in model.named_parameters() if '.blocks.0.norm1.weight' in name]
+    assert len(blocks) == 3 + 2
+    idle = [name for name, one in model.named_parameters() if not one.requires_grad]
+    assert all(name.startswith(('backbone.norm0', 'backbone.norm1')) for name in idle)
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_names_and_prompts_say_what_the_config_does(path):
+    cfg = Config.fromfile(path)
+    assert f'pcmoe-swin-{cfg.model.backbone.arch}_1xb{cfg.train_dataloader.batch_size}' in path.stem
+    assert tuple(cfg.model.backbone.task) == ('appearance', 'part')
+    assert tuple(cfg.model.roi_head.tasks) == ('part', 'appearance')
+    if 'synthetic' not in path.stem:
+        prw = '_prw-' in path.stem
+        assert f'-{18 if prw else 20}e_' in path.stem
+        assert cfg.train_cfg.max_epochs == cfg.param_scheduler[1].end == (18 if prw else 20)
+        oim = cfg.model.roi_head.loss_oim
+        assert (oim.num_identities, oim.queue_size) == ((482, 500) if prw else (5532, 5000))
+        for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+            assert loader.dataset.type == ('clasp_mm.PRW' if prw else 'clasp_mm.CUHKSYSU')
+            assert loader.dataset.data_root == ('data/prw/' if prw else 'data/cuhk_sysu/')
+        assert cfg.default_hooks.checkpoint.get('save_best') is None

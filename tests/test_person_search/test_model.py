@@ -1,0 +1,152 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.structures import InstanceData
+
+from clasp_mm.datasets.search_annotations import UNLABELLED
+from clasp_mm.models.layers.pc_moe import task_weights
+
+CONFIG = next((Path(__file__).parents[2] / 'configs/quickstart').glob('person_search_*.py'))
+HEIGHT, WIDTH = 64, 96
+
+
+def build(checkpoint=None, **roi_head):
+    cfg = Config.fromfile(CONFIG)
+    cfg.model.backbone.init_cfg = None if checkpoint is None else dict(
+        type='clasp_mm.Pretrained', checkpoint=str(checkpoint))
+    cfg.model.roi_head.update(roi_head)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(cfg.model)
+        model.init_weights()
+    return model, cfg
+
+
+def whole_backbone(cfg):
+    return MODELS.build({**cfg.model.backbone, 'out_indices': (2, 3), 'init_cfg': None})
+
+
+def batch(queries=()):
+    torch.manual_seed(0)
+    samples = []
+    for boxes, pids in (([[8., 4., 28., 60.], [50., 10., 70., 58.]], [3, UNLABELLED]),
+                        ([[30., 6., 52., 62.]], [3])):
+        sample = DetDataSample(
+            metainfo=dict(img_shape=(HEIGHT, WIDTH), ori_shape=(HEIGHT // 2, WIDTH // 2),
+                          scale_factor=(2., 2.), img_path='a.jpg', queries=queries,
+                          pad_shape=(HEIGHT, WIDTH)),
+            gt_instances=InstanceData(bboxes=torch.tensor(boxes), labels=torch.tensor(pids)))
+        sample.ignored_instances = InstanceData(bboxes=torch.zeros(0, 4),
+                                                labels=torch.zeros(0, dtype=torch.long))
+        samples.append(sample)
+    return torch.randn(2, 3, HEIGHT, WIDTH), samples
+
+
+def test_shared_stages_and_both_heads_start_from_the_file_s_weights(tmp_path):
+    _, cfg = build()
+    whole = whole_backbone(cfg).eval()
+    for parameter in whole.parameters():  # a new PC-MoE does nothing
+        torch.nn.init.normal_(parameter, std=.05)
+    torch.save(dict(state_dict={f'backbone.{name}': value for name, value
+                                in whole.state_dict().items()}), tmp_path / 'backbone.pth')
+    model, _ = build(tmp_path / 'backbone.pth')
+    model.eval()
+    images = torch.randn(2, 3, HEIGHT, WIDTH)
+    (features, ) = model.extract_feat(images)
+    torch.testing.assert_close(features, whole(images)[0])
+    regions = torch.randn(5, 128, 8, 8)
+    outs = []
+    for stage, task in zip(model.roi_head.stages, ('part', 'appearance'), strict=True):
+        x, hw = whole.stages[2].downsample(regions.flatten(2).transpose(1, 2), (8, 8))
+        for block in whole.stages[3].blocks:
+            x = block(x, hw)
+        x, _ = whole.stages[3].moe(x, task_weights(task, 3))
+        expected = whole.norm3(x).transpose(1, 2).reshape(5, 256, 4, 4)
+        outs.append(stage(regions))
+        torch.testing.assert_close(outs[-1], expected)
+    assert (outs[0] - outs[1]).abs().mean() > 1e-3  # each its own prompt
+
+
+def test_every_parameter_that_trains_gets_a_gradient_and_oim_takes_in_who_was_there():
+    torch.manual_seed(1)
+    model, _ = build()
+    model.train()
+    losses = model.loss(*batch())
+    assert {'loss_rpn_cls', 'loss_rpn_bbox', 's0.loss_cls', 's0.loss_bbox', 's1.loss_cls',
+            's1.loss_bbox', 's1.loss_oim'} <= set(losses)
+    sum(torch.as_tensor(one).sum() if not isinstance(one, list) else sum(one)
+        for name, one in losses.items() if 'loss' in name).backward()
+    missing = [name for name, one in model.named_parameters()
+               if one.requires_grad and one.grad is None]
+    assert not missing
+    oim = model.roi_head.loss_oim
+    assert oim.table.norm(dim=1).nonzero().flatten().tolist() == [3] and oim.head > 0
+    torch.testing.assert_close(oim.table[3].norm(), torch.tensor(1.))
+    assert 'roi_head.loss_oim.table' in model.state_dict()
+
+
+def test_identity_loss_is_of_the_second_head_s_people():
+    torch.manual_seed(1)
+    model, _ = build()
+    seen = []
+    model.roi_head.loss_oim.register_forward_pre_hook(lambda _, args: seen.append(args))
+    model.train().loss(*batch())
+    ((features, pids), ) = seen
+    assert len(features) == len(pids) and set(pids.tolist()) == {3, UNLABELLED}
+    torch.testing.assert_close(features.norm(dim=1), torch.ones(len(pids)))
+
+
+@torch.no_grad()
+def test_detections_carry_weighted_vectors_and_queries_plain_ones():
+    query = dict(bbox=[4., 2., 14., 30.], query=0, pid=3, gallery=None)
+    results = {}
+    for cws in (True, False):
+        torch.manual_seed(2)
+        model, _ = build(cws=cws)
+        model.eval()
+        model.roi_head.test_cfg.first.score_thr = model.roi_head.test_cfg.score_thr = 0.
+        results[cws] = model.predict(*batch([query]))
+        x = model.extract_feat(batch()[0])
+        (expected, _) = model.roi_head.embed(
+            x, [torch.tensor([[8., 4., 28., 60.]]), torch.zeros(0, 4)])
+        torch.testing.assert_close(results[cws][0].query_features, expected)
+    for weighted, plain in zip(results[True], results[False], strict=True):
+        found, same = weighted.pred_instances, plain.pred_instances
+        assert len(found) > 1
+        torch.testing.assert_close(found.bboxes, same.bboxes)
+        torch.testing.assert_close(found.features, same.features * found.scores[:, None])
+        torch.testing.assert_close(same.features.norm(dim=1), torch.ones(len(same)))
+        assert (found.bboxes <= torch.tensor([WIDTH, HEIGHT, WIDTH, HEIGHT]) / 2).all()
+        assert (np.diff(found.scores.numpy()) <= 0).all()
+
+
+@torch.no_grad()
+def test_nobody_found_and_nobody_searched():
+    model, _ = build()
+    model.eval()
+    model.roi_head.test_cfg.first.score_thr = 1.1
+    for sample in model.predict(*batch()):
+        assert sample.pred_instances.bboxes.shape == (0, 4)
+        assert sample.pred_instances.features.shape == sample.query_features.shape == (0, 128)
+
+
+@torch.no_grad()
+def test_a_query_outside_the_frame_is_named():
+    model, _ = build()
+    with pytest.raises(ValueError, match=r'a\.jpg: the box \[60\.0.* outside the image of 48 x 32'):
+        model.eval().predict(*batch([dict(bbox=[60., 2., 80., 30.])]))
+
+
+def test_a_backbone_that_says_what_it_puts_out_is_refused():
+    cfg = Config.fromfile(CONFIG)
+    cfg.model.backbone.out_indices = (3, )
+    with pytest.raises(ValueError, match='leave it out'), \
+            DefaultScope.overwrite_default_scope('mmdet'):
+        MODELS.build(cfg.model)
