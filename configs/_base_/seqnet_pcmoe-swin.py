@@ -29,7 +29,7 @@ model = dict(
         task=('appearance', 'part'),
         init_cfg=dict(type='clasp_mm.Pretrained', checkpoint='clasp_pcmoe-swin-tiny_luperson')),
     rpn_head=dict(
-        type='mmdet.RPNHead',
+        type='clasp_mm.UpcastRPNHead',
         in_channels=384,
         feat_channels=384,
         anchor_generator=dict(

@@ -92,6 +92,23 @@ def test_every_parameter_that_trains_gets_a_gradient_and_oim_takes_in_who_was_th
     assert 'roi_head.loss_oim.table' in model.state_dict()
 
 
+def test_bfloat16_trains_and_finds_what_float32_does():
+    torch.manual_seed(1)
+    model, _ = build()
+    model.roi_head.test_cfg.first.score_thr = model.roi_head.test_cfg.score_thr = 0.
+    with torch.autocast('cpu', torch.bfloat16):
+        losses = model.train().loss(*batch())
+        assert all(torch.as_tensor(one).isfinite().all() and one.dtype == torch.float32
+                   for name, one in losses.items() if name.startswith('s') and 'loss' in name)
+    with torch.no_grad():
+        exact = model.eval().predict(*batch([dict(bbox=[4., 2., 14., 30.])]))
+        with torch.autocast('cpu', torch.bfloat16):
+            found = model.predict(*batch([dict(bbox=[4., 2., 14., 30.])]))
+    for one, other in zip(exact, found, strict=True):
+        assert len(other.pred_instances) > 1
+        assert (one.query_features * other.query_features).sum(1).min() > .98
+
+
 def test_identity_loss_is_of_the_second_head_s_people():
     torch.manual_seed(1)
     model, _ = build()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from clasp_mm.registry import MODELS
 
 from ..backbones.pcmoe_swin import PCMoESwin
+from ..losses import upcast
 from .swin_stage import LastStage
 
 
@@ -55,9 +56,9 @@ class SeqRoIHead(CascadeRoIHead):
         features = self.stages[stage](regions)
         if stage == 0:
             cls_score, bbox_pred = self.bbox_head[0](features)
-            return dict(cls_score=cls_score, bbox_pred=bbox_pred)
+            return dict(cls_score=upcast(cls_score), bbox_pred=upcast(bbox_pred))
         cls_score, bbox_pred, embeddings = self.bbox_head[1](regions, features)
-        return dict(cls_score=cls_score, bbox_pred=bbox_pred, embeddings=embeddings)
+        return dict(cls_score=cls_score, bbox_pred=upcast(bbox_pred), embeddings=embeddings)
 
     def bbox_loss(self, stage: int, x: Sequence[Tensor], sampling_results: Sequence) -> dict:
         """As the host's, with ``loss_oim`` of the second head."""
@@ -118,5 +119,5 @@ class SeqRoIHead(CascadeRoIHead):
                              labels=torch.zeros_like(scores, dtype=torch.long))
         found = found[scores >= cfg['score_thr']]
         if len(found):
-            found = found[nms(found.bboxes.float(), found.scores.float(), cfg['nms_iou'])[1]]
+            found = found[nms(found.bboxes, found.scores, cfg['nms_iou'])[1]]
         return found[:cfg['max_per_img']]

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from clasp_mm.registry import MODELS
 
+from ..losses import upcast
+
 
 @MODELS.register_module()
 class SeqNet(TwoStageDetector):
@@ -68,6 +70,10 @@ class SeqNet(TwoStageDetector):
         self.backbone.load_state_dict({name: weights[name] for name in self.backbone.state_dict()})
         for stage in self.roi_head.stages:
             stage.take(whole)
+
+    def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor]:
+        """Images (B, 3, H, W) to the shared map, in float32 under AMP, as RoIAlign needs it."""
+        return tuple(upcast(one) for one in super().extract_feat(batch_inputs))
 
     def predict(self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample],
                 rescale: bool = True) -> Sequence[DetDataSample]:
