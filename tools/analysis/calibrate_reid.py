@@ -45,7 +45,7 @@ def main() -> None:
     print(f'{found.num_people} people, {found.num_same} pairs of one person, '
           f'{found.num_different} of different ones\n'
           f'equal error rate {100 * found.equal_error_rate:.2f} %\n'
-          f'threshold {found.threshold:.4f} (95 % interval {found.low:.4f} to {found.high:.4f}) at '
+          f'threshold {found.threshold:.6f} (95 % interval {found.low:.6f} to {found.high:.6f}) at '
           f'a false match rate of {found.false_match_rate:g}; there '
           f'{100 * found.false_non_match_rate:.2f} % of the pairs of one person are missed')
     if args.picture:
