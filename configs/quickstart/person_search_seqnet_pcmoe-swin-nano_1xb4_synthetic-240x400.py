@@ -75,9 +75,9 @@ val_dataloader = dict(
     dataset=dict(data_root=data_root, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 max_epochs = 12
-optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=5e-4, weight_decay=0.01))
+optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=0.01))
 param_scheduler = [
-    dict(type='mmengine.LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(type='mmengine.LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=20),
     dict(type='mmengine.CosineAnnealingLR', T_max=max_epochs, eta_min=1e-5, by_epoch=True, begin=0,
          end=max_epochs, convert_to_iter_based=True),
 ]

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 
 import clasp_mm.evaluation  # noqa: F401
 from clasp_mm.evaluation.functional import evaluate_person_search
@@ -215,3 +216,22 @@ def test_metric_says_what_is_missing():
                           for one in samples])
     with pytest.raises(ValueError, match='no frame has a query'):
         metric.evaluate(len(samples))
+
+
+def _process(rank, out):
+    dist.init_process_group('gloo', init_method=f'file://{out}/meet', rank=rank, world_size=2)
+    samples = samples_of(draw(3, images=13), None)
+    metric = METRICS.build(dict(type='clasp_mm.PersonSearchMetric'))
+    # As DistributedSampler: by turns, filled up from the start.
+    for at in range(rank, 14, 2):
+        metric.process(None, [samples[at % 13]])
+    torch.save(metric.evaluate(13), f'{out}/{rank}.pt')
+    dist.destroy_process_group()
+
+
+def test_two_processes_score_what_one_does(tmp_path):
+    torch.multiprocessing.spawn(_process, (str(tmp_path), ), 2)
+    metric = METRICS.build(dict(type='clasp_mm.PersonSearchMetric'))
+    metric.process(None, samples_of(draw(3, images=13), None))
+    expected = metric.evaluate(13)
+    assert expected == torch.load(tmp_path / '0.pt') == torch.load(tmp_path / '1.pt')

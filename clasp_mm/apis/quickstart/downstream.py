@@ -17,6 +17,7 @@ from clasp_mm.apis.resources import resource
 from clasp_mm.datasets.synthetic import (
     write_citypersons,
     write_coco_keypoints,
+    write_cuhk_sysu,
     write_lip,
     write_market1501,
     write_pa100k,
@@ -38,6 +39,7 @@ DATA: Mapping[str, tuple[Callable, int, int]] = {
     'detection': (write_citypersons, 160, 80),
     'attribute': (write_pa100k, 1600, 600),
     'reid': (write_market1501, 800, 400),
+    'person_search': (write_cuhk_sysu, 96, 48),
 }
 
 
@@ -86,6 +88,8 @@ def run_downstream(task: str, backbone: Path | None = None, seeds: int = 1,
                 cfg.model.backbone.init_cfg.checkpoint = str(backbone)
             if prompt:
                 cfg.model.backbone.task = prompt
+                if 'tasks' in cfg.model.get('roi_head', {}):  # of person search
+                    cfg.model.roi_head.tasks = (prompt, prompt)
             metric = cfg.default_hooks.checkpoint.save_best
             folder = f'pretrained_{prompt}' if prompt else start
             trainings[start] = Training(WORK_DIR / task / f'seed{seed}' / folder, cfg)

@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from clasp_mm.apis.quickstart import downstream
+from clasp_mm.compat import allow_mmengine_checkpoints
+
+CONFIG = next((Path(__file__).parents[2] / 'configs/quickstart').glob('person_search_*.py'))
+
+
+def test_another_prompt_goes_to_every_branch(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'weights.pth').touch()
+    started = {}
+    monkeypatch.setattr(downstream, 'DATA', dict(person_search=(lambda *_, **__: None, 1, 1)))
+    monkeypatch.setattr(downstream, 'run_missing', started.update)
+    monkeypatch.setattr(downstream, 'read_run', lambda *_: dict(steps=[1], scores=[0.], seconds=0))
+    downstream.run_downstream('person_search', Path('weights.pth'), prompts=['attribute'])
+    models = {start: training.cfg.model for start, training in started.items()}
+    assert tuple(models['pretrained'].roi_head.tasks) == ('part', 'appearance')
+    wrong = models['pretrained, task=attribute']
+    assert wrong.backbone.task == 'attribute'
+    assert tuple(wrong.roi_head.tasks) == ('attribute', 'attribute')
+
+
+@pytest.mark.slow
+def test_training_saves_resumes_and_tests(drawn, tmp_path):
+    """One epoch, then another from its checkpoint: the table of identities goes on."""
+    allow_mmengine_checkpoints()
+
+    def runner(epochs, **changes):
+        cfg = Config.fromfile(CONFIG)
+        cfg.model.backbone.init_cfg = None
+        cfg.custom_hooks, cfg.work_dir = [], str(tmp_path)
+        cfg.train_cfg.update(max_epochs=epochs, val_interval=9)
+        for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+            loader.dataset.data_root = str(drawn)
+        cfg.experiment_name = f'epochs{epochs}'
+        cfg.update(changes)
+        return Runner.from_cfg(cfg)
+
+    first = runner(1)
+    first.train()
+    table = first.model.roi_head.loss_oim.table.clone()
+    assert table.any()
+    second = runner(2, resume=True)
+    second.load_or_resume()
+    torch.testing.assert_close(second.model.roi_head.loss_oim.table, table)
+    second.train()
+    assert second.epoch == 2
+    scores = runner(3, load_from=str(tmp_path / 'epoch_2.pth')).test()
+    assert scores['search/num_valid'] > 3 and 0 <= scores['search/mAP'] <= 100
