@@ -32,6 +32,7 @@ def extras() -> dict[str, list[str]]:
         'lite': requirements('lite'),
         'clip': requirements('clip'),
         'parquet': requirements('parquet'),
+        'faiss': requirements('faiss'),
         'pose': pick('mmcv', 'mmdet', 'mmpose'),
         'det': pick('mmcv', 'mmdet'),
         'seg': pick('mmcv', 'mmsegmentation', 'ftfy', 'regex'),

@@ -18,8 +18,9 @@ from tests.test_imports import NEED_A_HOST
 
 REQUIREMENTS = ROOT / 'requirements'
 # What provides a module, where the name of its distribution is another.
-DISTRIBUTIONS = {'cv2': 'opencv-python', 'PIL': 'pillow', 'sklearn': 'scikit-learn',
-                 'open_clip': 'open-clip-torch', 'mmcv': 'mmcv-lite', 'mmseg': 'mmsegmentation'}
+DISTRIBUTIONS = {'cv2': 'opencv-python', 'faiss': 'faiss-cpu', 'PIL': 'pillow',
+                 'sklearn': 'scikit-learn', 'open_clip': 'open-clip-torch', 'mmcv': 'mmcv-lite',
+                 'mmseg': 'mmsegmentation'}
 
 
 def requirements(name: str) -> dict[str, Requirement]:
@@ -55,7 +56,8 @@ def test_torch_is_pinned_to_the_very_build():
 
 def test_every_imported_package_is_required():
     core = set(requirements('core')) | set(requirements('lite'))
-    lazily = {name for extra in ('clip', 'parquet', 'downstream') for name in requirements(extra)}
+    extras = ('clip', 'parquet', 'faiss', 'downstream')
+    lazily = {name for extra in extras for name in requirements(extra)}
     for module, tree in sources().items():
         for found in imports_of(module, tree):
             top = found.name.split('.')[0]

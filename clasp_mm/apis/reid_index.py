@@ -40,9 +40,9 @@ class Found(NamedTuple):
 class ReIDIndex:
     """Features of a folder of people.
 
-    Searches are exact: candidates by faiss (``pip install faiss-cpu``) where it is installed, else
-    by products of matrices; their distances are then computed in float64 and rounded to float32,
-    and equal ones keep the order of the names. Both ways give the same answers.
+    Searches are exact: candidates by faiss (``pip install clasp_mm[faiss]``) where it is
+    installed, else by products of matrices; their distances are then computed in float64 and
+    rounded to float32, and equal ones keep the order of the names. Both ways give the same answers.
 
     Args:
         features: (N, C) of unit length.

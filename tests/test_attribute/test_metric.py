@@ -6,6 +6,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmpretrain.structures import DataSample
 
+from clasp_mm.apis.launch import leave_together
 from clasp_mm.evaluation.functional import attribute_metrics, attribute_table
 from tests.oracles import attribute as oracle
 
@@ -109,6 +110,7 @@ def _process(rank, world_size, out):
     result = evaluate(samples_of(scores, labels, np.linspace(0, 1, 23) ** 2), rank, world_size,
                       per_attribute=True)
     torch.save(result, f'{out}/{rank}.pt')
+    leave_together()
 
 
 def test_two_processes_give_the_result_of_one_exactly(tmp_path):

@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from mmengine.optim import build_optim_wrapper
 
+from clasp_mm.apis.launch import leave_together
 from clasp_mm.engine import HealthHook, ProbeHook
 from tests.test_engine.test_probe_hook import folder, make_model  # noqa: F401
 from tests.test_models.test_pretrain import PARTS, SIZES, make_clasp, make_dino
@@ -69,6 +70,7 @@ def _process(rank, world_size, out):
     dist.init_process_group('gloo', init_method=f'file://{out}/meet', rank=rank,
                             world_size=world_size)
     torch.save(train(rank, world_size), f'{out}/{rank}.pt')
+    leave_together()
 
 
 @pytest.mark.slow
@@ -100,6 +102,7 @@ def _look(rank, world_size, out, labelled):
     features, known = ProbeHook(labelled, size=(32, 16), batch_size=3).embed(make_model().eval())
     torch.save(dict(stats=stats, features=torch.from_numpy(features),
                     known=torch.from_numpy(known)), f'{out}/hooks_{rank}_of_{world_size}.pt')
+    leave_together()
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from mmengine.dataset import DefaultSampler
 from mmengine.evaluator import Evaluator
 from mmengine.structures import BaseDataElement, InstanceData
 
+from clasp_mm.apis.launch import leave_together
 from clasp_mm.datasets.synthetic import write_citypersons
 from clasp_mm.evaluation.functional import log_average_miss_rate
 from clasp_mm.registry import METRICS
@@ -71,6 +72,7 @@ def _process(rank, world_size, out):
     assert list(DefaultSampler(samples, shuffle=False)) == np.resize(
         np.arange(25), 26)[rank::world_size].tolist()
     torch.save(evaluate(samples, rank, world_size), f'{out}/{rank}.pt')
+    leave_together()
 
 
 def test_two_processes_give_the_result_of_one(tmp_path):

@@ -14,7 +14,7 @@ from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
 from mmengine.runner import Runner
 from torch import nn
 
-from clasp_mm.apis.launch import set_resume
+from clasp_mm.apis.launch import leave_together, set_resume
 from clasp_mm.compat import allow_mmengine_checkpoints, load_file
 from clasp_mm.engine import SelfCorrectionHook
 from tests.oracles.parsing_losses import moving_average
@@ -179,6 +179,7 @@ def _norms(rank, world_size, out):
     hook.ema_model = SimpleNamespace(module=model)
     hook._estimate_norms(SimpleNamespace(train_dataloader=batches[rank::world_size]))
     torch.save(model.state_dict(), f'{out}/{rank}_of_{world_size}.pt')
+    leave_together()
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import torch
 import torch.distributed as dist
 
 import clasp_mm.evaluation  # noqa: F401
+from clasp_mm.apis.launch import leave_together
 from clasp_mm.evaluation.functional import evaluate_person_search
 from clasp_mm.registry import METRICS
 from tests.oracles import person_search as oracle
@@ -226,7 +227,7 @@ def _process(rank, out):
     for at in range(rank, 14, 2):
         metric.process(None, [samples[at % 13]])
     torch.save(metric.evaluate(13), f'{out}/{rank}.pt')
-    dist.destroy_process_group()
+    leave_together()
 
 
 def test_two_processes_score_what_one_does(tmp_path):

@@ -3,6 +3,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 
+from clasp_mm.apis.launch import leave_together
 from clasp_mm.models.losses.oim import UNLABELLED, OIMLoss
 from tests.oracles import oim as oracle
 
@@ -89,7 +90,7 @@ def _process(rank, out):
         dist.all_reduce(loss)
         losses.append(loss / 2)
     torch.save((built.state_dict(), losses), f'{out}/{rank}.pt')
-    dist.destroy_process_group()
+    leave_together()
 
 
 def test_two_processes_with_unequal_shares_hold_what_one_does(tmp_path):

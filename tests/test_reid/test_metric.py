@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from clasp_mm.apis.launch import leave_together
 from clasp_mm.evaluation import ReIDMetric, reid_metric
 from clasp_mm.evaluation.functional import evaluate_reid
 
@@ -110,6 +111,7 @@ def _process(rank, world_size, out):
     metric.process(None, own)
     with open(f'{out}/{rank}.pkl', 'wb') as file:
         pickle.dump(metric.evaluate(len(samples)), file)
+    leave_together()
 
 
 @pytest.mark.slow
