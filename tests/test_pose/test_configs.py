@@ -1,6 +1,9 @@
 import re
 
 import pytest
+
+pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+
 import torch
 from mmengine.config import Config
 from mmpose.registry import MODELS

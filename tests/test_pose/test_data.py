@@ -3,6 +3,9 @@ import shutil
 import sys
 
 import pytest
+
+pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+
 from mmengine.logging import MMLogger
 from mmpose.datasets import CocoDataset
 from mmpose.registry import DATASETS

@@ -3,6 +3,9 @@ import os
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+
 import torch
 from mmengine.config import Config
 

@@ -5,6 +5,9 @@ import sys
 import cv2
 import numpy as np
 import pytest
+
+pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+
 import torch
 
 from clasp_mm.apis.inference import pose
