@@ -31,6 +31,9 @@ def problems(overrides: dict, **base) -> str:
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 def test_shipped_configs_have_no_key_that_nothing_reads(path):
+    if any(path.stem.startswith(task) or path.parent.name == task
+           for task in ('pose', 'parsing', 'detection', 'person_search')):
+        pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: tools/setup.sh --with-ops')
     check_config(Config.fromfile(path))
 
 
