@@ -4,6 +4,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
 
 from clasp_mm.apis.config_check import check_config
@@ -13,6 +14,13 @@ CONFIGS = sorted(resource('configs/reid').glob('*.py'))
 QUICKSTART = next(resource('configs/quickstart').glob('reid_*.py'))
 RATES = {'tiny': 8e-4, 'small': 2e-4, 'base': 2e-4}
 IDENTITIES = {'market1501': 751, 'msmt17': 1041}
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    """Of the configs, whatever an earlier test left."""
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        yield
 
 
 @pytest.mark.parametrize('path', [*CONFIGS, QUICKSTART], ids=lambda path: path.stem)
