@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clasp_mm.evaluation.functional.conflict import expert_activation_divergence
+
 STATUS = ('green', 'amber', 'red')
 
 
@@ -77,9 +79,7 @@ def gate_distance(gates: Tensor) -> float:
     Args:
         gates: (T, S, n), mean gate of every expert for each task and stage; rows sum to 1.
     """
-    distances = [1 - torch.minimum(gates[a], gates[b]).sum(1).mean()
-                 for a, b in combinations(range(len(gates)), 2)]
-    return torch.stack(distances).mean().item()
+    return expert_activation_divergence(gates)
 
 
 def expert_load(gates: Tensor) -> tuple[float, float]:

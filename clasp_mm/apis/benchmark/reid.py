@@ -37,7 +37,7 @@ def features_like(queries: int, gallery: int) -> tuple[np.ndarray, ...]:
     rng = np.random.default_rng(0)
     people = rng.normal(size=(_PEOPLE, _CHANNELS)).astype(np.float32)
     pids = [rng.integers(0, _PEOPLE, number) for number in (queries, gallery)]
-    features = [people[own] + 1.5 * rng.normal(size=(len(own), _CHANNELS)).astype(np.float32)
+    features = [people[own] + 2.2 * rng.normal(size=(len(own), _CHANNELS)).astype(np.float32)
                 for own in pids]
     features = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in features]
     return (*features, *pids, *(rng.integers(0, _CAMERAS, len(own)) for own in pids))

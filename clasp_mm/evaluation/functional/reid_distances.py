@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_PAIR_ELEMENTS = 1 << 21  # features that are compared exactly at a time
+_PAIR_ELEMENTS = 1 << 20  # features that are compared exactly at a time
 
 
 def as_features(name: str, features: np.ndarray | Tensor) -> Tensor:
@@ -22,8 +22,10 @@ def as_features(name: str, features: np.ndarray | Tensor) -> Tensor:
     if features.ndim != 2 or len(features) == 0:
         raise ValueError(f'{name} features must be (number, channels) with at least one row, got '
                          f'{tuple(features.shape)}')
-    finite = torch.cat([rows.isfinite().all(dim=1) for rows in features.split(1 << 14)])
-    if not finite.all():
+    # A sum of finite numbers may overflow, so only the slower look decides.
+    if not features.sum(dim=1).isfinite().all() and not (
+            finite := torch.cat([rows.isfinite().all(dim=1) for rows in features.split(1 << 14)])
+    ).all():
         raise ValueError(f'{int((~finite).sum())} {name} features are not finite, the first in '
                          f'row {int(finite.int().argmin())}')
     return features.cuda() if torch.cuda.is_available() else features
@@ -47,26 +49,34 @@ class FeatureDistances:
         self.queries, self.gallery, self.normalize = queries, gallery, normalize
         self.num_gallery = len(gallery)
         dtype = torch.float64 if queries.is_cuda else torch.float32
-        mean = sum(self._double(rows).sum(dim=0) for rows in gallery.split(1 << 13)) / len(gallery)
+        # Any offset leaves the distances as they are; a good one makes the numbers small.
+        mean = gallery.mean(dim=0)
+        if normalize:
+            mean = mean.double() / gallery.double().norm(dim=1).mean()
         self._queries, self._gallery = (
-            torch.cat([(self._double(rows) - mean).to(dtype) for rows in given.split(1 << 13)])
-            for given in (queries, gallery))
-        self._squares = [rows.square().sum(dim=1) for rows in (self._queries, self._gallery)]
+            self._centred(given, mean, dtype) for given in (queries, gallery))
+        squares = [rows.square().sum(dim=1, keepdim=True) for rows in (self._queries, self._gallery)]
+        self._lengths = [rows[:, 0].double().sqrt() for rows in squares]
+        # |q - g|^2 = -2 q g + 1 |g|^2 + |q|^2 1, one product of matrices.
+        self._queries = torch.cat([-2 * self._queries, torch.ones_like(squares[0]), squares[0]], 1)
+        self._gallery = torch.cat([self._gallery, squares[1], torch.ones_like(squares[1])], 1)
         # Rounding of the centred features, of a sum of C products, and of the result to float32.
         self._error = (torch.finfo(dtype).eps * (queries.shape[1]**.5 + 4)
                        + torch.finfo(torch.float32).eps)
 
     def rough(self, rows: slice) -> Tensor:
         """(R, G) distances to within :meth:`error`."""
-        queries, gallery = self._squares
-        with torch.autocast(self.queries.device.type, enabled=False):
-            return torch.addmm(gallery, self._queries[rows], self._gallery.T,
-                               alpha=-2).add_(queries[rows, None])
+        queries, gallery = self._queries[rows], self._gallery.T
+        if queries.is_cuda:
+            with torch.autocast('cuda', enabled=False):
+                return queries @ gallery
+        # numpy's BLAS took 0.6 of the time of torch's on an AMD EPYC.
+        return torch.from_numpy(queries.numpy() @ gallery.numpy())
 
     def error(self, rows: slice) -> np.ndarray:
         """(R,) what rough distances may be off the exact ones."""
-        queries, gallery = self._squares
-        reach = queries[rows].double().sqrt() + gallery.max().double().sqrt()
+        queries, gallery = self._lengths
+        reach = queries[rows] + gallery.max()
         return (self._error * reach.square()).cpu().numpy()
 
     def exact(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -77,9 +87,15 @@ class FeatureDistances:
             pair = [self._double(features[torch.as_tensor(index[start:start + step],
                                                           device=features.device)])
                     for features, index in ((self.queries, rows), (self.gallery, columns))]
-            found[start:start + step] = (
-                pair[0] - pair[1]).square().sum(dim=1).float().cpu().numpy()
+            difference = pair[0].sub_(pair[1])
+            found[start:start + step] = difference.square_().sum(dim=1).float().cpu().numpy()
         return found
+
+    def _centred(self, features: Tensor, mean: Tensor, dtype: torch.dtype) -> Tensor:
+        """Features less their mean, rounded once."""
+        if features.dtype == dtype and not self.normalize:
+            return features - mean
+        return torch.cat([(self._double(rows) - mean).to(dtype) for rows in features.split(1 << 11)])
 
     def _double(self, features: Tensor) -> Tensor:
         features = features.double()

@@ -9,7 +9,7 @@ import torch
 
 from .reid_distances import FeatureDistances, MatrixDistances
 
-_CHUNK_ELEMENTS = 1 << 22  # distances that are looked at together
+_CHUNK_ELEMENTS = 1 << 25  # distances that are looked at together
 
 
 class Protocol:
@@ -75,7 +75,7 @@ def place_matches(distances: FeatureDistances | MatrixDistances, protocol: Proto
         near = rough <= torch.as_tensor(limit, device=rough.device)[:, None]
         local, columns = near.nonzero(as_tuple=True)
         values = rough[local, columns].float().cpu().numpy()
-        columns, counts = columns.cpu().numpy(), near.sum(dim=1).tolist()
+        columns, counts = columns.cpu().numpy(), local.bincount(minlength=len(near)).tolist()
         ends = np.cumsum(counts)
         spans = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
 
