@@ -55,7 +55,8 @@ class FeatureDistances:
             mean = mean.double() / gallery.double().norm(dim=1).mean()
         self._queries, self._gallery = (
             self._centred(given, mean, dtype) for given in (queries, gallery))
-        squares = [rows.square().sum(dim=1, keepdim=True) for rows in (self._queries, self._gallery)]
+        squares = [rows.square().sum(dim=1, keepdim=True)
+                   for rows in (self._queries, self._gallery)]
         self._lengths = [rows[:, 0].double().sqrt() for rows in squares]
         # |q - g|^2 = -2 q g + 1 |g|^2 + |q|^2 1, one product of matrices.
         self._queries = torch.cat([-2 * self._queries, torch.ones_like(squares[0]), squares[0]], 1)
@@ -95,7 +96,8 @@ class FeatureDistances:
         """Features less their mean, rounded once."""
         if features.dtype == dtype and not self.normalize:
             return features - mean
-        return torch.cat([(self._double(rows) - mean).to(dtype) for rows in features.split(1 << 11)])
+        return torch.cat([(self._double(rows) - mean).to(dtype)
+                          for rows in features.split(1 << 11)])
 
     def _double(self, features: Tensor) -> Tensor:
         features = features.double()
