@@ -10,6 +10,7 @@ from .hooks import (
     SafeCheckpointHook,
     SelfCorrectionHook,
     SkippedImagesHook,
+    TaskConflictHook,
     TeacherHook,
 )
 from .optim import (
@@ -24,5 +25,5 @@ __all__ = [
     'ExactResumeHook',
     'FiniteHook', 'HealthHook', 'LayerDecayOptimWrapperConstructor', 'LoadBalanceHook',
     'ProbeHook', 'RunRecordHook', 'SafeCheckpointHook', 'SelfCorrectionHook', 'SkippedImagesHook',
-    'TeacherHook', 'TrainableOptimWrapperConstructor'
+    'TaskConflictHook', 'TeacherHook', 'TrainableOptimWrapperConstructor'
 ]

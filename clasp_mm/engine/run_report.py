@@ -32,6 +32,7 @@ _PANELS = {
     'effective rank': ('health/effective_rank',),
     'prompts and experts': ('health/prompt_distance', 'health/gate_distance',
                             'health/largest_expert', 'health/unused_experts'),
+    'conflict of the tasks': ('conflict/gcr', 'conflict/ead'),
     'images a second': ('images_per_second',),
     'seconds a step': ('time', 'data_time'),
     'memory, MB': ('memory',),

@@ -9,10 +9,11 @@ from .run_record_hook import RunRecordHook
 from .safe_checkpoint_hook import SafeCheckpointHook
 from .self_correction_hook import SelfCorrectionHook
 from .skipped_images_hook import SkippedImagesHook
+from .task_conflict_hook import TaskConflictHook
 from .teacher_hook import TeacherHook
 
 __all__ = [
     'AcceptedLabelsHook', 'AttributeHook', 'ExactResumeHook', 'FiniteHook', 'HealthHook',
     'LoadBalanceHook', 'ProbeHook', 'RunRecordHook', 'SafeCheckpointHook', 'SelfCorrectionHook',
-    'SkippedImagesHook', 'TeacherHook'
+    'SkippedImagesHook', 'TaskConflictHook', 'TeacherHook'
 ]
