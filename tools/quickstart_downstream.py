@@ -26,10 +26,14 @@ def parse_args() -> argparse.Namespace:
                         help='published backbone (default: the newest of work_dirs/quickstart)')
     parser.add_argument('--prompts', nargs='+', default=(), metavar='TASK',
                         help="also fine-tune the backbone under other prompts than the config's")
+    parser.add_argument('--train-images', type=int, metavar='N',
+                        help='labelled images to train on, in as many steps (default: all of the '
+                             "task's); N must divide their number")
     parser.add_argument('--seeds', type=int, default=1, help='how many (%(default)s)')
     args = parser.parse_args()
-    if args.seeds < 1:
-        parser.error(f'--seeds must be at least 1, got {args.seeds}')
+    for name in ('seeds', 'train_images'):
+        if (value := getattr(args, name)) is not None and value < 1:
+            parser.error(f'--{name.replace("_", "-")} must be at least 1, got {value}')
     return args
 
 
@@ -39,7 +43,8 @@ def main() -> None:
     from clasp_mm.apis.quickstart.downstream import run_downstream  # slow, and not for --help
     allow_mmengine_checkpoints()
     try:
-        run_downstream(args.task, args.backbone, args.seeds, args.prompts)
+        run_downstream(args.task, args.backbone, args.seeds, args.prompts,
+                       args.train_images)
     except (FileNotFoundError, RuntimeError, ValueError) as error:
         sys.exit(f'quickstart_downstream.py: {error}')
 

@@ -11,7 +11,13 @@ from mmengine.config import Config
 
 from clasp_mm.apis.model_zoo import get_model
 from clasp_mm.apis.quickstart import downstream
-from clasp_mm.apis.quickstart.downstream import find_backbone, markdown, read_run, run_downstream
+from clasp_mm.apis.quickstart.downstream import (
+    few_images,
+    find_backbone,
+    markdown,
+    read_run,
+    run_downstream,
+)
 
 from .conftest import QUICKSTART
 
@@ -61,6 +67,19 @@ def test_newest_backbone_is_found(tmp_path, monkeypatch):
         path.touch()
         os.utime(path, (number, number))
     assert find_backbone(None).name == 'clasp_b.pth'
+
+
+def test_fewer_images_are_seen_as_much_more_often():
+    cfg = Config.fromfile(downstream.resource(QUICKSTART))
+    few = few_images(cfg, 'pose', 30)
+    assert few.train_dataloader.dataset.type == 'RepeatDataset'
+    assert few.train_dataloader.dataset.times == 8
+    assert few.train_dataloader.dataset.dataset.data_root.endswith('data/pose-30/')
+    assert few.val_dataloader.dataset.data_root.endswith('data/pose-30/')
+    assert few.val_evaluator[0].ann_file.startswith('work_dirs/quickstart_downstream/data/pose-30/')
+    assert few_images(cfg, 'pose', None) is cfg
+    with pytest.raises(ValueError, match='240 images or a part of them'):
+        run_downstream('pose', Path(__file__), train_images=100)
 
 
 @pytest.mark.slow

@@ -44,18 +44,21 @@ DATA: Mapping[str, tuple[Callable, int, int]] = {
 
 
 def run_downstream(task: str, backbone: Path | None = None, seeds: int = 1,
-                   prompts: Sequence[str] = ()) -> dict[str, Any]:
+                   prompts: Sequence[str] = (), train_images: int | None = None
+                   ) -> dict[str, Any]:
     """Draw the data, train the models of every seed side by side, and write the table.
 
     Below ``work_dirs/quickstart_downstream``: ``data/TASK``, ``TASK/seedN/{pretrained,random}``
-    and ``TASK/seedN/pretrained_PROMPT`` (runs of tools/train.py), ``TASK.json`` and ``TASK.md``.
-    What is done is not done again.
+    and ``TASK/seedN/pretrained_PROMPT`` (runs of tools/train.py), ``TASK.json`` and ``TASK.md``;
+    ``TASK-N`` in place of ``TASK`` with ``train_images=N``. What is done is not done again.
 
     Args:
         task: One of ``DATA``.
         backbone: Published weights; None takes the newest of the quickstart.
         seeds: How many; the data are the same for all.
         prompts: Other prompts than the config's to fine-tune the backbone under as well.
+        train_images: Labelled images to train on, each seen as much more often as there are fewer
+            of them, so that the number of steps stays; None takes those of ``DATA``.
 
     Returns:
         What ``TASK.json`` holds.
@@ -63,7 +66,7 @@ def run_downstream(task: str, backbone: Path | None = None, seeds: int = 1,
     Raises:
         FileNotFoundError: There is no such backbone.
         RuntimeError: A training failed; the message names its log.
-        ValueError: There is no such prompt.
+        ValueError: There is no such prompt, or ``train_images`` does not divide those of ``DATA``.
     """
     if unknown := set(prompts) - set(TASKS):
         raise ValueError(f'no prompt {", ".join(sorted(unknown))}; there are {", ".join(TASKS)}')
@@ -71,16 +74,21 @@ def run_downstream(task: str, backbone: Path | None = None, seeds: int = 1,
         f'pretrained, task={prompt}': prompt for prompt in prompts}
     console, backbone = Console(), find_backbone(backbone)
     config = find_config(task)
-    write, *counts = DATA[task]
+    write, most, scored = DATA[task]
+    counts = [train_images or most, scored]
+    if most % counts[0]:
+        raise ValueError(f'{task} trains on {most} images or a part of them that divides {most}, '
+                         f'not {train_images}')
+    name = task if train_images is None else f'{task}-{train_images}'
     console.rule(f'{task}: synthetic data', align='left')
     for split, count in zip(('train', 'val'), counts, strict=True):
-        write(WORK_DIR / 'data' / task, split, count, seed=DATA_SEED)
+        write(WORK_DIR / 'data' / name, split, count, seed=DATA_SEED)
     runs, metric = [], ''
     for seed in range(seeds):
         console.rule(f'{task}: seed {seed}, all starts side by side', align='left')
         trainings = {}
         for start, prompt in starts.items():
-            cfg = Config.fromfile(config)
+            cfg = few_images(Config.fromfile(config), task, train_images)
             cfg.randomness = dict(cfg.get('randomness', {}), seed=seed)
             if start == 'random':
                 cfg.model.backbone.init_cfg = None
@@ -92,19 +100,31 @@ def run_downstream(task: str, backbone: Path | None = None, seeds: int = 1,
                     cfg.model.roi_head.tasks = (prompt, prompt)
             metric = cfg.default_hooks.checkpoint.save_best
             folder = f'pretrained_{prompt}' if prompt else start
-            trainings[start] = Training(WORK_DIR / task / f'seed{seed}' / folder, cfg)
+            trainings[start] = Training(WORK_DIR / name / f'seed{seed}' / folder, cfg)
         run_missing(trainings)
         runs += [dict(seed=seed, start=start, **read_run(training.folder, metric))
                  for start, training in trainings.items()]
     report = dict(task=task, config=str(config.relative_to(config.parents[2])), metric=metric,
                   backbone=str(backbone), images=counts, command=shlex.join(sys.argv),
                   machine=machine(), runs=runs)
-    with replacing(WORK_DIR / f'{task}.json') as partial:
+    with replacing(WORK_DIR / f'{name}.json') as partial:
         partial.write_text(json.dumps(report, indent=1))
-    with replacing(WORK_DIR / f'{task}.md') as partial:
+    with replacing(WORK_DIR / f'{name}.md') as partial:
         partial.write_text(markdown(report))
     console.print(markdown(report), markup=False, soft_wrap=True)
     return report
+
+
+def few_images(cfg: Config, task: str, train_images: int | None) -> Config:
+    """A quickstart config with as many steps on a training set of fewer images."""
+    if train_images is None:
+        return cfg
+    data = f'{WORK_DIR}/data/{task}'
+    cfg = Config.fromstring(cfg.pretty_text.replace(f'{data}/', f'{data}-{train_images}/'), '.py')
+    cfg.train_dataloader.dataset = dict(
+        type='RepeatDataset', times=DATA[task][1] // train_images,
+        dataset=cfg.train_dataloader.dataset)
+    return cfg
 
 
 def find_backbone(path: Path | None) -> Path:
