@@ -1,0 +1,41 @@
+import pytest
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from clasp_mm.apis.cost import cost_table, count_macs, measure_cost
+from tests.oracles.cost import pcmoe_macs
+
+
+class Products(nn.Module):
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.conv = nn.Linear(5, 7), nn.Conv2d(3, 4, 2, stride=2)
+
+    def forward(self, x):
+        rows = self.linear(self.conv(x).flatten(2)[..., :5])      # (1, 4, 5) x (5, 7)
+        return torch.baddbmm(rows, rows, rows.new_zeros(1, 7, 7))  # (4, 7) x (7, 7)
+
+
+def test_macs_are_those_counted_by_hand():
+    macs = count_macs(Products(), torch.zeros(1, 3, 8, 8))
+    assert macs == 4 * 3 * 2 * 2 * 16 + 4 * 5 * 7 + 4 * 7 * 7
+
+
+def test_a_pc_moe_costs_what_its_products_are():
+    backbone = dict(type='clasp_mm.PCMoESwin', strides=(4, 2), out_indices=(1,), window_size=4,
+                    arch=dict(embed_dims=16, depths=(1, 1), num_heads=(1, 2)))
+    moe = dict(num_experts=4, top_k=2, expert_hidden=8)
+    configs = {name: Config(dict(model=dict(backbone=dict(backbone, moe=value))))
+               for name, value in (('plain', None), ('moe', moe))}
+    plain, ours = measure_cost(configs, (64, 32), repeats=1, steps=False)
+    expected = sum(pcmoe_macs(tokens, dim, **moe) for tokens, dim in ((128, 16), (32, 32)))
+    assert ours['macs'] - plain['macs'] == expected
+    assert ours['flops'] == 2 * ours['macs'] and ours['parameters'] > plain['parameters']
+    assert f'{ours["macs"] / 1e9:.4g}' in cost_table([plain, ours])
+
+
+def test_a_config_without_backbone_is_named():
+    with pytest.raises(ValueError, match='bare has no'):
+        measure_cost({'bare': Config(dict(model=dict(type='x')))})
