@@ -1,10 +1,10 @@
 """Models: backbones, heads, losses and pretraining algorithms."""
 
 from .attribute import AttributeHead
-from .backbones import PCMoESwin
+from .backbones import PCMoESwin, SemanticSwin
 from .heads import AttrHead, DINOHead, PartSegHead
 from .pretrain import CLASP, DINO
 from .reid import ReIDHead
 
 __all__ = ['CLASP', 'DINO', 'AttrHead', 'AttributeHead', 'DINOHead', 'PCMoESwin', 'PartSegHead',
-           'ReIDHead']
+           'ReIDHead', 'SemanticSwin']

@@ -104,7 +104,8 @@ def load_backbone(model: nn.Module,
                   allow_unexpected: Iterable[str] = ()) -> LoadReport:
     """Load the weights of a Swin into a :class:`PCMoESwin`, all of them or none.
 
-    Where the file has no PC-MoE at all, the model's is expected to be missing; where it has only
+    Where the file has no PC-MoE, or no semantic controller, at all, the model's is expected to be
+    missing; where it has only
     the last output norm (Microsoft, timm, classifiers of mmpretrain), so are the other norms.
     Relative-position tables are resized to the model's window.
 
@@ -260,6 +261,8 @@ def _expected_missing(state: Mapping[str, Tensor], own: Iterable[str]) -> list[s
     patterns = []
     if not any('.moe.' in key for key in state):
         patterns.append('stages.*.moe.*')
+    if not any(key.startswith('semantic_embed_') for key in state):
+        patterns.append('semantic_embed_*')
     norms = {key.split('.')[0] for key in own if re.match(r'norm\d+\.', key)}
     inner = norms - {f'norm{_depths(own)[0]}'}
     if not any(key.split('.')[0] in inner for key in state):

@@ -1,5 +1,6 @@
 """Backbones."""
 
 from .pcmoe_swin import Embedded, PCMoESwin
+from .semantic_swin import SemanticSwin
 
-__all__ = ['Embedded', 'PCMoESwin']
+__all__ = ['Embedded', 'PCMoESwin', 'SemanticSwin']
