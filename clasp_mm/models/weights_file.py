@@ -5,37 +5,45 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import warnings
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import mmengine
 import torch
 
 from clasp_mm.files import file_hash
 
+from .download import HASHED_NAME, download
+
 ZOO_VARIABLE = 'CLASP_ZOO'
-_HASHED = re.compile(r'-([0-9a-f]{8})\.pth$')
+METAFILE = 'metafile.yml'
 _SUFFIXES = ('.pth', '.pt', '.bin', '.ckpt', '.safetensors')
 
 
 def find_weights(source: str | os.PathLike) -> Path:
     """Local path of a file of weights.
 
+    The environment variable ``CLASP_ZOO`` names folders, separated as in ``PATH``, or the address
+    of one folder; files of an address are kept in torch's hub directory.
+
     Args:
-        source: A path; an address, whose file is kept in torch's hub directory; or the name of a
-            published model, with or without date and hash, in the folders of the environment
-            variable ``CLASP_ZOO``.
+        source: A path; an address; or, in ``CLASP_ZOO``, the name of a published model, with or
+            without date and hash, or of its file.
 
     Raises:
         FileNotFoundError: If there is no such file, address or name; near names are offered.
         ValueError: If the file's bytes do not have the hash in its name.
     """
-    address, path = str(source), Path(source)
-    if address.startswith(('http://', 'https://')):
-        path = _download(address)
+    name, path = str(source), Path(source)
+    if _is_address(name):
+        path = _downloaded(name)
     elif not path.is_file():
-        if path.suffix in _SUFFIXES or path.name != address:
+        of_zoo = path.name == name and (HASHED_NAME.search(name) or path.suffix not in _SUFFIXES)
+        if not of_zoo:
             raise FileNotFoundError(f'no checkpoint file at {path} (relative to {Path.cwd()}): '
                                     'check the path, or fetch the file and put it there')
-        path = _published(address)
+        path = _published(name)
     verify_hash(path)
     return path
 
@@ -46,34 +54,69 @@ def verify_hash(path: Path) -> None:
     Raises:
         ValueError: If they differ: the file was changed or is not complete.
     """
-    stated = _HASHED.search(path.name)
+    stated = HASHED_NAME.search(path.name)
     if stated and (found := file_hash(path)) != stated[1]:
         raise ValueError(f'{path} has hash {found}, its name says {stated[1]}: the file was '
                          'changed or only partly copied; fetch it again')
 
 
+def zoo_metafiles() -> list[Path]:
+    """The metafiles of the zoo's folders, or of its address, where there are any.
+
+    That of an address is fetched anew; offline, the one fetched last is taken, with a warning.
+    """
+    folders, base = _zoo()
+    if base is None:
+        return [folder / METAFILE for folder in folders if (folder / METAFILE).is_file()]
+    kept = _kept(re.sub(r'\W+', '_', base) + f'_{METAFILE}')
+    try:
+        download(f'{base}/{METAFILE}', kept, anew=True)
+    except FileNotFoundError as error:
+        warnings.warn(f'{ZOO_VARIABLE}: {error}', stacklevel=2)
+    return [kept] if kept.is_file() else []
+
+
+def _zoo() -> tuple[list[Path], str | None]:
+    """Folders, or the address of one."""
+    value = os.environ.get(ZOO_VARIABLE, '')
+    if _is_address(value):
+        return [], value.rstrip('/')
+    return [Path(folder) for folder in value.split(os.pathsep) if folder], None
+
+
 def _published(name: str) -> Path:
-    folders = [Path(f) for f in os.environ.get(ZOO_VARIABLE, '').split(os.pathsep) if f]
-    files = sorted(file for folder in folders for file in folder.glob('*.pth'))
-    names = {re.sub(r'_\d{8}-[0-9a-f]{8}$', '', file.stem): file for file in files}
-    names.update({file.stem: file for file in files})
+    folders, base = _zoo()
+    files = {file.name: file for folder in folders for file in sorted(folder.glob('*.pth'))}
+    if base is not None:
+        if HASHED_NAME.search(name):
+            return _downloaded(f'{base}/{name}')
+        models = [model for file in zoo_metafiles() for model in mmengine.load(file)['Models']]
+        files = {Path(weights).name: weights if _is_address(weights) else f'{base}/{weights}'
+                 for weights in (model.get('Weights') for model in models) if weights}
+    names = {re.sub(r'_\d{8}-[0-9a-f]{8}$', '', Path(file).stem): found
+             for file, found in sorted(files.items())}
+    names.update({Path(file).stem: found for file, found in files.items()} | files)
     if name in names:
-        return names[name]
+        found = names[name]
+        return found if isinstance(found, Path) else _downloaded(found)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.3)
-    where = f'the folders of {ZOO_VARIABLE} ({os.environ.get(ZOO_VARIABLE) or "not set"})'
+    where = f'{ZOO_VARIABLE} ({os.environ.get(ZOO_VARIABLE) or "not set"})'
     raise FileNotFoundError(f'no published model {name!r} in {where}'
                             + (f'; near: {", ".join(near)}' if near else
-                               '; give the path of a .pth file, or set the variable'))
+                               '; give the path of a .pth file, or set the variable to the folder '
+                               'or address where it is'))
 
 
-def _download(address: str) -> Path:
-    path = Path(torch.hub.get_dir()) / 'checkpoints' / address.rsplit('/', 1)[-1]
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.hub.download_url_to_file(address, str(path))
-        except OSError as error:
-            raise FileNotFoundError(
-                f'cannot download {address} ({error}): fetch it on a connected machine and put it '
-                f'at {path}, or name the local file instead') from error
+def _is_address(text: str) -> bool:
+    return text.startswith(('http://', 'https://'))
+
+
+def _downloaded(address: str) -> Path:
+    path = _kept(Path(urlsplit(address).path).name)
+    download(address, path)
     return path
+
+
+def _kept(name: str) -> Path:
+    """Where a file of an address is kept."""
+    return Path(torch.hub.get_dir()) / 'checkpoints' / name

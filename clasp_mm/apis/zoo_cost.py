@@ -1,0 +1,54 @@
+"""Parameters and FLOPs of the model zoo's configs, counted into its metafiles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import mmengine
+import yaml
+from mmengine.config import Config
+
+from clasp_mm.compat import quiet_mmcv_lite
+from clasp_mm.files import replacing
+
+from .cost import measure_cost
+
+
+def config_cost(config: str | Path, size: str) -> tuple[int, int]:
+    """Count a config's backbone.
+
+    Args:
+        config: Its path.
+        size: Height x width of the image, as '256x128'.
+
+    Returns:
+        Parameters, and multiply-adds of a forward pass of one image under one prompt.
+    """
+    quiet_mmcv_lite()
+    height, width = map(int, size.split('x'))
+    cfg = Config.fromfile(config)
+    (row,) = measure_cost({str(config): cfg}, (height, width), repeats=1, steps=False)
+    return row['parameters'], row['macs']
+
+
+def count_costs(root: Path) -> None:
+    """Write ``Parameters`` and ``FLOPs`` of every model into the metafiles.
+
+    Args:
+        root: Folder of ``model-index.yml``.
+    """
+    known: dict[tuple[str, Any], tuple[int, int]] = {}
+    for name in mmengine.load(root / 'model-index.yml')['Import']:
+        content = mmengine.load(root / name)
+        for entry in content['Models']:
+            meta = entry['Metadata']
+            backbone = Config.fromfile(root / entry['Config']).model.backbone
+            key = (meta['Input Size'], str(dict(backbone, init_cfg=None)))
+            if key not in known:
+                known[key] = config_cost(root / entry['Config'], meta['Input Size'])
+            meta['Parameters'], meta['FLOPs'] = known[key]
+        with replacing(root / name) as partial:
+            partial.write_text(
+                yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100),
+                encoding='utf-8')

@@ -1,0 +1,202 @@
+"""The model zoo's metafiles: read, checked and listed.
+
+``model-index.yml`` imports a ``metafile.yml`` of each family of configs, in mmpretrain's schema;
+a folder of the environment variable ``CLASP_ZOO`` may hold another, of the models published there.
+Of a model they have
+
+======================  ==========================================================================
+Name, In Collection
+Config                  its path below the repository or installed package, or beside the metafile
+Weights                 ``NAME_DATE-SHA8.pth`` in the zoo, or its address; only where there is one
+Results                 null, or a list of Task, Dataset, Metrics and Source (whose the numbers are)
+Metadata:
+Task, Host              one of ``TASKS``; the library that builds and trains it
+Training Data           and **Data Licence**, its terms
+Recipe, Input Size      height x width, as 256x128
+Parameters, FLOPs       of the backbone; multiply-adds of one image of that size under one prompt
+======================  ==========================================================================
+
+Other keys, as of a published model's passport, may follow.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import mmengine
+
+from clasp_mm.models.weights_file import HASHED_NAME, zoo_metafiles
+
+from .resources import resource
+
+TASKS = {'pretrain': 'Pretraining', 'reid': 'Re-identification',
+         'attribute': 'Attribute Recognition', 'pose': 'Pose Estimation',
+         'parsing': 'Human Parsing', 'detection': 'Pedestrian Detection',
+         'person_search': 'Person Search'}
+SOURCES = ('ours, measured', 'paper')
+_FIELDS = ('Name', 'In Collection', 'Config', 'Metadata')
+_METADATA = ('Task', 'Host', 'Training Data', 'Data Licence', 'Recipe', 'Input Size', 'Parameters',
+             'FLOPs')
+_RESULT = ('Task', 'Dataset', 'Metrics', 'Source')
+# What in a config's model tells its task: the type of a head, or of the model itself.
+_KINDS = {'ReIDHead': 'reid', 'AttributeHead': 'attribute', 'SeqNet': 'person_search',
+          'TopdownPoseEstimator': 'pose', 'SelfCorrectingParser': 'parsing',
+          'EncoderDecoder': 'parsing', 'SingleStageDetector': 'detection',
+          'FasterRCNN': 'detection', 'DINO': 'pretrain', 'CLASP': 'pretrain',
+          'SOLIDER': 'pretrain'}
+
+
+def read_zoo() -> dict[str, dict[str, Any]]:
+    """All models by name: the index's, then those of the metafiles in ``CLASP_ZOO``, which win.
+
+    Raises:
+        ValueError: See :func:`check_entry`.
+    """
+    root = resource('model-index.yml').parent
+    entries = read_index(root)
+    for metafile in zoo_metafiles():
+        entries.update((entry['Name'], entry) for entry in read_metafile(metafile, root))
+    return entries
+
+
+def read_index(root: Path | None = None) -> dict[str, dict[str, Any]]:
+    """The models of all metafiles that ``model-index.yml`` imports, by name, in its order.
+
+    Args:
+        root: Folder of ``model-index.yml``; by default the checkout's or the installed package's.
+
+    Raises:
+        ValueError: A name comes twice, or see :func:`check_entry`.
+    """
+    root = root or resource('model-index.yml').parent
+    entries: dict[str, dict[str, Any]] = {}
+    for name in mmengine.load(root / 'model-index.yml')['Import']:
+        for entry in read_metafile(root / name, root):
+            if entry['Name'] in entries:
+                raise ValueError(f'{name}, {entry["Name"]}: the name is there already; give it '
+                                 'another')
+            entries[entry['Name']] = entry
+    return entries
+
+
+def read_metafile(path: Path, root: Path | None = None) -> list[dict[str, Any]]:
+    """The models of one metafile, checked.
+
+    Args:
+        path: The metafile.
+        root: What the configs' paths are relative to, beside the metafile's own folder; by default
+            the checkout or the installed package.
+
+    Raises:
+        ValueError: It is no metafile, or see :func:`check_entry`.
+    """
+    root = root or resource('model-index.yml').parent
+    content = mmengine.load(path)
+    models = content.get('Models') if isinstance(content, Mapping) else None
+    if not isinstance(models, list) or not all(isinstance(entry, dict) for entry in models):
+        raise ValueError(f'{path} is no metafile: it needs a list of models under `Models`')
+    for entry in models:
+        check_entry(entry, path, (root, path.parent))
+    return models
+
+
+def check_entry(entry: Mapping[str, Any], metafile: str | Path, folders: Sequence[Path]) -> None:
+    """Check one model of a metafile.
+
+    Args:
+        entry: What the metafile has of it.
+        metafile: Its metafile, for the errors.
+        folders: Where its config may be.
+
+    Raises:
+        ValueError: A field is missing, empty or not of its kind, or there is no such config; the
+            error names metafile, model and field.
+    """
+    where = f'{metafile}, {entry.get("Name", "a model without Name")}'
+    results, meta = entry.get('Results') or (), entry.get('Metadata') or {}
+    if 'Results' not in entry:
+        raise ValueError(f"{where}: field 'Results' is missing; where there are none it is null")
+    for part, fields in ((entry, _FIELDS), (meta, _METADATA), *((r, _RESULT) for r in results)):
+        for field in fields:
+            if part.get(field) in (None, '', {}):
+                raise ValueError(f'{where}: field {field!r} is missing; add it to the metafile')
+    if meta['Task'] not in TASKS.values():
+        raise ValueError(f'{where}: Task is {meta["Task"]!r}, not one of {list(TASKS.values())}')
+    if not re.fullmatch(r'\d+x\d+', str(meta['Input Size'])):
+        raise ValueError(f'{where}: Input Size is {meta["Input Size"]!r}, not as 256x128')
+    for field in ('Parameters', 'FLOPs'):
+        if not isinstance(meta[field], int) or meta[field] <= 0:
+            raise ValueError(f'{where}: {field} is {meta[field]!r}, no whole positive number')
+    for result in results:
+        if result['Source'] not in SOURCES:
+            raise ValueError(f'{where}: Source is {result["Source"]!r}, not one of {SOURCES}')
+    weights = str(entry.get('Weights', 'x-00000000.pth'))
+    if not HASHED_NAME.search(weights):
+        raise ValueError(f'{where}: Weights is {weights!r}, without the hash that a published '
+                         'file has in its name: NAME_DATE-SHA8.pth')
+    if not any((folder / entry['Config']).is_file() for folder in folders):
+        raise ValueError(f'{where}: there is no config {entry["Config"]}; correct the path')
+
+
+def list_models(pattern: str = '*', task: str | None = None,
+                licence: str | None = None) -> list[str]:
+    """Names of the models of the zoo, sorted.
+
+    Args:
+        pattern: Wildcards for the name; anything may follow, as in mmpretrain.
+        task: The task it is for, or has results of: ``'parsing'`` or ``'Human Parsing'``, as in
+            :data:`TASKS`.
+        licence: Wildcards for the terms of its training data, as ``'CC BY*'``.
+
+    Raises:
+        ValueError: There is no such task, or a metafile is wrong.
+    """
+    if task is not None:
+        names = {name.lower(): title for name, title in TASKS.items()}
+        names.update((title.lower(), title) for title in TASKS.values())
+        if task.lower() not in names:
+            raise ValueError(f'no task {task!r}; one of {", ".join(TASKS)}')
+        task = names[task.lower()]
+    return sorted(
+        name for name, entry in read_zoo().items()
+        if fnmatch.fnmatchcase(name, f'{pattern}*')
+        and (task is None or task in _tasks(entry))
+        and (licence is None or fnmatch.fnmatchcase(entry['Metadata']['Data Licence'], licence)))
+
+
+def find_entry(name: str) -> dict[str, Any]:
+    """The model of that name.
+
+    Raises:
+        KeyError: There is none; the nearest names are offered.
+    """
+    entries = read_zoo()
+    if name in entries:
+        return entries[name]
+    raise KeyError(f'no model {name!r} in the zoo' + offer(name, entries))
+
+
+def offer(name: str, names: Iterable[str]) -> str:
+    """The nearest of the names, as the end of an error."""
+    near = difflib.get_close_matches(name, list(names), n=3, cutoff=0.4)
+    return f'; near: {", ".join(near)}' if near else '; clasp_mm.list_models() has all names'
+
+
+def model_task(model: Mapping[str, Any]) -> str | None:
+    """The task (a value of :data:`TASKS`) that the ``model`` of a config is for, if known."""
+    heads = [model.get(key) for key in ('head', 'bbox_head', 'decode_head')]
+    types = [head.get('type') for head in heads if isinstance(head, Mapping)]
+    for kind in (*types, model.get('type')):
+        name = str(kind).rsplit('.', 1)[-1]
+        if name in _KINDS:
+            return TASKS[_KINDS[name]]
+    return None
+
+
+def _tasks(entry: Mapping[str, Any]) -> set[str]:
+    return {entry['Metadata']['Task'], *(r['Task'] for r in entry['Results'] or ())}

@@ -1,0 +1,90 @@
+"""The model zoo in Markdown: a page of all models, and the table of each family's README."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import mmengine
+
+from clasp_mm.models.weights_file import HASHED_NAME
+
+from .zoo_index import read_index
+
+BEGIN = '<!-- zoo: written by tools/make_model_zoo.py -->'
+END = '<!-- zoo: end -->'
+_NOTE = ('Parameters and FLOPs (multiply-adds) are the backbone\'s, for one image of the input '
+         'size under one prompt.\n**Source**: `paper`, the paper\'s number, not reproduced here; '
+         '`ours, measured`, this repository\'s, on the data\nnamed. A model without weights has '
+         'to be trained.')
+
+
+def zoo_pages(root: Path) -> dict[Path, str]:
+    """What ``model_zoo.md`` and the README of each family have to be, by path.
+
+    Args:
+        root: Folder of ``model-index.yml``.
+
+    Raises:
+        FileNotFoundError: A family has no README.
+        ValueError: A metafile is wrong, or a README lacks the markers.
+    """
+    read_index(root)  # checks
+    page, pages = ['# Model zoo', '', 'Written by `python tools/make_model_zoo.py` from the '
+                   'metafiles; do not edit.', _NOTE], {}
+    for name in mmengine.load(root / 'model-index.yml')['Import']:
+        content = mmengine.load(root / name)
+        title, readme = content['Collections'][0]['Name'], (root / name).with_name('README.md')
+        page += ['', f'## {title}', '', table(content['Models'], root, root)]
+        pages[readme] = _between(readme, f'{table(content["Models"], root, readme.parent)}\n\n'
+                                 f'{_NOTE}')
+    return {root / 'model_zoo.md': '\n'.join(page) + '\n', **pages}
+
+
+def table(entries: Iterable[Mapping[str, Any]], root: Path, folder: Path) -> str:
+    """A table of models.
+
+    Args:
+        entries: Of a metafile.
+        root: What their configs' paths are relative to.
+        folder: Of the page; links are relative to it.
+    """
+    lines = ['| model | data, its terms | recipe, input | parameters, FLOPs | results | source | '
+             'weights |', '|---|---|---|---|---|---|---|']
+    return '\n'.join([*lines, *(_row(entry, root, folder) for entry in entries)])
+
+
+def _row(entry: Mapping[str, Any], root: Path, folder: Path) -> str:
+    meta, results = entry['Metadata'], entry['Results'] or []
+    config = (root / entry['Config']).relative_to(folder)
+    scores = '; '.join(
+        ', '.join(f'{name} {value}' for name, value in result['Metrics'].items())
+        + f' ({result["Dataset"]})' for result in results)
+    cells = (f'[{entry["Name"]}]({config})', f'{meta["Training Data"]}; {meta["Data Licence"]}',
+             f'{meta["Recipe"]}; {meta["Input Size"]}',
+             f'{meta["Parameters"] / 1e6:.3g} M, {meta["FLOPs"] / 1e9:.3g} G', scores,
+             ', '.join(dict.fromkeys(result['Source'] for result in results)), _weights(entry))
+    return f'| {" | ".join(cells)} |'
+
+
+def _weights(entry: Mapping[str, Any]) -> str:
+    """The link to an address; the name alone of what lies in a zoo; and the hash."""
+    weights = entry.get('Weights')
+    if not weights:
+        return ''
+    sha = HASHED_NAME.search(weights)[1]
+    if '://' in weights:
+        return f'[{sha}]({weights})'
+    return f'`{weights}`'
+
+
+def _between(readme: Path, text: str) -> str:
+    if not readme.is_file():
+        raise FileNotFoundError(f'{readme} is not there; each family of the zoo needs one, with '
+                                f'the lines {BEGIN} and {END}')
+    content, places = readme.read_text(encoding='utf-8'), f'{re.escape(BEGIN)}.*?{re.escape(END)}'
+    if len(re.findall(places, content, re.DOTALL)) != 1:
+        raise ValueError(f'{readme} needs the lines {BEGIN} and {END} once, where its table goes')
+    return re.sub(places, lambda _: f'{BEGIN}\n{text}\n{END}', content, flags=re.DOTALL)

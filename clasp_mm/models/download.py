@@ -1,0 +1,111 @@
+"""Files from an address: resumed, checked by the hash in their name, whole or not there."""
+
+from __future__ import annotations
+
+import http
+import http.client
+import os
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from clasp_mm.files import file_hash
+
+HASHED_NAME = re.compile(r'-([0-9a-f]{8})\.(?:pth|safetensors)$')
+_CHUNK, _ATTEMPTS, _TIMEOUT = 1 << 20, 3, 30
+
+
+def download(address: str, path: Path, anew: bool = False) -> None:
+    """Fetch a file unless it is there.
+
+    What arrives is kept as ``{path}.download`` until it is whole. A file with its hash in its name
+    goes on from there, in this call and in the next; any other starts again. Several processes may
+    ask for the same file: one fetches it.
+
+    Args:
+        address: http or https.
+        path: Where to put it.
+        anew: Fetch it even so, and replace it.
+
+    Raises:
+        FileNotFoundError: It cannot be fetched; the error says which file to put where.
+        ValueError: What was fetched does not have the hash in its name.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(path):
+        if path.is_file() and not anew:
+            return
+        partial, hashed = path.with_name(f'{path.name}.download'), HASHED_NAME.search(path.name)
+        if not hashed:
+            partial.unlink(missing_ok=True)
+        _fetch(address, partial, path)
+        if hashed and (found := file_hash(partial)) != hashed[1]:
+            partial.unlink()
+            raise ValueError(f'what {address} gave has hash {found}, its name says {hashed[1]}: '
+                             f'it was thrown away; try again, or put the right file at {path}')
+        os.replace(partial, path)
+
+
+def _fetch(address: str, partial: Path, path: Path) -> None:
+    """Append to ``partial`` until the server has no more."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            if _append(address, partial):
+                return
+            reason = 'the connection broke'
+        except urllib.error.HTTPError as error:
+            reason = f'HTTP {error.code} {error.reason}'
+            if error.code < 500:
+                break
+        except urllib.error.URLError as error:
+            reason = str(error.reason)
+            if attempt == 0 and not partial.is_file():  # offline, most likely
+                break
+        except OSError as error:
+            reason = str(error)
+    got = f'; {partial.stat().st_size} bytes are kept, and the next call goes on from there' if (
+        partial.is_file() and HASHED_NAME.search(path.name)) else ''
+    raise FileNotFoundError(
+        f'cannot download {address} ({reason}){got}: fetch it on a connected machine and put it '
+        f'at {path}, or name the local file instead')
+
+
+def _append(address: str, partial: Path) -> bool:
+    """Go on where ``partial`` ends; return whether it is whole."""
+    start = partial.stat().st_size if partial.is_file() else 0
+    request = urllib.request.Request(address, headers={'Range': f'bytes={start}-'} if start else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=_TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and start:
+            return True  # nothing is left; the hash tells whether that is right
+        raise
+    with response, open(partial, 'ab') as file:
+        if response.status != http.HTTPStatus.PARTIAL_CONTENT:
+            file.truncate(0)  # the server begins at the beginning
+        length, got = response.headers.get('Content-Length'), 0
+        try:
+            while chunk := response.read(_CHUNK):
+                got += file.write(chunk)
+        except http.client.IncompleteRead as error:
+            file.write(error.partial)
+            return False
+        file.flush()
+        os.fsync(file.fileno())
+    return length is None or got == int(length)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One process at a time, where the system can lock files."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with open(path.with_name(f'.{path.name}.lock'), 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
