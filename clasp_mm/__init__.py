@@ -16,6 +16,8 @@ _PUBLIC = {
     'CLIPPseudoLabeler': 'datasets',
     'MultiCrop': 'datasets',
     'get_model': 'apis',
+    'list_models': 'apis',
+    'register_with_mmpretrain': 'apis',
     'load_images': 'apis',
     'ReIDIndex': 'apis',
     'match': 'apis',

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from torch import nn
 
-from clasp_mm.compat import load_file
+from clasp_mm.compat import load_file, quiet_mmcv_lite
 from clasp_mm.models.checkpoint import load_backbone
 from clasp_mm.models.weights_file import find_weights
 from clasp_mm.registry import MODELS
 
+from .zoo_index import TASKS, model_task, offer, read_zoo, task_of_types
 
-def get_model(source: str | os.PathLike, pretrained: str | os.PathLike | None = None,
+
+def get_model(source: str | os.PathLike, pretrained: str | os.PathLike | bool | None = None,
               task: str | Sequence | None = None, **overrides) -> nn.Module:
     """Build a backbone and load its weights, ready for inference.
 
     Args:
-        source: A published ``.pth`` file, the name of one in the folders of the environment
-            variable ``CLASP_ZOO``, or a config (``.py``) with a backbone in its model.
-        pretrained: Weights for a config: published file or training checkpoint. A config without
-            them gives random weights.
+        source: A name of the model zoo (:func:`list_models`), a published ``.pth`` file, the name
+            of one in ``CLASP_ZOO``, or a config (``.py``) with a backbone in its model.
+        pretrained: None takes the model's own weights; a config has none and gives random weights.
+            False gives random weights. Otherwise weights for a config or a name of the zoo:
+            published file, its address or name, or training checkpoint.
         task: ``'appearance'``, ``'part'``, ``'attribute'``, several of them, or one per stage; a
             backbone with PC-MoE that is given none must be told at every forward.
         **overrides: Backbone arguments to change, as ``out_indices=(0, 1, 2, 3)``.
@@ -33,26 +38,87 @@ def get_model(source: str | os.PathLike, pretrained: str | os.PathLike | None = 
         deviation, to a tuple of maps (B, C_i, H_i, W_i).
 
     Raises:
-        FileNotFoundError: If there is no such file or name; near names are offered.
-        ValueError: If the file is damaged, is no published model, or does not fit.
+        FileNotFoundError: If there is no such file or name, or no weights of it; near names are
+            offered.
+        ValueError: If the file is damaged, is no published model, is of another task than the
+            config, or does not fit.
     """
-    path = Path(source)
-    if path.suffix == '.py':
-        cfg = Config.fromfile(path).get('model', {}).get('backbone')
-        if cfg is None:
-            raise ValueError(f'{path} has no model.backbone')
-        weights = pretrained
-    else:
-        if pretrained is not None:
-            raise ValueError('pretrained goes with a config; a published model has its weights')
-        weights = find_weights(source)
-        cfg = load_file(weights).get('meta', {}).get('backbone')
-        if not isinstance(cfg, Mapping):
-            raise ValueError(f'{weights} is no published model of clasp_mm; publish it with '
-                             'tools/publish_model.py, or give get_model its config and '
-                             'pretrained=')
-    overrides = overrides if task is None else dict(overrides, task=task)
-    model = MODELS.build({**cfg, 'init_cfg': None, **overrides})
+    cfg, weights = _find(source, pretrained)
     if weights is not None:
+        content = load_file(weights)
+        if cfg is None:
+            cfg = _published_backbone(content, weights)
+        else:
+            _check_task(content, weights, cfg)
+    backbone = cfg.get('model', {}).get('backbone')
+    if backbone is None:
+        raise ValueError(f'{source} has no model.backbone')
+    overrides = overrides if task is None else dict(overrides, task=task)
+    model = MODELS.build({**backbone, 'init_cfg': None, **overrides})
+    if weights is not None and pretrained is not False:
         load_backbone(model, weights)
     return model.eval()
+
+
+def _find(source: str | os.PathLike, pretrained: str | os.PathLike | bool | None
+          ) -> tuple[Config | None, Path | None]:
+    """The config, which a published file has inside, and the weights."""
+    given = find_weights(pretrained) if isinstance(pretrained, str | os.PathLike) else None
+    quiet_mmcv_lite()
+    if Path(source).suffix == '.py':
+        if pretrained is True:
+            raise ValueError(f'{source} has no weights of its own: name a file in pretrained')
+        return Config.fromfile(source), given
+    entries = {} if Path(source).exists() or Path(source).name != str(source) else read_zoo()
+    if entry := entries.get(str(source)):
+        own = given is None and pretrained is not False
+        return Config.fromfile(entry['Config']), _weights(entry) if own else given
+    if given is not None:
+        raise ValueError('pretrained goes with a config or a name of the zoo; a published model '
+                         'has its weights')
+    try:
+        return None, find_weights(source)
+    except FileNotFoundError as error:
+        if not entries:
+            raise
+        raise FileNotFoundError(f'{error}; nor is there a model of the zoo by that name'
+                                f'{offer(str(source), entries)}') from error
+
+
+def _weights(entry: Mapping[str, Any]) -> Path:
+    """The published file of a model of the zoo."""
+    if entry.get('Weights'):
+        return find_weights(entry['Weights'])
+    try:
+        return find_weights(entry['Name'])
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f'no weights of {entry["Name"]} are published: train it (mim train clasp_mm '
+            f'{Path(entry["Config"]).name}) and put {entry["Name"]}_DATE-SHA8.pth into a folder of '
+            'CLASP_ZOO, name a file in pretrained, or take random weights by pretrained=False'
+            ) from error
+
+
+def _published_backbone(content: Any, path: Path) -> Config:
+    meta = content.get('meta') if isinstance(content, Mapping) else None
+    backbone = meta.get('backbone') if isinstance(meta, Mapping) else None
+    if not isinstance(backbone, Mapping):
+        raise ValueError(f'{path} is no published model of clasp_mm; publish it with '
+                         'tools/publish_model.py, or give get_model its config and pretrained=')
+    return Config(dict(model=dict(backbone=dict(backbone))))
+
+
+def _check_task(content: Any, path: Path, cfg: Config) -> None:
+    """Refuse weights that were fine-tuned for something else.
+
+    A published file says its task; a run's checkpoint has its config, as text that is only
+    searched, not run.
+    """
+    meta = content.get('meta') if isinstance(content, Mapping) else None
+    meta = meta if isinstance(meta, Mapping) else {}
+    types = re.findall(r"\btype='([\w.]+)'", str(meta.get('cfg', '')))
+    found = meta.get('task') or task_of_types([*types, str(meta.get('algorithm'))])
+    wanted = model_task(cfg.model)
+    if found in TASKS.values() and found not in (TASKS['pretrain'], wanted):
+        raise ValueError(f'{path} is of another task, {found}, and the config is for '
+                         f'{wanted or cfg.model.type}: give the config that it was trained by')

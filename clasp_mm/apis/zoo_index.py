@@ -54,13 +54,19 @@ _KINDS = {'ReIDHead': 'reid', 'AttributeHead': 'attribute', 'SeqNet': 'person_se
 def read_zoo() -> dict[str, dict[str, Any]]:
     """All models by name: the index's, then those of the metafiles in ``CLASP_ZOO``, which win.
 
+    The paths of their configs are whole here.
+
     Raises:
         ValueError: See :func:`check_entry`.
     """
     root = resource('model-index.yml').parent
-    entries = read_index(root)
+    entries = {name: {**entry, 'Config': str(root / entry['Config'])}
+               for name, entry in read_index(root).items()}
     for metafile in zoo_metafiles():
-        entries.update((entry['Name'], entry) for entry in read_metafile(metafile, root))
+        for entry in read_metafile(metafile, root):
+            config = next(path for folder in (metafile.parent, root)
+                          if (path := folder / entry['Config']).is_file())
+            entries[entry['Name']] = {**entry, 'Config': str(config)}
     return entries
 
 
@@ -101,7 +107,7 @@ def read_metafile(path: Path, root: Path | None = None) -> list[dict[str, Any]]:
     if not isinstance(models, list) or not all(isinstance(entry, dict) for entry in models):
         raise ValueError(f'{path} is no metafile: it needs a list of models under `Models`')
     for entry in models:
-        check_entry(entry, path, (root, path.parent))
+        check_entry(entry, path, (path.parent, root))
     return models
 
 
@@ -190,12 +196,14 @@ def offer(name: str, names: Iterable[str]) -> str:
 def model_task(model: Mapping[str, Any]) -> str | None:
     """The task (a value of :data:`TASKS`) that the ``model`` of a config is for, if known."""
     heads = [model.get(key) for key in ('head', 'bbox_head', 'decode_head')]
-    types = [head.get('type') for head in heads if isinstance(head, Mapping)]
-    for kind in (*types, model.get('type')):
-        name = str(kind).rsplit('.', 1)[-1]
-        if name in _KINDS:
-            return TASKS[_KINDS[name]]
-    return None
+    return task_of_types([str(part.get('type')) for part in (*heads, model)
+                          if isinstance(part, Mapping)])
+
+
+def task_of_types(types: Iterable[str]) -> str | None:
+    """The task of a config in which these types occur, if known."""
+    names = {name.rsplit('.', 1)[-1] for name in types}
+    return next((TASKS[task] for kind, task in _KINDS.items() if kind in names), None)
 
 
 def _tasks(entry: Mapping[str, Any]) -> set[str]:
