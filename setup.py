@@ -7,6 +7,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
+from setuptools.command.dist_info import dist_info
 
 ROOT = Path(__file__).resolve().parent
 # What travels beside the code, where OpenMMLab's tools look for it: clasp_mm/.mim/.
@@ -74,6 +75,15 @@ class BuildPy(build_py):
             link.symlink_to(os.path.relpath(ROOT / name, target))
 
 
+class DistInfo(dist_info):
+    """Tell mim where an editable package is: it joins this name to the folder of the metadata."""
+
+    def run(self) -> None:
+        super().run()
+        if self.distribution.get_command_obj('editable_wheel', create=False):
+            (Path(self.dist_info_dir) / 'top_level.txt').write_text(f'{ROOT / "clasp_mm"}\n')
+
+
 def version() -> str:
     """Return ``__version__`` without importing the package."""
     text = (ROOT / 'clasp_mm' / 'version.py').read_text(encoding='utf-8')
@@ -111,6 +121,6 @@ setup(
     install_requires=requirements('core'),
     extras_require=extras(),
     entry_points={'console_scripts': ['clasp = clasp_mm.cli:main']},
-    cmdclass={'build_py': BuildPy},
+    cmdclass={'build_py': BuildPy, 'dist_info': DistInfo},
     zip_safe=False,
 )

@@ -31,8 +31,7 @@ def register_with_mmpretrain() -> list[str]:
         ValueError: A metafile is wrong.
     """
     quiet_mmcv_lite()
-    from mmpretrain.apis.model import ModelHub
-    from modelindex.models.Model import Model
+    from mmpretrain.apis.model import Model, ModelHub
     CheckpointLoader.register_scheme(_SCHEME, load_from_clasp_zoo, force=True)
     entries = {name: entry for name, entry in read_zoo().items()
                if entry['Metadata']['Host'] == 'mmpretrain'}

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import mmengine
-import yaml
 from mmengine.config import Config
 
 from clasp_mm.compat import quiet_mmcv_lite
@@ -49,6 +48,6 @@ def count_costs(root: Path) -> None:
                 known[key] = config_cost(root / entry['Config'], meta['Input Size'])
             meta['Parameters'], meta['FLOPs'] = known[key]
         with replacing(root / name) as partial:
-            partial.write_text(
-                yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100),
-                encoding='utf-8')
+            text = mmengine.dump(content, file_format='yaml', sort_keys=False, allow_unicode=True,
+                                 width=100)
+            partial.write_text(text, encoding='utf-8')

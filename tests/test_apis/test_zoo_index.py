@@ -1,0 +1,140 @@
+import copy
+import re
+
+import mmengine
+import pytest
+from mmengine.config import Config
+
+from clasp_mm.apis.zoo_cost import config_cost
+from clasp_mm.apis.zoo_index import find_entry, list_models, model_task, read_index, read_metafile
+from clasp_mm.apis.zoo_page import zoo_pages
+from tests.source_tree import ROOT
+
+NANO = 'clasp_pcmoe-swin-nano_1xb32_synthetic-64x32'
+
+
+@pytest.fixture
+def entry():
+    return copy.deepcopy(read_index(ROOT)[NANO])
+
+
+def write(folder, *entries):
+    mmengine.dump({'Collections': [{'Name': 'Mine'}], 'Models': list(entries)},
+                  folder / 'metafile.yml')
+    return folder / 'metafile.yml'
+
+
+def test_pages_are_those_of_the_metafiles():
+    pages = zoo_pages(ROOT)
+    assert len(pages) == 1 + len(mmengine.load(ROOT / 'model-index.yml')['Import'])
+    for path, text in pages.items():
+        assert path.read_text(encoding='utf-8') == text, (
+            f'{path.name}: run python tools/make_model_zoo.py')
+
+
+def test_no_row_links_a_file_that_does_not_exist():
+    seen = 0
+    for path, text in zoo_pages(ROOT).items():
+        rows = [line for line in text.splitlines() if line.startswith('| [')]
+        for link in re.findall(r'\]\(([^)]+)\)', '\n'.join(rows)):
+            seen += 1
+            assert '://' in link or (path.parent / link).is_file(), f'{path}: {link}'
+    assert seen >= 2 * len(read_index(ROOT))
+
+
+def test_every_config_of_a_family_has_its_entry():
+    entries = read_index(ROOT).values()
+    families = {entry['Config'].rsplit('/', 1)[0] for entry in entries}
+    configs = {str(path.relative_to(ROOT)) for family in families
+               for path in (ROOT / family).glob('*.py')}
+    assert {entry['Config'] for entry in entries} == configs, (
+        'add an entry to the metafile.yml beside it')
+
+
+def test_the_scores_of_the_paper_are_not_ours():
+    for entry in read_index(ROOT).values():
+        synthetic = 'synthetic' in entry['Metadata']['Training Data']
+        for result in entry['Results'] or ():
+            assert result['Source'] == ('ours, measured' if synthetic else 'paper'), entry['Name']
+
+
+@pytest.mark.parametrize('name', [
+    NANO, 'reid_transreid_pcmoe-swin-nano_1xb32_synthetic-64x32',
+    'dino_swin-nano_1xb32_synthetic-64x32'])
+def test_task_and_cost_are_those_of_the_config(name):
+    entry = read_index(ROOT)[name]
+    meta, path = entry['Metadata'], ROOT / entry['Config']
+    assert model_task(Config.fromfile(path).model) == meta['Task']
+    assert config_cost(path, meta['Input Size']) == (meta['Parameters'], meta['FLOPs'])
+
+
+@pytest.mark.parametrize('part, field', [
+    ('entry', 'Results'), ('entry', 'Config'), ('Metadata', 'Data Licence'),
+    ('Metadata', 'FLOPs'), ('result', 'Source'), ('result', 'Dataset')])
+def test_missing_field_is_named(tmp_path, entry, part, field):
+    {'entry': entry, 'Metadata': entry['Metadata'], 'result': entry['Results'][0]}[part].pop(field)
+    with pytest.raises(ValueError, match=f'metafile.yml, {entry["Name"]}: field {field!r}'):
+        read_metafile(write(tmp_path, entry), ROOT)
+
+
+@pytest.mark.parametrize('part, field, value', [
+    ('entry', 'Config', 'configs/none.py'), ('entry', 'Weights', 'weights.pth'),
+    ('Metadata', 'Task', 'Cooking'), ('Metadata', 'Input Size', 'large'),
+    ('Metadata', 'Parameters', '30 M'), ('result', 'Source', 'a friend')])
+def test_wrong_value_is_named(tmp_path, entry, part, field, value):
+    {'entry': entry, 'Metadata': entry['Metadata'], 'result': entry['Results'][0]}[part][field] = (
+        value)
+    with pytest.raises(ValueError, match=f'{entry["Name"]}: .*{re.escape(value)}'):
+        read_metafile(write(tmp_path, entry), ROOT)
+
+
+def test_a_name_comes_once_and_a_metafile_has_models(tmp_path, entry):
+    entry['Config'] = 'config.py'
+    (tmp_path / 'config.py').touch()
+    write(tmp_path, entry, entry)
+    mmengine.dump({'Import': ['metafile.yml']}, tmp_path / 'model-index.yml')
+    with pytest.raises(ValueError, match='the name is there already'):
+        read_index(tmp_path)
+    (tmp_path / 'metafile.yml').write_text('Modells: []')
+    with pytest.raises(ValueError, match='is no metafile'):
+        read_metafile(tmp_path / 'metafile.yml', ROOT)
+
+
+def test_list_models_chooses_by_name_task_and_licence():
+    assert list_models('clasp_*tiny*luperson-') == [
+        'clasp_pcmoe-swin-tiny_8xb96-30e_luperson-256x128']
+    assert list_models('rethink*-tiny*', task='attribute', licence='CC BY-NC*') == [
+        'rethinkpar_pcmoe-swin-tiny_1xb64-30e_pa100k-256x128']
+    assert list_models(task='Human Parsing') == list_models(task='parsing') != []
+    assert NANO in list_models(task='parsing'), 'has results of it'
+    assert not [name for name in list_models(task='pose') if name.startswith('clasp')]
+    with pytest.raises(ValueError, match="no task 'poses'; one of pretrain"):
+        list_models(task='poses')
+
+
+def test_a_folder_of_the_zoo_adds_its_models(tmp_path, entry, monkeypatch):
+    entry.update(Name='mine', Weights='mine_20260101-01234567.pth', Results=None)
+    write(tmp_path, entry)
+    monkeypatch.setenv('CLASP_ZOO', str(tmp_path))
+    assert list_models('min') == ['mine'] and find_entry('mine')['Weights'].startswith('mine')
+    monkeypatch.delenv('CLASP_ZOO')
+    assert list_models('min') == []
+
+
+def test_unknown_name_offers_the_nearest():
+    with pytest.raises(KeyError, match=f'near: .*{NANO}'):
+        find_entry(NANO.replace('nano', 'nona'))
+    with pytest.raises(KeyError, match='list_models'):
+        find_entry('zzz')
+
+
+def test_readme_without_markers_is_named(tmp_path, entry):
+    entry['Config'] = 'config.py'
+    (tmp_path / 'config.py').touch()
+    write(tmp_path, entry)
+    mmengine.dump({'Import': ['metafile.yml']}, tmp_path / 'model-index.yml')
+    with pytest.raises(FileNotFoundError, match=r'README\.md is not there'):
+        zoo_pages(tmp_path)
+    (tmp_path / 'README.md').write_text('no place')
+    with pytest.raises(ValueError, match=r'README\.md needs the lines'):
+        zoo_pages(tmp_path)

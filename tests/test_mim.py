@@ -1,0 +1,55 @@
+"""OpenMMLab's package manager finds configs, tools and index, and trains and tests by them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clasp_mm.datasets.synthetic import write_market1501
+
+pytest.importorskip('mim', reason='openmim is not installed')
+pytestmark = pytest.mark.filterwarnings('ignore:.*pkg_resources')
+
+CONFIG = 'reid_transreid_pcmoe-swin-nano_1xb32_synthetic-64x32.py'
+OPTIONS = ('model.backbone.init_cfg=None', 'model.head.num_classes=6',
+           'train_dataloader.batch_size=8', 'train_dataloader.sampler.num_identities=4',
+           'train_dataloader.sampler.num_instances=2', 'train_cfg.max_epochs=1',
+           'train_cfg.val_interval=1', 'default_hooks.checkpoint.interval=1')
+
+
+def mim(*args, cwd):
+    code = 'import sys; from mim.cli import cli; sys.exit(cli())'
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code, *map(str, args)], cwd=cwd, timeout=600,
+        capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+def test_mim_finds_what_is_installed():
+    from mim.commands.search import get_model_info
+    from mim.utils import get_installed_path
+    found = Path(get_installed_path('clasp_mm'), '.mim')
+    assert (found / 'tools' / 'train.py').is_file() and (found / 'tools' / 'test.py').is_file(), (
+        'run tools/setup.sh again')
+    assert len(list(found.glob(f'configs/*/{CONFIG}'))) == 1
+    info = get_model_info('clasp_mm', configs=[CONFIG.removesuffix('.py')], to_dict=True)
+    (row,) = info.values()
+    assert row['training_data'].startswith('synthetic people') and row['config'].endswith(CONFIG)
+
+
+@pytest.mark.slow
+def test_mim_trains_and_tests_a_config_by_its_name(tmp_path):
+    market = tmp_path / 'market1501'
+    for split, count in (('train', 48), ('val', 80)):
+        write_market1501(market, split, count, size=(64, 32), workers=1, progress=False)
+    data = [f'{name}_dataloader.dataset.data_root={market}/' for name in ('train', 'val', 'test')]
+    options = ('--cfg-options', *OPTIONS, *data)
+    mim('train', 'clasp_mm', CONFIG, '--work-dir', tmp_path / 'run', *options, cwd=tmp_path)
+    (checkpoint,) = (tmp_path / 'run').glob('epoch_1.pth')
+    mim('test', 'clasp_mm', CONFIG, '--checkpoint', checkpoint, '--work-dir', tmp_path / 'run',
+        '--out', tmp_path / 'scores.json', *options, cwd=tmp_path)
+    assert 0 < json.loads((tmp_path / 'scores.json').read_text())['reid/mAP'] <= 100
