@@ -131,6 +131,14 @@ def build_wheel(source: Path, target: Path) -> Path:
     return wheel
 
 
+def package_of_mim(site: Path) -> Path:
+    """Where mim looks for configs and tools, of what is installed in ``site``."""
+    pytest.importorskip('mim', reason='openmim is not installed')
+    return Path(run(sys.executable, '-W', 'ignore', '-c', 'from mim.utils import get_installed_path'
+                    '; print(get_installed_path("clasp_mm"))', cwd=site,
+                    PYTHONPATH=str(site)).strip())
+
+
 @pytest.mark.slow
 def test_wheel_carries_configs_tools_and_licence(checkout, tmp_path):
     wheel = build_wheel(checkout, tmp_path)
@@ -156,6 +164,11 @@ def test_wheel_carries_configs_tools_and_licence(checkout, tmp_path):
     assert all(line.startswith(str(installed)) for line in out.split())
     assert __version__ in run(sys.executable, '-m', 'clasp_mm', '--version', cwd=tmp_path,
                               PYTHONPATH=str(installed))
+    zoo = run(sys.executable, '-c', 'import clasp_mm; clasp_mm.get_model(clasp_mm.list_models('
+              '"clasp_*nano_1xb32")[0], False); print(clasp_mm.__file__)', cwd=tmp_path,
+              PYTHONPATH=str(installed))
+    assert zoo.strip().endswith(str(installed / 'clasp_mm' / '__init__.py'))
+    assert package_of_mim(installed) == installed / 'clasp_mm'
 
 
 @pytest.mark.slow
@@ -180,6 +193,7 @@ def test_editable_install_links_the_resources(checkout, tmp_path):
     links = checkout / 'clasp_mm' / '.mim'
     assert (links / 'tools' / 'train.py').samefile(checkout / 'tools' / 'train.py')
     assert (links / 'configs').is_symlink() and (links / 'model-index.yml').is_symlink()
+    assert package_of_mim(tmp_path / 'site') == checkout / 'clasp_mm'
     # a second time, and a wheel afterwards: the links are neither in the way nor packed
     run(sys.executable, '-m', 'pip', 'install', '-e', str(checkout), '--no-deps', '--no-index',
         '--no-build-isolation', '--target', str(tmp_path / 'site2'), cwd=tmp_path)
