@@ -9,9 +9,9 @@ from typing import Any
 
 import mmengine
 
-from clasp_mm.models.weights_file import HASHED_NAME
+from clasp_mm.models.weights_file import HASHED_NAME, METAFILE
 
-from .zoo_index import read_index
+from .zoo_index import read_index, read_metafile
 
 BEGIN = '<!-- zoo: written by tools/make_model_zoo.py -->'
 END = '<!-- zoo: end -->'
@@ -43,13 +43,35 @@ def zoo_pages(root: Path) -> dict[Path, str]:
     return {root / 'model_zoo.md': '\n'.join(page) + '\n', **pages}
 
 
+def folder_page(folder: Path) -> str:
+    """The page of a zoo's folder: its own metafile, with links to the files beside it.
+
+    Args:
+        folder: With a ``metafile.yml``.
+
+    Raises:
+        FileNotFoundError: It has no metafile, or lacks a file that it names.
+        ValueError: The metafile is wrong.
+    """
+    path = folder / METAFILE
+    if not path.is_file():
+        raise FileNotFoundError(f'{folder} has no {METAFILE}; tools/publish_model.py writes one')
+    entries = read_metafile(path)
+    for entry in entries:
+        weights = entry.get('Weights', '')
+        if '://' not in weights and not (folder / weights).is_file():
+            raise FileNotFoundError(f'{path}, {entry["Name"]}: there is no {folder / weights}; '
+                                    'put it there, or take the model out')
+    return '\n'.join(['# Models', '', table(entries, folder, folder), '', _NOTE, ''])
+
+
 def table(entries: Iterable[Mapping[str, Any]], root: Path, folder: Path) -> str:
     """A table of models.
 
     Args:
         entries: Of a metafile.
         root: What their configs' paths are relative to.
-        folder: Of the page; links are relative to it.
+        folder: Of the page; links are relative to it, and only to what is there.
     """
     lines = ['| model | data, its terms | recipe, input | parameters, FLOPs | results | source | '
              'weights |', '|---|---|---|---|---|---|---|']
@@ -58,25 +80,27 @@ def table(entries: Iterable[Mapping[str, Any]], root: Path, folder: Path) -> str
 
 def _row(entry: Mapping[str, Any], root: Path, folder: Path) -> str:
     meta, results = entry['Metadata'], entry['Results'] or []
-    config = (root / entry['Config']).relative_to(folder)
+    config, title = root / entry['Config'], entry['Name']
+    if config.is_file():
+        title = f'[{title}]({config.relative_to(folder)})'
     scores = '; '.join(
         ', '.join(f'{name} {value}' for name, value in result['Metrics'].items())
         + f' ({result["Dataset"]})' for result in results)
-    cells = (f'[{entry["Name"]}]({config})', f'{meta["Training Data"]}; {meta["Data Licence"]}',
+    cells = (title, f'{meta["Training Data"]}; {meta["Data Licence"]}',
              f'{meta["Recipe"]}; {meta["Input Size"]}',
              f'{meta["Parameters"] / 1e6:.3g} M, {meta["FLOPs"] / 1e9:.3g} G', scores,
-             ', '.join(dict.fromkeys(result['Source'] for result in results)), _weights(entry))
+             ', '.join(dict.fromkeys(result['Source'] for result in results)),
+             _weights(entry, folder))
     return f'| {" | ".join(cells)} |'
 
 
-def _weights(entry: Mapping[str, Any]) -> str:
-    """The link to an address; the name alone of what lies in a zoo; and the hash."""
+def _weights(entry: Mapping[str, Any], folder: Path) -> str:
+    """The hash, linked to the address or the file beside the page; else the file's name."""
     weights = entry.get('Weights')
     if not weights:
         return ''
-    sha = HASHED_NAME.search(weights)[1]
-    if '://' in weights:
-        return f'[{sha}]({weights})'
+    if '://' in weights or (folder / weights).is_file():
+        return f'[{HASHED_NAME.search(weights)[1]}]({weights})'
     return f'`{weights}`'
 
 

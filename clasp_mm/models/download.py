@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tqdm import tqdm
+
 from clasp_mm.files import file_hash
 
 HASHED_NAME = re.compile(r'-([0-9a-f]{8})\.(?:pth|safetensors)$')
@@ -86,16 +88,21 @@ def _append(address: str, partial: Path) -> bool:
     with response, open(partial, 'ab') as file:
         if response.status != http.HTTPStatus.PARTIAL_CONTENT:
             file.truncate(0)  # the server begins at the beginning
-        length, got = response.headers.get('Content-Length'), 0
-        try:
-            while chunk := response.read(_CHUNK):
-                got += file.write(chunk)
+            start = 0
+        length = response.headers.get('Content-Length')
+        end = start + int(length) if length else None
+        try:  # the bar only shows on a terminal
+            with tqdm(desc=partial.stem, total=end, initial=start, unit='B', unit_scale=True,
+                      disable=None) as bar:
+                while chunk := response.read(_CHUNK):
+                    start += file.write(chunk)
+                    bar.update(len(chunk))
         except http.client.IncompleteRead as error:
             file.write(error.partial)
             return False
         file.flush()
         os.fsync(file.fileno())
-    return length is None or got == int(length)
+    return end is None or start == end
 
 
 @contextmanager

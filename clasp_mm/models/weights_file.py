@@ -86,15 +86,20 @@ def _zoo() -> tuple[list[Path], str | None]:
 
 def _published(name: str) -> Path:
     folders, base = _zoo()
-    files = {file.name: file for folder in folders for file in sorted(folder.glob('*.pth'))}
-    if base is not None:
-        if HASHED_NAME.search(name):
-            return _downloaded(f'{base}/{name}')
-        models = [model for file in zoo_metafiles() for model in mmengine.load(file)['Models']]
-        files = {Path(weights).name: weights if _is_address(weights) else f'{base}/{weights}'
-                 for weights in (model.get('Weights') for model in models) if weights}
-    names = {re.sub(r'_\d{8}-[0-9a-f]{8}$', '', Path(file).stem): found
-             for file, found in sorted(files.items())}
+    if base is not None and HASHED_NAME.search(name):
+        return _downloaded(f'{base}/{name}')
+    files: dict[str, Path | str] = {
+        file.name: file for folder in folders for file in sorted(folder.glob('*.pth'))}
+    titles = {}
+    for metafile in zoo_metafiles():
+        for model in mmengine.load(metafile).get('Models') or ():
+            if weights := model.get('Weights'):
+                titles[model['Name']] = file = Path(weights).name
+                if base is not None:
+                    files[file] = weights if _is_address(weights) else f'{base}/{weights}'
+    names = {re.sub(r'_\d{8}-[0-9a-f]{8}$', '', Path(file).stem): files[file]
+             for file in sorted(files)}
+    names.update({title: files[file] for title, file in titles.items() if file in files})
     names.update({Path(file).stem: found for file, found in files.items()} | files)
     if name in names:
         found = names[name]

@@ -7,7 +7,7 @@ from mmengine.config import Config
 
 from clasp_mm.apis.zoo_cost import config_cost
 from clasp_mm.apis.zoo_index import find_entry, list_models, model_task, read_index, read_metafile
-from clasp_mm.apis.zoo_page import zoo_pages
+from clasp_mm.apis.zoo_page import folder_page, zoo_pages
 from tests.source_tree import ROOT
 
 NANO = 'clasp_pcmoe-swin-nano_1xb32_synthetic-64x32'
@@ -138,3 +138,16 @@ def test_readme_without_markers_is_named(tmp_path, entry):
     (tmp_path / 'README.md').write_text('no place')
     with pytest.raises(ValueError, match=r'README\.md needs the lines'):
         zoo_pages(tmp_path)
+
+
+def test_page_of_a_folder_links_its_files(tmp_path, entry):
+    with pytest.raises(FileNotFoundError, match='has no metafile'):
+        folder_page(tmp_path)
+    file = 'mine_20260101-01234567.pth'
+    write(tmp_path, entry | {'Weights': file})
+    with pytest.raises(FileNotFoundError, match=f'{entry["Name"]}: there is no .*{file}'):
+        folder_page(tmp_path)
+    (tmp_path / file).touch()
+    page = folder_page(tmp_path)
+    assert f'| {entry["Name"]} |' in page and f'[01234567]({file})' in page
+    assert '](configs' not in page

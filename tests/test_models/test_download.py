@@ -10,7 +10,7 @@ from clasp_mm.models.weights_file import find_weights, zoo_metafiles
 
 DATA = bytes(range(256)) * 400
 NAME = f'nano_20260101-{hashlib.sha256(DATA).hexdigest()[:8]}.pth'
-METAFILE = f'Models:\n- Name: nano\n  Weights: {NAME}\n'
+METAFILE = f'Models:\n- Name: Nano of the zoo\n  Weights: {NAME}\n'
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -118,14 +118,14 @@ def test_two_at_a_time_fetch_it_once(server, tmp_path):
 def test_an_address_is_a_zoo(server, monkeypatch):
     server.files['metafile.yml'] = METAFILE.encode()
     monkeypatch.setenv('CLASP_ZOO', server.base)
-    for name in ('nano', NAME.removesuffix('.pth'), NAME):
+    for name in ('nano', 'Nano of the zoo', NAME.removesuffix('.pth'), NAME):
         path = find_weights(name)
         assert path.name == NAME and path.read_bytes() == DATA
     with pytest.raises(FileNotFoundError, match='near: nano'):
         find_weights('nana')
-    server.files['metafile.yml'] = METAFILE.replace('Name: nano', 'Name: large').encode()
+    server.files['metafile.yml'] = METAFILE.replace('Nano', 'Large').encode()
     (metafile,) = zoo_metafiles()
-    assert 'large' in metafile.read_text(), 'fetched anew'
+    assert 'Large' in metafile.read_text(), 'fetched anew'
     del server.files['metafile.yml']
     with pytest.warns(UserWarning, match='HTTP 404'):
         assert zoo_metafiles() == [metafile], 'the last one'
