@@ -13,7 +13,7 @@ from torch import nn
 
 from clasp_mm.compat import load_file, quiet_mmcv_lite
 from clasp_mm.models.checkpoint import load_backbone
-from clasp_mm.models.weights_file import find_weights
+from clasp_mm.models.weights_file import HASHED_NAME, find_weights
 from clasp_mm.registry import MODELS
 
 from .zoo_index import TASKS, model_task, offer, read_zoo, task_of_types
@@ -69,7 +69,8 @@ def _find(source: str | os.PathLike, pretrained: str | os.PathLike | bool | None
         if pretrained is True:
             raise ValueError(f'{source} has no weights of its own: name a file in pretrained')
         return Config.fromfile(source), given
-    entries = {} if Path(source).exists() or Path(source).name != str(source) else read_zoo()
+    file = Path(source).exists() or Path(source).name != str(source)
+    entries = {} if file or HASHED_NAME.search(str(source)) else read_zoo()
     if entry := entries.get(str(source)):
         own = given is None and pretrained is not False
         return Config.fromfile(entry['Config']), _weights(entry) if own else given

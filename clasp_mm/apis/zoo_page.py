@@ -73,7 +73,7 @@ def table(entries: Iterable[Mapping[str, Any]], root: Path, folder: Path) -> str
         root: What their configs' paths are relative to.
         folder: Of the page; links are relative to it, and only to what is there.
     """
-    lines = ['| model | data, its terms | recipe, input | parameters, FLOPs | results | source | '
+    lines = ['| model | data, its terms | recipe, input, host | parameters, FLOPs | results | source | '
              'weights |', '|---|---|---|---|---|---|---|']
     return '\n'.join([*lines, *(_row(entry, root, folder) for entry in entries)])
 
@@ -87,7 +87,7 @@ def _row(entry: Mapping[str, Any], root: Path, folder: Path) -> str:
         ', '.join(f'{name} {value}' for name, value in result['Metrics'].items())
         + f' ({result["Dataset"]})' for result in results)
     cells = (title, f'{meta["Training Data"]}; {meta["Data Licence"]}',
-             f'{meta["Recipe"]}; {meta["Input Size"]}',
+             f'{meta["Recipe"]}; {meta["Input Size"]}; {meta["Host"]}',
              f'{meta["Parameters"] / 1e6:.3g} M, {meta["FLOPs"] / 1e9:.3g} G', scores,
              ', '.join(dict.fromkeys(result['Source'] for result in results)),
              _weights(entry, folder))
