@@ -73,8 +73,9 @@ def table(entries: Iterable[Mapping[str, Any]], root: Path, folder: Path) -> str
         root: What their configs' paths are relative to.
         folder: Of the page; links are relative to it, and only to what is there.
     """
-    lines = ['| model | data, its terms | recipe, input, host | parameters, FLOPs | results | source | '
-             'weights |', '|---|---|---|---|---|---|---|']
+    titles = ('model', 'data, its terms', 'recipe, input, host', 'parameters, FLOPs', 'results',
+              'source', 'weights')
+    lines = [f'| {" | ".join(titles)} |', f'{"|---" * len(titles)}|']
     return '\n'.join([*lines, *(_row(entry, root, folder) for entry in entries)])
 
 
