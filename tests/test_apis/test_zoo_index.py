@@ -1,5 +1,8 @@
 import copy
 import re
+import runpy
+import shutil
+import sys
 
 import mmengine
 import pytest
@@ -30,6 +33,31 @@ def test_pages_are_those_of_the_metafiles():
     for path, text in pages.items():
         assert path.read_text(encoding='utf-8') == text, (
             f'{path.name}: run python tools/make_model_zoo.py')
+
+
+def test_the_tool_writes_them_and_checks_them(tmp_path, monkeypatch):
+    shutil.copytree(ROOT / 'configs' / 'quickstart', tmp_path / 'configs' / 'quickstart')
+    (tmp_path / 'tools').mkdir()
+    tool = shutil.copy2(ROOT / 'tools' / 'make_model_zoo.py', tmp_path / 'tools')
+    mmengine.dump({'Import': ['configs/quickstart/metafile.yml']}, tmp_path / 'model-index.yml')
+
+    def run(*args):
+        monkeypatch.setattr(sys, 'argv', ['make_model_zoo.py', *args])
+        runpy.run_path(str(tool), run_name='__main__')
+
+    readme = tmp_path / 'configs' / 'quickstart' / 'README.md'
+    with pytest.raises(SystemExit, match=r'model_zoo.md differ from the metafiles: run'):
+        run('--check')
+    assert not (tmp_path / 'model_zoo.md').exists()
+    run()
+    run('--check')
+    readme.write_text(readme.read_text().replace('| 1.67 M', '| 1.66 M'))
+    with pytest.raises(SystemExit, match=r'quickstart/README.md differ'):
+        run('--check')
+    metafile = readme.with_name('metafile.yml')
+    metafile.write_text(metafile.read_text().replace('Recipe:', 'Receipt:', 1))
+    with pytest.raises(SystemExit, match=r"make_model_zoo.py: .*field 'Recipe' is missing"):
+        run()
 
 
 def test_no_row_links_a_file_that_does_not_exist():
