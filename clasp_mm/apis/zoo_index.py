@@ -175,18 +175,6 @@ def list_models(pattern: str = '*', task: str | None = None,
         and (licence is None or fnmatch.fnmatchcase(entry['Metadata']['Data Licence'], licence)))
 
 
-def find_entry(name: str) -> dict[str, Any]:
-    """The model of that name.
-
-    Raises:
-        KeyError: There is none; the nearest names are offered.
-    """
-    entries = read_zoo()
-    if name in entries:
-        return entries[name]
-    raise KeyError(f'no model {name!r} in the zoo' + offer(name, entries))
-
-
 def offer(name: str, names: Iterable[str]) -> str:
     """The nearest of the names, as the end of an error."""
     near = difflib.get_close_matches(name, list(names), n=3, cutoff=0.4)

@@ -9,7 +9,7 @@ import pytest
 from mmengine.config import Config
 
 from clasp_mm.apis.zoo_cost import config_cost
-from clasp_mm.apis.zoo_index import find_entry, list_models, model_task, read_index, read_metafile
+from clasp_mm.apis.zoo_index import list_models, model_task, offer, read_index, read_metafile, read_zoo
 from clasp_mm.apis.zoo_page import folder_page, zoo_pages
 from tests.source_tree import ROOT
 
@@ -144,16 +144,14 @@ def test_a_folder_of_the_zoo_adds_its_models(tmp_path, entry, monkeypatch):
     entry.update(Name='mine', Weights='mine_20260101-01234567.pth', Results=None)
     write(tmp_path, entry)
     monkeypatch.setenv('CLASP_ZOO', str(tmp_path))
-    assert list_models('min') == ['mine'] and find_entry('mine')['Weights'].startswith('mine')
+    assert list_models('min') == ['mine'] and read_zoo()['mine']['Weights'].startswith('mine')
     monkeypatch.delenv('CLASP_ZOO')
     assert list_models('min') == []
 
 
-def test_unknown_name_offers_the_nearest():
-    with pytest.raises(KeyError, match=f'near: .*{NANO}'):
-        find_entry(NANO.replace('nano', 'nona'))
-    with pytest.raises(KeyError, match='list_models'):
-        find_entry('zzz')
+def test_nearest_names_are_offered():
+    assert NANO in offer(NANO.replace('nano', 'nona'), read_index(ROOT))
+    assert 'list_models' in offer('zzz', read_index(ROOT))
 
 
 def test_readme_without_markers_is_named(tmp_path, entry):
