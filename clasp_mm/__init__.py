@@ -7,11 +7,13 @@ from .version import __version__
 
 _PUBLIC = {
     'PCMoESwin': 'models',
+    'SemanticSwin': 'models',
     'DINOHead': 'models',
     'PartSegHead': 'models',
     'AttrHead': 'models',
     'DINO': 'models',
     'CLASP': 'models',
+    'SOLIDER': 'models',
     'LUPerson': 'datasets',
     'CLIPPseudoLabeler': 'datasets',
     'MultiCrop': 'datasets',

@@ -8,7 +8,8 @@ from clasp_mm.registry import MODELS
 
 ROOT = Path(__file__).parents[1] / 'configs'
 CONFIGS = sorted(path for pattern in ('pretrain/*.py', 'quickstart/dino_*.py',
-                                      'quickstart/clasp_*.py') for path in ROOT.glob(pattern))
+                                      'quickstart/clasp_*.py', 'quickstart/solider_*.py')
+                 for path in ROOT.glob(pattern))
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
@@ -29,6 +30,15 @@ def test_heads_fit_the_backbone_and_the_vocabulary(path):
         assert tuple(attr.attribute_sizes) == DEFAULT_VOCABULARY.attribute_sizes
         kinds = [step.type for step in cfg.train_dataloader.dataset.pipeline]
         assert kinds.index('clasp_mm.CLIPPseudoLabeler') < kinds.index('clasp_mm.MultiCrop')
+    if cfg.model.type == 'clasp_mm.SOLIDER':
+        part = cfg.model.part_head
+        assert part.in_channels == channels[part.get('in_index', -1)] and part.num_classes == 4
+        assert (cfg.model.foreground, cfg.model.min_foreground) == ('norm', 0.5)
+        # the tokens that are clustered, 8x4 as published
+        stage = backbone.out_indices[part.get('in_index', -1)]
+        crops = next(step for step in cfg.train_dataloader.dataset.pipeline
+                     if step.type == 'clasp_mm.MultiCrop')
+        assert [side // 2**(stage + 2) for side in crops.global_size] == [8, 4]
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)

@@ -83,7 +83,8 @@ def main() -> None:
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.logger.info(f'clasp_mm {clasp_mm.__version__} from {Path(clasp_mm.__file__).parent}')
     runner.train()
-    if is_main_process() and cfg.model.type in ('clasp_mm.DINO', 'clasp_mm.CLASP'):
+    if is_main_process() and cfg.model.type in (
+            'clasp_mm.DINO', 'clasp_mm.SOLIDER', 'clasp_mm.CLASP'):
         path = publish_run(cfg.work_dir, Path(cfg.work_dir) / Path(cfg.filename).name)
         runner.logger.info(f'published {path}')
     leave_together()

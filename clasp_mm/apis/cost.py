@@ -13,16 +13,19 @@ from torch import nn
 
 from clasp_mm.apis.benchmark.timing import interleaved
 from clasp_mm.apis.quickstart.step_cost import measure_steps
+from clasp_mm.models.backbones import SemanticSwin
 from clasp_mm.registry import MODELS
 
 
 class _Run(nn.Module):
-    """A backbone without its gates, under one prompt."""
+    """A backbone without its gates, under one prompt or semantic weight."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
         self.task = 'appearance' if getattr(backbone, 'has_moe', False) else None
+        if isinstance(backbone, SemanticSwin):
+            self.task = 0.
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.backbone(x, self.task)[-1]

@@ -3,8 +3,8 @@
 from .attribute import AttributeHead
 from .backbones import PCMoESwin, SemanticSwin
 from .heads import AttrHead, DINOHead, PartSegHead
-from .pretrain import CLASP, DINO
+from .pretrain import CLASP, DINO, SOLIDER
 from .reid import ReIDHead
 
-__all__ = ['CLASP', 'DINO', 'AttrHead', 'AttributeHead', 'DINOHead', 'PCMoESwin', 'PartSegHead',
-           'ReIDHead', 'SemanticSwin']
+__all__ = ['CLASP', 'DINO', 'SOLIDER', 'AttrHead', 'AttributeHead', 'DINOHead', 'PCMoESwin',
+           'PartSegHead', 'ReIDHead', 'SemanticSwin']

@@ -1,5 +1,6 @@
 from .clasp import CLASP, semantic_rows
 from .dino import DINO
+from .solider import SOLIDER
 from .teacher import Teacher
 
-__all__ = ['CLASP', 'DINO', 'Teacher', 'semantic_rows']
+__all__ = ['CLASP', 'DINO', 'SOLIDER', 'Teacher', 'semantic_rows']

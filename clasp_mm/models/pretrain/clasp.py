@@ -115,10 +115,11 @@ class CLASP(DINO):
         maps, gates = self.backbone.from_embed(
             Embedded(torch.cat([tokens, tokens[rows]]), hw), self.backbone.task_rows[task])
         pooled = maps[-1].mean((2, 3))
-        local_pooled, local_gates = self.pool_local_views(local_views)
+        local_pooled, local_gates = self.pool_local_views(local_views, self.task)
 
         student_logits = self.head(torch.cat([pooled[:num_rows], *local_pooled]))
-        losses = dict(loss_dino=self.distill(student_logits, global_views))
+        losses = dict(loss_dino=self.distill(student_logits,
+                                             self.teacher(global_views, self.task)))
         if self.part_head is not None:
             part_map = data_samples['part_map'].transpose(0, 1).flatten(0, 1)[rows].long()
             part_map = part_map.masked_fill((row_task != PART)[:, None, None], 255)

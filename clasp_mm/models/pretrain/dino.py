@@ -40,8 +40,9 @@ class DINO(BaseSelfSupervisor):
         init_cfg: MMEngine initialisation config.
     """
 
-    # The prompt under which the DINO loss is computed; a plain Swin has none.
-    task: str | None = None
+    # What the backbone is told beside the images where nothing else is said; a plain Swin is told
+    # nothing, CLASP's the prompt of the DINO loss, SOLIDER's a semantic weight.
+    task: str | float | None = None
 
     def __init__(self,
                  backbone: dict,
@@ -109,21 +110,24 @@ class DINO(BaseSelfSupervisor):
         """The teacher's maps, each (B, C_i, h_i, w_i): what pretraining publishes."""
         return self.teacher.backbone(inputs, self.task)
 
-    def distill(self, student_logits: Tensor, global_views: Tensor) -> Tensor:
-        """DINO loss of student logits (V * B, K), globals first, and move the centre."""
-        teacher_logits = self.teacher(global_views, self.task)
-        batch_size = len(global_views) // self.num_global
+    def distill(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+        """DINO loss of student logits (V * B, K), globals first, and move the centre.
+
+        The teacher's are those of the globals, (T * B, K).
+        """
+        batch_size = len(teacher_logits) // self.num_global
         teacher_logits = teacher_logits.unflatten(0, (self.num_global, batch_size))
         loss = self.dino_loss(student_logits.unflatten(0, (-1, batch_size)), teacher_logits,
                               self.teacher_temp)
         self.dino_loss.update_center(teacher_logits)
         return loss
 
-    def pool_local_views(self, views: list[Tensor]) -> tuple[list[Tensor], list]:
+    def pool_local_views(self, views: list[Tensor], task: str | Tensor | None
+                         ) -> tuple[list[Tensor], list]:
         """Pooled features of the local crops, one forward, and the gates of their pass."""
         if not views:
             return [], []
-        maps, gates = self.backbone.from_embed(self.backbone.embed(torch.cat(views)), self.task)
+        maps, gates = self.backbone.from_embed(self.backbone.embed(torch.cat(views)), task)
         return [maps[-1].mean((2, 3))], gates
 
     def split_views(self, views: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -142,8 +146,9 @@ class DINO(BaseSelfSupervisor):
         """
         global_views, local_views = self.split_views(inputs)
         pooled = [self.backbone(global_views, self.task)[-1].mean((2, 3))]
-        pooled += self.pool_local_views(local_views)[0]
-        return dict(loss_dino=self.distill(self.head(torch.cat(pooled)), global_views))
+        pooled += self.pool_local_views(local_views, self.task)[0]
+        return dict(loss_dino=self.distill(self.head(torch.cat(pooled)),
+                                           self.teacher(global_views, self.task)))
 
     def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """As MMEngine's, with the logged values averaged over all processes."""

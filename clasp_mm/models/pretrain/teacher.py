@@ -1,4 +1,4 @@
-"""The momentum teacher of DINO and CLASP."""
+"""The momentum teacher of DINO, SOLIDER and CLASP."""
 
 from copy import deepcopy
 
@@ -29,7 +29,7 @@ class Teacher(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
-    def forward(self, images: Tensor, task: str | None) -> Tensor:
+    def forward(self, images: Tensor, task: str | float | None) -> Tensor:
         """DINO logits (B, K) of images (B, 3, H, W)."""
         return self.head(self.backbone(images, task)[-1].mean((2, 3)))
 
