@@ -9,7 +9,14 @@ import pytest
 from mmengine.config import Config
 
 from clasp_mm.apis.zoo_cost import config_cost
-from clasp_mm.apis.zoo_index import list_models, model_task, offer, read_index, read_metafile, read_zoo
+from clasp_mm.apis.zoo_index import (
+    list_models,
+    model_task,
+    offer,
+    read_index,
+    read_metafile,
+    read_zoo,
+)
 from clasp_mm.apis.zoo_page import folder_page, zoo_pages
 from tests.source_tree import ROOT
 
