@@ -11,7 +11,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description='Take the teacher\'s backbone, with its prompts, out of a pretraining '
         'checkpoint and write it to a file that loads with weights_only=True.')
-    parser.add_argument('checkpoint', help='checkpoint of clasp_mm.DINO or clasp_mm.CLASP')
+    parser.add_argument('checkpoint', help='checkpoint of clasp_mm.DINO, SOLIDER or CLASP')
     parser.add_argument('name', help='name of the model, as clasp_pcmoe-swin-base_luperson')
     parser.add_argument('--out-dir', default='work_dirs/published', help='default: %(default)s')
     parser.add_argument('--config', help='config of the run; by default the one beside the '

@@ -32,7 +32,8 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
     hash, versions. Each file is whole or not there.
 
     Args:
-        checkpoint: A checkpoint of :class:`clasp_mm.DINO` or :class:`clasp_mm.CLASP`.
+        checkpoint: A checkpoint of :class:`clasp_mm.DINO`, :class:`clasp_mm.SOLIDER` or
+            :class:`clasp_mm.CLASP`.
         name: What the file is called.
         out_dir: Folder to write to.
         config: The run's config; by default the one MMEngine left beside the checkpoint.

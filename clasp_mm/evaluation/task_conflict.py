@@ -33,7 +33,7 @@ def task_gradients(model: nn.Module, views: list[Tensor],
     was: its mode, its centre and the ``.grad`` of its parameters. Averaged over all processes.
 
     Args:
-        model: ``clasp_mm.DINO`` or ``clasp_mm.CLASP``.
+        model: ``clasp_mm.DINO``, ``clasp_mm.SOLIDER`` or ``clasp_mm.CLASP``.
         views: Preprocessed views, globals first, each (B, 3, H_v, W_v).
         samples: What the model's ``loss`` wants.
 

@@ -60,8 +60,8 @@ class HealthHook(Hook):
         model = runner.model
         self.model = model.module if is_model_wrapper(model) else model
         if not hasattr(self.model, 'dino_loss'):
-            raise TypeError('clasp_mm.HealthHook watches clasp_mm.DINO and clasp_mm.CLASP, the '
-                            f'model is {type(self.model).__name__}')
+            raise TypeError('clasp_mm.HealthHook watches clasp_mm.DINO, SOLIDER and CLASP, '
+                            f'the model is {type(self.model).__name__}')
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: dict | None = None) -> None:

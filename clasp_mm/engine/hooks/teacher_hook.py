@@ -26,8 +26,8 @@ class TeacherHook(Hook):
         model = runner.model
         self.model = model.module if is_model_wrapper(model) else model
         if not hasattr(self.model, 'update_teacher'):
-            raise TypeError('clasp_mm.TeacherHook drives clasp_mm.DINO and clasp_mm.CLASP, the '
-                            f'model is {type(self.model).__name__}')
+            raise TypeError('clasp_mm.TeacherHook drives clasp_mm.DINO, SOLIDER and CLASP, '
+                            f'the model is {type(self.model).__name__}')
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Start the clock of the first step."""
