@@ -198,13 +198,21 @@ class PCMoESwin(BaseModule):
             The maps of :meth:`forward`, and the gates of each PC-MoE that was computed, in the
             order of the stages.
         """
+        return self.run_stages(embedded, task)[:2]
+
+    def run_stages(self, embedded: Embedded, task: Task | Tensor | None = None, first: int = 0,
+                   stop: int | None = None) -> tuple[tuple[Tensor, ...], list[Gates], Embedded]:
+        """From before the PC-MoE of stage ``first`` to before that of ``stop``, or to the end.
+
+        Returns:
+            Maps and gates of the stages between, as :meth:`from_embed`, and the tokens.
+        """
         x, hw = embedded
         prompts = self._prompt_weights(self.task if task is None else task, x.shape[0])
         outs, gates = [], []
         last = max(self.out_indices)
-        for i, stage in enumerate(self.stages[:last + 1]):
-            if i > 0:
-                x = self._run_blocks(i, x, hw)
+        for i in range(first, last + 1 if stop is None else stop):
+            stage = self.stages[i]
             if stage.moe is not None:
                 x, stage_gates = self._run(stage.moe, x, prompts[i])
                 gates.append(stage_gates)
@@ -213,7 +221,8 @@ class PCMoESwin(BaseModule):
                 outs.append(out.view(-1, *hw, out.shape[-1]).permute(0, 3, 1, 2).contiguous())
             if i < last:
                 x, hw = stage.downsample(x, hw)
-        return tuple(outs), gates
+                x = self._run_blocks(i + 1, x, hw)
+        return tuple(outs), gates, Embedded(x, hw)
 
     def _run_blocks(self, stage: int, x: Tensor, hw: tuple[int, int]) -> Tensor:
         for block in self.stages[stage].blocks:
