@@ -23,6 +23,8 @@ _PUBLIC = {
     'load_images': 'apis',
     'ReIDIndex': 'apis',
     'match': 'apis',
+    'Inferencer': 'apis.inferencer',
+    'inference': 'apis.inferencer',
 }
 
 __all__ = ['__version__', *_PUBLIC]

@@ -26,12 +26,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('task', choices=('pose', 'parsing', 'detection', 'attribute', 'reid',
                                          'person_search'))
     parser.add_argument('inputs', nargs='+', metavar='IMAGE|FOLDER|VIDEO')
-    parser.add_argument('--config', required=True, help='config of the model')
-    parser.add_argument('--checkpoint', required=True, help='checkpoint of its training')
+    parser.add_argument('--config', required=True, help='config of the model, or its name in the '
+                        'zoo')
+    parser.add_argument('--checkpoint', help='checkpoint of its training; by default the '
+                        "zoo's of that name")
     parser.add_argument('--out', default='demo', metavar='DIR', help='(%(default)s)')
     parser.add_argument('--boxes', metavar='JSON',
-                        help='pose: boxes of the people, [{"file": "a.jpg", "boxes": [[x1, y1, x2, '
-                        'y2], ...]}, ...]; without, every image is one person')
+                        help='boxes of the people, [{"file": "a.jpg", "boxes": [[x1, y1, x2, y2], '
+                        '...]}, ...]; of attribute, reid and parsing each is cut out')
     parser.add_argument('--gallery', metavar='FOLDER',
                         help='reid: people to search among; every image is one person')
     parser.add_argument('--query', nargs=5, metavar=('IMAGE', 'X1', 'Y1', 'X2', 'Y2'),
@@ -42,8 +44,8 @@ def parse_args() -> argparse.Namespace:
                         'box that is taken from --boxes (%(default)s)')
     parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1 (%(default)s)')
     args = parser.parse_args()
-    if args.boxes and args.task != 'pose':
-        parser.error(f'--boxes goes with pose, not with {args.task}')
+    if args.boxes and args.task == 'detection':
+        parser.error('--boxes goes with the other tasks, not with detection')
     if (args.gallery is None) == (args.task == 'reid'):
         parser.error('reid needs --gallery, and nothing else takes it')
     if args.query:
@@ -59,14 +61,15 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     quiet_mmcv_lite()
-    from clasp_mm.apis.inference.demo import run_demo  # slow, and not for --help
+    from clasp_mm import inference  # slow, and not for --help
     try:
-        entries = run_demo(args.task, args.inputs, args.config, args.checkpoint, args.out,
-                           args.boxes, args.min_score, args.device, args.gallery,
-                           args.query)
+        entries = inference(
+            args.task, args.inputs, args.config, args.checkpoint, device=args.device,
+            boxes=args.boxes, out_dir=args.out, min_score=args.min_score, gallery=args.gallery,
+            query=args.query, progress=True)
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f'demo.py: {error}')
-    print(f'{args.out}: {len(entries)} frames drawn, predictions.json written')
+    print(f'{args.out}: {len(entries)} entries in predictions.json, and their pictures')
 
 
 if __name__ == '__main__':

@@ -15,7 +15,7 @@ pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.s
 from mmengine.runner import Runner
 
 from clasp_mm.apis.inference import parsing
-from clasp_mm.apis.inference.demo import run_demo
+from clasp_mm.apis.inferencer import inference
 from clasp_mm.apis.launch import load_config
 from clasp_mm.compat import load_file
 from clasp_mm.datasets.synthetic import LIP_PALETTE
@@ -79,7 +79,8 @@ def test_from_training_to_pictures(lip, trained, tmp_path, monkeypatch):
     mixed = .4 * images[0][:, 12:] + .6 * np.array(LIP_PALETTE[5][::-1])
     assert np.abs(picture[:, 12:] - mixed).max() <= 1
 
-    entries = run_demo('parsing', [lip / 'val_images/0.jpg'], config, checkpoint, tmp_path / 'demo')
+    inference('parsing', lip / 'val_images/0.jpg', config, checkpoint, out_dir=tmp_path / 'demo')
+    entries = json.loads((tmp_path / 'demo/predictions.json').read_text())
     assert entries == [dict(file='0.jpg', frame=None, labels='0_labels.png')]
     drawn = cv2.imread(str(tmp_path / 'demo/0_labels.png'), cv2.IMREAD_GRAYSCALE)
     assert np.array_equal(drawn, results[0]['labels'])

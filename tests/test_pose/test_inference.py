@@ -11,7 +11,8 @@ pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.s
 import torch
 
 from clasp_mm.apis.inference import pose
-from clasp_mm.apis.inference.demo import find_inputs, read_boxes
+from clasp_mm.apis.inference.boxes import read_boxes
+from clasp_mm.apis.inference.inputs import find_inputs
 from clasp_mm.compat import load_file
 from tests.source_tree import ROOT
 
@@ -46,11 +47,10 @@ def test_keypoints_move_with_the_person(model, picture):
     assert np.median(abs(moved)) < .1
 
 
-def test_people_are_predicted_one_by_one_or_together_alike(model, picture, monkeypatch):
+def test_people_are_predicted_one_by_one_or_together_alike(model, picture):
     boxes = np.array([[0., 0., 60., 120.], [40., 20., 90., 120.], [90., 5., 155., 125.]])
     together, = pose.predict(model, [picture], [boxes])
-    monkeypatch.setattr(pose, '_BATCH', 2)
-    parts, = pose.predict(model, [picture], [boxes])
+    parts, = pose.predict(model, [picture], [boxes], batch_size=2)
     single, = pose.predict(model, [picture], [boxes[1:2]])
     for key in together:
         np.testing.assert_allclose(parts[key], together[key], atol=1e-3)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from clasp_mm.apis.inference import reid
-from clasp_mm.apis.inference.demo import run_demo
+from clasp_mm.apis.inferencer import inference
 from clasp_mm.apis.reid_index import ReIDIndex
 from clasp_mm.datasets import Market1501
 from clasp_mm.visualization.ranked_lists import (
@@ -99,10 +99,10 @@ def test_features_are_those_of_the_test_pipeline(market, fine_tuned):
 
 
 def test_demo_draws_ranked_lists(market, fine_tuned, tmp_path):
-    entries = run_demo('reid', [market / 'query'], *fine_tuned, tmp_path,
-                       gallery=market / 'bounding_box_test')
-    assert len(entries) == 16
-    assert entries == json.loads((tmp_path / 'predictions.json').read_text())
+    found = inference('reid', market / 'query', *fine_tuned, out_dir=tmp_path,
+                      gallery=market / 'bounding_box_test')
+    entries = json.loads((tmp_path / 'predictions.json').read_text())
+    assert len(entries) == len(found) == 16
     assert len(entries[0]['names']) == 10
     assert entries[0]['distances'] == sorted(entries[0]['distances'])
     picture = cv2.imread(str(tmp_path / entries[0]['file']))

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from torch import nn
 
 from clasp_mm.compat import quiet_mmcv_lite
 
+from .batches import predict_batches
 from .weights import load_weights
 
-_BATCH = 64  # crops in one forward
+BATCH = 64  # crops in one forward
 _LINE = 16  # height of a line of text in pixels
 _PANEL = 190  # width of the list in pixels
 
@@ -33,8 +33,13 @@ def load(config: str | Path, checkpoint: str | Path, device: str = 'cpu') -> nn.
     """
     quiet_mmcv_lite()
     from mmengine.config import Config
+    from mmengine.dataset import Compose
+    from mmengine.registry import DefaultScope
     from mmpretrain import get_model
-    model = get_model(Config.fromfile(config), device=device)
+    cfg = Config.fromfile(config)
+    model = get_model(cfg, device=device)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model.pipeline = Compose(cfg.test_dataloader.dataset.pipeline[1:])  # images are loaded
     meta = load_weights(model, checkpoint)
     classes = meta.get('dataset_meta', {}).get('classes')
     model.dataset_meta = dict(classes=tuple(
@@ -42,29 +47,25 @@ def load(config: str | Path, checkpoint: str | Path, device: str = 'cpu') -> nn.
     return model
 
 
-@torch.inference_mode()
-def predict(model: nn.Module, images: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
+def predict(model: nn.Module, images: Sequence[np.ndarray], batch_size: int = BATCH
+            ) -> list[dict[str, np.ndarray]]:
     """Tell the attributes of the one person in each image.
 
     Args:
         model: From :func:`load`; the pipeline of its config's test data prepares the images.
         images: Each (H, W, 3) uint8, BGR.
+        batch_size: Crops in one forward.
 
     Returns:
         For each image ``probabilities`` (A,), in the order of ``model.dataset_meta['classes']``,
         and ``attributes``, the names of those above 0.5.
     """
-    from mmengine.dataset import Compose, pseudo_collate
-    from mmengine.registry import DefaultScope
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        pipeline = Compose(model._config.test_dataloader.dataset.pipeline[1:])
     names, results = np.array(model.dataset_meta['classes']), []
-    for start in range(0, len(images), _BATCH):
-        batch = [pipeline(dict(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2]))
-                 for image in images[start:start + _BATCH]]
-        for sample in model.test_step(pseudo_collate(batch)):
-            scores = sample.pred_score.cpu().numpy()
-            results.append(dict(probabilities=scores, attributes=names[scores > .5]))
+    samples = (model.pipeline(dict(img=image, img_shape=image.shape[:2],
+                                   ori_shape=image.shape[:2])) for image in images)
+    for sample in predict_batches(model, samples, batch_size):
+        scores = sample.pred_score.cpu().numpy()
+        results.append(dict(probabilities=scores, attributes=names[scores > .5]))
     return results
 
 

@@ -11,7 +11,10 @@ from torch import nn
 
 from clasp_mm.compat import quiet_mmcv_lite
 
+from .batches import predict_batches
 from .weights import load_weights
+
+BATCH = 1  # images in one forward; they are large
 
 
 def load(config: str | Path, checkpoint: str | Path, device: str = 'cpu') -> nn.Module:
@@ -29,29 +32,38 @@ def load(config: str | Path, checkpoint: str | Path, device: str = 'cpu') -> nn.
     quiet_mmcv_lite()
     from mmdet.apis import init_detector
     from mmdet.registry import DATASETS
+    from mmdet.utils import get_test_pipeline_cfg
     from mmengine.config import Config
+    from mmengine.dataset import Compose
+    from mmengine.registry import DefaultScope
     cfg = Config.fromfile(config)
     data = {**cfg.test_dataloader.dataset, 'lazy_init': True}
     model = init_detector(cfg, palette='random', device=device)
     meta = load_weights(model, checkpoint)
     model.dataset_meta = meta.get('dataset_meta') or DATASETS.build(data).metainfo
+    steps = get_test_pipeline_cfg(cfg.copy())
+    steps[0].type = 'mmdet.LoadImageFromNDArray'
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model.pipeline = Compose(steps)
     return model
 
 
-def predict(model: nn.Module, images: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
+def predict(model: nn.Module, images: Sequence[np.ndarray], batch_size: int = BATCH
+            ) -> list[dict[str, np.ndarray]]:
     """Find the boxes in each image.
 
     Args:
         model: From :func:`load`.
         images: Each (H, W, 3) uint8, BGR.
+        batch_size: Images in one forward, where they are of one size.
 
     Returns:
         For each image ``boxes`` (N, 4), x1, y1, x2, y2 in pixels, ``scores`` (N, ) and ``labels``
         (N, ), the index of the class, best first.
     """
-    from mmdet.apis import inference_detector
     results = []
-    for sample in inference_detector(model, list(images)):
+    samples = (model.pipeline(dict(img=image, img_id=0)) for image in images)
+    for sample in predict_batches(model, samples, batch_size):
         found = sample.pred_instances.numpy()
         results.append(dict(boxes=found.bboxes, scores=found.scores, labels=found.labels))
     return results

@@ -10,7 +10,10 @@ from torch import nn
 
 from clasp_mm.compat import quiet_mmcv_lite
 
+from .batches import predict_batches
 from .weights import load_weights
+
+BATCH = 8  # images in one forward
 
 
 def load(config: str | Path, checkpoint: str | Path, device: str = 'cpu') -> nn.Module:
@@ -27,6 +30,8 @@ def load(config: str | Path, checkpoint: str | Path, device: str = 'cpu') -> nn.
     """
     quiet_mmcv_lite()
     from mmengine.config import Config
+    from mmengine.dataset import Compose
+    from mmengine.registry import DefaultScope
     from mmseg.apis import init_model
     from mmseg.datasets import LIPDataset
     cfg = Config.fromfile(config)
@@ -34,22 +39,27 @@ def load(config: str | Path, checkpoint: str | Path, device: str = 'cpu') -> nn.
     model = init_model(cfg, device=device)
     load_weights(model, checkpoint)
     model.dataset_meta = LIPDataset.METAINFO
+    steps = [step for step in cfg.test_pipeline[1:] if step['type'] != 'LoadAnnotations']
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model.pipeline = Compose([dict(type='mmseg.LoadImageFromNDArray'), *steps])
     return model
 
 
-def predict(model: nn.Module, images: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
+def predict(model: nn.Module, images: Sequence[np.ndarray], batch_size: int = BATCH
+            ) -> list[dict[str, np.ndarray]]:
     """Find the parts in each image.
 
     Args:
         model: From :func:`load`.
         images: Each (H, W, 3) uint8, BGR.
+        batch_size: Images in one forward, where they are of one size.
 
     Returns:
         For each image ``labels``, (H, W) uint8: the class of every pixel.
     """
-    from mmseg.apis import inference_model
-    return [dict(labels=inference_model(model, image).pred_sem_seg.data[0].cpu().numpy().astype(
-        np.uint8)) for image in images]
+    samples = (model.pipeline(dict(img=image)) for image in images)
+    return [dict(labels=sample.pred_sem_seg.data[0].cpu().numpy().astype(np.uint8))
+            for sample in predict_batches(model, samples, batch_size)]
 
 
 def draw(image: np.ndarray, result: Mapping[str, np.ndarray]) -> np.ndarray:

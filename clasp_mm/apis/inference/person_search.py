@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from . import detection
-from .detection import load
+from .batches import predict_batches
+from .boxes import check_boxes
+from .detection import BATCH, load
 
-__all__ = ['draw', 'embed', 'load', 'predict']
+__all__ = ['BATCH', 'draw', 'embed', 'load', 'predict']
 
 
 def embed(model: nn.Module, image: np.ndarray, box: Sequence[float]) -> np.ndarray:
@@ -26,11 +26,11 @@ def embed(model: nn.Module, image: np.ndarray, box: Sequence[float]) -> np.ndarr
     Raises:
         ValueError: The box lies outside the image.
     """
-    sample = _run(model, image, [dict(bbox=[float(one) for one in box])])
-    return sample.query_features[0].float().cpu().numpy()
+    return predict(model, [image], boxes=[[box]])[0]['features'][0]
 
 
-def predict(model: nn.Module, images: Sequence[np.ndarray], query: np.ndarray | None = None
+def predict(model: nn.Module, images: Sequence[np.ndarray], query: np.ndarray | None = None,
+            boxes: Sequence[np.ndarray] | None = None, batch_size: int = BATCH
             ) -> list[dict[str, np.ndarray]]:
     """Find everybody in each image, and how similar each is to the person searched for.
 
@@ -38,19 +38,34 @@ def predict(model: nn.Module, images: Sequence[np.ndarray], query: np.ndarray | 
         model: From :func:`load`.
         images: Each (H, W, 3) uint8, BGR.
         query: (C, ) of :func:`embed`.
+        boxes: Of the people to look at, for each image (N, 4); None finds them.
+        batch_size: Images in one forward, where they are of one size.
 
     Returns:
-        For each image ``boxes`` (N, 4), x1, y1, x2, y2 in pixels, ``scores`` (N, ), ``labels``
-        (N, ), all 0, and ``features`` (N, C); with a query ``similarity`` (N, ) too, and the most
-        similar first, otherwise the most confident.
+        For each image ``boxes`` (N, 4), x1, y1, x2, y2 in pixels, ``scores`` (N, ), 1 of given
+        boxes, ``labels`` (N, ), all 0, and ``features`` (N, C); with a query ``similarity`` (N, )
+        too, and the most similar first, otherwise the most confident, or as they were given.
+
+    Raises:
+        ValueError: A box is empty, not finite or outside its image.
     """
+    given = [None] * len(images) if boxes is None else [
+        check_boxes(one, image) for image, one in zip(images, boxes, strict=True)]
+    samples = (model.pipeline(dict(img=image, img_id=0, queries=[
+        dict(bbox=box.tolist()) for box in (() if own is None else own)]))
+        for image, own in zip(images, given, strict=True))
     results = []
-    for image in images:
-        found = _run(model, image, []).pred_instances.numpy()
-        result = dict(boxes=found.bboxes, scores=found.scores, labels=found.labels,
-                      features=found.features)
+    for sample, own in zip(predict_batches(model, samples, batch_size), given, strict=True):
+        found = sample.pred_instances.numpy()
+        if own is None:
+            result = dict(boxes=found.bboxes, scores=found.scores, labels=found.labels,
+                          features=found.features)
+        else:
+            result = dict(boxes=own, scores=np.ones(len(own), np.float32),
+                          labels=np.zeros(len(own), np.int64),
+                          features=sample.query_features.float().cpu().numpy())
         if query is not None:
-            result['similarity'] = found.features @ query
+            result['similarity'] = result['features'] @ query
             order = np.argsort(-result['similarity'], kind='stable')
             result = {name: values[order] for name, values in result.items()}
         results.append(result)
@@ -73,14 +88,3 @@ def draw(image: np.ndarray, result: Mapping[str, np.ndarray], min_score: float =
     return detection.draw(
         image, dict(result, scores=result['similarity' if searched else 'scores']), min_score,
         ('similarity', ) if searched else ('person', ))
-
-
-@torch.no_grad()
-def _run(model: nn.Module, image: np.ndarray, queries: Sequence[Mapping[str, Any]]) -> Any:
-    """The data sample of one image."""
-    from mmcv.transforms import Compose
-    from mmdet.utils import get_test_pipeline_cfg
-    steps = get_test_pipeline_cfg(model.cfg.copy())
-    steps[0].type = 'mmdet.LoadImageFromNDArray'
-    data = Compose(steps)(dict(img=image, img_id=0, queries=list(queries)))
-    return model.test_step(dict(inputs=[data['inputs']], data_samples=[data['data_samples']]))[0]

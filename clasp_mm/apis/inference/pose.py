@@ -11,9 +11,11 @@ from torch import nn
 
 from clasp_mm.compat import quiet_mmcv_lite
 
+from .batches import predict_batches
+from .boxes import check_boxes
 from .weights import load_weights
 
-_BATCH = 32  # people in one forward
+BATCH = 32  # people in one forward
 
 
 def load(config: str | Path, checkpoint: str | Path, device: str = 'cpu') -> nn.Module:
@@ -29,15 +31,20 @@ def load(config: str | Path, checkpoint: str | Path, device: str = 'cpu') -> nn.
         ValueError: The weights do not fit the config's model.
     """
     quiet_mmcv_lite()
+    from mmengine.dataset import Compose
+    from mmengine.registry import DefaultScope
     from mmpose.apis import init_model
     model = init_model(str(config), device=device)
     meta = load_weights(model, checkpoint)
     model.dataset_meta = meta.get('dataset_meta') or model.dataset_meta
+    with DefaultScope.overwrite_default_scope('mmpose'):
+        model.pipeline = Compose(model.cfg.test_dataloader.dataset.pipeline)
     return model
 
 
 def predict(model: nn.Module, images: Sequence[np.ndarray],
-            boxes: Sequence[np.ndarray] | None = None) -> list[dict[str, np.ndarray]]:
+            boxes: Sequence[np.ndarray] | None = None, batch_size: int = BATCH
+            ) -> list[dict[str, np.ndarray]]:
     """Find the keypoints of the people in each image.
 
     Args:
@@ -45,6 +52,7 @@ def predict(model: nn.Module, images: Sequence[np.ndarray],
         images: Each (H, W, 3) uint8, BGR.
         boxes: For each image (N, 4), x1, y1, x2, y2 in pixels; None takes the whole image as the
             box of one person.
+        batch_size: People in one forward, of as many images.
 
     Returns:
         For each image ``boxes`` (N, 4), ``keypoints`` (N, K, 2), x and y in pixels of the image,
@@ -53,21 +61,23 @@ def predict(model: nn.Module, images: Sequence[np.ndarray],
     Raises:
         ValueError: A box is empty, not finite or outside its image.
     """
-    from mmpose.apis import inference_topdown
     if boxes is None:
         boxes = [[[0, 0, image.shape[1], image.shape[0]]] for image in images]
-    results = []
-    for image, given in zip(images, boxes, strict=True):
-        given = _checked(given, image)
-        people = [person.pred_instances for start in range(0, len(given), _BATCH)
-                  for person in inference_topdown(model, image, given[start:start + _BATCH])]
-        num_keypoints = model.dataset_meta['num_keypoints']
+    boxes = [check_boxes(given, image) for image, given in zip(images, boxes, strict=True)]
+    # As mmpose.apis.inference_topdown, which makes its pipeline and its batches for each image.
+    samples = (model.pipeline(dict(model.dataset_meta, img=image, bbox=box[None],
+                                   bbox_score=np.ones(1, np.float32)))
+               for image, given in zip(images, boxes, strict=True) for box in given)
+    people = predict_batches(model, samples, batch_size)
+    num_keypoints, results = model.dataset_meta['num_keypoints'], []
+    for given in boxes:
+        found = [next(people).pred_instances for _ in given]
         results.append(dict(
             boxes=given,
             keypoints=np.concatenate([np.zeros((0, num_keypoints, 2), np.float32),
-                                      *(person.keypoints for person in people)]),
+                                      *(person.keypoints for person in found)]),
             keypoint_scores=np.concatenate([np.zeros((0, num_keypoints), np.float32),
-                                            *(person.keypoint_scores for person in people)])))
+                                            *(person.keypoint_scores for person in found)])))
     return results
 
 
@@ -100,15 +110,3 @@ def draw(image: np.ndarray, result: Mapping[str, np.ndarray],
         'pose', np.ascontiguousarray(image[..., ::-1]), sample, draw_gt=False, draw_bbox=True,
         kpt_thr=min_score)
     return np.ascontiguousarray(picture[..., ::-1])
-
-
-def _checked(boxes: Sequence, image: np.ndarray) -> np.ndarray:
-    """Boxes as (N, 4) float32, each with an area inside the image."""
-    boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
-    height, width = image.shape[:2]
-    inside = np.minimum(boxes[:, 2:], (width, height)) - np.maximum(boxes[:, :2], 0)
-    bad = ~(np.isfinite(boxes).all(1) & (inside > 0).all(1))
-    if bad.any():
-        raise ValueError(f'box {boxes[bad][0].tolist()} (x1, y1, x2, y2) has no area inside the '
-                         f'image of {width}x{height} pixels')
-    return boxes

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
+from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 from torch import nn
 
@@ -17,12 +16,13 @@ from clasp_mm.compat import quiet_mmcv_lite
 from clasp_mm.datasets.transforms.loading import read_image
 from clasp_mm.visualization.ranked_lists import RankedList, draw_ranked_list
 
+from .batches import predict_batches
 from .weights import load_weights
 
 if TYPE_CHECKING:
     from clasp_mm.apis.reid_index import ReIDIndex
 
-_BATCH = 64
+BATCH = 64
 
 
 def load(config: str | Path, checkpoint: str | Path, device: str = 'cpu') -> nn.Module:
@@ -54,9 +54,9 @@ def load(config: str | Path, checkpoint: str | Path, device: str = 'cpu') -> nn.
     return model.to(device).eval()
 
 
-@torch.inference_mode()
 def predict(model: nn.Module, images: Sequence[np.ndarray], index: ReIDIndex | None = None,
-            count: int = 10, camera: int | None = None) -> list[dict[str, np.ndarray]]:
+            count: int = 10, camera: int | None = None, batch_size: int = BATCH
+            ) -> list[dict[str, np.ndarray]]:
     """Compute the feature of the person in each image and search a gallery for it.
 
     Args:
@@ -65,6 +65,7 @@ def predict(model: nn.Module, images: Sequence[np.ndarray], index: ReIDIndex | N
         index: The gallery; None only computes features.
         count: Images to find for each, at most.
         camera: Of all images, for a model with vectors of cameras.
+        batch_size: Images in one forward.
 
     Returns:
         For each image ``feature``, (C,) float32 of unit length, and, of a gallery, ``names`` and
@@ -73,17 +74,15 @@ def predict(model: nn.Module, images: Sequence[np.ndarray], index: ReIDIndex | N
     Raises:
         ValueError: An image is empty, the model needs a camera, or the index is of another model.
     """
-    results = []
-    for start in range(0, len(images), _BATCH):
-        samples = []
-        for image in images[start:start + _BATCH]:
-            if image.ndim != 3 or not image.size:
-                raise ValueError(f'an image of shape {image.shape}: a colour image (H, W, 3) with '
-                                 'pixels is needed')
-            samples.append(model.pipeline(dict(
-                img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2], camera=camera)))
-        for sample in model.val_step(pseudo_collate(samples)):
-            results.append(dict(feature=sample.feature.cpu().numpy()))
+    for image in images:
+        if image.ndim != 3 or not image.size:
+            raise ValueError(f'an image of shape {image.shape}: a colour image (H, W, 3) with '
+                             'pixels is needed')
+    samples = (model.pipeline(dict(img=image, img_shape=image.shape[:2],
+                                   ori_shape=image.shape[:2], camera=camera)) for image in images)
+    results: list[dict[str, np.ndarray]] = [
+        dict(feature=sample.feature.cpu().numpy())
+        for sample in predict_batches(model, samples, batch_size)]
     if index is not None and results:
         found = index.search(np.stack([result['feature'] for result in results]), count)
         for result, near in zip(results, found, strict=True):

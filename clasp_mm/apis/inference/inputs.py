@@ -1,0 +1,134 @@
+"""Images, folders, videos and arrays as frames."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from clasp_mm.datasets.transforms.loading import UnreadableImageError, read_image
+
+IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm')
+
+Given = str | os.PathLike | np.ndarray
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of the input.
+
+    Attributes:
+        file: Name of its file, relative to the folder that was given; its place in the input, six
+            digits, of an array.
+        index: Number of the frame in a video; None of an image.
+        image: (H, W, 3) uint8, BGR.
+        rate: Frames of the video in a second.
+    """
+
+    file: str
+    index: int | None
+    image: np.ndarray
+    rate: float = 25.
+
+    @property
+    def stem(self) -> str:
+        """Name for what is written about it."""
+        number = '' if self.index is None else f'_{self.index:06d}'
+        return f'{Path(self.file).with_suffix("")}{number}'
+
+
+def find_inputs(images: Given | Sequence[Given]) -> dict[str, Path | np.ndarray]:
+    """Name -> path or pixels of every image and video, folders searched.
+
+    Args:
+        images: A path, an array (H, W, 3) or (N, H, W, 3), or several; of paths, images, folders
+            (with all below them) and videos.
+
+    Raises:
+        FileNotFoundError: There is nothing, or nothing in a folder. Where only some of several
+            paths are missing, they are left for :func:`read_frames` to refuse.
+        ValueError: Two have one name, or an array is no picture.
+    """
+    if isinstance(images, str | os.PathLike):
+        images = [images]
+    elif isinstance(images, np.ndarray) and images.ndim == 3:
+        images = images[None]
+    paths = [Path(given) for given in images if not isinstance(given, np.ndarray)]
+    if len(paths) == len(images) and not any(path.exists() for path in paths):
+        raise FileNotFoundError('no image, folder or video '
+                                + (f'at {paths[0]}' if paths else 'is given'))
+    files: dict[str, Path | np.ndarray] = {}
+    for place, given in enumerate(images):
+        if isinstance(given, np.ndarray):
+            found = {f'{place:06d}': _checked(given, place)}
+        elif (folder := Path(given)).is_dir():
+            found = {str(path.relative_to(folder)): path for path in sorted(folder.rglob('*'))
+                     if path.suffix.lower() in (*IMAGES, *VIDEOS)}
+            if not found:
+                raise FileNotFoundError(f'no image or video below {given}: names must end in '
+                                        f'{" ".join((*IMAGES, *VIDEOS))}')
+        else:
+            found = {folder.name: folder}
+        for name, one in found.items():
+            if name in files:
+                raise ValueError(f'{files[name]} and {one} would both be written as {name}: run '
+                                 'them apart')
+            files[name] = one
+    return files
+
+
+def read_frames(name: str, source: Path | np.ndarray) -> Iterator[Frame]:
+    """The frames of a video, or the one image of a file or array.
+
+    Raises:
+        UnreadableImageError: If it cannot be read.
+    """
+    if isinstance(source, np.ndarray):
+        yield Frame(name, None, source)
+    elif source.suffix.lower() not in VIDEOS:
+        try:
+            image = read_image(str(source))
+        except UnreadableImageError as error:
+            raise UnreadableImageError(f'{source} is no image that can be read: {error}') from error
+        yield Frame(name, None, image)
+    else:
+        with _video(source) as video:
+            rate, index = video.get(cv2.CAP_PROP_FPS) or 25., 0
+            while (image := video.read()[1]) is not None:
+                yield Frame(name, index, image, rate)
+                index += 1
+
+
+def count_frames(source: Path | np.ndarray) -> int:
+    """Frames of a video as its header says, 0 where it cannot be read; 1 of an image."""
+    if isinstance(source, np.ndarray) or source.suffix.lower() not in VIDEOS:
+        return 1
+    try:
+        with _video(source) as video:
+            return max(0, int(video.get(cv2.CAP_PROP_FRAME_COUNT)))
+    except UnreadableImageError:
+        return 0
+
+
+@contextmanager
+def _video(path: Path) -> Iterator[cv2.VideoCapture]:
+    video = cv2.VideoCapture(str(path))
+    try:
+        if not video.isOpened():
+            raise UnreadableImageError(f'{path} is no video that OpenCV can read')
+        yield video
+    finally:
+        video.release()
+
+
+def _checked(image: np.ndarray, place: int) -> np.ndarray:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise ValueError(f'image {place} has shape {image.shape} and type {image.dtype}: a colour '
+                         'image (H, W, 3) of uint8, BGR, with pixels is needed')
+    return image

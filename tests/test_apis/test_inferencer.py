@@ -1,0 +1,205 @@
+"""One call over tasks: inputs, boxes, skips, what is written, what is refused."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+from mmengine.config import Config
+
+import clasp_mm
+from clasp_mm.apis.inference import attribute, reid
+from clasp_mm.apis.inference.boxes import crop
+from clasp_mm.apis.resources import resource
+from clasp_mm.files import file_hash
+from clasp_mm.registry import MODELS
+
+
+def build(task, folder):
+    """Config and checkpoint of the quickstart's nano with random weights."""
+    from mmengine.registry import DefaultScope
+    cfg = Config.fromfile(next(resource('configs/quickstart').glob(f'{task}_*.py')))
+    cfg.model.backbone.init_cfg = None
+    cfg.dump(folder / f'{task}.py')
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = MODELS.build(cfg.model)
+        model.init_weights()
+    for name, buffer in model.named_buffers():
+        if name.endswith('positive_ratios'):
+            buffer.fill_(.3)
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(cfg=cfg.pretty_text)),
+               folder / f'{task}.pth')
+    return folder / f'{task}.py', folder / f'{task}.pth'
+
+
+@pytest.fixture(scope='module')
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('models')
+    return {task: build(task, folder) for task in ('reid', 'attribute')}
+
+
+@pytest.fixture(scope='module')
+def recogniser(files):
+    return clasp_mm.Inferencer('attribute', *files['attribute'])
+
+
+@pytest.fixture
+def pictures():
+    rng = np.random.default_rng(0)
+    return [cv2.resize(rng.integers(0, 256, (8, 4, 3), np.uint8), size, interpolation=1)
+            for size in ((32, 64), (40, 90), (32, 64))]
+
+
+@pytest.fixture
+def folder(tmp_path, pictures):
+    (tmp_path / 'in/sub').mkdir(parents=True)
+    for name, picture in zip(('a.png', 'b.png', 'sub/c.png'), pictures, strict=True):
+        cv2.imwrite(str(tmp_path / 'in' / name), picture)
+    return tmp_path / 'in'
+
+
+def test_paths_folders_and_arrays_are_alike(recogniser, files, folder, pictures):
+    model = attribute.load(*files['attribute'])
+    expected = [attribute.predict(model, [picture])[0]['probabilities'] for picture in pictures]
+    paths = [folder / 'a.png', str(folder / 'b.png'), folder / 'sub/c.png']
+    for given, names in ((folder, ['a.png', 'b.png', 'sub/c.png']),
+                         (paths, ['a.png', 'b.png', 'c.png']),
+                         (pictures, ['000000', '000001', '000002']),
+                         ([paths[0], pictures[1], paths[2]], ['a.png', '000001', 'c.png'])):
+        for size in (1, 2, 64):
+            found = recogniser(given, batch_size=size)
+            assert [entry['file'] for entry in found] == names and not found.skipped
+            np.testing.assert_allclose([one['probabilities'] for one in found], expected, atol=1e-5)
+    one, = recogniser(folder / 'b.png')
+    assert one['frame'] is None and np.ptp(expected[1] - one['probabilities']) < 1e-5
+    single, = recogniser(pictures[1])
+    stack = recogniser(np.stack([pictures[0], pictures[2]]))
+    np.testing.assert_allclose([single['probabilities'], stack[1]['probabilities']], expected[1:],
+                               atol=1e-5)
+
+
+def test_unreadable_entries_are_skipped_counted_and_named(recogniser, folder, tmp_path):
+    (folder / 'broken.jpg').write_bytes(b'no image')
+    (folder / 'clip.mp4').write_bytes(b'no video')
+    paths = [*sorted(folder.glob('*.*')), folder / 'missing.jpg']
+    found = recogniser(paths, out_dir=tmp_path / 'out')
+    assert [entry['file'] for entry in found] == ['a.png', 'b.png']
+    assert set(found.skipped) == {'broken.jpg', 'clip.mp4', 'missing.jpg'}
+    assert 'no image that can be read' in found.skipped['broken.jpg']
+    lines = (tmp_path / 'out/skipped_images.txt').read_text().splitlines()
+    assert [line.split(':')[0] for line in lines] == list(found.skipped)
+    assert not recogniser(folder / 'a.png').skipped
+    with pytest.raises(ValueError, match=r'none of 2 images can be read; the first: .*broken'):
+        recogniser([folder / 'broken.jpg', folder / 'clip.mp4'])
+    with pytest.raises(FileNotFoundError, match=r'no image, folder or video at'):
+        recogniser(folder / 'missing.jpg')
+
+
+def test_the_count_of_skips_is_reported_once_at_the_end(recogniser, folder, monkeypatch):
+    (folder / 'broken.jpg').write_bytes(b'no image')
+    said = []
+    monkeypatch.setattr('clasp_mm.apis.inferencer.print_log', lambda text, *_: said.append(text))
+    stream = recogniser.stream(folder, batch_size=1)
+    assert [next(stream)['file'] for _ in range(3)][-1] == 'sub/c.png' and not said
+    assert list(stream) == [] and len(said) == 1
+    assert said[0].startswith('1 of 4 inputs could not be read and were skipped: broken.jpg')
+
+
+def test_own_boxes_are_cut_out(recogniser, folder, pictures, tmp_path):
+    boxes = [[[2, 3, 20, 50], [-5, 10.5, 20, 40]], [], [[0, 0, 32, 64]]]
+    found = recogniser(folder, boxes=boxes, out_dir=tmp_path / 'out')
+    assert [entry['file'] for entry in found] == ['a.png', 'a.png', 'sub/c.png']
+    assert found[1]['box'].tolist() == boxes[0][1]
+    cut = [pictures[0][3:50, 2:20], pictures[0][10:40, :20], pictures[2]]
+    assert (crop(pictures[0], np.array(boxes[0][1], np.float32)) == cut[1]).all()
+    expected = [one['probabilities'] for one in recogniser(cut)]
+    np.testing.assert_allclose([one['probabilities'] for one in found], expected, atol=1e-5)
+    listed = json.loads((tmp_path / 'out/predictions.json').read_text())
+    assert listed[1]['box'] == boxes[0][1] and listed[0]['attributes'] == found[0][
+        'attributes'].tolist()
+    assert sorted(path.name for path in (tmp_path / 'out').glob('**/*.jpg')) == [
+        'a_box0.jpg', 'a_box1.jpg', 'c_box0.jpg']
+    mapped = recogniser(folder / 'a.png', boxes={'a.png': boxes[0]})
+    assert len(mapped) == 2
+    with pytest.raises(ValueError, match=r'boxes of 2 images for 3 images'):
+        recogniser(folder, boxes=boxes[:2])
+    with pytest.raises(ValueError, match=r'no area inside the image of 32x64'):
+        recogniser(pictures[0], boxes=[[[40, 0, 50, 10]]])
+    with pytest.raises(ValueError, match=r'boxes of shape \(1, 2, 2\)'):
+        recogniser(pictures[0], boxes=[[[[0, 0], [9, 9]]]])
+    with pytest.raises(ValueError, match=r'says nothing about a.png'):
+        recogniser(folder / 'a.png', boxes={'b.png': []})
+
+
+def test_a_video_is_drawn_whole(recogniser, pictures, tmp_path):
+    video = tmp_path / 'walk.avi'
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*'MJPG'), 10, (32, 64))
+    for shift in range(5):
+        writer.write(np.roll(pictures[0], 4 * shift, 1))
+    writer.release()
+    found = recogniser(video, out_dir=tmp_path / 'out', batch_size=2)
+    assert [entry['frame'] for entry in found] == [0, 1, 2, 3, 4]
+    drawn = cv2.VideoCapture(str(tmp_path / 'out/walk.mp4'))
+    assert drawn.get(cv2.CAP_PROP_FPS) == 10 and drawn.get(cv2.CAP_PROP_FRAME_COUNT) == 5
+    stream = recogniser.stream(video, out_dir=tmp_path / 'half', batch_size=2)
+    next(stream)
+    stream.close()
+    assert not any((tmp_path / 'half').iterdir())  # half a video is none
+
+
+def test_re_identification_searches_a_gallery(files, folder, pictures, tmp_path):
+    run = clasp_mm.Inferencer('reid', *files['reid'])
+    alone, = run(pictures[1])
+    assert set(alone) == {'file', 'frame', 'feature'}
+    index = clasp_mm.ReIDIndex.build(run.model, folder, progress=False)
+    index.save(tmp_path / 'index.npz')
+    for gallery in (folder, index, tmp_path / 'index.npz'):
+        found, = run(pictures[1], gallery=gallery, out_dir=tmp_path / 'out')
+        assert found['names'][0] == 'b.png' and found['distances'][0] < 1e-3
+    assert (tmp_path / 'out/000000.jpg').is_file()
+
+
+def test_models_of_the_zoo_are_named(files, folder, tmp_path, monkeypatch):
+    config, checkpoint = files['reid']
+    zoo = tmp_path / 'zoo'
+    zoo.mkdir()
+    weights = zoo / f'my-reid_20260101-{file_hash(checkpoint)}.pth'
+    weights.write_bytes(checkpoint.read_bytes())
+    (zoo / 'my-reid.py').write_text(config.read_text())
+    entry = {'Name': 'my-reid', 'In Collection': 'mine', 'Config': 'my-reid.py', 'Results': None,
+             'Weights': weights.name, 'Metadata': {
+                 'Task': 'Re-identification', 'Host': 'mmpretrain', 'Training Data': 'drawn people',
+                 'Data Licence': 'Apache-2.0', 'Recipe': 'none', 'Input Size': '64x32',
+                 'Parameters': 1, 'FLOPs': 1}}
+    (zoo / 'metafile.yml').write_text(yaml.safe_dump(dict(Models=[entry])))
+    monkeypatch.setenv('CLASP_ZOO', str(zoo))
+    found, = clasp_mm.inference('reid', folder / 'a.png', 'my-reid')
+    expected, = reid.predict(reid.load(config, checkpoint), [cv2.imread(str(folder / 'a.png'))])
+    np.testing.assert_allclose(found['feature'], expected['feature'], atol=1e-6)
+    with pytest.raises(ValueError, match=r"no model 'my-reidd' in the zoo.*my-reid"):
+        clasp_mm.inference('reid', folder, 'my-reidd')
+    with pytest.raises(ValueError, match=r'my-reid\.py is a config of Re-.*, not of Attr'):
+        clasp_mm.inference('attribute', folder, 'my-reid')
+
+
+def test_what_belongs_to_another_task_is_refused(files, recogniser, folder):
+    config, checkpoint = files['attribute']
+    with pytest.raises(ValueError, match=r'attribute.py is a config of Attr.*, not of Re-'):
+        clasp_mm.inference('reid', folder, config, checkpoint)
+    with pytest.raises(ValueError, match=r'reid\.pth is of another task, Re-id'):
+        clasp_mm.inference('attribute', folder, config, files['reid'][1])
+    with pytest.raises(ValueError, match=r"no task 'atribute'.*did you mean 'attribute'"):
+        clasp_mm.inference('atribute', folder, config, checkpoint)
+    with pytest.raises(ValueError, match=r'without weights: give checkpoint='):
+        clasp_mm.inference('attribute', folder, config)
+    with pytest.raises(FileNotFoundError, match=r'none.py'):
+        clasp_mm.inference('attribute', folder, 'none.py', checkpoint)
+    with pytest.raises(ValueError, match=r'gallery= goes with reid, not with attribute'):
+        recogniser(folder, gallery=folder)
+    with pytest.raises(ValueError, match=r'image 1 has shape \(5, 5\)'):
+        recogniser([np.zeros((5, 5, 3), np.uint8), np.zeros((5, 5), np.uint8)])
+    with pytest.raises(ValueError, match=r'batch_size=0'):
+        recogniser(folder, batch_size=0)
