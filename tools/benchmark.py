@@ -26,6 +26,8 @@ EPILOG = """\
             fine-tuning step and inference against the host's own Swin in the same model
   attribute, reid
             the same against mmpretrain's Swin; evaluate_reid against sorting in numpy
+  inference   each task by clasp_mm.inference against the bare model on prepared batches
+  multi_task  three tasks in one pass, exact and branching late, against a pass for each
   downstream  pose, parsing and detection; they need compiled mmcv and the hosts
 
 examples:

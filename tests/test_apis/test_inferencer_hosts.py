@@ -1,0 +1,104 @@
+"""Predictions of the hosts' tasks are those of the hosts' own functions, one image at a time."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+
+from mmengine.registry import DefaultScope
+
+import clasp_mm
+from clasp_mm.apis.benchmark.inference import random_model
+from clasp_mm.apis.resources import resource
+
+
+@pytest.fixture(autouse=True)
+def fresh_scope():
+    """The hosts' functions set the default scope of the process."""
+    yield
+    DefaultScope._instance_dict.clear()
+
+
+@pytest.fixture(scope='module')
+def pictures():
+    """Two of one size, and one of another between them."""
+    rng = np.random.default_rng(0)
+    return [cv2.resize(rng.integers(0, 256, (9, 12, 3), np.uint8), size, interpolation=1)
+            for size in ((160, 120), (120, 130), (160, 120))]
+
+
+@pytest.fixture(scope='module')
+def infer(tmp_path_factory):
+    made = {}
+
+    def build(task):
+        if task not in made:
+            config = next(resource('configs/quickstart').glob(f'{task}_*.py'))
+            made[task] = clasp_mm.Inferencer(
+                task, *random_model(config, tmp_path_factory.mktemp(task)))
+        return made[task]
+    return build
+
+
+def test_pose_is_mmpose_s(infer, pictures):
+    from mmpose.apis import inference_topdown
+    run = infer('pose')
+    boxes = [[[10, 10, 60, 110], [40, 0, 90, 100]], [], [[0, 0, 160, 120]]]
+    for size in (1, 2, 32):
+        found = run(pictures, boxes=boxes, batch_size=size)
+        assert [len(entry['keypoints']) for entry in found] == [2, 0, 1]
+        for entry, picture, own in zip(found, pictures, boxes, strict=True):
+            for number, box in enumerate(own):
+                expected, = inference_topdown(run.model, picture, np.array([box], np.float32))
+                np.testing.assert_allclose(
+                    entry['keypoints'][number], expected.pred_instances.keypoints[0], atol=1e-2)
+
+
+def test_parsing_is_mmseg_s(infer, pictures):
+    from mmseg.apis import inference_model
+    run = infer('parsing')
+    expected = [inference_model(run.model, picture).pred_sem_seg.data[0].numpy()
+                for picture in pictures]
+    for size in (1, 8):
+        for entry, labels in zip(run(pictures, batch_size=size), expected, strict=True):
+            assert entry['labels'].shape == labels.shape
+            assert (entry['labels'] == labels).mean() > .999
+
+
+def test_parts_of_own_boxes_are_those_of_the_crops(infer, pictures, tmp_path):
+    run = infer('parsing')
+    first, second = run(pictures[0], boxes=[[[10, 20, 60, 110], [90, 0, 200, 50]]],
+                        out_dir=tmp_path)
+    for entry, piece in ((first, pictures[0][20:110, 10:60]), (second, pictures[0][:50, 90:])):
+        assert (entry['labels'] == run(piece)[0]['labels']).all()
+    listed = json.loads((tmp_path / 'predictions.json').read_text())
+    assert [entry['labels'] for entry in listed] == [
+        '000000_box0_labels.png', '000000_box1_labels.png']
+    assert cv2.imread(str(tmp_path / '000000_box1.jpg')).shape == (50, 70, 3)
+
+
+def test_detection_is_mmdet_s(infer, pictures):
+    from mmdet.apis import inference_detector
+    run = infer('detection')
+    expected = [one.pred_instances for one in inference_detector(run.model, pictures)]
+    for size in (1, 4):
+        for entry, boxes in zip(run(pictures, batch_size=size), expected, strict=True):
+            assert len(entry['boxes']) == len(boxes) > 0
+            np.testing.assert_allclose(entry['scores'], boxes.scores.numpy(), atol=1e-4)
+    with pytest.raises(ValueError, match='boxes= goes with pose'):
+        run(pictures, boxes=[[], [], []])
+
+
+def test_person_search_of_own_boxes(infer, pictures):
+    run = infer('person_search')
+    boxes = [[[10, 10, 60, 110], [40, 0, 90, 100]], [[5, 5, 50, 100]], []]
+    found = run(pictures, boxes=boxes, query=(pictures[0], boxes[0][1]), batch_size=2)
+    assert [entry['boxes'].shape for entry in found] == [(2, 4), (1, 4), (0, 4)]
+    assert found[0]['boxes'][0].tolist() == boxes[0][1]  # itself first
+    assert found[0]['similarity'][0] == pytest.approx(1, abs=1e-4)
+    vector = found[0]['features'][0]
+    again = run(pictures[1], boxes=[boxes[1]], query=vector)
+    assert again[0]['similarity'] == pytest.approx(found[1]['similarity'], abs=1e-4)
