@@ -56,7 +56,7 @@ def test_torch_is_pinned_to_the_very_build():
 
 def test_every_imported_package_is_required():
     core = set(requirements('core')) | set(requirements('lite'))
-    extras = ('clip', 'parquet', 'faiss', 'downstream')
+    extras = ('clip', 'parquet', 'faiss', 'export', 'downstream')
     lazily = {name for extra in extras for name in requirements(extra)}
     for module, tree in sources().items():
         for found in imports_of(module, tree):

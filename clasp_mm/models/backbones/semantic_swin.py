@@ -102,7 +102,7 @@ class SemanticSwin(PCMoESwin):
             raise ValueError('no semantic weight: give semantic_weight=0 (appearance) to 1 '
                              '(semantics) in the config or in forward')
         weight = torch.as_tensor(weight, dtype=x.dtype, device=x.device).reshape(-1, 1)
-        if len(weight) not in (1, len(x)):
+        if weight.shape[0] not in (1, x.shape[0]):
             raise ValueError(f'{len(weight)} semantic weights for {len(x)} images: give one for '
                              'all or one an image')
         return torch.cat([weight, 1 - weight], dim=1)

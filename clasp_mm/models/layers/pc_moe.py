@@ -249,7 +249,8 @@ class PCMoE(nn.Module):
     def _gate_logits(self, layer: nn.Linear, z: Tensor, prompt_weights: Tensor) -> Tensor:
         logits = _linear32(layer, z)
         if self.task_gates:
-            logits = (logits.view(len(z), -1, self.num_experts) * prompt_weights[..., None]).sum(1)
+            logits = logits.view(z.shape[0], -1, self.num_experts)
+            logits = (logits * prompt_weights[..., None]).sum(1)
         return logits
 
     def _chosen_experts(self, x: Tensor, prompt: Tensor | None, scale: Tensor,
@@ -287,7 +288,7 @@ class PCMoE(nn.Module):
         w1, b1 = self.w1.flatten(0, 1), self.b1
         if prompt is not None:
             b1 = b1 + F.linear(prompt.to(w1.dtype), w1)                      # (B or 1, n * h)
-        if b1.dim() == 1 or len(b1) == 1:
+        if b1.dim() == 1 or b1.shape[0] == 1:
             hidden = F.gelu(F.linear(x, w1, b1.flatten()))
         else:
             hidden = F.linear(x, w1)
