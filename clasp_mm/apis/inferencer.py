@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 from mmengine.logging import print_log
+from mmengine.registry import DefaultScope
 from torch import nn
 from tqdm import tqdm
 
@@ -26,7 +27,7 @@ from clasp_mm.models.weights_file import find_weights
 
 from .inference.boxes import Key, KnownBoxes, check_boxes, crop
 from .inference.inputs import Frame, Given, count_frames, find_inputs, read_frames
-from .inference.outputs import Pictures, plain, write_json
+from .inference.outputs import Pictures, check_stems, plain, write_json
 from .model_zoo import _check_task, _weights
 from .reid_index import ReIDIndex
 from .zoo_index import TASKS, model_task, offer, read_zoo
@@ -97,6 +98,8 @@ class Inferencer:
         options = self._options(gallery, camera, query, progress)
         size = self._module.BATCH if batch_size is None else batch_size
         draw = None if out_dir is None else self._draw(min_score, options)
+        if out_dir is not None:
+            check_stems(files)
         folder, written = Path(out_dir or ''), []
         with ExitStack() as stack:
             bar = stack.enter_context(tqdm(
@@ -123,7 +126,8 @@ class Inferencer:
         if found not in (None, title):
             raise ValueError(f'{config} is a config of {found}, not of {title}')
         try:
-            return self._module.load(config, checkpoint, device)
+            with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+                return self._module.load(config, checkpoint, device)  # hosts change it for good
         except ValueError:
             _check_task(load_file(checkpoint), checkpoint, cfg)  # which says it better
             raise

@@ -134,6 +134,13 @@ def test_own_boxes_are_cut_out(recogniser, folder, pictures, tmp_path):
         recogniser(folder / 'a.png', boxes={'b.png': []})
 
 
+def test_pictures_of_one_name_are_refused(recogniser, folder, pictures, tmp_path):
+    cv2.imwrite(str(folder / 'a.bmp'), pictures[0])
+    assert len(recogniser(folder)) == 4
+    with pytest.raises(ValueError, match=r'a\.bmp and a\.png would both be written as a\.jpg'):
+        recogniser(folder, out_dir=tmp_path / 'out')
+
+
 def test_a_video_is_drawn_whole(recogniser, pictures, tmp_path):
     video = tmp_path / 'walk.avi'
     writer = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*'MJPG'), 10, (32, 64))

@@ -37,8 +37,9 @@ def infer(tmp_path_factory):
     def build(task):
         if task not in made:
             config = next(resource('configs/quickstart').glob(f'{task}_*.py'))
-            made[task] = clasp_mm.Inferencer(
-                task, *random_model(config, tmp_path_factory.mktemp(task)))
+            files = random_model(config, tmp_path_factory.mktemp(task))
+            made[task] = clasp_mm.Inferencer(task, *files)
+            made[task].files = files
         return made[task]
     return build
 
@@ -60,8 +61,9 @@ def test_pose_is_mmpose_s(infer, pictures):
 def test_parsing_is_mmseg_s(infer, pictures):
     from mmseg.apis import inference_model
     run = infer('parsing')
-    expected = [inference_model(run.model, picture).pred_sem_seg.data[0].numpy()
-                for picture in pictures]
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        expected = [inference_model(run.model, picture).pred_sem_seg.data[0].numpy()
+                    for picture in pictures]
     for size in (1, 8):
         for entry, labels in zip(run(pictures, batch_size=size), expected, strict=True):
             assert entry['labels'].shape == labels.shape
@@ -83,13 +85,22 @@ def test_parts_of_own_boxes_are_those_of_the_crops(infer, pictures, tmp_path):
 def test_detection_is_mmdet_s(infer, pictures):
     from mmdet.apis import inference_detector
     run = infer('detection')
-    expected = [one.pred_instances for one in inference_detector(run.model, pictures)]
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        expected = [one.pred_instances for one in inference_detector(run.model, pictures)]
     for size in (1, 4):
         for entry, boxes in zip(run(pictures, batch_size=size), expected, strict=True):
             assert len(entry['boxes']) == len(boxes) > 0
             np.testing.assert_allclose(entry['scores'], boxes.scores.numpy(), atol=1e-4)
     with pytest.raises(ValueError, match='boxes= goes with pose'):
         run(pictures, boxes=[[], [], []])
+
+
+def test_models_of_all_hosts_leave_the_default_scope_alone(infer, pictures):
+    DefaultScope._instance_dict.clear()
+    DefaultScope.get_instance('mine', scope_name='mmpretrain')
+    for task in ('pose', 'parsing', 'detection', 'person_search'):
+        clasp_mm.Inferencer(task, *infer(task).files)(pictures[0])
+        assert DefaultScope.get_current_instance().scope_name == 'mmpretrain'
 
 
 def test_person_search_of_own_boxes(infer, pictures):

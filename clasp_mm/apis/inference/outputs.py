@@ -64,6 +64,20 @@ class Pictures:
         self._video, self._writer = frame.file, writer
 
 
+def check_stems(names: Iterable[str]) -> None:
+    """Refuse files whose pictures would have one name.
+
+    Raises:
+        ValueError: Two names differ in their ends alone.
+    """
+    stems: dict[Path, str] = {}
+    for name in names:
+        other = stems.setdefault(Path(name).with_suffix(''), name)
+        if other != name:
+            raise ValueError(f'{other} and {name} would both be written as {Path(name).stem}.jpg: '
+                             'run them apart')
+
+
 def write_image(path: Path, image: np.ndarray) -> None:
     """Encode by the name's end."""
     done, data = cv2.imencode(path.suffix, image)
