@@ -28,6 +28,7 @@ EPILOG = """\
             the same against mmpretrain's Swin; evaluate_reid against sorting in numpy
   inference   each task by clasp_mm.inference against the bare model on prepared batches
   multi_task  three tasks in one pass, exact and branching late, against a pass for each
+  export    an exported backbone by onnxruntime and torch.export against torch (CPU)
   downstream  pose, parsing and detection; they need compiled mmcv and the hosts
 
 examples:

@@ -24,6 +24,7 @@ from .backbone import backbone
 from .contest import Options, Row
 from .data import data
 from .downstream import attribute, detection, parsing, pose
+from .exported import export
 from .inference import inference
 from .labels import labels
 from .multi_task import multi_task
@@ -34,7 +35,7 @@ from .timing import threads
 BENCHMARKS: dict[str, Callable[[Options], Iterator[Row]]] = dict(
     backbone=backbone, step=step, labels=labels, data=data, pose=pose, parsing=parsing,
     detection=detection, attribute=attribute, reid=reid, inference=inference,
-    multi_task=multi_task)
+    multi_task=multi_task, export=export)
 _GROUPS = dict(all=('backbone', 'step', 'labels', 'data'),
                downstream=('pose', 'parsing', 'detection'))  # which need the hosts
 _PER_CORE = ('labels', 'data')  # quoted per core; the others take all
