@@ -34,13 +34,14 @@ def extras() -> dict[str, list[str]]:
         'clip': requirements('clip'),
         'parquet': requirements('parquet'),
         'faiss': requirements('faiss'),
+        'export': requirements('export'),
         'pose': pick('mmcv', 'mmdet', 'mmpose'),
         'det': pick('mmcv', 'mmdet'),
         'seg': pick('mmcv', 'mmsegmentation', 'ftfy', 'regex'),
     }
     groups['all'] = sorted({line for name in ('clip', 'pose', 'det', 'seg')
                             for line in groups[name]})
-    groups['tests'] = requirements('tests')
+    groups['tests'] = requirements('tests') + requirements('export')
     return groups
 
 

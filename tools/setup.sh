@@ -211,7 +211,7 @@ esac
 
 step "packages of the core" "$NETWORK"
 files=(-r "$ROOT/requirements/core.txt" -r "$ROOT/requirements/clip.txt")
-if [ "$WITH_TESTS" = 1 ]; then files+=(-r "$ROOT/requirements/tests.txt"); fi
+if [ "$WITH_TESTS" = 1 ]; then files+=(-r "$ROOT/requirements/tests.txt" -r "$ROOT/requirements/export.txt"); fi
 if [ "$WITH_OPS" = 0 ] && ! installed mmcv; then files+=(-r "$ROOT/requirements/lite.txt"); fi
 pip install -c "$CONSTRAINTS" wheel "${files[@]}"
 
