@@ -20,7 +20,9 @@ val_dataloader = dict(dataset=dict(type='clasp_mm.CocoKeypoints'))
 test_dataloader = dict(dataset=dict(type='clasp_mm.CocoKeypoints'))
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=0.01),
-    paramwise_cfg=dict(custom_keys={'relative_position_bias_table': dict(decay_mult=0.)}))
+    paramwise_cfg=dict(custom_keys={
+        'moe.prompts': dict(decay_mult=0.),  # it would shrink those of other tasks
+        'relative_position_bias_table': dict(decay_mult=0.)}))
 max_epochs = 210
 train_cfg = dict(max_epochs=max_epochs)
 param_scheduler = [

@@ -16,4 +16,6 @@ train_dataloader = dict(dataset=dict(metainfo=metainfo))
 val_dataloader = dict(dataset=dict(metainfo=metainfo))
 test_dataloader = dict(dataset=dict(metainfo=metainfo))
 optim_wrapper = dict(
-    optimizer=dict(_delete_=True, type='AdamW', lr=1e-4, weight_decay=0.05))
+    optimizer=dict(_delete_=True, type='AdamW', lr=1e-4, weight_decay=0.05),
+    # Decay would shrink the prompts of other tasks.
+    paramwise_cfg=dict(custom_keys={'moe.prompts': dict(decay_mult=0.)}))

@@ -26,7 +26,9 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),
     paramwise_cfg=dict(
         norm_decay_mult=0.,
-        custom_keys={'relative_position_bias_table': dict(decay_mult=0.)}))
+        custom_keys={
+            'moe.prompts': dict(decay_mult=0.),  # it would shrink those of other tasks
+            'relative_position_bias_table': dict(decay_mult=0.)}))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
     dict(type='PolyLR', eta_min=0., power=1., begin=1500, end=160000, by_epoch=False),

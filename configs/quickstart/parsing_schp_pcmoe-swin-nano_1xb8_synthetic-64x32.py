@@ -41,7 +41,8 @@ train_cfg = dict(max_epochs=max_epochs, val_interval=4)
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=4e-3, weight_decay=0.01))
+    optimizer=dict(type='AdamW', lr=4e-3, weight_decay=0.01),
+    paramwise_cfg=dict(custom_keys={'moe.prompts': dict(decay_mult=0.)}))
 auto_scale_lr = dict(enable=False)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),

@@ -60,15 +60,15 @@ def test_recipe_is_soliders(arch):
     assert cfg.model.backbone.drop_path_rate == 0 and cfg.codec.sigma == 2
 
 
-def test_no_weight_decay_on_relative_position_tables():
+def test_no_weight_decay_on_relative_position_tables_and_prompts():
     from mmengine.optim import build_optim_wrapper
     cfg = Config.fromfile(resource(QUICKSTART))
     cfg.model.backbone.init_cfg = None
     model = MODELS.build(cfg.model)
-    tables = {id(value) for name, value in model.named_parameters()
-              if name.endswith('relative_position_bias_table')}
+    spared = {id(value) for name, value in model.named_parameters()
+              if name.endswith(('.relative_position_bias_table', '.prompts'))}
     groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
     decays = {id(value): group['weight_decay'] for group in groups for value in group['params']}
-    assert {decay for key, decay in decays.items() if key in tables} == {0.}
-    assert {decay for key, decay in decays.items() if key not in tables} == {.01}
-    assert tables <= set(decays)
+    assert {decay for key, decay in decays.items() if key in spared} == {0.}
+    assert {decay for key, decay in decays.items() if key not in spared} == {.01}
+    assert spared <= set(decays)

@@ -7,7 +7,9 @@ test_cfg = dict()
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='SGD', lr=7e-3, momentum=0.9, weight_decay=0.),
-    paramwise_cfg=dict(custom_keys={'backbone.patch_embed': dict(lr_mult=0., decay_mult=0.)}))
+    paramwise_cfg=dict(custom_keys={
+        'backbone.patch_embed': dict(lr_mult=0., decay_mult=0.),
+        'moe.prompts': dict(decay_mult=0.)}))  # decay would shrink those of other tasks
 auto_scale_lr = dict(enable=True, base_batch_size=64)
 param_scheduler = [
     dict(type='LinearLR', start_factor=1 / 30, by_epoch=True, begin=0, end=30),
