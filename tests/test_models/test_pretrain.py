@@ -5,6 +5,7 @@ import torch
 from mmengine.optim import build_optim_wrapper
 
 from clasp_mm.models import CLASP, DINO
+from clasp_mm.models.layers import TASKS
 from clasp_mm.models.pretrain import semantic_rows
 from tests.oracles import losses as oracle
 
@@ -22,14 +23,14 @@ def make_dino(**kwargs):
     return model
 
 
-def make_clasp(**kwargs):
+MOE = dict(num_experts=4, top_k=2, num_prompts=3, expert_hidden=4)
+PART_HEAD = dict(type='clasp_mm.PartSegHead', in_channels=8, num_classes=PARTS, in_index=0)
+ATTR_HEAD = dict(type='clasp_mm.AttrHead', in_channels=16, attribute_sizes=SIZES)
+
+
+def make_clasp(moe=MOE, part_head=PART_HEAD, attr_head=ATTR_HEAD, **kwargs):
     torch.manual_seed(0)
-    moe = dict(num_experts=4, top_k=2, num_prompts=3, expert_hidden=4)
-    model = CLASP(
-        dict(BACKBONE, moe=moe), HEAD,
-        part_head=dict(type='clasp_mm.PartSegHead', in_channels=8, num_classes=PARTS, in_index=0),
-        attr_head=dict(type='clasp_mm.AttrHead', in_channels=16, attribute_sizes=SIZES),
-        **kwargs)
+    model = CLASP(dict(BACKBONE, moe=moe), HEAD, part_head=part_head, attr_head=attr_head, **kwargs)
     model.init_weights()
     with torch.no_grad():  # away from the identity, so that prompts and gates matter
         for module in (model.backbone, model.head, model.teacher):
@@ -51,23 +52,26 @@ def make_batch(rejected=()):
                        sample_idx=torch.tensor([0, 1, 2, 7]), skipped=[''] * BATCH)
 
 
-def views_of(mode, epoch):
+def views_of(mode, epoch, tasks=('part', 'attribute')):
     """(image, view, task) of every semantic row, spelled out."""
     if mode == 'all':
-        return [(b, v, t) for t in ('part', 'attribute') for v in (0, 1) for b in range(BATCH)]
+        return [(b, v, t) for t in tasks for v in (0, 1) for b in range(BATCH)]
     if mode == 'one':
-        return ([(b, 0, 'part') for b in range(BATCH)]
-                + [(b, 1, 'attribute') for b in range(BATCH)])
+        return ([(b, 0, 'part') for b in range(BATCH) if 'part' in tasks]
+                + [(b, 1, 'attribute') for b in range(BATCH) if 'attribute' in tasks])
     turns = [i + epoch for i in (0, 1, 2, 7)]
-    return [(b, (t // 2) % 2, ('part', 'attribute')[t % 2]) for b, t in enumerate(turns)]
+    if len(tasks) < 2:
+        return [(b, t % 2, task) for task in tasks for b, t in enumerate(turns)]
+    return [(b, (t // 2) % 2, tasks[t % 2]) for b, t in enumerate(turns)]
 
 
 @pytest.mark.parametrize('epoch', [0, 1, 2])
 @pytest.mark.parametrize('mode', ['all', 'one', 'alternate'])
-def test_semantic_rows_are_the_stated_views(mode, epoch):
-    rows, tasks = semantic_rows(mode, torch.tensor([0, 1, 2, 7]), epoch)
-    expected = [(v * BATCH + b, ('appearance', 'part', 'attribute').index(t))
-                for b, v, t in views_of(mode, epoch)]
+@pytest.mark.parametrize('there', [('part', 'attribute'), ('part',), ('attribute',), ()])
+def test_semantic_rows_are_the_stated_views(mode, epoch, there):
+    rows, tasks = semantic_rows(mode, torch.tensor([0, 1, 2, 7]), epoch,
+                                tasks=[TASKS.index(task) for task in there])
+    expected = [(v * BATCH + b, TASKS.index(t)) for b, v, t in views_of(mode, epoch, there)]
     assert list(zip(rows.tolist(), tasks.tolist(), strict=True)) == expected
 
 
@@ -95,29 +99,48 @@ def naive_losses(model, views, samples, mode):
                                         for b in range(BATCH)]) for v in range(len(views))])
     teacher = torch.stack([model.teacher(views[v], 'appearance') for v in (0, 1)])
     losses = dict(loss_dino=oracle.dino_loss(student, teacher, model.dino_loss.center, 0.1, 0.04))
-    rows = views_of(mode, model.epoch)
+    rows = views_of(mode, model.epoch, [task for task, head in (
+        ('part', model.part_head), ('attribute', model.attr_head)) if head is not None])
     part = [(b, v) for b, v, t in rows if t == 'part']
     attr = [(b, v) for b, v, t in rows if t == 'attribute']
-    losses['loss_part'] = oracle.part_loss(
-        torch.cat([model.part_head(forward(b, v, 'part')[0]) for b, v in part]),
-        torch.stack([samples['part_map'][b, v] for b, v in part]))
-    losses['loss_attr'] = oracle.attr_loss(
-        torch.cat([model.attr_head(forward(b, v, 'attribute')[0][-1].mean((2, 3)))
-                   for b, v in attr]), SIZES,
-        torch.stack([samples['attr_target'][b] for b, v in attr]))
+    if model.part_head is not None:
+        losses['loss_part'] = oracle.part_loss(
+            torch.cat([model.part_head(forward(b, v, 'part')[0]) for b, v in part]),
+            torch.stack([samples['part_map'][b, v] for b, v in part]))
+    if model.attr_head is not None:
+        losses['loss_attr'] = oracle.attr_loss(
+            torch.cat([model.attr_head(forward(b, v, 'attribute')[0][-1].mean((2, 3)))
+                       for b, v in attr]), SIZES,
+            torch.stack([samples['attr_target'][b] for b, v in attr]))
     order = ([(b, v, 'appearance') for v in range(len(views)) for b in range(BATCH)] + rows)
     gates = [forward(*row)[1] for row in order]
-    losses['loss_moe'] = 0.01 * oracle.load_balance_loss(
-        [torch.cat([g[s].probs for g in gates]) for s in range(2)],
-        [torch.cat([g[s].gates for g in gates]) for s in range(2)],
-        torch.tensor([('appearance', 'part', 'attribute').index(t) for _, _, t in order]), 2)
+    stages = range(len(gates[0]))
+    if stages:
+        losses['loss_moe'] = 0.01 * oracle.load_balance_loss(
+            [torch.cat([g[s].probs for g in gates]) for s in stages],
+            [torch.cat([g[s].gates for g in gates]) for s in stages],
+            torch.tensor([TASKS.index(t) for _, _, t in order]),
+            MOE['top_k'] if model.backbone.stages[-1].moe.global_gate else MOE['num_experts'])
     return losses
 
 
+NO_PROMPT = dict(MOE, prompt_embedding=False, prompt_residual=False)
+
+
 @pytest.mark.parametrize('mode', ['all', 'one', 'alternate'])
-@pytest.mark.parametrize('epoch', [0, 3])
-def test_clasp_losses_equal_separate_forwards_gradients_included(mode, epoch):
-    model = make_clasp(semantic_views=mode).eval()  # no gate noise
+@pytest.mark.parametrize('epoch, form', [
+    (0, {}), (3, {}),
+    (1, dict(moe=None)),
+    (0, dict(moe=dict(MOE, stages=(1,)))),
+    (0, dict(moe=NO_PROMPT)),
+    (0, dict(moe=dict(NO_PROMPT, task_gates=True))),
+    (0, dict(moe=dict(MOE, self_embedding=False, channel_gate=False))),
+    (0, dict(moe=dict(MOE, global_gate=False, prompt_residual=False))),
+    (1, dict(part_head=None)), (1, dict(attr_head=None)),
+    (0, dict(moe=None, part_head=None)), (0, dict(moe=None, part_head=None, attr_head=None)),
+], ids=str)
+def test_clasp_losses_equal_separate_forwards_gradients_included(mode, epoch, form):
+    model = make_clasp(semantic_views=mode, **form).eval()  # no gate noise
     model.set_progress(0, 10, epoch)
     views, samples = make_batch(rejected=[2])
     expected = naive_losses(model, views, samples, mode)
@@ -126,14 +149,38 @@ def test_clasp_losses_equal_separate_forwards_gradients_included(mode, epoch):
     losses = model.loss(views, samples)
     for name, value in expected.items():
         torch.testing.assert_close(losses[name], value, rtol=1e-4, atol=1e-5)
+    assert {name for name in losses if 'loss' in name} == set(expected)
     total = sum(value for name, value in losses.items() if 'loss' in name)
     for mine, theirs in zip(torch.autograd.grad(total, parameters, allow_unused=True), grads,
                             strict=True):
         if theirs is None:
-            assert mine is None
+            assert mine is None or not mine.any()
         else:
             torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5)
-    assert losses['accepted'] == 0.75
+    assert losses.get('accepted') == (0.75 if model.semantic_tasks else None)
+
+
+@pytest.mark.parametrize('moe, seen', [
+    (None, [8, 8]), (NO_PROMPT, [8, 8]), (dict(MOE, stages=(1,)), [8, 8]), (MOE, [8, 24])])
+def test_what_no_prompt_touches_is_computed_once(moe, seen):
+    model = make_clasp(moe, semantic_views='all')
+    views, samples = make_batch()
+    rows = []
+    for stage in model.backbone.stages:
+        stage.blocks[0].register_forward_hook(lambda _, args, __: rows.append(len(args[0])))
+    model.loss(views[:2], samples)                     # no local crops
+    assert rows == seen
+
+
+def test_without_semantic_tasks_and_pc_moe_it_is_dino():
+    clasp = make_clasp(moe=None, part_head=None, attr_head=None)
+    dino = make_dino()
+    dino.load_state_dict({name: value for name, value in clasp.state_dict().items()
+                          if name in dino.state_dict()})
+    views, samples = make_batch()
+    del samples['part_map'], samples['attr_target'], samples['label_accepted']
+    losses = clasp.eval().loss(views, samples)
+    torch.testing.assert_close(losses, dino.eval().loss(views, samples))
 
 
 def test_dino_loss_equals_its_definition_and_moves_the_centre():

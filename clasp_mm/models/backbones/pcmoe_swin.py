@@ -184,21 +184,30 @@ class PCMoESwin(BaseModule):
         x, hw = self.patch_embed(x)
         return Embedded(self._run_blocks(0, self.drop_after_pos(x), hw), hw)
 
-    def from_embed(
-            self,
-            embedded: Embedded,
-            task: Task | Tensor | None = None) -> tuple[tuple[Tensor, ...], list[Gates]]:
-        """The rest of the network, from what :meth:`embed` gave.
+    def from_embed(self, embedded: Embedded, task: Task | Tensor | None = None, first: int = 0
+                   ) -> tuple[tuple[Tensor, ...], list[Gates]]:
+        """The rest of the network, from what :meth:`embed` or :meth:`run_stages` gave.
 
         Args:
-            embedded: Tokens of the first stage and the size of their map.
+            embedded: Tokens before the PC-MoE of stage ``first`` and the size of their map.
             task: As in :meth:`forward`.
+            first: The stage.
 
         Returns:
-            The maps of :meth:`forward`, and the gates of each PC-MoE that was computed, in the
-            order of the stages.
+            The maps of :meth:`forward` from that stage on, and the gates of each PC-MoE that was
+            computed, in the order of the stages.
         """
-        return self.run_stages(embedded, task)[:2]
+        return self.run_stages(embedded, task, first)[:2]
+
+    @property
+    def first_prompted(self) -> int:
+        """The first stage whose PC-MoE sees the prompt; where none does, that after the last.
+
+        What precedes that PC-MoE is the same for all tasks.
+        """
+        stop = max(self.out_indices) + 1
+        return next((i for i, stage in enumerate(self.stages[:stop])
+                     if stage.moe is not None and stage.moe.sees_prompt), stop)
 
     def run_stages(self, embedded: Embedded, task: Task | Tensor | None = None, first: int = 0,
                    stop: int | None = None) -> tuple[tuple[Tensor, ...], list[Gates], Embedded]:

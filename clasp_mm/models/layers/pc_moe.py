@@ -178,6 +178,11 @@ class PCMoE(nn.Module):
                     nn.init.zeros_(module.bias)
         self.zero_output()
 
+    @property
+    def sees_prompt(self) -> bool:
+        """Whether anything here depends on the prompt; else all tasks see the same map."""
+        return self.prompts is not None or (self.task_gates and self.global_gate is not None)
+
     @torch.no_grad()
     def zero_output(self) -> None:
         """Zero the last layers, so that the module is the identity."""

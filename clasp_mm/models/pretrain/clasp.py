@@ -1,13 +1,13 @@
 """CLASP: DINO, part and attribute pretext tasks over one prompt-controlled backbone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from clasp_mm.models.backbones.pcmoe_swin import Embedded
-from clasp_mm.models.layers import TASKS
+from clasp_mm.models.layers import TASKS, Gates
 from clasp_mm.models.losses import gate_entropy, load_balance_loss
 from clasp_mm.registry import MODELS
 
@@ -17,46 +17,59 @@ APPEARANCE, PART, ATTRIBUTE = range(len(TASKS))
 SEMANTIC_VIEWS = ('all', 'one', 'alternate')
 
 
-def semantic_rows(mode: str, sample_idx: Tensor, epoch: int,
-                  num_global: int = 2) -> tuple[Tensor, Tensor]:
+def semantic_rows(mode: str, sample_idx: Tensor, epoch: int, num_global: int = 2,
+                  tasks: Sequence[int] = (PART, ATTRIBUTE)) -> tuple[Tensor, Tensor]:
     """Which global views carry a semantic prompt, and which prompt.
 
-    ``all``: every global view under both prompts; ``one``: the first global view under ``part``,
+    ``all``: every global view under every prompt; ``one``: the first global view under ``part``,
     the second under ``attribute``; ``alternate``: one view and one prompt an image, by turns over
     the epochs, chosen by the image's index and so the same for any number of processes.
+
+    A task that stands alone has in ``all`` and ``one`` the views that it has beside the other, so
+    that leaving the other out changes nothing else; in ``alternate`` it has a view of every image
+    at every turn.
 
     Args:
         mode: One of the above.
         sample_idx: Index of each image in the data set, (B,).
         epoch: Current epoch.
         num_global: Number of global views.
+        tasks: The semantic tasks there are: both, one or none.
 
     Returns:
         Rows into the batch of global views (view by view), (R,), and their task indices, (R,).
     """
     batch_size = len(sample_idx)
-    if mode == 'all':
-        rows = torch.arange(num_global * batch_size, device=sample_idx.device)
-        return torch.cat([rows, rows]), torch.cat(
-            [torch.full_like(rows, PART), torch.full_like(rows, ATTRIBUTE)])
     image = torch.arange(batch_size, device=sample_idx.device)
-    if mode == 'one':
-        return torch.cat([image, batch_size + image]), torch.cat(
-            [torch.full_like(image, PART), torch.full_like(image, ATTRIBUTE)])
-    turn = sample_idx + epoch
-    view = (turn // 2) % num_global
-    return view * batch_size + image, torch.where(turn % 2 == 0, PART, ATTRIBUTE)
+    if not tasks:
+        return image[:0], image[:0]
+    if mode == 'alternate':
+        turn = sample_idx + epoch
+        view = (turn // len(tasks)) % num_global
+        return view * batch_size + image, turn.new_tensor(tasks)[turn % len(tasks)]
+    rows = {'all': {task: torch.arange(num_global * batch_size, device=image.device)
+                    for task in tasks},
+            'one': {task: (task - PART) * batch_size + image for task in tasks}}[mode]
+    return torch.cat(list(rows.values())), torch.cat(
+        [torch.full_like(row, task) for task, row in rows.items()])
+
+
+def _repeat(x: Tensor, rows: Tensor) -> Tensor:
+    """(N, ...) with some of its rows once more behind it."""
+    return torch.cat([x, x[rows]]) if len(rows) else x
 
 
 @MODELS.register_module()
 class CLASP(DINO):
     """DINO under the appearance prompt plus CLIP-guided part and attribute losses (eq. 9 to 14).
 
-    ``L = L_dino + part_weight L_part + attr_weight L_attr + balance_weight L_moe``. The stem and
-    the first stage, which no prompt touches, run once for all prompts of a view.
+    ``L = L_dino + part_weight L_part + attr_weight L_attr + balance_weight L_moe``. All that
+    precedes the first PC-MoE, which no prompt touches, runs once for all prompts of a view. Without
+    a PC-MoE, or with one that no prompt touches, this is all there is: the semantic losses read
+    the features of the DINO loss.
 
     Args:
-        backbone: Config of ``clasp_mm.PCMoESwin`` with a PC-MoE.
+        backbone: Config of ``clasp_mm.PCMoESwin``.
         head: Config of ``clasp_mm.DINOHead``.
         part_head: Config of ``clasp_mm.PartSegHead``; None leaves the part task out.
         attr_head: Config of ``clasp_mm.AttrHead``; None leaves the attribute task out.
@@ -88,6 +101,9 @@ class CLASP(DINO):
                              f'needs num_global=2, got {self.num_global}')
         self.part_head = None if part_head is None else MODELS.build(part_head)
         self.attr_head = None if attr_head is None else MODELS.build(attr_head)
+        self.semantic_tasks = tuple(
+            task for task, head in ((PART, self.part_head), (ATTRIBUTE, self.attr_head))
+            if head is not None)
         self.semantic_views = semantic_views
         self.part_weight = part_weight
         self.attr_weight = attr_weight
@@ -99,21 +115,21 @@ class CLASP(DINO):
         Args:
             inputs: Views, globals first, each (B, 3, H_v, W_v).
             data_samples: ``part_map`` (B, T, h, w) with 255 to ignore, ``attr_target`` (B, A) with
-                -1 to ignore, ``label_accepted`` (B,), ``sample_idx`` (B,).
+                -1 to ignore, ``label_accepted`` (B,), ``sample_idx`` (B,). Without a part or
+                attribute head its labels are not read.
         """
-        for key in ('part_map', 'attr_target', 'label_accepted'):
-            if key not in data_samples:
+        keys = {PART: 'part_map', ATTRIBUTE: 'attr_target'}
+        for key in (*(keys[task] for task in self.semantic_tasks), 'label_accepted'):
+            if self.semantic_tasks and key not in data_samples:
                 raise KeyError(f'CLASP needs {key!r} in the data samples: put '
                                'clasp_mm.CLIPPseudoLabeler before clasp_mm.MultiCrop in the '
                                'pipeline')
         global_views, local_views = self.split_views(inputs)
         rows, row_task = semantic_rows(self.semantic_views, data_samples['sample_idx'], self.epoch,
-                                       self.num_global)
-        tokens, hw = self.backbone.embed(global_views)
+                                       self.num_global, self.semantic_tasks)
         num_rows = len(global_views)
         task = torch.cat([row_task.new_full((num_rows,), APPEARANCE), row_task])
-        maps, gates = self.backbone.from_embed(
-            Embedded(torch.cat([tokens, tokens[rows]]), hw), self.backbone.task_rows[task])
+        maps, gates = self.see(global_views, rows, task)
         pooled = maps[-1].mean((2, 3))
         local_pooled, local_gates = self.pool_local_views(local_views, self.task)
 
@@ -133,8 +149,31 @@ class CLASP(DINO):
             attr['loss_attr'] = self.attr_weight * attr['loss_attr']
             losses.update(attr)
         losses.update(self.balance(gates, local_gates, task))
-        losses['accepted'] = data_samples['label_accepted'].float().mean()
+        if self.semantic_tasks:
+            losses['accepted'] = data_samples['label_accepted'].float().mean()
         return losses
+
+    def see(self, views: Tensor, rows: Tensor, task: Tensor
+            ) -> tuple[tuple[Tensor, ...], list[Gates]]:
+        """The student's maps of views, then of some of them again under other prompts.
+
+        Args:
+            views: (N, 3, H, W).
+            rows: Those to see again, (R,).
+            task: Task index of all, (N + R,).
+
+        Returns:
+            Maps, each (N + R, C_i, h_i, w_i), and the gates of each PC-MoE.
+        """
+        backbone, first = self.backbone, self.backbone.first_prompted
+        maps, gates, embedded = backbone.run_stages(backbone.embed(views), self.task, stop=first)
+        maps = tuple(_repeat(x, rows) for x in maps)
+        gates = [Gates(*(_repeat(x, rows) for x in stage)) for stage in gates]
+        if first > max(backbone.out_indices):
+            return maps, gates
+        more = backbone.from_embed(Embedded(_repeat(embedded.tokens, rows), embedded.hw),
+                                   backbone.task_rows[task], first)
+        return maps + more[0], gates + more[1]
 
     def balance(self, gates: list, local_gates: list, task: Tensor) -> dict[str, Tensor]:
         """Load-balance loss and gate entropy over the rows of both passes."""
