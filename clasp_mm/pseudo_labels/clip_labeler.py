@@ -21,6 +21,7 @@ from .vocabulary import DEFAULT_VOCABULARY, IGNORE, Vocabulary
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
+NAMINGS = ('clip', 'order')
 _CHOICES = dict(foreground=FOREGROUND_RULES, region=('mask', 'crop'), fit=FITS,
                 fill=('black', 'mean'), amp=('none', 'bf16', 'fp16'))
 
@@ -149,13 +150,22 @@ class PseudoLabels:
         return (self.foreground > min_foreground) & (self.person_cosine > min_person_cosine)
 
     def part_maps(self, cluster_numbers: Sequence[int], which: int,
-                  min_part_prob: float = 0.0) -> np.ndarray:
+                  min_part_prob: float = 0.0, naming: str = 'clip') -> np.ndarray:
         """Token maps of part labels for the ``which``-th k.
 
+        Args:
+            cluster_numbers: All the k of these labels.
+            which: Position of one of them.
+            min_part_prob: Regions whose name is not more probable are ignored.
+            naming: What a region is called: ``clip``, the part whose texts are nearest, or
+                ``order``, its number from top to bottom, which is never ignored.
+
         Returns:
-            (B, L) uint8: 0 background, 1..P, 255 where the region's confidence is not above
-            ``min_part_prob`` or it has no label.
+            (B, L) uint8: 0 background, 1..P (or 1..k), 255 where the region's confidence is not
+            above ``min_part_prob`` or it has no label.
         """
+        if naming == 'order':
+            return self.regions[:, which]
         start = sum(cluster_numbers[:which])
         stop = start + cluster_numbers[which]
         label = self.region_label[:, start:stop]

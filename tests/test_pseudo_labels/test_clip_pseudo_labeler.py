@@ -120,6 +120,47 @@ def test_the_map_is_that_of_the_drawn_k(colour_store):
         assert set(np.unique(part_map)) - {0} == {k - 2}
 
 
+def test_order_names_regions_from_top_to_bottom(colour_store):
+    source, path = colour_store
+    clip, order = transform_of(store=path), transform_of(store=path, naming='order')
+    labels = make_labeler().label(source.images, source.names)
+    seen = set()
+    for i in (0, 1, 5, 6, 7):
+        results = []
+        for transform in (clip, order):
+            np.random.seed(i)
+            k = transform._draw_cluster_number()
+            np.random.seed(i)
+            results.append(transform(sample_of(source, i)))
+        by_name, by_order = results
+        want = labels.regions[i, (3, 4, 5).index(k)].reshape(8, 4)
+        assert np.array_equal(by_order['part_map'], want)
+        numbers = np.arange(8)[:, None].repeat(4, 1)
+        means = [numbers[want == region].mean() for region in np.unique(want[want > 0])]
+        assert means == sorted(means)                    # 1 is the topmost
+        assert np.array_equal(by_order['attr_target'], by_name['attr_target'])
+        seen.add((by_order['part_map'] != by_name['part_map']).any())
+    assert True in seen
+    for i in (2, 3, 4):                                  # the filters are the same
+        assert (order(sample_of(source, i))['part_map'] == 255).all()
+    with pytest.raises(ValueError, match=r"naming must be one of.*'height'"):
+        transform_of(store=path, naming='height')
+
+
+def test_one_store_of_all_k_serves_any_of_them(tmp_path):
+    source = People(12)
+    make_store(source, make_labeler(cluster_numbers=(2, 3, 4, 5, 6)), tmp_path / 'store',
+               num_workers=0, show_progress=False)
+    store = str(tmp_path / 'store')
+    for numbers in ((3,), (4, 5, 6), (6, 2)):
+        transform = transform_of(store=store, cluster_numbers=numbers, naming='order')
+        np.random.seed(0)
+        drawn = {transform._draw_cluster_number() for _ in range(40)}
+        assert drawn == set(numbers)
+    with pytest.raises(ValueError, match=r'labels for k in \(2, 3, 4, 5, 6\), none for \[7\]'):
+        transform_of(store=store, cluster_numbers=(3, 7))
+
+
 def test_thresholds(colour_store):
     source, path = colour_store
     strict = transform_of(store=path, min_foreground=0.8)

@@ -11,7 +11,12 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 
-from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, LabelSettings, PseudoLabels
+from clasp_mm.pseudo_labels.clip_labeler import (
+    NAMINGS,
+    CLIPLabeler,
+    LabelSettings,
+    PseudoLabels,
+)
 from clasp_mm.pseudo_labels.clip_model import build_clip, state_digest
 from clasp_mm.pseudo_labels.store import LabelStore
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, IGNORE, Vocabulary
@@ -70,27 +75,33 @@ class CLIPPseudoLabeler(BaseTransform):
             image and kept in memory. For small sets.
         vocabulary: Plain data of a vocabulary (``Vocabulary.to_dict``) if not the default one.
         cluster_numbers: The k to draw from; by default all that the labels have.
+        naming: What ``part_map`` calls a region: ``clip``, the part whose texts are nearest, or
+            ``order``, its number from top to bottom, 1..k, as SOLIDER counts its parts; the part
+            head then has ``1 + max(cluster_numbers)`` classes. Any labels serve both.
         min_foreground: Share of foreground tokens that an image must exceed; by default what
             the labels were made with.
         min_person_cosine: CLIP cosine with the person texts that it must exceed; likewise.
         min_part_prob: Regions whose label is not more probable than this are ignored (ours; the
-            paper keeps all).
+            paper keeps all). With ``order`` none is.
         min_attr_prob: ... and attributes.
 
     Raises:
-        ValueError: If not exactly one source is given, the store is not of this vocabulary, or a
-            filter is looser than the one the labels were made with.
+        ValueError: If not exactly one source is given, the store is not of this vocabulary or has
+            no such k, the naming is not known, or a filter is looser than the one the labels were
+            made with.
         KeyError: At the first image that the store does not hold.
     """
 
     def __init__(self, store: str | None = None, labeler: Mapping | None = None,
                  vocabulary: Mapping | None = None,
-                 cluster_numbers: Sequence[int] | None = None,
+                 cluster_numbers: Sequence[int] | None = None, naming: str = 'clip',
                  min_foreground: float | None = None, min_person_cosine: float | None = None,
                  min_part_prob: float = 0.0, min_attr_prob: float = 0.5) -> None:
         if (store is None) == (labeler is None):
             raise ValueError('give CLIPPseudoLabeler either store (a folder) or labeler (how to '
                              f'label live), got store={store!r} and labeler={labeler!r}')
+        if naming not in NAMINGS:
+            raise ValueError(f'naming must be one of {NAMINGS}, got {naming!r}')
         self.vocabulary = (DEFAULT_VOCABULARY if vocabulary is None
                            else Vocabulary.from_dict(vocabulary))
         if store is not None:
@@ -105,10 +116,11 @@ class CLIPPseudoLabeler(BaseTransform):
                  if name not in ('clip', 'teacher', 'device', 'clip_batch_size', 'task')})
         self.all_cluster_numbers = settings.cluster_numbers
         self.cluster_numbers = tuple(cluster_numbers or settings.cluster_numbers)
+        self.naming = naming
         missing = set(self.cluster_numbers) - set(settings.cluster_numbers)
         if missing:
             raise ValueError(f'there are labels for k in {settings.cluster_numbers}, none for '
-                             f'{sorted(missing)}')
+                             f'{sorted(missing)}; make them again with these too')
         self.min_foreground = _stricter('min_foreground', min_foreground, settings)
         self.min_person_cosine = _stricter('min_person_cosine', min_person_cosine, settings)
         self.min_part_prob = min_part_prob
@@ -123,7 +135,8 @@ class CLIPPseudoLabeler(BaseTransform):
         labels = self._labels(results)
         accepted = bool(labels.accepted(self.min_foreground, self.min_person_cosine)[0])
         which = self.all_cluster_numbers.index(self._draw_cluster_number())
-        part_map = labels.part_maps(self.all_cluster_numbers, which, self.min_part_prob)[0]
+        part_map = labels.part_maps(self.all_cluster_numbers, which, self.min_part_prob,
+                                    self.naming)[0]
         attr_target = labels.attr_targets(self.min_attr_prob)[0]
         if not accepted:
             part_map = np.full_like(part_map, IGNORE)
@@ -163,7 +176,7 @@ class CLIPPseudoLabeler(BaseTransform):
         source = (f'store={str(self.store.path)!r}' if self.store is not None
                   else 'labeler=...')
         return (f'{type(self).__name__}({source}, cluster_numbers={self.cluster_numbers}, '
-                f'min_foreground={self.min_foreground}, '
+                f'naming={self.naming!r}, min_foreground={self.min_foreground}, '
                 f'min_person_cosine={self.min_person_cosine}, '
                 f'min_part_prob={self.min_part_prob}, min_attr_prob={self.min_attr_prob})')
 
