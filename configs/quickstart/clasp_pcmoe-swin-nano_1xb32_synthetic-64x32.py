@@ -16,7 +16,10 @@ model = dict(
     attr_weight=1.0,
     balance_weight=0.01)
 train_pipeline = [
-    dict(type='clasp_mm.CLIPPseudoLabeler', store='work_dirs/quickstart/labels'),
+    dict(
+        type='clasp_mm.CLIPPseudoLabeler',
+        store='work_dirs/quickstart/labels',
+        cluster_numbers=(3, 4, 5)),
     _base_.multi_crop,
     dict(type='clasp_mm.PackViews'),
 ]

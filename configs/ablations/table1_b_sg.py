@@ -1,0 +1,13 @@
+_base_ = '../pretrain/clasp_pcmoe-swin-tiny_8xb96-30e_luperson1m-256x128.py'
+
+# Table I, B (SG): parts of one granularity, called by their order from top to bottom; neither
+# CLIP's names nor attributes nor PC-MoE.
+model = dict(
+    backbone=dict(moe=None),
+    part_head=dict(num_classes=1 + 3),
+    attr_head=None)
+train_pipeline = [
+    dict(_base_.train_pipeline[0], cluster_numbers=(3, ), naming='order'),
+    *_base_.train_pipeline[1:],
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
