@@ -7,6 +7,7 @@ may import this module too.
 from __future__ import annotations
 
 import codecs
+import json
 import pickle
 import re
 import warnings
@@ -23,6 +24,8 @@ import torch
 if TYPE_CHECKING:
     from mmengine.config import Config
 
+# Entry in the header of a published .safetensors: the `meta` of the .pth beside it, as JSON.
+SAFETENSORS_META = 'clasp_mm'
 _HISTORY_STATISTICS = ('min', 'max', 'mean', 'current')
 
 
@@ -77,7 +80,8 @@ def _history_statistic(owner: type, name: str) -> Callable:
 def load_file(path: str | Path) -> Any:
     """Read a checkpoint onto the CPU without running code that it may hide.
 
-    Reads torch's formats, mmengine's and DINO's training checkpoints, and ``.safetensors`` files.
+    Reads torch's formats, mmengine's and DINO's training checkpoints, and ``.safetensors`` files,
+    those that tools/publish_model.py wrote as the ``.pth`` beside them.
 
     Args:
         path: A local file.
@@ -94,9 +98,14 @@ def load_file(path: str | Path) -> Any:
         raise FileNotFoundError(f'no checkpoint file at {path} (relative to {Path.cwd()}): check '
                                 'the path, or fetch the file and put it there')
     if path.suffix == '.safetensors':
-        from safetensors.torch import load_file as load_safetensors
+        from safetensors import safe_open
         try:
-            return load_safetensors(path)
+            with safe_open(path, 'pt') as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}
+                own = (file.metadata() or {}).get(SAFETENSORS_META)
+            if own is None:
+                return tensors
+            return dict(state_dict=tensors, meta=json.loads(own, object_hook=_whole_keys))
         except Exception as error:  # its own type, and torch's for sizes and dtypes that cannot be
             raise ValueError(f'{path} is damaged, cut short or no safetensors file ({error}): '
                              'fetch it again') from error
@@ -121,6 +130,13 @@ def load_file(path: str | Path) -> Any:
                 'its origin, save its weights alone with torch.save(state_dict, path)') from error
         raise ValueError(f'{path} is damaged, cut short or no PyTorch checkpoint '
                          f'({type(error).__name__}): fetch it again') from error
+
+
+def _whole_keys(value: dict) -> dict:
+    """JSON makes text of the whole numbers that name classes and keypoints."""
+    if value and all(key.isdecimal() for key in value):
+        return {int(key): one for key, one in value.items()}
+    return value
 
 
 def _load_with_own_list(path: Path) -> Any:

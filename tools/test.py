@@ -13,16 +13,18 @@ from mmengine.dist import is_main_process
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from clasp_mm.apis.config_check import ConfigError
 from clasp_mm.apis.inference.weights import check_weights
 from clasp_mm.apis.launch import leave_together, load_config
+from clasp_mm.apis.model_hub import zoo_address
+from clasp_mm.models.weights_file import find_weights
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('checkpoint', help='checkpoint file, or a published model: its file (.pth, '
+                        '.safetensors) or its name in CLASP_ZOO')
     parser.add_argument('--work-dir', help='the log (default: work_dirs/NAME)')
     parser.add_argument('--tta', action='store_true',
                         help="test-time augmentation by the config's tta_pipeline and tta_model")
@@ -40,10 +42,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     try:
-        if not Path(args.checkpoint).is_file() and '://' not in args.checkpoint:
-            raise FileNotFoundError(f'no checkpoint {args.checkpoint!r}')
+        if '://' not in args.checkpoint:
+            args.checkpoint = str(find_weights(args.checkpoint))
         cfg = load_config(args.config, args.work_dir, args.launcher, args.cfg_options)
-    except (ConfigError, FileNotFoundError, RuntimeError) as error:
+    except (FileNotFoundError, RuntimeError, ValueError) as error:
         raise SystemExit(f'test.py: {error}') from error
     missing = [key for key in ('test_cfg', 'test_dataloader', 'test_evaluator')
                if cfg.get(key) is None]
@@ -55,7 +57,7 @@ def main() -> None:
             raise SystemExit(f'test.py --tta: {args.config} has no tta_pipeline and tta_model')
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         cfg.model = dict(cfg.tta_model, module=cfg.model)
-    cfg.load_from = args.checkpoint
+    cfg.load_from = zoo_address(args.checkpoint)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if Path(args.checkpoint).is_file():
         model = runner.model

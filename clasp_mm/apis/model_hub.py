@@ -54,6 +54,14 @@ def _classifier(model: Mapping[str, Any]) -> Config:
         data_preprocessor=preprocessor)))
 
 
+def zoo_address(path: str) -> str:
+    """What MMEngine reads a ``.safetensors`` file by, which it cannot read itself."""
+    if not path.endswith('.safetensors'):
+        return path
+    CheckpointLoader.register_scheme(_SCHEME, load_from_clasp_zoo, force=True)
+    return _SCHEME + path
+
+
 def load_from_clasp_zoo(filename: str, map_location: str | None = None) -> Any:
     """Read a file of the zoo for MMEngine, which logs the name of this function.
 

@@ -6,15 +6,21 @@ import hashlib
 import io
 import json
 import os
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.registry import MODELS as HOST_MODELS
+from mmengine.registry import DefaultScope
 from mmengine.runner import find_latest_checkpoint
+from safetensors.torch import save as to_safetensors
+from torch import Tensor
 
-from clasp_mm.compat import load_file
+from clasp_mm.compat import SAFETENSORS_META, load_file, quiet_mmcv_lite
 from clasp_mm.engine.provenance import git_state
 from clasp_mm.engine.run_report import write_run_report
 from clasp_mm.files import HASH_DIGITS, replacing
@@ -22,57 +28,116 @@ from clasp_mm.models.checkpoint import load_backbone
 from clasp_mm.registry import MODELS
 from clasp_mm.version import __version__
 
+from .config_text import config_differences, read_config_text
+from .inference.weights import check_weights
+from .passport import logged_results, make_passport
+from .zoo_entry import About, make_entry, write_entry
+from .zoo_index import TASKS, model_task
+
+
+class _Weights(NamedTuple):
+    """What is published of a model."""
+
+    state: dict[str, Tensor]
+    coverage: dict[str, Any]
+    parameters: int  # of the backbone, or of the whole model
+
 
 def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.PathLike,
-                  config: str | os.PathLike | None = None) -> Path:
-    """Write a pretrained teacher's backbone, with its prompts, as ``{name}_{date}-{sha8}.pth``.
+                  config: str | os.PathLike | None = None, *, about: About | None = None,
+                  results: Mapping[str, Mapping[str, Any]] | None = None, part: str = 'val',
+                  scored_on: str | os.PathLike | None = None, tta: bool = False,
+                  allow_dirty: bool = False, safetensors: bool = True) -> Path:
+    """Write a model as ``{name}_{date}-{sha8}.pth``: of pretraining the teacher's backbone with
+    its prompts, of a task the whole model, with the averaged weights where the run averaged them.
 
-    The file holds tensors and plain data only and loads with ``weights_only=True``. A side-car
-    ``.json`` of the same stem says how it was made: resolved config, data, git state, coverage,
-    hash, versions. Each file is whole or not there.
+    The file holds tensors and plain data only and loads with ``weights_only=True``. Beside it:
+    the same as ``.safetensors``, under its own hash; the run's config, ``.py``; and ``.json``,
+    which says how the model was made: passport (:mod:`~clasp_mm.apis.passport`), results, config,
+    coverage, versions. Each file is whole or not there.
 
     Args:
-        checkpoint: A checkpoint of :class:`clasp_mm.DINO`, :class:`clasp_mm.SOLIDER` or
-            :class:`clasp_mm.CLASP`.
-        name: What the file is called.
+        checkpoint: Of a run; of :class:`clasp_mm.DINO`, :class:`clasp_mm.SOLIDER`,
+            :class:`clasp_mm.CLASP` or any task's model.
+        name: What the model is called.
         out_dir: Folder to write to.
         config: The run's config; by default the one MMEngine left beside the checkpoint.
+        about: What the model's entry in ``out_dir/metafile.yml`` says; None writes no entry.
+        results: Key of :data:`~clasp_mm.apis.zoo_index.TASKS`, or '' for the model's own ->
+            metric -> value; by default what the run's logs have of the checkpoint's validation.
+        part: ``'val'`` or ``'test'``: the config's data that the results are of.
+        scored_on: See :func:`~clasp_mm.apis.passport.make_passport`; so ``tta``.
+        tta: The results are of the config's test-time augmentation.
+        allow_dirty: Publish even where the config is not the checkpoint's own, or the code of the
+            run was not committed; the side-car says so.
+        safetensors: Write that file too.
 
     Returns:
         Path of the ``.pth`` file.
 
     Raises:
         FileNotFoundError: If there is no checkpoint, or no single config beside it.
-        ValueError: If the checkpoint holds no teacher, does not fit its config, or holds a NaN.
+        ValueError: If the checkpoint does not fit its config, key by key, holds a NaN, is not
+            averaged where its run was, or is dirty; or a fact for the metafile is missing.
         OSError: If the files cannot be written; names the file.
     """
     if not name or os.sep in name:
         raise ValueError(f'name {name!r} becomes a file name; letters, digits, "-" and "_"')
     checkpoint = Path(checkpoint)
-    cfg = Config.fromfile(find_config(checkpoint) if config is None else config)
-    backbone_cfg = _plain(cfg.model.backbone)
-    backbone = MODELS.build(dict(backbone_cfg))
-    report = load_backbone(backbone, checkpoint)
+    config = find_config(checkpoint) if config is None else Path(config)
+    quiet_mmcv_lite()
+    cfg, content = Config.fromfile(config), load_file(checkpoint)
+    training = content.get('meta') or {} if isinstance(content, Mapping) else {}
+    task = model_task(cfg.model)
+    if task is None:
+        raise ValueError(f'{config}: the task of a model of type {cfg.model.type} is not known; '
+                         f'known are those of {", ".join(TASKS)}')
+    differences = _config_differences(cfg, config, training, checkpoint, allow_dirty)
+    pretraining = task == TASKS['pretrain']
+    ema = not pretraining and _is_averaged(cfg, content, checkpoint)
+    weights = _backbone(cfg, checkpoint) if pretraining else _whole(cfg, checkpoint)
+    if about is not None:
+        about = about.completed(name, config)
+    passport = make_passport(cfg, checkpoint, training, ema, about and about.data_licence, part,
+                             scored_on, tta)
+    if (passport['git'] or {}).get('dirty') and not allow_dirty:
+        raise ValueError(f'{checkpoint} is of a run from code that was not committed (on top of '
+                         f'{passport["git"]["commit"][:10]}), which nobody can get: commit and '
+                         'train again, or publish it all the same with --allow-dirty')
+    own = next(key for key, title in TASKS.items() if title == task)
+    if results is None:
+        results = {} if pretraining else {'': _logged(cfg, checkpoint, training)}
+    results = {key or own: _plain(metrics) for key, metrics in results.items() if metrics}
     meta = dict(
-        name=name, backbone=backbone_cfg, data_preprocessor=_plain(cfg.model.data_preprocessor),
-        algorithm=cfg.model.type, clasp_mm_version=__version__)
-    state = {f'backbone.{key}': value.cpu() for key, value in backbone.state_dict().items()}
+        name=name, task=task, backbone=_plain(cfg.model.backbone),
+        data_preprocessor=_plain(cfg.model.get('data_preprocessor') or {}),
+        algorithm=str(cfg.model.type), clasp_mm_version=__version__, passport=passport,
+        results=results, **{key: _plain(training[key]) for key in (
+            'dataset_meta', 'verification') if not pretraining and training.get(key)})
 
-    buffer = io.BytesIO()
-    torch.save(dict(state_dict=state, meta=meta), buffer)
-    data = buffer.getvalue()
-    sha = hashlib.sha256(data).hexdigest()[:HASH_DIGITS]
-    target = Path(out_dir) / f'{name}_{date.today():%Y%m%d}-{sha}.pth'
-    training = load_file(checkpoint).get('meta', {})
+    day, folder = f'{date.today():%Y%m%d}', Path(out_dir)
+    files = {'.pth': _pth(weights.state, meta)}
+    if safetensors:
+        files['.safetensors'] = to_safetensors(
+            weights.state, {SAFETENSORS_META: json.dumps(meta)})  # one key: more have no order
+    hashes = {suffix: hashlib.sha256(data).hexdigest()[:HASH_DIGITS]
+              for suffix, data in files.items()}
+    names = {suffix: f'{name}_{day}-{sha}{suffix}' for suffix, sha in hashes.items()}
+    target = folder / names['.pth']
     side_car = dict(
-        meta, sha256_8=sha, parameters=sum(p.numel() for p in backbone.parameters()),
-        coverage=report.to_dict(), epoch=training.get('epoch'), iter=training.get('iter'),
-        seed=training.get('seed'), data=_data(cfg), git=git_state(),
-        torch_version=torch.__version__, config=_plain(cfg.to_dict()))
-    with replacing(target.with_suffix('.json')) as partial:
-        partial.write_text(json.dumps(side_car, indent=2))
-    with replacing(target) as partial:
-        partial.write_bytes(data)
+        meta, sha256_8=hashes['.pth'], files=list(names.values()), parameters=weights.parameters,
+        coverage=weights.coverage, epoch=training.get('epoch'), iter=training.get('iter'),
+        seed=training.get('seed'), data=_data(cfg), config_differences=differences,
+        git=git_state(), torch_version=torch.__version__, config=_plain(cfg.to_dict()))
+    files['.json'] = json.dumps(side_car, indent=2).encode()
+    files['.py'] = cfg.pretty_text.encode()
+    entry = None if about is None else make_entry(
+        name, cfg, about, passport, results, target, names.get('.safetensors'))
+    for suffix, data in sorted(files.items(), key=lambda file: file[0] == '.pth'):
+        with replacing(folder / names.get(suffix, target.with_suffix(suffix).name)) as partial:
+            partial.write_bytes(data)
+    if entry is not None:
+        write_entry(folder, entry)
     return target
 
 
@@ -87,6 +152,8 @@ def find_config(checkpoint: Path) -> Path:
 
 def publish_run(work_dir: str | os.PathLike, config: str | os.PathLike) -> Path:
     """Publish the last checkpoint of a finished run into ``work_dir/published``.
+
+    A file of one's own: the code of the run may differ from what is committed.
 
     Args:
         work_dir: The run's folder.
@@ -103,15 +170,87 @@ def publish_run(work_dir: str | os.PathLike, config: str | os.PathLike) -> Path:
     checkpoint = find_latest_checkpoint(str(folder))
     if checkpoint is None:
         raise FileNotFoundError(f'no checkpoint in {folder} to publish')
-    target = publish_model(checkpoint, Path(config).stem, folder / 'published', config)
+    target = publish_model(checkpoint, Path(config).stem, folder / 'published', config,
+                           allow_dirty=True)
     if (folder / 'metrics.jsonl').is_file():
         write_run_report(folder)  # with the link to it
     return target
 
 
+def _config_differences(cfg: Config, config: Path, training: Mapping[str, Any], checkpoint: Path,
+                        allow: bool) -> list[str]:
+    """Where the config is not the checkpoint's own, if that is known; an error unless allowed."""
+    if not training.get('cfg'):
+        return []
+    found = config_differences(cfg.to_dict(), read_config_text(training['cfg']))
+    if found and not allow:
+        raise ValueError(
+            f'{config} is not the config that {checkpoint} was trained by:\n  '
+            + '\n  '.join(found[:5]) + (f'\n  ... ({len(found)})' if len(found) > 5 else '')
+            + '\nGive the one in its work directory, or publish it all the same with --allow-dirty')
+    return found
+
+
+def _is_averaged(cfg: Config, content: Mapping[str, Any], checkpoint: Path) -> bool:
+    """Whether ``state_dict`` has the averaged weights, which EMAHook swaps in when it saves."""
+    hooks = cfg.get('custom_hooks') or ()
+    if not any(str(hook.get('type')).endswith('EMAHook') for hook in hooks):
+        return False
+    if 'ema_state_dict' not in content:
+        raise ValueError(f'the run averaged its weights (EMAHook), and {checkpoint} has no '
+                         'ema_state_dict: nothing says that its weights are the averaged ones; '
+                         'publish the file that the run saved')
+    return True
+
+
+def _backbone(cfg: Config, checkpoint: Path) -> _Weights:
+    backbone = MODELS.build(_plain(cfg.model.backbone))
+    report = load_backbone(backbone, checkpoint)
+    state = {f'backbone.{key}': _own(value) for key, value in backbone.state_dict().items()}
+    return _Weights(state, report.to_dict(), sum(p.numel() for p in backbone.parameters()))
+
+
+def _whole(cfg: Config, checkpoint: Path) -> _Weights:
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        model = HOST_MODELS.build(cfg.model)
+    state = {key: _own(value)
+             for key, value in check_weights(model, checkpoint)['state_dict'].items()}
+    bad = [key for key, value in state.items()
+           if value.is_floating_point() and not torch.isfinite(value).all()]
+    if bad:
+        raise ValueError(f'{checkpoint} holds NaN or infinite values in {", ".join(bad[:4])}: it '
+                         'comes from a run that diverged; take an earlier checkpoint')
+    coverage = dict(source=str(checkpoint), matched=list(state), missing=[], unexpected=[])
+    return _Weights(state, coverage, sum(p.numel() for p in model.parameters()))
+
+
+def _own(value: Tensor) -> Tensor:
+    """In memory of its own: a view would be saved with all that it is a view of."""
+    return value.detach().cpu().clone(memory_format=torch.contiguous_format)
+
+
+def _pth(state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(dict(state_dict=dict(state), meta=dict(meta)), buffer)
+    return buffer.getvalue()
+
+
+def _logged(cfg: Config, checkpoint: Path, training: Mapping[str, Any]) -> dict[str, float]:
+    save_best = cfg.get('default_hooks', {}).get('checkpoint', {}).get('save_best')
+    metric = save_best if isinstance(save_best, str) and save_best != 'auto' else None
+    return logged_results(checkpoint.parent, training, metric)
+
+
 def _plain(value: Any) -> Any:
-    """The value as JSON has it: dicts, lists, numbers, text."""
-    return json.loads(json.dumps(value, default=str))
+    """The value as dicts, lists, numbers, text: what JSON has, but whole numbers may be keys."""
+    if isinstance(value, Mapping):
+        return {key if isinstance(key, int) else str(key): _plain(one)
+                for key, one in value.items()}
+    if isinstance(value, np.ndarray | np.generic | Tensor):
+        return value.tolist()
+    if isinstance(value, Sequence | set) and not isinstance(value, str | bytes):
+        return [_plain(one) for one in value]
+    return value if isinstance(value, str | int | float | None) else str(value)
 
 
 def _data(cfg: Config) -> dict:

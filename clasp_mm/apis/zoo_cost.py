@@ -25,9 +25,13 @@ def config_cost(config: str | Path, size: str) -> tuple[int, int]:
         Parameters, and multiply-adds of a forward pass of one image under one prompt.
     """
     quiet_mmcv_lite()
+    return config_macs(Config.fromfile(config), size)
+
+
+def config_macs(cfg: Config, size: str) -> tuple[int, int]:
+    """As :func:`config_cost`, of a config that is read."""
     height, width = map(int, size.split('x'))
-    cfg = Config.fromfile(config)
-    (row,) = measure_cost({str(config): cfg}, (height, width), repeats=1, steps=False)
+    (row,) = measure_cost({'': cfg}, (height, width), repeats=1, steps=False)
     return row['parameters'], row['macs']
 
 

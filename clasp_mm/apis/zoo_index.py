@@ -16,7 +16,8 @@ Recipe, Input Size      height x width, as 256x128
 Parameters, FLOPs       of the backbone; multiply-adds of one image of that size under one prompt
 ======================  ==========================================================================
 
-Other keys, as of a published model's passport, may follow.
+Of a published model Metadata also has its Passport (:mod:`~clasp_mm.apis.passport`), and
+Safetensors, the name of that file.
 """
 
 from __future__ import annotations
@@ -30,8 +31,14 @@ from typing import Any
 
 import mmengine
 
-from clasp_mm.models.weights_file import HASHED_NAME, zoo_metafiles
+from clasp_mm.models.weights_file import (
+    HASHED_NAME,
+    fetch_beside,
+    is_zoo_address,
+    zoo_metafiles,
+)
 
+from .config_text import read_config_text
 from .resources import resource
 
 TASKS = {'pretrain': 'Pretraining', 'reid': 'Re-identification',
@@ -54,20 +61,38 @@ _KINDS = {'ReIDHead': 'reid', 'AttributeHead': 'attribute', 'SeqNet': 'person_se
 def read_zoo() -> dict[str, dict[str, Any]]:
     """All models by name: the index's, then those of the metafiles in ``CLASP_ZOO``, which win.
 
-    The paths of their configs are whole here.
+    The paths of their configs are whole here. Those that an address has beside its metafile are
+    fetched, and have to be text that can be read without running it.
 
     Raises:
-        ValueError: See :func:`check_entry`.
+        FileNotFoundError: A config of the address cannot be fetched.
+        ValueError: See :func:`check_entry`; or a fetched config does more than name values.
     """
     root = resource('model-index.yml').parent
     entries = {name: {**entry, 'Config': str(root / entry['Config'])}
                for name, entry in read_index(root).items()}
     for metafile in zoo_metafiles():
+        if is_zoo_address():
+            _fetch_configs(metafile)
         for entry in read_metafile(metafile, root):
             config = next(path for folder in (metafile.parent, root)
                           if (path := folder / entry['Config']).is_file())
             entries[entry['Name']] = {**entry, 'Config': str(config)}
     return entries
+
+
+def _fetch_configs(metafile: Path) -> None:
+    for entry in mmengine.load(metafile).get('Models') or ():
+        name = str(entry.get('Config', ''))
+        if '/' in name or not name.endswith('.py'):
+            continue
+        fetch_beside(metafile, name)
+        config = metafile.parent / name
+        try:
+            read_config_text(config.read_text(encoding='utf-8'))
+        except ValueError as error:
+            config.unlink()
+            raise ValueError(f'{name} of the zoo would have to be run: {error}') from error
 
 
 def read_index(root: Path | None = None) -> dict[str, dict[str, Any]]:

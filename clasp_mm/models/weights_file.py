@@ -76,6 +76,22 @@ def zoo_metafiles() -> list[Path]:
     return [kept] if kept.is_file() else []
 
 
+def fetch_beside(metafile: Path, name: str) -> None:
+    """Fetch a file that lies beside the metafile of the zoo's address, unless it is there.
+
+    Raises:
+        FileNotFoundError: It cannot be fetched.
+    """
+    _, base = _zoo()
+    if base is not None and not (metafile.parent / name).is_file():
+        download(f'{base}/{name}', metafile.parent / name)
+
+
+def is_zoo_address() -> bool:
+    """Whether ``CLASP_ZOO`` is an address."""
+    return _zoo()[1] is not None
+
+
 def _zoo() -> tuple[list[Path], str | None]:
     """Folders, or the address of one."""
     value = os.environ.get(ZOO_VARIABLE, '')
@@ -89,7 +105,8 @@ def _published(name: str) -> Path:
     if base is not None and HASHED_NAME.search(name):
         return _downloaded(f'{base}/{name}')
     files: dict[str, Path | str] = {
-        file.name: file for folder in folders for file in sorted(folder.glob('*.pth'))}
+        file.name: file for folder in folders for file in sorted(folder.iterdir())
+        if file.suffix in ('.pth', '.safetensors')} if base is None else {}
     titles = {}
     for metafile in zoo_metafiles():
         for model in mmengine.load(metafile).get('Models') or ():
@@ -98,7 +115,7 @@ def _published(name: str) -> Path:
                 if base is not None:
                     files[file] = weights if _is_address(weights) else f'{base}/{weights}'
     names = {re.sub(r'_\d{8}-[0-9a-f]{8}$', '', Path(file).stem): files[file]
-             for file in sorted(files)}
+             for file in sorted(files, key=lambda file: (Path(file).suffix == '.pth', file))}
     names.update({title: files[file] for title, file in titles.items() if file in files})
     names.update({Path(file).stem: found for file, found in files.items()} | files)
     if name in names:

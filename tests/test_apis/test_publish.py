@@ -50,7 +50,8 @@ def test_published_model_gives_the_teachers_features(run, tmp_path):
     side_car = json.loads(path.with_suffix('.json').read_text())
     assert side_car['epoch'] == 3 and side_car['data']['data_root'] == 'somewhere'
     assert side_car['coverage']['missing'] == [] and side_car['sha256_8'] == file_hash(path)
-    assert [p.suffix for p in sorted((tmp_path / 'zoo').iterdir())] == ['.json', '.pth']
+    assert sorted(p.suffix for p in (tmp_path / 'zoo').iterdir()) == [
+        '.json', '.pth', '.py', '.safetensors']
 
 
 def test_a_run_publishes_its_last_checkpoint_and_links_it(run):

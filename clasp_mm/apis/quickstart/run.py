@@ -269,4 +269,4 @@ def publish_once(folder: Path, name: str) -> Path:
     out_dir = folder / 'published' / file_hash(checkpoint)
     found = sorted(out_dir.glob('*.pth'))
     return found[0] if found else publish_model(
-        checkpoint, f'{name}_nano', out_dir, folder / name / f'{name}.py')
+        checkpoint, f'{name}_nano', out_dir, folder / name / f'{name}.py', allow_dirty=True)

@@ -1,0 +1,86 @@
+"""Configs as text that is read, not run: those inside checkpoints, and those of a zoo's address."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+# What the command line and the start of a run change, and no result depends on.
+_OF_A_START = frozenset({'work_dir', 'launcher', 'resume', 'load_from', 'compile', 'visualizer',
+                         'vis_backends', 'log_level', 'env_cfg', 'experiment_name'})
+
+
+def read_config_text(text: str) -> dict[str, Any]:
+    """Read a config as MMEngine writes it: names set to literals and ``dict(...)`` of them.
+
+    Args:
+        text: Of a resolved config (``Config.pretty_text``).
+
+    Raises:
+        ValueError: It is no Python, or holds anything else, which would have to be run.
+    """
+    try:
+        statements = ast.parse(text).body
+    except SyntaxError as error:
+        raise ValueError(f'no config: {error}') from error
+    values = {}
+    for statement in statements:
+        target = statement.targets[0] if isinstance(statement, ast.Assign) else None
+        if not isinstance(target, ast.Name):
+            raise ValueError(f'line {statement.lineno} sets no name to a value: a resolved config '
+                             'does nothing else (config.dump writes one)')
+        values[target.id] = _value(statement.value)
+    return values
+
+
+def _value(node: ast.expr) -> Any:
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.List | ast.Tuple | ast.Set):
+        kind = {ast.List: list, ast.Tuple: tuple, ast.Set: set}[type(node)]
+        return kind(_value(item) for item in node.elts)
+    if isinstance(node, ast.Dict) and None not in node.keys:
+        return {_value(key): _value(item) for key, item in zip(node.keys, node.values, strict=True)}
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return -_value(node.operand)
+    if isinstance(node, ast.Name) and node.id in ('inf', 'nan'):
+        return getattr(math, node.id)
+    if (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict'
+            and all(isinstance(part, ast.Dict) for part in node.args)
+            and all(keyword.arg for keyword in node.keywords)):
+        named = {keyword.arg: _value(keyword.value) for keyword in node.keywords}
+        return {key: value for part in node.args for key, value in _value(part).items()} | named
+    raise ValueError(f'line {node.lineno} holds {ast.unparse(node)[:60]!r}, which is no literal')
+
+
+def config_differences(given: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str]:
+    """Where a config differs from the one stored in a checkpoint, as ``key: value, not value``.
+
+    What a start of a run sets (work directory, launcher, resuming) does not count.
+    """
+    return [line for key in sorted({*given, *stored} - _OF_A_START)
+            for line in _differences(key, *(_plain(side.get(key)) for side in (given, stored)))]
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=str))
+
+
+def _differences(place: str, given: Any, stored: Any) -> Iterator[str]:
+    if isinstance(given, Mapping) and isinstance(stored, Mapping):
+        for key in sorted({*given, *stored}):
+            yield from _differences(f'{place}.{key}', given.get(key), stored.get(key))
+    elif (isinstance(given, Sequence) and isinstance(stored, Sequence)
+          and not isinstance(given, str) and len(given) == len(stored)):
+        for at, pair in enumerate(zip(given, stored, strict=True)):
+            yield from _differences(f'{place}[{at}]', *pair)
+    elif given != stored and not (given != given and stored != stored):  # nan
+        yield f'{place}: {_short(given)}, not {_short(stored)}'
+
+
+def _short(value: Any, length: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= length else f'{text[:length]}...'
