@@ -1,0 +1,11 @@
+_base_ = '../pretrain/clasp_pcmoe-swin-tiny_8xb96-30e_luperson1m-256x128.py'
+
+# Table III, many gates x last stage: as G, but every task owns a gate.
+model = dict(
+    backbone=dict(
+        moe=dict(
+            stages=(3, ),
+            prompt_embedding=False,
+            channel_gate=False,
+            prompt_residual=False,
+            task_gates=True)))

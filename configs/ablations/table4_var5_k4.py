@@ -1,0 +1,4 @@
+_base_ = '../pretrain/clasp_pcmoe-swin-tiny_8xb96-30e_luperson1m-256x128.py'
+
+# Table IV, Var-5: an image uses four experts.
+model = dict(backbone=dict(moe=dict(top_k=4)))
