@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config
 
 from clasp_mm.apis.resources import resource
+from clasp_mm.engine.hooks.run_record_hook import record_code
 
 from .jobs import ONE_THREAD, Job
 
@@ -50,6 +51,9 @@ class Training:
             self.folder.mkdir(parents=True)
             self.cfg.dump(self.config_file)
             self._key_file.write_text(self._key())
+        if all(hook['type'] != 'clasp_mm.RunRecordHook'
+               for hook in self.cfg.get('custom_hooks') or ()):
+            record_code(self.folder)  # which that hook does by itself
         command = [sys.executable, str(resource('tools/train.py')), str(self.config_file),
                    '--work-dir', str(self.folder), '--resume', 'auto']
         # On a GPU one process may use all cores; on the CPU jobs share them, one thread each.

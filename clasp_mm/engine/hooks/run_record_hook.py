@@ -41,10 +41,9 @@ class RunRecordHook(Hook):
         self.folder = Path(runner.work_dir)
         self.scalars = Path(runner.log_dir) / 'vis_data' / 'scalars.json'
         self.offset = self.scalars.stat().st_size if self.scalars.exists() else 0
-        start = dict(started=datetime.now(timezone.utc).isoformat(timespec='seconds'),
-                     step=runner.iter)
+        start = dict(started=_now(), step=runner.iter)
         _add_start(self.folder / 'environment.json', {**start, **environment()})
-        _add_start(self.folder / 'git.json', {**start, **(git_state() or dict(commit=None))})
+        record_code(self.folder, start)
         cut_metrics(self.folder / 'metrics.jsonl', runner.iter)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
@@ -87,6 +86,21 @@ class RunRecordHook(Hook):
                for name, value in values.items()}
         with open(self.folder / 'metrics.jsonl', 'a', encoding='utf-8') as file:
             file.write(json.dumps({**row, 'step': step}) + '\n')
+
+
+def record_code(folder: Path, start: Mapping[str, Any] | None = None) -> None:
+    """Add the state of the code to a run's ``git.json``.
+
+    Args:
+        folder: The run's work directory.
+        start: What else is known of this start; by default the time.
+    """
+    _add_start(folder / 'git.json', {**(start or dict(started=_now())),
+                                     **(git_state() or dict(commit=None))})
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec='seconds')
 
 
 def cut_metrics(path: str | os.PathLike, step: int) -> None:

@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# Make the quickstart's seven models, backbone and six tasks, and publish them into a zoo folder.
+set -euo pipefail
+
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+VENV="$ROOT/.venv"
+PYTHON=
+ZOO="$ROOT/work_dirs/quickstart_zoo"
+TASKS=(attribute reid pose parsing detection person_search)
+TASKS_GIVEN=0
+DIRTY=()
+
+usage() {
+    cat <<USAGE
+usage: bash tools/make_quickstart_zoo.sh [--zoo DIR] [--venv DIR | --python FILE] [--allow-dirty]
+                                         [TASK ...]
+
+Pretrains the nano CLASP (tools/quickstart.py), fine-tunes it for every TASK
+(tools/quickstart_downstream.py; by default ${TASKS[*]}),
+one seed each on synthetic people, publishes the models (tools/publish_model.py) and prints their
+table. About an hour on two cores. What is done is not done again: call it once more to go on.
+
+  --zoo DIR      where the models go (default: work_dirs/quickstart_zoo)
+  --venv DIR     the environment that tools/setup.sh --with-ops keeps (default: .venv)
+  --python FILE  an interpreter that has everything, in place of that
+  --allow-dirty  the checkout has changes that are not committed; the models' passports will say so
+
+Afterwards: CLASP_ZOO=DIR python tools/demo.py parsing IMAGES \
+                --config parsing_schp_pcmoe-swin-nano_1xb8_synthetic-64x32
+USAGE
+}
+
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --zoo) ZOO="$(realpath -m "${2:?--zoo needs a folder}")"; shift ;;
+        --venv) VENV="$(realpath -m "${2:?--venv needs a folder}")"; shift ;;
+        --python) PYTHON="${2:?--python needs a file}"; shift ;;
+        --allow-dirty) DIRTY=(--allow-dirty) ;;
+        -h|--help) usage; exit 0 ;;
+        attribute|reid|pose|parsing|detection|person_search)
+            [ $TASKS_GIVEN = 1 ] || TASKS=()
+            TASKS_GIVEN=1; TASKS+=("$1") ;;
+        *) echo "make_quickstart_zoo.sh: no option or task '$1'; see --help" >&2; exit 2 ;;
+    esac
+    shift
+done
+cd "$ROOT"
+if [ ${#DIRTY[@]} = 0 ] && [ -n "$(git status --porcelain 2>/dev/null)" ]; then
+    echo "make_quickstart_zoo.sh: the checkout has changes that are not committed, and models of" \
+         "such code are not published; commit them, or say --allow-dirty" >&2
+    exit 1
+fi
+if [ -z "$PYTHON" ]; then
+    bash tools/setup.sh --venv "$VENV" --with-ops
+    PYTHON="$VENV/bin/python"
+fi
+mkdir -p "$ZOO"
+keep_time() {  # of all calls so far
+    echo $(($(cat "$ZOO/.seconds" 2>/dev/null || echo 0) + SECONDS)) > "$ZOO/.seconds"
+}
+trap keep_time EXIT
+
+publish() {  # name, folder of the run, options
+    local checkpoint file
+    checkpoint="$(cat "$2/last_checkpoint")"
+    for file in "$ZOO/$1"_*.pth; do
+        if [ "$file" -nt "$checkpoint" ] && grep -qs "Weights: $(basename "$file")" "$ZOO/metafile.yml"
+        then echo "published already: $file"; return; fi
+    done
+    "$PYTHON" tools/publish_model.py "$checkpoint" "$1" --out-dir "$ZOO" "${@:3}" \
+        ${DIRTY[@]+"${DIRTY[@]}"}
+}
+
+QUICKSTART=work_dirs/quickstart
+if [ ! -f $QUICKSTART/report.json ]; then
+    "$PYTHON" tools/quickstart.py
+fi
+mapfile -t RESULTS < <("$PYTHON" -c '
+import json, sys
+scores = json.load(open(sys.argv[1]))["seeds"][0]["scores"]["CLASP"]
+for name, key in (("reid/mAP", "mAP"), ("reid/rank1", "rank1"), ("parsing/mIoU", "mIoU"),
+                  ("attribute/mA", "mA")):
+    print(f"--result\n{name}={scores[key]:.4g}")' $QUICKSTART/report.json)
+publish clasp_pcmoe-swin-nano_1xb32_synthetic-64x32 $QUICKSTART/seed0/clasp "${RESULTS[@]}" \
+    --scored-on $QUICKSTART/data/held_out/list.txt \
+    --dataset "synthetic people, 160 people held out, frozen features, seed 0"
+
+BACKBONE="$(ls -t $QUICKSTART/seed0/published/*/clasp_*.pth | head -n 1)"
+declare -A SCORED=([attribute]="600 people of val" [reid]="80 queries" [pose]="120 images of val"
+    [parsing]="200 people of val" [detection]="80 streets of val" [person_search]="48 scenes of test")
+for task in "${TASKS[@]}"; do
+    "$PYTHON" tools/quickstart_downstream.py "$task" --backbone "$BACKBONE"
+    publish "$(basename configs/quickstart/"${task}"_*.py .py)" \
+        "work_dirs/quickstart_downstream/$task/seed0/pretrained" \
+        --dataset "synthetic, ${SCORED[$task]}, last epoch, seed 0"
+done
+
+"$PYTHON" tools/make_model_zoo.py --zoo "$ZOO"
+cat "$ZOO/README.md"
+total=$(($(cat "$ZOO/.seconds" 2>/dev/null || echo 0) + SECONDS))
+echo "$ZOO: CLASP_ZOO=$ZOO makes these names known. This call took $((SECONDS / 60)) min" \
+     "$((SECONDS % 60)) s, all calls $((total / 60)) min $((total % 60)) s."
