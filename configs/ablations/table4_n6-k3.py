@@ -1,7 +1,7 @@
 _base_ = '../pretrain/clasp_pcmoe-swin-tiny_8xb96-30e_luperson1m-256x128.py'
 
-# The other reading of Table IV: six experts, three of them used; twice as wide, so that their size in
-# all stays about the same.
+# The other reading of Table IV: six experts, of which an image uses three; twice as wide, so that
+# they have about as many parameters in all.
 model = dict(
     backbone=dict(
         moe=dict(

@@ -32,7 +32,8 @@ class AttrHead(BaseModule):
         nn.init.trunc_normal_(self.classifier.weight, std=0.02)
         nn.init.zeros_(self.classifier.bias)
         sizes = torch.tensor(self.attribute_sizes)
-        owner = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
+        owner = torch.repeat_interleave(torch.arange(len(sizes)), sizes,
+                                        output_size=sum(self.attribute_sizes))
         offset = torch.cumsum(sizes, 0) - sizes
         self.register_buffer('owner', owner, persistent=False)
         self.register_buffer('value', torch.arange(len(owner)) - offset[owner], persistent=False)
