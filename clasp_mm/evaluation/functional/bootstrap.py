@@ -1,0 +1,85 @@
+"""Intervals and paired differences of scores, by the bootstrap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+_COVERED = (2.5, 97.5)  # percentiles of a 95 % interval
+
+
+class Tally(NamedTuple):
+    """A score that is a function of sums over independent units, such as images or people.
+
+    Attributes:
+        sums: (U, F) float, what each unit adds.
+        score: Sums (..., F) to scores (...); NaN where they do not define one.
+    """
+
+    sums: np.ndarray
+    score: Callable[[np.ndarray], np.ndarray]
+
+
+class Ranked(NamedTuple):
+    """A place in a ranking; intervals are 95 % percentile intervals.
+
+    Attributes:
+        index: Which of the tallies.
+        score: On all units.
+        interval: Of the score.
+        behind: How far it is behind the best.
+        behind_interval: Of that difference, both scored on the same resamples.
+        tied: Whether that interval reaches zero.
+        first: Share of the resamples in which it has the best score.
+    """
+
+    index: int
+    score: float
+    interval: tuple[float, float]
+    behind: float
+    behind_interval: tuple[float, float]
+    tied: bool
+    first: float
+
+
+def rank_scores(tallies: Sequence[Tally], resamples: int = 1000, seed: int = 0) -> list[Ranked]:
+    """Rank scores of the same units, highest first, and tell which are tied with the best.
+
+    Units are drawn with replacement, as many as there are, the same for all tallies. A resample
+    that does not define all scores is left out.
+
+    Args:
+        tallies: All over the same units.
+        resamples: How many.
+        seed: Of the draw.
+
+    Raises:
+        ValueError: The numbers of units differ, or a score of all units is not defined.
+    """
+    sizes = {len(tally.sums) for tally in tallies}
+    if len(sizes) != 1:
+        raise ValueError(f'tallies must be over the same units, got {sorted(sizes)} of them')
+    units = sizes.pop()
+    scores = np.array([float(tally.score(tally.sums.sum(0))) for tally in tallies])
+    if not np.isfinite(scores).all():
+        raise ValueError(f'the score of tally {int(np.argmin(np.isfinite(scores)))} is not defined')
+    draws = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), resamples)
+    sampled = np.stack([tally.score(draws @ tally.sums) for tally in tallies])
+    sampled = sampled[:, np.isfinite(sampled).all(0)]
+    if not sampled.shape[1]:
+        raise ValueError(f'none of {resamples} resamples of {units} units defines every score')
+
+    order = np.argsort(-scores, kind='stable')
+    best = order[0]
+    winners = sampled == sampled.max(0)
+    first = (winners / winners.sum(0)).mean(1)
+    ranked = []
+    for index in order:
+        low, high = np.percentile(sampled[best] - sampled[index], _COVERED)
+        ranked.append(Ranked(
+            int(index), scores[index], tuple(np.percentile(sampled[index], _COVERED).tolist()),
+            scores[best] - scores[index], (float(low), float(high)), bool(low <= 0),
+            float(first[index])))
+    return ranked

@@ -1,0 +1,86 @@
+#!/usr/bin/env python
+"""Which prompt to give a backbone for a task of yours, from a few hundred labelled images.
+
+Every prompt, every mean of two or three, and every per-stage tuple is probed on frozen features,
+none of which is computed twice. The table has 95 % intervals, tells which are tied with the best,
+and ends with the line for your config.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from clasp_mm.compat import quiet_mmcv_lite
+from clasp_mm.files import replacing
+
+EPILOG = """\
+labels, by --kind:
+  identity    --table with the columns image, identity and, if known, camera; or images named as
+              Market-1501's; or a sub-folder for every person. Retrieval mAP.
+  attributes  --table with image and a column of 1, 0 or nothing for every attribute. mA of a probe.
+  classes     --table with image and class, or a sub-folder for every class. Accuracy of a probe.
+  maps        --maps with a PNG of class numbers (255: ignore) for every image. mIoU of a probe.
+A column identity beside attributes or class keeps images of one person together.
+
+examples:
+  python tools/analysis/choose_prompt.py clasp.pth crops/ --kind identity
+  python tools/analysis/choose_prompt.py clasp.pth crops/ --kind attributes --table labels.csv
+  python tools/analysis/choose_prompt.py clasp.pth images/ --kind maps --maps segmentations/
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('model', help='backbone with PC-MoE: published file, name in the zoo, or '
+                        'config with --pretrained')
+    parser.add_argument('images', help='folder of the images')
+    parser.add_argument('--kind', required=True,
+                        choices=('identity', 'attributes', 'classes', 'maps'),
+                        help='what the labels are, see below')
+    parser.add_argument('--table', metavar='CSV', help='labels, image names relative to the folder')
+    parser.add_argument('--maps', metavar='DIR', help='label maps')
+    parser.add_argument('--pretrained', metavar='FILE', help='weights, where model is a config')
+    parser.add_argument('--candidates', nargs='+', choices=('prompt', 'mix', 'tuple'),
+                        default=('prompt', 'mix', 'tuple'), help='default: all')
+    parser.add_argument('--size', type=int, nargs=2, default=(256, 128), metavar=('H', 'W'),
+                        help='of the input (256 128)')
+    parser.add_argument('--batch-size', type=int, default=32, help='images (%(default)s)')
+    parser.add_argument('--resamples', type=int, default=1000, help='for intervals (%(default)s)')
+    parser.add_argument('--seed', type=int, default=0, help='of their draw (%(default)s)')
+    parser.add_argument('--rows', type=int, default=15, help='to print (%(default)s)')
+    parser.add_argument('--device', help='default: cuda where there is one, else cpu')
+    parser.add_argument('--out', type=Path, default=Path('choose_prompt.json'), metavar='FILE',
+                        help='all rows (%(default)s)')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    quiet_mmcv_lite()
+    import torch  # slow, and not for --help
+
+    from clasp_mm import get_model
+    from clasp_mm.apis.choose_prompt import choose_prompt, format_choice, read_labels
+    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        labels = read_labels(args.kind, args.images, args.table, args.maps)
+        stages = dict(out_indices=(0, 1, 2, 3)) if args.kind == 'maps' else {}
+        backbone = get_model(args.model, pretrained=args.pretrained, **stages).to(device)
+        choice = choose_prompt(backbone, labels, tuple(args.size), args.candidates,
+                               args.resamples, args.seed, args.batch_size)
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(f'choose_prompt.py: {error}')
+    for fault in choice.unreadable:
+        print(f'left out, {fault}', file=sys.stderr)
+    if choice.unreadable:
+        print(f'{len(choice.unreadable)} of {len(labels.paths)} images could not be read',
+              file=sys.stderr)
+    print(format_choice(choice, args.rows))
+    with replacing(args.out) as partial:
+        partial.write_text(json.dumps(choice.to_dict(), indent=1))
+
+
+if __name__ == '__main__':
+    main()
