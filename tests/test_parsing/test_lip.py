@@ -65,6 +65,23 @@ def test_a_palette_png_of_indices_is_right_and_counts_are_told(lip):
     assert 'val_id.txt: 2 names (the whole of val: 10000)' in str(findings)
 
 
+def test_training_reads_the_indices_of_a_palette_png(lip):
+    pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+    path = lip / LABELS / '1.png'
+    known = np.array(Image.open(path).convert('L'))
+    image = Image.fromarray(known, 'P')
+    image.putpalette([value for colour in LIP_PALETTE for value in colour])
+    image.save(path)
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+    from mmseg.registry import DATASETS
+    cfg = Config.fromfile(next((ROOT / 'configs/quickstart').glob('parsing_*.py')))
+    init_default_scope('mmseg')
+    data = cfg.train_dataloader.dataset
+    data.update(data_root=str(lip), pipeline=data.pipeline[:3])
+    assert known.max() and np.array_equal(DATASETS.build(data)[1]['gt_seg_map'], known)
+
+
 def test_the_tool_checks_and_arranges(lip, tmp_path, monkeypatch, capsys):
     def tool(*arguments):
         monkeypatch.setattr(sys, 'argv', ['lip.py', *map(str, arguments)])
