@@ -1,4 +1,4 @@
-"""The page of a run: its health, its curves and its files."""
+"""The page of a run: its health, its curves, its analyses and its files."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from typing import Any
 
 from clasp_mm.evaluation.health import STATUS, judge
 from clasp_mm.files import replacing
+from clasp_mm.visualization.analysis_page import analyses_html
 from clasp_mm.visualization.figures import draw_curves
 from clasp_mm.visualization.pseudo_labels import html_table, inline_png
 
+ANALYSES = 'analysis'  # folder inside a run's, of tables and pictures
 _COLOURS = dict(green='#1b7f3b', amber='#b36b00', red='#b3261e')
 _STYLE = """body{font:15px/1.45 system-ui,sans-serif;margin:32px auto;max-width:1180px;
 padding:0 16px;color:#222}h1{margin-bottom:0}h2{margin-top:36px;border-bottom:1px solid #ddd}
@@ -41,11 +43,13 @@ _FILES = (
     ('resolved config', '*.py'), ('checkpoints', '*.pth'), ('published model', 'published/*'),
     ('metrics', 'metrics.jsonl'), ('environment of every start', 'environment.json'),
     ('git state of every start', 'git.json'), ('log', '*/*.log'), ('estimate', 'estimate.json'),
-    ('images that could not be read', 'skipped_images.txt'))
+    ('images that could not be read', 'skipped_images.txt'), ('analyses', f'{ANALYSES}/*.json'))
 
 
 def write_run_report(work_dir: str | os.PathLike) -> Path:
     """Write ``report.html`` from what lies in a run's folder, finished or not.
+
+    Pictures are inside the page, also the tables and pictures of the folder ``analysis``.
 
     Args:
         work_dir: Folder that ``clasp_mm.RunRecordHook`` keeps.
@@ -74,7 +78,7 @@ def _page(folder: Path, rows: Sequence[Mapping[str, Any]]) -> str:
     panels = {name: curves for name, patterns in _PANELS.items()
               if (curves := _matching(rows, patterns))}
     body += [inline_png(draw_curves(rows, panels)) if panels else '<p>Nothing was logged.</p>',
-             '<h2>Files</h2>', _files(folder)]
+             analyses_html(folder / ANALYSES), '<h2>Files</h2>', _files(folder)]
     return (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
             f'<style>{_STYLE}</style><body>{"".join(body)}</body></html>')
 

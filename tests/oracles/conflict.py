@@ -19,16 +19,21 @@ def gcr(gradients):
     return apart / pairs
 
 
+def divergence(first, second):
+    """Of the experts of two tasks in a stage."""
+    overlap = 0.
+    for x, y in zip(first, second, strict=True):
+        overlap += min(x / sum(first), y / sum(second))
+    return 1 - overlap
+
+
 def ead(use):
     """Nested lists [task][stage][expert]."""
     values = []
     for a in range(len(use)):
         for b in range(a + 1, len(use)):
             for first, second in zip(use[a], use[b], strict=True):
-                overlap = 0.
-                for x, y in zip(first, second, strict=True):
-                    overlap += min(x / sum(first), y / sum(second))
-                values.append(1 - overlap)
+                values.append(divergence(first, second))
     return sum(values) / len(values)
 
 

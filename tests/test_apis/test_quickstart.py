@@ -1,21 +1,19 @@
 import json
 import sys
 
-import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 
 from clasp_mm.apis.mini_clip.architecture import build_mini_clip, save_mini_clip
 from clasp_mm.apis.quickstart import Options, run_quickstart
-from clasp_mm.apis.quickstart.evaluate import evaluate_backbone, expert_use
+from clasp_mm.apis.quickstart.evaluate import evaluate_backbone
 from clasp_mm.apis.quickstart.jobs import Job, run_jobs
 from clasp_mm.apis.quickstart.report import _summarize
 from clasp_mm.apis.quickstart.training import Training, set_epochs
 from clasp_mm.apis.resources import resource
 from clasp_mm.datasets.synthetic import SyntheticPeople, load_ground_truth, write_people
 from clasp_mm.models import PCMoESwin
-from clasp_mm.models.layers import TASKS
 
 CONFIG = 'configs/quickstart/dino_swin-nano_1xb32_synthetic-64x32.py'
 TINY = dict(arch=dict(embed_dims=8, depths=(1, 1), num_heads=(1, 2)), strides=(4, 2),
@@ -99,18 +97,6 @@ def test_a_backbone_that_sees_colours_scores_above_one_that_sees_nothing(truth, 
         blind.patch_embed.projection.weight.zero_()
     seeing, blind = (evaluate_backbone(m, other_people, truth, (64, 32)) for m in (seeing, blind))
     assert seeing['mIoU'] > blind['mIoU'] + 1 and set(seeing['part_iou']) == set(blind['part_iou'])
-
-
-def test_expert_use_is_the_mean_gate_of_each_prompt(truth):
-    torch.manual_seed(0)
-    model = PCMoESwin(**TINY, moe=dict(num_experts=4, top_k=2)).eval()
-    paths = [str(truth.root / name) for name in truth.names[:6]]
-    use = expert_use(model, paths, (64, 32))
-    assert list(use) == list(TASKS)
-    for gates in use.values():
-        np.testing.assert_allclose(gates.sum(1), 1, rtol=1e-5)
-    whole = expert_use(model, paths[:1], (64, 32))['part']
-    assert ((whole > 0).sum(1) <= 2).all()
 
 
 def test_summary_gives_mean_and_sample_spread():

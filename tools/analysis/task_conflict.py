@@ -2,12 +2,10 @@
 """Conflict of the pretext tasks in trained systems: GCR, EAD and HM (CLASP, Table XI)."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 from clasp_mm.compat import quiet_mmcv_lite
-from clasp_mm.files import replacing
 
 EPILOG = """\
 GCR: share of shared layers, task pairs and batches whose gradients point apart. EAD: how little
@@ -32,7 +30,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0, help='of the batches (%(default)s)')
     parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1 (%(default)s)')
     parser.add_argument('--out', type=Path, default=Path('task_conflict'), metavar='STEM',
-                        help='STEM.png and STEM.json (%(default)s)')
+                        help='STEM.png, STEM.json and STEM.md (%(default)s)')
     args = parser.parse_args()
     if len(args.systems) % 2:
         parser.error(f'{args.systems[-1]} has no checkpoint: give CONFIG CHECKPOINT pairs')
@@ -54,21 +52,13 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     quiet_mmcv_lite()
-    from clasp_mm.apis.task_conflict import System, conflict_table, measure_system  # slow
-    from clasp_mm.visualization.analysis import draw_bars, write_png
+    from clasp_mm.apis.analysis import write_conflict  # slow, and not for --help
+    from clasp_mm.apis.task_conflict import System
     systems = map(System, args.names, args.systems[::2], args.systems[1::2], args.scores)
     try:
-        rows = [measure_system(system, args.batches, args.seed, args.device)
-                for system in systems]
+        print(write_conflict(list(systems), args.out, args.batches, args.seed, args.device))
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f'task_conflict.py: {error}')
-    print(conflict_table(rows))
-    with replacing(args.out.with_suffix('.json')) as partial:
-        partial.write_text(json.dumps(rows, indent=1))
-    panels = {key.upper(): [row[key] for row in rows] for key in ('gcr', 'ead', 'hm')}
-    write_png(draw_bars(args.names, {title: values for title, values in panels.items()
-                                     if any(value is not None for value in values)} or panels),
-              args.out.with_suffix('.png'))
 
 
 if __name__ == '__main__':

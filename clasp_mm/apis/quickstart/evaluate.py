@@ -6,22 +6,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
-from clasp_mm.apis.features import batches, dense_features, pooled_features
+from clasp_mm.apis.features import dense_features, pooled_features
 from clasp_mm.datasets.synthetic import GroundTruth
 from clasp_mm.evaluation.functional import evaluate_reid
 from clasp_mm.evaluation.probes import linear_probe_attributes, linear_probe_segmentation
-from clasp_mm.models.layers import TASKS
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, LIP_TO_PART
 
 PART_NAMES = ('background', *DEFAULT_VOCABULARY.part_names)
 PART_PROBE_IMAGES = 640
+PROMPTS = dict(reid='appearance', attribute='attribute', parsing='part')
 
 
 def evaluate_backbone(backbone: nn.Module, train: GroundTruth, held_out: GroundTruth,
-                      size: tuple[int, int]) -> dict[str, Any]:
+                      size: tuple[int, int], prompts: Mapping[str, Any] = PROMPTS
+                      ) -> dict[str, Any]:
     """Re-identification, part and attribute scores of frozen features, each with its prompt.
 
     Every held-out image is a query against all others (same identity and camera removed). The
@@ -33,6 +33,7 @@ def evaluate_backbone(backbone: nn.Module, train: GroundTruth, held_out: GroundT
         train: Ground truth that the probes may see.
         held_out: Ground truth of other identities.
         size: (H, W) of the input.
+        prompts: Task -> what the backbone is told.
 
     Returns:
         ``mAP``, ``rank1``, ``mIoU``, ``mA`` in percent, and ``part_iou``, per part.
@@ -40,17 +41,18 @@ def evaluate_backbone(backbone: nn.Module, train: GroundTruth, held_out: GroundT
     sets = dict(train=train, held_out=held_out)
     paths = {name: [str(truth.root / image) for image in truth.names]
              for name, truth in sets.items()}
-    pooled = pooled_features(backbone, paths['held_out'], size, 'appearance')
+    pooled = pooled_features(backbone, paths['held_out'], size, prompts['reid'])
     identity, camera = held_out.identity, held_out.camera
     reid = evaluate_reid(pooled, pooled, identity, identity, camera, camera, metric='cosine')
 
-    pooled = {name: pooled_features(backbone, paths[name], size, 'attribute') for name in sets}
+    pooled = {name: pooled_features(backbone, paths[name], size, prompts['attribute'])
+              for name in sets}
     attributes = linear_probe_attributes(pooled['train'], train.pa100k, train.identity,
                                          pooled['held_out'], held_out.pa100k)
     used = np.linspace(0, len(train.names) - 1, min(PART_PROBE_IMAGES, len(train.names))).round()
     index = dict(train=used.astype(int), held_out=np.arange(len(held_out.names)))
-    dense = {name: dense_features(backbone, [paths[name][i] for i in index[name]], size, 'part')
-             for name in sets}
+    dense = {name: dense_features(backbone, [paths[name][i] for i in index[name]], size,
+                                  prompts['parsing']) for name in sets}
     parts = {name: read_parts(truth, index[name]) for name, truth in sets.items()}
     segmentation = linear_probe_segmentation(dense['train'], parts['train'], dense['held_out'],
                                              parts['held_out'], len(PART_NAMES))
@@ -63,17 +65,3 @@ def read_parts(truth: GroundTruth, index: Sequence[int]) -> np.ndarray:
     """Part labels of images ``index``, (N, H, W) uint8, under the default vocabulary."""
     table = np.asarray(LIP_TO_PART, np.uint8)
     return np.stack([table[truth.parsing(i)] for i in index])
-
-
-@torch.inference_mode()
-def expert_use(backbone: nn.Module, paths: Sequence[str],
-               size: tuple[int, int]) -> Mapping[str, np.ndarray]:
-    """Mean gate of every expert under each task, {task: (stages, n)}."""
-    sums: dict[str, Any] = {task: 0 for task in TASKS}
-    device = next(backbone.parameters()).device
-    for images in batches(paths, size, device):
-        embedded = backbone.embed(images)
-        for task in TASKS:
-            gates = backbone.from_embed(embedded, task)[1]
-            sums[task] = sums[task] + torch.stack([g.gates.sum(0) for g in gates]).cpu()
-    return {task: (value / len(paths)).numpy() for task, value in sums.items()}

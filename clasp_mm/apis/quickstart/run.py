@@ -19,6 +19,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from rich.console import Console
 
+from clasp_mm.apis.expert_use import expert_use
 from clasp_mm.apis.label_report import (
     read_labelled_images,
     read_synthetic_people,
@@ -42,7 +43,7 @@ from clasp_mm.models.checkpoint import load_backbone
 from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler
 from clasp_mm.registry import MODELS
 
-from .evaluate import evaluate_backbone, expert_use
+from .evaluate import evaluate_backbone
 from .jobs import ONE_THREAD, Job, run_jobs
 from .report import write_report
 from .step_cost import measure_steps

@@ -51,10 +51,29 @@ def gradient_conflict_ratio(gradients: Gradients) -> float:
     return sum(value < 0 for value in cosines) / len(cosines) if cosines else float('nan')
 
 
+def expert_divergences(use: Tensor) -> dict[tuple[int, int], Tensor]:
+    """``1 - sum_j min(p_a(j), p_b(j))`` of each pair of tasks a, b in each stage.
+
+    Args:
+        use: See :func:`expert_activation_divergence`.
+
+    Returns:
+        Places of the two tasks -> (S,).
+    """
+    if use.dim() != 3 or len(use) < 2:
+        raise ValueError(f'the use of experts has shape {tuple(use.shape)}; it needs '
+                         '(tasks, stages, experts) and at least two tasks')
+    if (use < 0).any() or (use.sum(2) <= 0).any():
+        raise ValueError('the use of experts must be at least 0 and not all 0 in any stage')
+    share = use / use.sum(2, keepdim=True)
+    return {(a, b): 1 - torch.minimum(share[a], share[b]).sum(1)
+            for a, b in combinations(range(len(share)), 2)}
+
+
 def expert_activation_divergence(use: Tensor) -> float:
     """How little the experts of the tasks overlap, EAD (CLASP eq. 17).
 
-    ``1 - sum_j min(p_a(j), p_b(j))``, the mean over stages and pairs of tasks a, b.
+    The mean of :func:`expert_divergences` over stages and pairs of tasks.
 
     Args:
         use: (T, S, n), mean activation of every expert for each task and stage, not negative;
@@ -66,14 +85,7 @@ def expert_activation_divergence(use: Tensor) -> float:
     Raises:
         ValueError: Fewer than two tasks, or a task and stage without any activation.
     """
-    if use.dim() != 3 or len(use) < 2:
-        raise ValueError(f'the use of experts has shape {tuple(use.shape)}; it needs '
-                         '(tasks, stages, experts) and at least two tasks')
-    if (use < 0).any() or (use.sum(2) <= 0).any():
-        raise ValueError('the use of experts must be at least 0 and not all 0 in any stage')
-    share = use / use.sum(2, keepdim=True)
-    return torch.stack([1 - torch.minimum(share[a], share[b]).sum(1).mean()
-                        for a, b in combinations(range(len(share)), 2)]).mean().item()
+    return torch.stack(list(expert_divergences(use).values())).mean().item()
 
 
 def harmonic_mean(reid_map: float, parsing_miou: float) -> float:

@@ -1,0 +1,55 @@
+"""Tables and pictures that the analyses left in a folder, as part of a page."""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+from itertools import groupby
+from pathlib import Path
+
+from .pseudo_labels import html_table
+
+_RULE = re.compile(r'\|?\s*:?-{3,}')
+
+
+def analyses_html(folder: Path) -> str:
+    """A section for each analysis in a folder: its tables (``*.md``) and pictures (``*.png``).
+
+    A picture whose name goes on from a table's, as ``tsne_part.png`` from ``tsne.md``, stands
+    below it. Nothing where there are none.
+    """
+    tables = {path.stem: path for path in sorted(folder.glob('*.md'))}
+    sections: dict[str, list[Path]] = {name: [path] for name, path in tables.items()}
+    for picture in sorted(folder.glob('*.png')):
+        owner = next((name for name in sorted(tables, key=len, reverse=True)
+                      if f'{picture.stem}_'.startswith(f'{name}_')), picture.stem)
+        sections.setdefault(owner, []).append(picture)
+    return ''.join(
+        f'<h2>{html.escape(name.replace("_", " ").capitalize())}</h2>'
+        + ''.join(map(_show, files)) for name, files in sections.items())
+
+
+def markdown_html(text: str) -> str:
+    """Tables and paragraphs of Markdown as HTML; anything else in it stays text."""
+    parts = []
+    for is_table, group in groupby(text.splitlines(), lambda line: line.startswith('|')):
+        lines = [line for line in group if line.strip()]
+        if is_table:
+            header, *rows = [_cells(line) for line in lines if not _RULE.match(line)]
+            parts.append(html_table(header, rows))
+        elif lines:
+            parts.append(f'<p>{html.escape(" ".join(lines))}</p>')
+    return ''.join(parts)
+
+
+def _cells(line: str) -> list[str]:
+    row = line.strip().removeprefix('|').removesuffix('|')
+    return [html.escape(cell.strip()) for cell in row.split('|')]
+
+
+def _show(path: Path) -> str:
+    if path.suffix == '.md':
+        return markdown_html(path.read_text('utf-8'))
+    data = base64.b64encode(path.read_bytes()).decode()
+    return f'<p><img alt="{html.escape(path.stem)}" src="data:image/png;base64,{data}"></p>'

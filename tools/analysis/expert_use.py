@@ -1,0 +1,40 @@
+#!/usr/bin/env python
+"""Mean gate of every expert under each task and stage, and how little the tasks share (EAD)."""
+
+import argparse
+import sys
+from pathlib import Path
+
+EPILOG = """\
+FOLDER holds images, or synthetic people (tools/make_synthetic_data.py). Writes expert_use.png,
+.json and .md. EAD: 0 where two tasks use the same experts alike, 1 where they share none.
+
+example:
+  python tools/analysis/expert_use.py work_dirs/quickstart/seed0/published/*/clasp_*.pth \\
+      work_dirs/quickstart/data/held_out --size 64 32 --out analysis
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('model', help='published backbone, name of the zoo, or a config')
+    parser.add_argument('folder', help='images')
+    parser.add_argument('--pretrained', metavar='FILE', help='(training) checkpoint of a config')
+    parser.add_argument('--size', type=int, nargs=2, default=(256, 128), metavar=('H', 'W'),
+                        help='of the input (%(default)s)')
+    parser.add_argument('--images', type=int, default=640, help='at most (%(default)s)')
+    parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1 (%(default)s)')
+    parser.add_argument('--out', type=Path, default=Path('analysis'), help='folder (%(default)s)')
+    args = parser.parse_args()
+    from clasp_mm.apis.analysis import write_expert_use  # slow, and not for --help
+    from clasp_mm.apis.model_zoo import get_model
+    try:
+        backbone = get_model(args.model, args.pretrained).to(args.device)
+        print(write_expert_use(backbone, args.folder, args.out, tuple(args.size), args.images))
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(f'expert_use.py: {error}')
+
+
+if __name__ == '__main__':
+    main()

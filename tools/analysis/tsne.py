@@ -1,0 +1,43 @@
+#!/usr/bin/env python
+"""t-SNE of whole and part features under each prompt (CLASP, Fig. 6)."""
+
+import argparse
+import sys
+from pathlib import Path
+
+EPILOG = """\
+PEOPLE is a folder of synthetic people with ground truth (tools/make_synthetic_data.py). Writes
+tsne_whole.png, tsne_part.png, and tsne.json and .md, which tell what share of the five nearest
+neighbours in each picture has the same label.
+
+example:
+  python tools/analysis/tsne.py work_dirs/quickstart/seed0/published/*/clasp_*.pth \\
+      work_dirs/quickstart/data/held_out --size 64 32 --out analysis
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('model', help='published backbone, name of the zoo, or a config')
+    parser.add_argument('people', help='folder of synthetic people')
+    parser.add_argument('--pretrained', metavar='FILE', help='(training) checkpoint of a config')
+    parser.add_argument('--size', type=int, nargs=2, default=(256, 128), metavar=('H', 'W'),
+                        help='of the input (%(default)s)')
+    parser.add_argument('--number', type=int, default=12, help='identities (%(default)s)')
+    parser.add_argument('--seed', type=int, default=0, help='of t-SNE (%(default)s)')
+    parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1 (%(default)s)')
+    parser.add_argument('--out', type=Path, default=Path('analysis'), help='folder (%(default)s)')
+    args = parser.parse_args()
+    from clasp_mm.apis.analysis import write_tsne  # slow, and not for --help
+    from clasp_mm.apis.model_zoo import get_model
+    try:
+        backbone = get_model(args.model, args.pretrained).to(args.device)
+        print(write_tsne(backbone, args.people, args.out, tuple(args.size), args.number,
+                         args.seed))
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(f'tsne.py: {error}')
+
+
+if __name__ == '__main__':
+    main()
