@@ -8,6 +8,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from clasp_mm.apis.benchmark.contest import Options
+from clasp_mm.apis.benchmark.training_step import TrainingStep
 from clasp_mm.apis.config_check import check_config
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
 from clasp_mm.registry import MODELS
@@ -113,19 +115,13 @@ def test_builds_at_full_size(path):
 def test_trains_on_the_quickstarts_base(path):
     cfg = on_quickstart(path)
     torch.manual_seed(0)
-    model = MODELS.build(dict(cfg.model, stage1=None)).train()
-    samples = dict(sample_idx=torch.arange(4), label_accepted=torch.ones(4, dtype=torch.bool))
-    expected = {'loss_dino'}
-    if model.part_head is not None:
-        expected.add('loss_part')
-        samples['part_map'] = torch.randint(model.part_head.num_classes, (4, 2, 16, 8)).byte()
-    if model.attr_head is not None:
-        expected.add('loss_attr')
-        samples['attr_target'] = torch.ones(4, len(model.attr_head.attribute_sizes)).long()
-    if cfg.model.backbone.moe is not None:
-        expected.add('loss_moe')
-    losses = model.loss([torch.randn(4, 3, 64, 32) for _ in range(2)], samples)
-    assert {name for name in losses if name.startswith('loss')} == expected
+    step = TrainingStep(cfg, 4, Options(device='cpu'))
+    model = step.model
+    losses = model.loss(step.views, step.samples)
+    expected = {'loss_dino': True, 'loss_part': cfg.model.part_head, 'loss_attr':
+                cfg.model.attr_head, 'loss_moe': cfg.model.backbone.moe}
+    assert {name for name in losses if name.startswith('loss')} == {
+        name for name, cause in expected.items() if cause}
     loss, _ = model.parse_losses(losses)
     loss.backward()
     assert loss.isfinite()
@@ -141,4 +137,5 @@ def test_a_on_the_quickstart_is_its_dino_at_equal_epochs():
     assert keys == {'model.type', 'model.backbone.out_indices', 'model.semantic_views',
                     'model.part_weight', 'model.attr_weight', 'model.balance_weight',
                     'train_pipeline', 'train_dataloader.dataset.pipeline'}
-    assert ours['train_pipeline'][1:] == dino.train_pipeline
+    crops, its_crops = ours['train_pipeline'][1], dino.train_pipeline[0]
+    assert {key: crops[key] for key in its_crops} == its_crops and crops['num_local'] == 0

@@ -28,8 +28,11 @@ def test_a_pc_moe_costs_what_its_products_are():
                     arch=dict(embed_dims=16, depths=(1, 1), num_heads=(1, 2)))
     moe = dict(num_experts=4, top_k=2, expert_hidden=8)
     configs = {name: Config(dict(model=dict(backbone=dict(backbone, moe=value))))
-               for name, value in (('plain', None), ('moe', moe))}
-    plain, ours = measure_cost(configs, (64, 32), repeats=1, steps=False)
+               for name, value in (('plain', None), ('moe', moe),
+                                   ('last', dict(moe, stages=(1,))))}
+    plain, ours, last = measure_cost(configs, (64, 32), repeats=1, steps=False)
+    assert last['macs'] - plain['macs'] == pcmoe_macs(32, 32, **moe)
+    assert plain['parameters'] < last['parameters'] < ours['parameters']
     expected = sum(pcmoe_macs(tokens, dim, **moe) for tokens, dim in ((128, 16), (32, 32)))
     assert ours['macs'] - plain['macs'] == expected
     assert ours['flops'] == 2 * ours['macs'] and ours['parameters'] > plain['parameters']

@@ -200,6 +200,22 @@ def test_part_of_the_moe_is_not_expected_to_be_missing():
     assert error.report.wrong_shape and 'PC-MoE differ' in str(error)
 
 
+def test_moe_of_the_last_stage_only():
+    plain = random_weights(make()).state_dict()
+    last = dict(MOE, stages=(1, ))
+    report = load_backbone(make(last), plain)
+    assert {key.split('.moe.')[0] for key in report.expected_missing} == {'stages.1'}
+    everywhere, there = (random_weights(make(moe)).state_dict() for moe in (MOE, last))
+    model = make(last)
+    assert not load_backbone(model, there).expected_missing
+    assert all(torch.equal(value, there[key]) for key, value in model.state_dict().items())
+    for moe, file, part in ((last, everywhere, 'unexpected'), (MOE, there, 'missing')):
+        error = failure(make(moe), file)
+        assert {key.split('.moe.')[0] for key in getattr(error.report, part)} == {'stages.0'}
+        assert 'PC-MoE differ' in str(error)
+    load_backbone(make(last), everywhere, allow_unexpected=['stages.0.moe.*'])
+
+
 def test_missing_middle_norm_is_an_error_when_the_file_has_others():
     arch = dict(embed_dims=8, depths=(1, 1, 1), num_heads=(1, 1, 2))
     model = PCMoESwin(arch, moe=None, strides=(4, 2, 2), out_indices=(2, ))

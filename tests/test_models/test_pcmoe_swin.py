@@ -168,10 +168,47 @@ def test_what_is_not_put_out_exists_but_is_neither_computed_nor_trained(out_indi
     assert any(name.startswith(('stages.1', 'stages.0.downsample')) for name in trained) == last
 
 
-def test_moe_on_some_stages_only():
-    model = small(moe=dict(MOE, stages=(1, )))
-    assert [stage.moe is None for stage in model.stages] == [True, False]
-    assert len(model.from_embed(model.embed(torch.randn(1, 3, 32, 16)))[1]) == 1
+@pytest.mark.parametrize(('stages', 'same'), [((1, ), 1), ((3, ), 3), ((1, 2), 1), ((), 4)])
+def test_moe_on_some_stages_only(stages, same):
+    """Up to the first of them the maps are those of a plain Swin, whatever the prompt."""
+    kwargs = dict(out_indices=ALL, drop_path_rate=0.)
+    plain = random_weights(PCMoESwin(ARCH, moe=None, **kwargs)).eval()
+    moe = dict(MOE, stages=stages) if stages else None
+    model = random_weights(PCMoESwin(ARCH, moe=moe, **kwargs)).eval()
+    missing = model.load_state_dict(plain.state_dict(), strict=False).missing_keys
+    assert {key.split('.moe.')[0] for key in missing} == {f'stages.{i}' for i in stages}
+    x = torch.randn(2, 3, 64, 32)
+    embedded, refs = model.embed(x), plain(x)
+    for task in ('part', ('appearance', 'part'), ('part', 'part', 'attribute', 'appearance')):
+        maps, gates = model.from_embed(embedded, task)
+        assert len(gates) == len(stages) and all(g.probs.shape == (2, 4) for g in gates)
+        equal = [torch.equal(out, ref) for out, ref in zip(maps, refs, strict=True)]
+        assert equal == [i < same for i in range(4)]
+    assert model.first_prompted == same
+    shared, _, rest = model.run_stages(embedded, 'part', stop=same)
+    maps = shared + model.from_embed(rest, 'attribute', same)[0]
+    assert all(map(torch.equal, maps, model(x, 'attribute')))
+
+
+def test_tasks_by_stage_reach_the_stages_that_have_a_moe():
+    model = small(moe=dict(MOE, stages=(1, ))).eval()
+    x = torch.randn(1, 3, 32, 16)
+    ref = model(x, 'part')
+    assert all(map(torch.equal, model(x, ('attribute', 'part')), ref))
+    assert not torch.equal(model(x, ('part', 'attribute'))[1], ref[1])
+
+
+@pytest.mark.parametrize(('switches', 'sees'), [
+    ({}, True), (dict(prompt_embedding=False), True), (dict(prompt_residual=False), True),
+    (dict(prompt_embedding=False, prompt_residual=False), False),
+    (dict(prompt_embedding=False, prompt_residual=False, task_gates=True), True),
+    (dict(prompt_embedding=False, prompt_residual=False, task_gates=True, global_gate=False),
+     False)])
+def test_first_prompted_tells_whether_tasks_differ(switches, sees):
+    model = small(task=None, moe=dict(MOE, **switches)).eval()
+    x = torch.randn(2, 3, 32, 16)
+    assert torch.equal(model(x, 'part')[0], model(x, 'attribute')[0]) != sees
+    assert model.first_prompted == (0 if sees else 2)
 
 
 def test_checkpointing_changes_no_number():

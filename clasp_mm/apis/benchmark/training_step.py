@@ -40,15 +40,15 @@ class TrainingStep:
 
     def _samples(self, batch_size: int, num_global: int, device: str) -> dict[str, Tensor]:
         index = torch.arange(batch_size, device=device)
-        samples = dict(sample_idx=index)
+        samples = dict(sample_idx=index,
+                       label_accepted=torch.ones_like(index, dtype=torch.bool))
         if getattr(self.model, 'part_head', None) is not None:
             part_map = torch.randint(self.model.part_head.num_classes,
                                      (batch_size, num_global, 32, 16), device=device)
             samples.update(part_map=part_map.to(torch.uint8))
         if getattr(self.model, 'attr_head', None) is not None:
             values = [index % size for size in self.model.attr_head.attribute_sizes]
-            samples.update(attr_target=torch.stack(values, 1),
-                           label_accepted=torch.ones_like(index, dtype=torch.bool))
+            samples.update(attr_target=torch.stack(values, 1))
         return samples
 
     def compile(self) -> TrainingStep:
