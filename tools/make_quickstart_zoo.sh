@@ -25,7 +25,7 @@ table. About an hour on two cores. What is done is not done again: call it once 
   --python FILE  an interpreter that has everything, in place of that
   --allow-dirty  the checkout has changes that are not committed; the models' passports will say so
 
-Afterwards: CLASP_ZOO=DIR python tools/demo.py parsing IMAGES \
+Afterwards: CLASP_ZOO=DIR python tools/demo.py parsing IMAGES \\
                 --config parsing_schp_pcmoe-swin-nano_1xb8_synthetic-64x32
 USAGE
 }

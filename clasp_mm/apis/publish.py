@@ -7,6 +7,7 @@ import io
 import json
 import os
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -130,7 +131,7 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
         seed=training.get('seed'), data=_data(cfg), config_differences=differences,
         git=git_state(), torch_version=torch.__version__, config=_plain(cfg.to_dict()))
     files['.json'] = json.dumps(side_car, indent=2).encode()
-    files['.py'] = cfg.pretty_text.encode()
+    files['.py'] = _resolved(cfg, config).encode()
     entry = None if about is None else make_entry(
         name, cfg, about, passport, results, target, names.get('.safetensors'))
     for suffix, data in sorted(files.items(), key=lambda file: file[0] == '.pth'):
@@ -177,12 +178,27 @@ def publish_run(work_dir: str | os.PathLike, config: str | os.PathLike) -> Path:
     return target
 
 
+def _resolved(cfg: Config, config: Path) -> str:
+    """The config's text without bases: the file's own where it has none."""
+    text = config.read_text(encoding='utf-8')
+    try:
+        read_config_text(text)
+    except ValueError:
+        return cfg.pretty_text
+    return text
+
+
 def _config_differences(cfg: Config, config: Path, training: Mapping[str, Any], checkpoint: Path,
                         allow: bool) -> list[str]:
     """Where the config is not the checkpoint's own, if that is known; an error unless allowed."""
     if not training.get('cfg'):
         return []
-    found = config_differences(cfg.to_dict(), read_config_text(training['cfg']))
+    stored = read_config_text(training['cfg'])
+    other, wanted = model_task(stored.get('model', {})), model_task(cfg.model)
+    if other not in (None, wanted):
+        raise ValueError(f'{checkpoint} is of another task, {other}, and {config} is for {wanted}: '
+                         'give the config that it was trained by')
+    found = config_differences(cfg.to_dict(), stored)
     if found and not allow:
         raise ValueError(
             f'{config} is not the config that {checkpoint} was trained by:\n  '
@@ -212,7 +228,7 @@ def _backbone(cfg: Config, checkpoint: Path) -> _Weights:
 
 def _whole(cfg: Config, checkpoint: Path) -> _Weights:
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-        model = HOST_MODELS.build(cfg.model)
+        model = HOST_MODELS.build(deepcopy(cfg.model))  # hosts add their defaults to it
     state = {key: _own(value)
              for key, value in check_weights(model, checkpoint)['state_dict'].items()}
     bad = [key for key, value in state.items()

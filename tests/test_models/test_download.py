@@ -1,10 +1,13 @@
 import hashlib
+import json
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from mmengine.config import Config
 
+from clasp_mm.apis.zoo_index import read_zoo
 from clasp_mm.models.download import download
 from clasp_mm.models.weights_file import find_weights, zoo_metafiles
 
@@ -146,3 +149,25 @@ def test_half_copied_file_is_refused(tmp_path):
     (tmp_path / NAME).write_bytes(DATA[:1000])
     with pytest.raises(ValueError, match='only partly copied'):
         find_weights(tmp_path / NAME)
+
+
+def test_configs_of_an_address_are_fetched_and_not_run(server, monkeypatch, tmp_path):
+    name = NAME.replace('.pth', '.py')
+    metadata = {'Task': 'Pretraining', 'Host': 'mmpretrain', 'Training Data': 'drawn',
+                'Data Licence': 'CC0', 'Recipe': 'none', 'Input Size': '64x32', 'Parameters': 1,
+                'FLOPs': 1}
+    server.files['metafile.yml'] = json.dumps({'Models': [
+        {'Name': 'nano', 'In Collection': 'Published', 'Config': name, 'Weights': NAME,
+         'Results': None, 'Metadata': metadata}]}).encode()
+    server.files[name] = b"model = dict(backbone=dict(type='clasp_mm.PCMoESwin'))\n"
+    monkeypatch.setenv('CLASP_ZOO', server.base)
+    config = read_zoo()['nano']['Config']
+    assert Config.fromfile(config).model.backbone.type == 'clasp_mm.PCMoESwin'
+    monkeypatch.setattr('torch.hub.get_dir', lambda: str(tmp_path / 'another'))
+    server.files[name] = f'open({str(tmp_path / "run")!r}, "w")\nmodel = dict()'.encode()
+    with pytest.raises(ValueError, match=f'{name} of the zoo would have to be run: line 1'):
+        read_zoo()
+    assert not (tmp_path / 'run').exists() and not list((tmp_path / 'another').rglob('*.py'))
+    del server.files[name]
+    with pytest.raises(FileNotFoundError, match=f'cannot download .*{name}'):
+        read_zoo()
