@@ -16,11 +16,11 @@ case "$1" in
     tools/quickstart.py)
         mkdir -p work_dirs/quickstart/seed0/clasp work_dirs/quickstart/seed0/published/x
         touch work_dirs/quickstart/report.json work_dirs/quickstart/seed0/published/x/clasp_nano.pth
-        touch -d '1 minute ago' epoch_7.pth
-        echo epoch_7.pth > work_dirs/quickstart/seed0/clasp/last_checkpoint ;;
+        touch -d '1 minute ago' work_dirs/quickstart/seed0/clasp/epoch_7.pth
+        echo /gone/epoch_7.pth > work_dirs/quickstart/seed0/clasp/last_checkpoint ;;
     tools/quickstart_downstream.py)
         mkdir -p work_dirs/quickstart_downstream/$2/seed0/pretrained
-        touch -d '1 minute ago' $2.pth
+        touch -d '1 minute ago' work_dirs/quickstart_downstream/$2/seed0/pretrained/$2.pth
         echo $2.pth > work_dirs/quickstart_downstream/$2/seed0/pretrained/last_checkpoint ;;
     tools/publish_model.py)
         touch "$5/$3_20260101-01234567.pth"
@@ -57,11 +57,11 @@ def test_makes_publishes_and_lists_once(make, tmp_path):
                      *['quickstart_downstream.py', 'publish_model.py'] * 2, 'make_model_zoo.py']
     zoo = tmp_path / 'work_dirs' / 'quickstart_zoo'
     assert calls[2].startswith(
-        'tools/publish_model.py epoch_7.pth clasp_pcmoe-swin-nano_1xb32_synthetic-64x32 --out-dir '
-        f'{zoo} --result reid/mAP=5.9 --scored-on work_dirs/quickstart/data/held_out/list.txt')
+        'tools/publish_model.py work_dirs/quickstart/seed0/clasp/epoch_7.pth '
+        f'clasp_pcmoe-swin-nano_1xb32_synthetic-64x32 --out-dir {zoo} --result reid/mAP=5.9 --scored-on work_dirs/quickstart/data/held_out/list.txt')
     assert calls[3] == ('tools/quickstart_downstream.py pose --backbone '
                         'work_dirs/quickstart/seed0/published/x/clasp_nano.pth ')
-    assert 'pose.pth pose_pcmoe-swin-nano_1xb32_synthetic-64x48' in calls[4]
+    assert 'pretrained/pose.pth pose_pcmoe-swin-nano_1xb32_synthetic-64x48' in calls[4]
     assert '| the table |' in done.stdout and 'all calls 0 min' in done.stdout
     done, calls = make('pose')
     assert done.returncode == 0 and not any('publish_model' in line for line in calls)

@@ -62,7 +62,7 @@ trap keep_time EXIT
 
 publish() {  # name, folder of the run, options
     local checkpoint file
-    checkpoint="$(cat "$2/last_checkpoint")"
+    checkpoint="$2/$(basename "$(cat "$2/last_checkpoint")")"  # the folder may have been moved
     for file in "$ZOO/$1"_*.pth; do
         if [ "$file" -nt "$checkpoint" ] && grep -qs "Weights: $(basename "$file")" "$ZOO/metafile.yml"
         then echo "published already: $file"; return; fi
