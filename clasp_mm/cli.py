@@ -15,6 +15,8 @@ COMMANDS = {
     'doctor': ('clasp_mm.doctor', 'check the installed packages and name the pip line for a gap'),
     'embed': ('clasp_mm.apis.embed', 'write the features of a folder of images, and a page of '
               'nearest neighbours'),
+    'search': ('clasp_mm.apis.search.command', 'find images of a folder by words, attributes or a '
+               'picture'),
 }
 
 

@@ -1,0 +1,231 @@
+"""Features of a folder of images, kept on disk, of which only what changed is computed again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from clasp_mm.apis.embed import _as_is, _Batches, _init_worker
+from clasp_mm.apis.features import normalize
+from clasp_mm.datasets import LUPerson
+from clasp_mm.datasets.luperson import _find_lmdb
+from clasp_mm.files import replacing
+from clasp_mm.pseudo_labels.clip_model import CLIPModel, state_digest
+
+SEGMENT_ROWS = 8192  # images that are lost at most where a run is killed
+_SPARE_SEGMENTS = 8
+
+
+class Encoder(NamedTuple):
+    """What makes features of images.
+
+    Attributes:
+        name: Of its features: it changes with weights, prompt and input size.
+        size: (H, W) to which images are brought.
+        encode: Images (B, 3, H, W) uint8 RGB to unit features (B, C).
+    """
+
+    name: str
+    size: tuple[int, int]
+    encode: Callable[[Tensor], Tensor]
+
+
+class Update(NamedTuple):
+    """What :meth:`FeatureIndex.update` found.
+
+    Attributes:
+        num_images: Images of the folder that have features.
+        new: How many of them were embedded, as they were new or had changed.
+        gone: How many features there are of files that are gone or have changed since.
+        unreadable: Names of the others, and why.
+    """
+
+    num_images: int
+    new: int
+    gone: int
+    unreadable: list[str]
+
+
+def clip_encoder(clip: CLIPModel) -> Encoder:
+    """Embeddings of whole images by CLIP, which texts are compared with."""
+    device = clip.device
+
+    def encode(images: Tensor) -> Tensor:
+        return clip.encode_images(images.to(device).float() / 255)
+
+    return Encoder(f'clip-{clip.identity}', tuple(clip.size), encode)
+
+
+def look_encoder(backbone: nn.Module, size: tuple[int, int], task: str | Sequence[str] | None
+                 ) -> Encoder:
+    """Means over the last map of a backbone, as ``clasp embed`` writes them, of unit length."""
+    device = next(backbone.parameters()).device
+    told = task if isinstance(task, str) or task is None else '+'.join(map(str, task))
+    name = f'look-{state_digest(backbone)}-{told}-{size[0]}x{size[1]}'
+
+    def encode(images: Tensor) -> Tensor:
+        maps = backbone(normalize(images.to(device)), task)
+        return F.normalize(maps[-1].float().mean((2, 3)), dim=1)
+
+    return Encoder(name, tuple(size), encode)
+
+
+class FeatureIndex:
+    """Unit features of a folder's images by one encoder.
+
+    A feature is known by a hash of its file's name, size and time of change, so a file that was
+    written again is a new one. Segments of up to ``SEGMENT_ROWS`` features are files that are
+    complete or not there: a run that is killed goes on from the last. They are mapped, not read,
+    and nothing is held for an image but a few bytes.
+
+    Args:
+        root: Folder of the indices; this one's lies in it, under the encoder's name.
+        source: The images.
+        encoder: Of the features.
+    """
+
+    def __init__(self, root: str | os.PathLike, source: LUPerson, encoder: Encoder) -> None:
+        self.folder = Path(root) / re.sub(r'[^\w.+-]', '_', encoder.name)
+        self.source, self.encoder = source, encoder
+        self.keys = _file_keys(source)
+        self._order = np.argsort(self.keys)
+
+    def update(self, batch_size: int = 64, num_workers: int = 2, progress: bool = True) -> Update:
+        """Embed what has no feature yet. Files that cannot be read are tried again every time.
+
+        Args:
+            batch_size: Images per forward.
+            num_workers: Processes that read images.
+            progress: Show a bar.
+
+        Raises:
+            ValueError: The index is damaged.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with replacing(self.folder / 'index.json') as partial:
+            partial.write_text(json.dumps(dict(source=self.source.source, encoder=self.encoder.name,
+                                               size=self.encoder.size), indent=1))
+        kept = [segment['key'] for segment in self._segments()]
+        known = np.unique(np.concatenate([np.zeros(0, np.uint64), *kept]))
+        missing = np.flatnonzero(~np.isin(self.keys, known))
+        gone = int((~np.isin(known, self.keys)).sum())
+        new, faults = self._embed(missing, batch_size, num_workers, progress)
+        live = len(self.keys) - len(faults)
+        segments = len(kept) + math.ceil(new / SEGMENT_ROWS)
+        if gone > live or segments > 2 * math.ceil(live / SEGMENT_ROWS) + _SPARE_SEGMENTS:
+            self._compact()
+        return Update(live, new, gone, faults)
+
+    def scores(self, directions: np.ndarray) -> np.ndarray:
+        """Products of all features, in the order of the source, with some vectors.
+
+        Args:
+            directions: (Q, C); of unit length, their products are cosines.
+
+        Returns:
+            (N, Q) float32; NaN for images without a feature.
+        """
+        directions = np.ascontiguousarray(np.asarray(directions, np.float32).T)
+        found = np.full((len(self.keys), directions.shape[1]), np.nan, np.float32)
+        for rows, features in self._live():
+            found[rows] = features @ directions
+        return found
+
+    def _live(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Rows of the source and their features (n, C), segment by segment."""
+        for segment in self._segments():
+            place = np.searchsorted(self.keys, segment['key'], sorter=self._order)
+            rows = self._order[np.minimum(place, len(self.keys) - 1)]
+            same = self.keys[rows] == segment['key']
+            if same.any():
+                yield rows[same], np.ascontiguousarray(segment['feature'][same])
+
+    def _segments(self) -> Iterator[np.ndarray]:
+        for path in sorted(self.folder.glob('*.npy')):
+            try:
+                yield np.load(path, mmap_mode='r')
+            except (ValueError, EOFError) as error:
+                raise ValueError(f'{path} is damaged ({error}): delete it, and its images are '
+                                 'embedded again') from error
+
+    def _embed(self, rows: np.ndarray, batch_size: int, num_workers: int, progress: bool
+               ) -> tuple[int, list[str]]:
+        batches = [rows[start:start + batch_size] for start in range(0, len(rows), batch_size)]
+        loader = DataLoader(_Batches(self.source, self.encoder.size), sampler=batches,
+                            batch_size=None, num_workers=min(num_workers, len(batches)),
+                            collate_fn=_as_is, worker_init_fn=_init_worker)
+        waiting: list[tuple[np.ndarray, np.ndarray]] = []
+        count, faults = 0, []
+        with torch.inference_mode(), tqdm(total=len(rows), unit='img', desc='embed',
+                                          disable=not (progress and len(rows))) as bar:
+            for kept, images, wrong in loader:
+                if kept:
+                    features = self.encoder.encode(images).float().cpu().numpy()
+                    waiting.append((self.keys[np.array(kept)], features))
+                    count += len(kept)
+                if sum(len(keys) for keys, _ in waiting) >= SEGMENT_ROWS:
+                    self._write(waiting)
+                    waiting = []
+                faults += wrong
+                bar.update(len(kept) + len(wrong))
+                bar.set_postfix(unreadable=len(faults), refresh=False)
+        self._write(waiting)
+        return count, faults
+
+    def _write(self, pieces: list[tuple[np.ndarray, np.ndarray]]) -> None:
+        if not pieces:
+            return
+        keys, features = (np.concatenate(column) for column in zip(*pieces, strict=True))
+        segment = np.empty(len(keys), [('key', '<u8'), ('feature', '<f4', features.shape[1])])
+        segment['key'], segment['feature'] = keys, features
+        with replacing(self.folder / f'{uuid.uuid4().hex}.npy') as partial, partial.open(
+                'wb') as file:
+            np.save(file, segment)
+
+    def _compact(self) -> None:
+        """Write live features into few segments, then delete the old ones."""
+        old, waiting, written = sorted(self.folder.glob('*.npy')), [], np.zeros(0, np.int64)
+        for rows, features in self._live():
+            fresh = ~np.isin(rows, written)
+            written = np.concatenate([written, rows[fresh]])
+            waiting.append((self.keys[rows[fresh]], features[fresh]))
+            if sum(len(keys) for keys, _ in waiting) >= SEGMENT_ROWS:
+                self._write(waiting)
+                waiting = []
+        self._write(waiting)
+        for path in old:
+            path.unlink(missing_ok=True)
+
+
+def _file_keys(source: LUPerson) -> np.ndarray:
+    """A number for each file's name, size and time of change, (N,) uint64."""
+    lmdb, root = _find_lmdb(source.data_root), os.fsencode(source.data_root)
+    shared = None if lmdb is None else _stamp(os.fsencode(os.path.join(lmdb, 'data.mdb')))
+    keys = np.empty(len(source), np.uint64)
+    for row in range(len(source)):
+        name = source.names.raw(row)
+        stamp = shared or _stamp(os.path.join(root, name))
+        keys[row] = int.from_bytes(hashlib.blake2b(name + stamp, digest_size=8).digest(), 'little')
+    return keys
+
+
+def _stamp(path: bytes) -> bytes:
+    try:
+        state = os.stat(path)
+    except OSError:
+        return b'\n'  # gone since the folder was read: the file is found to be unreadable
+    return b'\n%d %d' % (state.st_size, state.st_mtime_ns)
