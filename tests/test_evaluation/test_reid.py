@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from clasp_mm.evaluation.functional import evaluate_reid
+from clasp_mm.evaluation.functional import reid_distances, reid_products
 from clasp_mm.evaluation.functional import reid_ranking as module
 from tests.oracles import reid as oracle
 
@@ -22,9 +23,23 @@ def problem(seed, queries=25, gallery=60, people=8, cameras=3, ties=False):
     return qf, gf, qp, gp, qc, gc
 
 
+@pytest.fixture
+def coarse(monkeypatch):
+    """Small tasks, too, begin with bfloat16, whatever this CPU is good at."""
+    monkeypatch.setattr(reid_products, '_WORTH', 0)
+    monkeypatch.setattr(reid_products, '_bfloat16_is_faster', lambda: True)
+
+
+@pytest.mark.parametrize('first', ['fine', 'coarse', 'coarse, sorted or not', 'never refined'])
 @pytest.mark.parametrize('metric', ['euclidean', 'cosine'])
 @pytest.mark.parametrize('seed', range(6))
-def test_equals_the_loop(seed, metric, monkeypatch):
+def test_equals_the_loop(seed, metric, first, monkeypatch, request):
+    if first != 'fine':
+        request.getfixturevalue('coarse')
+    if 'sorted' in first:
+        monkeypatch.setattr(module, '_FEW', 30)
+    if 'never' in first:
+        monkeypatch.setattr(module, '_REFINE', 1e9)
     arrays = problem(seed, ties=metric == 'euclidean' and seed % 2)
     expected = oracle.evaluate_reid(*arrays, metric=metric)
     for elements in (1, 60 * 7, 1 << 22):  # query by query, uneven chunks, all at once
@@ -136,11 +151,44 @@ def test_near_ties_are_settled_exactly(scale, offset):
     expected = oracle.evaluate_reid(qf, gf, *labels)
     result = evaluate_reid(qf, gf, *labels)
     assert result['mAP'] == pytest.approx(expected['mAP'], abs=1e-9)
-    rough = module.FeatureDistances(torch.tensor(qf), torch.tensor(gf))
-    rows = np.repeat(np.arange(4), 200)
-    exact = rough.exact(rows, np.tile(np.arange(200), 4)).reshape(4, 200)
-    off = np.abs(rough.rough(slice(0, 4)).numpy() - exact)
-    assert off.max() > 0 and (off <= rough.error(slice(0, 4))[:, None]).all()
+
+
+@pytest.mark.parametrize('scale, offset', [(1, 0), (1e-3, 0), (1, 30), (1e4, 0)])
+@pytest.mark.parametrize('normalize', [False, True])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_rough_distances_are_off_by_no_more_than_they_say(dtype, normalize, scale, offset, coarse):
+    qf, gf = (torch.randn(number, 200, generator=torch.Generator().manual_seed(number)) * scale
+              + offset for number in (5, 300))
+    distances = module.FeatureDistances(qf, gf, normalize, coarse=dtype == torch.bfloat16)
+    rows = np.repeat(np.arange(5), 300)
+    exact = distances.exact(rows, np.tile(np.arange(300), 5)).reshape(5, 300).astype(float)
+    for less in (np.zeros(5), exact.mean(1)):
+        found = distances.rough(slice(0, 5), less)
+        off = np.abs(found.double().numpy() - (exact - less[:, None]))
+        error, share = distances.error(slice(0, 5))
+        bound = error[:, None] + share * np.abs(found.double().numpy()) * 1.01
+        assert found.dtype == dtype and off.max() > 0 and (off <= bound).all()
+        assert off.max() > bound.min() / 100  # the bound is no empty one
+    assert distances.refine() == (dtype == torch.bfloat16) and not distances.refine()
+    assert distances.rough(slice(0, 5)).dtype == torch.float32
+
+
+def test_coarse_products_are_kept_where_they_tell_enough(coarse, monkeypatch):
+    """Clear people: few pairs are settled exactly. Noise: finer products come first."""
+    rng = np.random.default_rng(0)
+    centres, pids = rng.normal(size=(40, 64)), rng.integers(0, 40, 900)
+    refined, settled = [], []
+    for name, calls in (('refine', refined), ('exact', settled)):
+        plain = getattr(reid_distances.FeatureDistances, name)
+        monkeypatch.setattr(reid_distances.FeatureDistances, name,
+                            lambda self, *args, plain=plain, calls=calls: (
+                                calls.append(len(args[0]) if args else 1), plain(self, *args))[1])
+    for noise, expected in ((.3, 0), (100., 1)):
+        refined.clear(), settled.clear()
+        features = (centres[pids] + noise * rng.normal(size=(900, 64))).astype(np.float32)
+        labels = pids[:100], pids[100:], np.zeros(100), np.ones(800)
+        evaluate_reid(features[:100], features[100:], *labels)
+        assert len(refined) == expected and sum(settled) < .1 * 100 * 800
 
 
 @pytest.mark.parametrize('change, words', [

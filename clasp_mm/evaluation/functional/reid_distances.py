@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_PAIR_ELEMENTS = 1 << 20  # features that are compared exactly at a time
+from .reid_products import Products, coarse_pays
+
+_PAIR_ELEMENTS = 1 << 16  # features that are compared exactly at a time, within the cache
 
 
 def as_features(name: str, features: np.ndarray | Tensor) -> Tensor:
@@ -34,54 +36,47 @@ def as_features(name: str, features: np.ndarray | Tensor) -> Tensor:
 class FeatureDistances:
     """Squared Euclidean distances of features.
 
-    :meth:`rough` multiplies matrices, of features whose mean was taken off so that they are small;
-    :meth:`exact` subtracts the features of single pairs. A ranking takes the first and settles by
-    the second what lies within ``error`` of each other. The matrices are float32 on the CPU and
-    float64 on a GPU, whose float32 products may be TensorFloat's.
+    :meth:`rough` multiplies matrices, :meth:`exact` subtracts the features of single pairs. A
+    ranking takes the first and settles by the second what lies within :meth:`error` of each other.
+    The matrices are float32 on the CPU, where ``coarse`` allows bfloat16 first, and float64 on a
+    GPU, whose float32 products may be TensorFloat's.
 
     Args:
         queries: (Q, C) float32 or float64.
         gallery: (G, C), on the same device.
         normalize: Take the distances of the features at unit length.
+        coarse: Begin with bfloat16 where that is faster, until :meth:`refine` is called.
     """
 
-    def __init__(self, queries: Tensor, gallery: Tensor, normalize: bool = False) -> None:
+    takes_less = True
+
+    def __init__(self, queries: Tensor, gallery: Tensor, normalize: bool = False,
+                 coarse: bool = False) -> None:
         self.queries, self.gallery, self.normalize = queries, gallery, normalize
         self.num_gallery = len(gallery)
-        dtype = torch.float64 if queries.is_cuda else torch.float32
         # Any offset leaves the distances as they are; a good one makes the numbers small.
-        mean = gallery.mean(dim=0)
-        if normalize:
-            mean = mean.double() / gallery.double().norm(dim=1).mean()
-        self._queries, self._gallery = (
-            self._centred(given, mean, dtype) for given in (queries, gallery))
-        squares = [rows.square().sum(dim=1, keepdim=True)
-                   for rows in (self._queries, self._gallery)]
-        self._lengths = [rows[:, 0].double().sqrt() for rows in squares]
-        # |q - g|^2 = -2 q g + 1 |g|^2 + |q|^2 1, one product of matrices.
-        self._queries = torch.cat([-2 * self._queries, torch.ones_like(squares[0]), squares[0]], 1)
-        self._gallery = torch.cat([self._gallery, squares[1], torch.ones_like(squares[1])], 1)
-        # Rounding of the centred features, of a sum of C products, and of the result to float32.
-        self._error = (torch.finfo(dtype).eps * (queries.shape[1]**.5 + 4)
-                       + torch.finfo(torch.float32).eps)
+        some = gallery[::max(1, len(gallery) >> 12)]
+        self._mean = (self._double(some) if normalize else some).mean(dim=0)
+        self._multiply(torch.bfloat16 if coarse and coarse_pays(queries, gallery) else
+                       torch.float64 if queries.is_cuda else torch.float32)
 
-    def rough(self, rows: slice) -> Tensor:
-        """(R, G) distances to within :meth:`error`."""
-        queries, gallery = self._queries[rows], self._gallery.T
-        if queries.is_cuda:
-            with torch.autocast('cuda', enabled=False):
-                return queries @ gallery
-        # numpy's BLAS took 0.6 of the time of torch's on an AMD EPYC.
-        return torch.from_numpy(queries.numpy() @ gallery.numpy())
+    def rough(self, rows: slice, less: np.ndarray | None = None) -> Tensor:
+        """(R, G) distances, ``less`` (R, ) numbers, to within :meth:`error`."""
+        return self._products(rows, less)
 
-    def error(self, rows: slice) -> np.ndarray:
-        """(R,) what rough distances may be off the exact ones."""
-        queries, gallery = self._lengths
-        reach = queries[rows] + gallery.max()
-        return (self._error * reach.square()).cpu().numpy()
+    def error(self, rows: slice) -> tuple[np.ndarray, float]:
+        """(R, ) what rough distances may be off the exact ones, and the share of their size."""
+        return self._products.error(rows)
+
+    def refine(self) -> bool:
+        """Have :meth:`rough` more exact, if that is possible."""
+        if self._products.dtype != torch.bfloat16:
+            return False
+        self._multiply(torch.float32)
+        return True
 
     def exact(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """(N,) float32 distances of pairs, computed in float64."""
+        """(N, ) float32 distances of pairs, computed in float64."""
         found, step = np.empty(len(rows), np.float32), max(
             1, _PAIR_ELEMENTS // self.queries.shape[1])
         for start in range(0, len(rows), step):
@@ -92,12 +87,10 @@ class FeatureDistances:
             found[start:start + step] = difference.square_().sum(dim=1).float().cpu().numpy()
         return found
 
-    def _centred(self, features: Tensor, mean: Tensor, dtype: torch.dtype) -> Tensor:
-        """Features less their mean, rounded once."""
-        if features.dtype == dtype and not self.normalize:
-            return features - mean
-        return torch.cat([(self._double(rows) - mean).to(dtype)
-                          for rows in features.split(1 << 11)])
+    def _multiply(self, dtype: torch.dtype) -> None:
+        self._products = None  # frees the memory of the old
+        self._products = Products(self.queries, self.gallery, self._mean,
+                                  self._double if self.normalize else None, dtype)
 
     def _double(self, features: Tensor) -> Tensor:
         features = features.double()
@@ -111,16 +104,22 @@ class MatrixDistances:
         matrix: (Q, G) float32.
     """
 
+    takes_less = False  # they would be rounded
+
     def __init__(self, matrix: Tensor) -> None:
         self.matrix, self.num_gallery = matrix, matrix.shape[1]
 
-    def rough(self, rows: slice) -> Tensor:
+    def rough(self, rows: slice, less: None = None) -> Tensor:
         """(R, G) distances."""
         return self.matrix[rows].clone()
 
-    def error(self, rows: slice) -> np.ndarray:
-        """(R,) zeros."""
-        return np.zeros(len(self.matrix[rows]))
+    def error(self, rows: slice) -> tuple[np.ndarray, float]:
+        """(R, ) zeros, and zero."""
+        return np.zeros(len(self.matrix[rows])), 0.
+
+    def refine(self) -> bool:
+        """They are as exact as can be."""
+        return False
 
     def exact(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """(N,) distances of pairs."""
