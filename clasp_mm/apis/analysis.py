@@ -51,7 +51,7 @@ def write_expert_use(backbone: nn.Module, folder: str | os.PathLike, out: Path,
 
 def write_tsne(backbone: nn.Module, people: str | os.PathLike, out: Path, size: tuple[int, int],
                number: int = 12, seed: int = 0) -> str:
-    """Write ``tsne_whole.png``, ``tsne_part.png``, ``tsne.json`` and ``tsne.md`` into a folder.
+    """Write ``t-SNE_whole.png``, ``t-SNE_part.png``, ``t-SNE.json`` and ``.md`` into a folder.
 
     Args:
         backbone: In evaluation mode, with PC-MoE.
@@ -65,11 +65,11 @@ def write_tsne(backbone: nn.Module, people: str | os.PathLike, out: Path, size: 
         How well neighbours agree, as a table in Markdown.
     """
     figures = tsne_figures(backbone, load_ground_truth(people), size, number, seed)
-    pictures = {f'tsne_{name}': draw_embeddings(figure['points'], figure['labels'],
+    pictures = {f't-SNE_{name}': draw_embeddings(figure['points'], figure['labels'],
                                                 f't-SNE of {name} features')
                 for name, figure in figures.items()}
     agreement = {name: figure['agreement'] for name, figure in figures.items()}
-    return _write(out / 'tsne', agreement_table(agreement), agreement, pictures)
+    return _write(out / 't-SNE', agreement_table(agreement), agreement, pictures)
 
 
 def write_conflict(systems: Sequence[System], stem: Path, batches: int = 8, seed: int = 0,

@@ -40,6 +40,44 @@ def draw_bars(names: Sequence[str], panels: Mapping[str, Sequence[float | None]]
     return _render(figure)
 
 
+def draw_seeds(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> np.ndarray:
+    """A panel for each measure: the mean of each row as a bar from left to right, seeds as dots.
+
+    Args:
+        panels: Measure -> row -> its values over the seeds; none where not defined.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    names = list(next(iter(panels.values())))
+    across = min(3, len(panels))
+    down = -(-len(panels) // across)
+    figure = Figure(figsize=(4.2 * across + 1.6, (.32 * len(names) + .9) * down), dpi=110,
+                    layout='constrained')
+    axes = figure.subplots(down, across, squeeze=False)
+    for axis in axes.flat[len(panels):]:
+        axis.set_visible(False)
+    for at, (axis, (title, rows)) in enumerate(zip(axes.flat, panels.items(), strict=False)):
+        values = [value for seeds in rows.values() for value in seeds]
+        low, high = (min(values), max(values)) if values else (0., 1.)
+        margin = .15 * (high - low) or 1.
+        for place, name in enumerate(names):
+            seeds = rows[name]
+            if seeds:
+                axis.barh(place, np.mean(seeds) - low + margin, .6, low - margin,
+                          color=f'C{place % 10}', alpha=.45)
+                axis.plot(seeds, [place] * len(seeds), 'o', markersize=3.5,
+                          color=f'C{place % 10}')
+            else:
+                axis.text(low, place, 'not defined', va='center', fontsize=7, color='#666')
+        axis.set(title=title, xlim=(low - margin, high + margin), ylim=(len(names) - .4, -.6),
+                 yticks=range(len(names)))
+        axis.set_yticklabels(names if at % across == 0 else [''] * len(names), fontsize=8)
+        axis.tick_params(axis='x', labelsize=7)
+        axis.spines[['top', 'right']].set_visible(False)
+    return _render(figure)
+
+
 def draw_embeddings(points: Mapping[str, np.ndarray], labels: Mapping[str, Sequence[Any]],
                     title: str) -> np.ndarray:
     """A grid of scatter plots: a row for each prompt, a column for each colouring.
@@ -58,17 +96,17 @@ def draw_embeddings(points: Mapping[str, np.ndarray], labels: Mapping[str, Seque
     figure.suptitle(title)
     for row, (prompt, xy) in zip(axes, points.items(), strict=True):
         row[0].set_ylabel(f'prompt {prompt}')
-        for axis, (what, values) in zip(row, labels.items(), strict=True):
+        for axis, values in zip(row, labels.values(), strict=True):
             values = np.asarray(values)
-            for i, name in enumerate(dict.fromkeys(sorted(values.tolist()))):
-                chosen = values == name
-                axis.scatter(*xy[chosen].T, s=7, color=f'C{i % 10}',
+            for i, name in enumerate(np.unique(values)):
+                axis.scatter(*xy[values == name].T, s=16, color=f'C{i % 10}',
                              marker='oX^sD'[i // 10 % 5], label=str(name), linewidths=0)
             axis.set(xticks=[], yticks=[])
-            if row is axes[0]:
-                axis.set_title(what)
-                axis.legend(fontsize=6, markerscale=1.4, loc='best', ncols=1 + (
-                    len(set(values.tolist())) > 5), framealpha=.6)
+    for axis, what in zip(axes[0], labels, strict=True):
+        axis.set_title(what)
+    for axis in axes[-1]:
+        axis.legend(fontsize=7, loc='upper center', bbox_to_anchor=(.5, -.02), ncols=4,
+                    frameon=False, handletextpad=.1, columnspacing=1)
     return _render(figure)
 
 

@@ -16,7 +16,7 @@ _RULE = re.compile(r'\|?\s*:?-{3,}')
 def analyses_html(folder: Path) -> str:
     """A section for each analysis in a folder: its tables (``*.md``) and pictures (``*.png``).
 
-    A picture whose name goes on from a table's, as ``tsne_part.png`` from ``tsne.md``, stands
+    A picture whose name goes on from a table's, as ``t-SNE_part.png`` from ``t-SNE.md``, stands
     below it. Nothing where there are none.
     """
     tables = {path.stem: path for path in sorted(folder.glob('*.md'))}
@@ -25,9 +25,8 @@ def analyses_html(folder: Path) -> str:
         owner = next((name for name in sorted(tables, key=len, reverse=True)
                       if f'{picture.stem}_'.startswith(f'{name}_')), picture.stem)
         sections.setdefault(owner, []).append(picture)
-    return ''.join(
-        f'<h2>{html.escape(name.replace("_", " ").capitalize())}</h2>'
-        + ''.join(map(_show, files)) for name, files in sections.items())
+    return ''.join(f'<h2>{html.escape(_title(name))}</h2>' + ''.join(map(_show, files))
+                   for name, files in sections.items())
 
 
 def markdown_html(text: str) -> str:
@@ -41,6 +40,11 @@ def markdown_html(text: str) -> str:
         elif lines:
             parts.append(f'<p>{html.escape(" ".join(lines))}</p>')
     return ''.join(parts)
+
+
+def _title(name: str) -> str:
+    words = name.replace('_', ' ')
+    return words.capitalize() if words.islower() else words
 
 
 def _cells(line: str) -> list[str]:

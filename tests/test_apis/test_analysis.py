@@ -160,19 +160,20 @@ def test_divergence_of_each_pair_and_stage_is_the_oracle_s():
     assert ead_table(summary).splitlines()[-1].endswith(f'| {summary["ead"]:.3f} |')
 
 
-@pytest.mark.parametrize('tool, pictures', [
-    ('expert_use', ['expert_use']), ('tsne', ['tsne_part', 'tsne_whole'])])
-def test_the_tools_write_table_picture_and_data(tool, pictures, folder, tmp_path, monkeypatch,
+@pytest.mark.parametrize('name, pictures', [
+    ('expert_use', ['expert_use']), ('t-SNE', ['t-SNE_part', 't-SNE_whole'])])
+def test_the_tools_write_table_picture_and_data(name, pictures, folder, tmp_path, monkeypatch,
                                                 capsys):
     config = next((ROOT / 'configs/quickstart').glob('clasp_*_synthetic-64x32.py'))
+    tool = name.replace('-', '').lower()
     more = ['--number', '4'] if tool == 'tsne' else ['--images', '5']
     torch.manual_seed(0)
     monkeypatch.setattr(sys, 'argv', [tool, str(config), str(folder), '--size', '64', '32',
                                       '--out', str(tmp_path / 'out'), *more])
     runpy.run_path(str(ROOT / 'tools/analysis' / f'{tool}.py'), run_name='__main__')
     written = {path.name for path in (tmp_path / 'out').iterdir()}
-    assert written == {f'{tool}.json', f'{tool}.md', *(f'{name}.png' for name in pictures)}
-    assert (tmp_path / 'out' / f'{tool}.md').read_text().strip() in capsys.readouterr().out
+    assert written == {f'{name}.json', f'{name}.md', *(f'{one}.png' for one in pictures)}
+    assert (tmp_path / 'out' / f'{name}.md').read_text().strip() in capsys.readouterr().out
     if tool == 'expert_use':
         data = json.loads((tmp_path / 'out/expert_use.json').read_text())
         torch.manual_seed(0)
@@ -183,13 +184,13 @@ def test_the_tools_write_table_picture_and_data(tool, pictures, folder, tmp_path
 
 def test_the_page_has_the_tables_and_pictures_of_a_folder(tmp_path):
     assert analyses_html(tmp_path / 'none') == ''
-    (tmp_path / 'tsne.md').write_text('Shares.\n\n| a | b |\n|---|---|\n| <x> | 1.5 |\n')
-    for name in ('tsne_part', 'other'):
+    (tmp_path / 't-SNE.md').write_text('Shares.\n\n| a | b |\n|---|---|\n| <x> | 1.5 |\n')
+    for name in ('t-SNE_part', 'other'):
         (tmp_path / f'{name}.png').write_bytes(name.encode())
     page = analyses_html(tmp_path)
-    assert page.index('<h2>Tsne') < page.index('&lt;x&gt;') < page.index('alt="tsne_part"')
+    assert page.index('<h2>t-SNE<') < page.index('&lt;x&gt;') < page.index('alt="t-SNE_part"')
     assert '<h2>Other' in page and page.count('<h2>') == 2
-    assert base64.b64encode(b'tsne_part').decode() in page
+    assert base64.b64encode(b't-SNE_part').decode() in page
     assert markdown_html('| a | b |\n|:---|---:|\n| 1 | |\n') == (
         '<table><tr><th>a</th><th class=n>b</th></tr><tr><td>1</td><td class=n></td></tr></table>')
 
@@ -204,7 +205,7 @@ def test_a_run_is_analysed_into_its_page(system, folder, tmp_path):  # noqa: F81
     done = analyse_run(run, folder, batches=1)
     page = (run / 'report.html').read_text()
     assert set(done) == {'task conflict', 'expert use', 't-SNE'}
-    for name in ('task_conflict', 'expert_use', 'tsne_part', 'tsne_whole'):
+    for name in ('task_conflict', 'expert_use', 't-SNE_part', 't-SNE_whole'):
         assert base64.b64encode((run / f'analysis/{name}.png').read_bytes()).decode() in page
     ead = json.loads((run / 'analysis/expert_use.json').read_text())['ead']
     assert f'<td class=n>{ead:.3f}</td>' in page

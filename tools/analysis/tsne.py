@@ -7,7 +7,7 @@ from pathlib import Path
 
 EPILOG = """\
 PEOPLE is a folder of synthetic people with ground truth (tools/make_synthetic_data.py). Writes
-tsne_whole.png, tsne_part.png, and tsne.json and .md, which tell what share of the five nearest
+t-SNE_whole.png, t-SNE_part.png, and t-SNE.json and .md, which tell what share of the five nearest
 neighbours in each picture has the same label.
 
 example:
