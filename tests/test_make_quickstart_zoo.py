@@ -58,7 +58,8 @@ def test_makes_publishes_and_lists_once(make, tmp_path):
     zoo = tmp_path / 'work_dirs' / 'quickstart_zoo'
     assert calls[2].startswith(
         'tools/publish_model.py work_dirs/quickstart/seed0/clasp/epoch_7.pth '
-        f'clasp_pcmoe-swin-nano_1xb32_synthetic-64x32 --out-dir {zoo} --result reid/mAP=5.9 --scored-on work_dirs/quickstart/data/held_out/list.txt')
+        f'clasp_pcmoe-swin-nano_1xb32_synthetic-64x32 --out-dir {zoo} '
+        '--result reid/mAP=5.9 --scored-on work_dirs/quickstart/data/held_out/list.txt')
     assert calls[3] == ('tools/quickstart_downstream.py pose --backbone '
                         'work_dirs/quickstart/seed0/published/x/clasp_nano.pth ')
     assert 'pretrained/pose.pth pose_pcmoe-swin-nano_1xb32_synthetic-64x48' in calls[4]

@@ -24,8 +24,9 @@ def get_model(source: str | os.PathLike, pretrained: str | os.PathLike | bool | 
     """Build a backbone and load its weights, ready for inference.
 
     Args:
-        source: A name of the model zoo (:func:`list_models`), a published ``.pth`` file, the name
-            of one in ``CLASP_ZOO``, or a config (``.py``) with a backbone in its model.
+        source: A name of the model zoo (:func:`list_models`), a published file (``.pth`` or
+            ``.safetensors``), the name of one in ``CLASP_ZOO``, or a config (``.py``) with a
+            backbone in its model. Of a fine-tuned model the backbone is taken.
         pretrained: None takes the model's own weights; a config has none and gives random weights.
             False gives random weights. Otherwise weights for a config or a name of the zoo:
             published file, its address or name, or training checkpoint.

@@ -101,7 +101,9 @@ def _weights(entry: Mapping[str, Any], folder: Path) -> str:
     if not weights:
         return ''
     if '://' in weights or (folder / weights).is_file():
-        return f'[{HASHED_NAME.search(weights)[1]}]({weights})'
+        other = str(entry['Metadata'].get('Safetensors', ''))
+        more = f', [safetensors]({other})' if other and (folder / other).is_file() else ''
+        return f'[{HASHED_NAME.search(weights)[1]}]({weights}){more}'
     return f'`{weights}`'
 
 

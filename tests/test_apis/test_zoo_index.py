@@ -183,4 +183,8 @@ def test_page_of_a_folder_links_its_files(tmp_path, entry):
     (tmp_path / file).touch()
     page = folder_page(tmp_path)
     assert f'| {entry["Name"]} |' in page and f'[01234567]({file})' in page
-    assert '](configs' not in page
+    assert '](configs' not in page and 'safetensors' not in page
+    entry['Metadata']['Safetensors'] = other = 'mine_20260101-89abcdef.safetensors'
+    write(tmp_path, entry | {'Weights': file})
+    (tmp_path / other).touch()
+    assert f'[01234567]({file}), [safetensors]({other})' in folder_page(tmp_path)
