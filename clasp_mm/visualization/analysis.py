@@ -41,7 +41,7 @@ def draw_bars(names: Sequence[str], panels: Mapping[str, Sequence[float | None]]
 
 
 def draw_seeds(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> np.ndarray:
-    """A panel for each measure: the mean of each row as a bar from left to right, seeds as dots.
+    """A panel for each measure: a line for each row, its seeds as dots, their mean as a bar.
 
     Args:
         panels: Measure -> row -> its values over the seeds; none where not defined.
@@ -60,16 +60,17 @@ def draw_seeds(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> np.ndarra
     for at, (axis, (title, rows)) in enumerate(zip(axes.flat, panels.items(), strict=False)):
         values = [value for seeds in rows.values() for value in seeds]
         low, high = (min(values), max(values)) if values else (0., 1.)
-        margin = .15 * (high - low) or 1.
+        margin = .1 * (high - low) or .5
         for place, name in enumerate(names):
-            seeds = rows[name]
+            seeds, colour = rows[name], f'C{place % 10}'
+            axis.axhline(place, color='#ddd', linewidth=.8, zorder=0)
             if seeds:
-                axis.barh(place, np.mean(seeds) - low + margin, .6, low - margin,
-                          color=f'C{place % 10}', alpha=.45)
-                axis.plot(seeds, [place] * len(seeds), 'o', markersize=3.5,
-                          color=f'C{place % 10}')
+                axis.plot(seeds, [place] * len(seeds), 'o', markersize=5, color=colour, alpha=.6)
+                axis.plot([np.mean(seeds)], [place], '|', markersize=18, markeredgewidth=2.5,
+                          color=colour)
             else:
-                axis.text(low, place, 'not defined', va='center', fontsize=7, color='#666')
+                axis.text(low, place, 'not defined', va='center', fontsize=7, color='#666',
+                          backgroundcolor='w')
         axis.set(title=title, xlim=(low - margin, high + margin), ylim=(len(names) - .4, -.6),
                  yticks=range(len(names)))
         axis.set_yticklabels(names if at % across == 0 else [''] * len(names), fontsize=8)

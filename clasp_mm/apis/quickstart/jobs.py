@@ -51,8 +51,14 @@ class Job:
         return (int(epoch) - 1 + int(step) / int(steps)) / max(self.epochs, 1)
 
 
-def run_jobs(jobs: Sequence[Job], poll_seconds: float = 0.5) -> dict[str, dict[str, float]]:
+def run_jobs(jobs: Sequence[Job], poll_seconds: float = 0.5, parallel: int | None = None
+             ) -> dict[str, dict[str, float]]:
     """Run jobs at the same time and wait for all; the first failure stops the others.
+
+    Args:
+        jobs: They have names of their own.
+        poll_seconds: Time between two looks at them.
+        parallel: How many run at the same time, in the order given; None runs all at once.
 
     Returns:
         For each job's name its wall ``seconds`` and ``peak_memory_mb`` of its process.
@@ -61,25 +67,28 @@ def run_jobs(jobs: Sequence[Job], poll_seconds: float = 0.5) -> dict[str, dict[s
         RuntimeError: If a job fails; names its log and shows the end of it.
     """
     processes: dict[str, subprocess.Popen] = {}
+    starts: dict[str, float] = {}
     usage: dict[str, dict[str, float]] = {}
     peaks: dict[str, float | None] = {}
     columns = (TextColumn('{task.description:<24}'), BarColumn(),
                TextColumn('{task.percentage:3.0f}%'), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns) as display:
         bars = {}
+        waiting = list(reversed(jobs))
         try:
-            for job in jobs:
-                job.log.parent.mkdir(parents=True, exist_ok=True)
-                with open(job.log, 'wb') as log:
-                    processes[job.name] = subprocess.Popen(
-                        job.command, stdout=log, stderr=subprocess.STDOUT,
-                        env={**os.environ, **job.env})
-                bars[job.name] = display.add_task(job.name, total=1.0)
-            start = time.perf_counter()
             while len(usage) < len(jobs):
+                while waiting and len(processes) - len(usage) < (parallel or len(jobs)):
+                    job = waiting.pop()
+                    job.log.parent.mkdir(parents=True, exist_ok=True)
+                    with open(job.log, 'wb') as log:
+                        starts[job.name] = time.perf_counter()
+                        processes[job.name] = subprocess.Popen(
+                            job.command, stdout=log, stderr=subprocess.STDOUT,
+                            env={**os.environ, **job.env})
+                    bars[job.name] = display.add_task(job.name, total=1.0)
                 time.sleep(poll_seconds)
                 for job in jobs:
-                    if job.name in usage:
+                    if job.name in usage or job.name not in processes:
                         continue
                     display.update(bars[job.name], completed=job.progress())
                     running = processes[job.name].pid
@@ -90,7 +99,7 @@ def run_jobs(jobs: Sequence[Job], poll_seconds: float = 0.5) -> dict[str, dict[s
                     processes[job.name].returncode = os.waitstatus_to_exitcode(status)
                     if processes[job.name].returncode:
                         raise RuntimeError(_failure(job, processes[job.name].returncode))
-                    usage[job.name] = dict(seconds=time.perf_counter() - start,
+                    usage[job.name] = dict(seconds=time.perf_counter() - starts[job.name],
                                            peak_memory_mb=peaks[job.name]
                                            or _megabytes(resources))
                     display.update(bars[job.name], completed=1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import sys
@@ -97,10 +98,10 @@ def run_quickstart(options: Options) -> dict[str, Any]:
         RuntimeError: If a job fails; the message names its log.
     """
     MMLogger.get_instance('quickstart', log_level='WARNING')  # the jobs keep full logs
-    return _Quickstart(options).run()
+    return Quickstart(options).run()
 
 
-class _Quickstart:
+class Quickstart:
     """The stages in their order; what an earlier call has finished is not done again."""
 
     def __init__(self, options: Options) -> None:
@@ -131,26 +132,35 @@ class _Quickstart:
         return report
 
     def run_seed(self, seed: int) -> dict[str, Any]:
-        folder = self.dir / f'seed{seed}'
-        data = dict(data_root=str(self.train_dir),
-                    ann_file='' if self.options.images else 'list.txt')
-        stage1 = self.prepare(folder / 'dino', DINO, seed, 0, data)
-        jobs = [stage1]
-        if self.options.clip is None and not (self.clip_dir / CHECKPOINT_FILE).exists():
-            jobs.append(self.mini_clip_job())
+        folder, data = self.dir / f'seed{seed}', self.data
+        stage1 = self.stage1(seed)
+        jobs = [stage1, *self.clip_jobs()]
         self.say(f'seed {seed}: ' + ' beside '.join(job.name for job in jobs))
         self.run_missing(jobs)
 
         self.say(f'seed {seed}: pseudo-labels')
         store, labels, page = self.label(folder, data, self.labeler(stage1))
         stage2 = dict(model=dict(stage1=str(stage1.result)))
-        jobs = [self.prepare(folder / 'dino_stage2', DINO_STAGE2, seed, 1, data, **stage2),
-                self.prepare(folder / 'clasp', CLASP, seed, 1, data, store=store, **stage2)]
+        jobs = [self.prepare(folder / 'dino_stage2', Config.fromfile(resource(DINO_STAGE2)), seed,
+                             1, data, **stage2),
+                self.prepare(folder / 'clasp', Config.fromfile(resource(CLASP)), seed, 1, data,
+                             store=store, **stage2)]
         self.say(f'seed {seed}: stage 2, ' + ' beside '.join(job.name for job in jobs))
         self.run_missing(jobs)
 
         self.say(f'seed {seed}: publish and evaluate')
         return dict(self.evaluate(seed, folder), labels=labels, label_page=str(page))
+
+    @property
+    def data(self) -> dict[str, str]:
+        """What to pretrain on, as arguments of ``clasp_mm.LUPerson``."""
+        return dict(data_root=str(self.train_dir),
+                    ann_file='' if self.options.images else 'list.txt')
+
+    def stage1(self, seed: int) -> Training:
+        """The DINO that a seed's stage 2 starts from."""
+        return self.prepare(self.dir / f'seed{seed}' / 'dino', Config.fromfile(resource(DINO)),
+                            seed, 0, self.data)
 
     def say(self, text: str) -> None:
         elapsed = int(time.perf_counter() - self.start)
@@ -165,10 +175,10 @@ class _Quickstart:
                                          (self.held_out_dir, self.options.held_out, HELD_OUT_SEED)):
             write_people(folder, SyntheticPeople(identities, IMAGES_PER_IDENTITY, seed))
 
-    def prepare(self, folder: Path, config: str, seed: int, stage: int, data: dict,
+    def prepare(self, folder: Path, cfg: Config, seed: int, stage: int, data: dict,
                 store: Path | None = None, **changes: Any) -> Training:
-        """Write a training's resolved config and say how to run it."""
-        cfg = Config.fromfile(resource(config))
+        """A training of a config, on the quickstart's data and labels."""
+        cfg = copy.deepcopy(cfg)
         cfg.merge_from_dict(dict(randomness=dict(seed=seed), train_dataloader=dict(dataset=data),
                                  **changes))
         if store is not None:
@@ -177,10 +187,13 @@ class _Quickstart:
             set_epochs(cfg, self.options.epochs[stage])
         return Training(folder, cfg)
 
-    def mini_clip_job(self) -> Job:
+    def clip_jobs(self) -> list[Job]:
+        """The training of the mini CLIP, where it is needed and not there."""
+        if self.options.clip is not None or (self.clip_dir / CHECKPOINT_FILE).exists():
+            return []
         command = [sys.executable, str(resource('tools/train_mini_clip.py')), str(self.clip_dir),
                    '--threads', '1', '--people', '3072', '--steps', '450']
-        return Job('mini_clip', command, self.dir / 'mini_clip.log', env=ONE_THREAD)
+        return [Job('mini_clip', command, self.dir / 'mini_clip.log', env=ONE_THREAD)]
 
     def run_missing(self, jobs: Sequence[Training | Job]) -> None:
         """Run side by side what is not there yet, and keep what it cost."""
@@ -188,15 +201,16 @@ class _Quickstart:
                    if not (isinstance(job, Training) and job.is_done())]
         self.cost.update(run_jobs(missing))
 
-    def labeler(self, stage1: Training) -> CLIPLabeler:
-        """The stage-1 teacher with CLIP."""
+    def labeler(self, stage1: Training, **settings: Any) -> CLIPLabeler:
+        """The stage-1 teacher with CLIP, and other settings than ``LABEL_SETTINGS``."""
         clip = dict(name=f'local-dir:{self.clip_dir}', pretrained=None)
         if self.options.clip is not None:
             clip = dict(name=self.options.clip, pretrained=self.options.clip_pretrained)
         teacher = MODELS.build(dict(stage1.cfg.model.backbone, out_indices=(0, 1, 2, 3)))
         load_backbone(teacher, stage1.result)
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
-        return build_labeler(clip, teacher, device=device, **LABEL_SETTINGS)
+        return build_labeler(clip, teacher, device=device,
+                             **{**LABEL_SETTINGS, **settings})
 
     def label(self, folder: Path, data: dict, labeler: CLIPLabeler) -> tuple[Path, dict, Path]:
         """Label the training images, and report how good labels of this kind are.

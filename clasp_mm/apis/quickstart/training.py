@@ -44,8 +44,17 @@ class Training:
         return (self.result.exists() and self._key_file.exists()
                 and self._key_file.read_text() == self._key())
 
-    def job(self) -> Job:
-        """The process that trains, from the start or from the last checkpoint."""
+    def holds_another(self) -> bool:
+        """Whether the folder holds a run of another config."""
+        return self._key_file.exists() and self._key_file.read_text() != self._key()
+
+    def job(self, processes: int = 1, name: str | None = None) -> Job:
+        """The process that trains, from the start or from the last checkpoint.
+
+        Args:
+            processes: With more than one, tools/dist_train.sh starts them.
+            name: Of the job; by default the folder's.
+        """
         if not self._key_file.exists() or self._key_file.read_text() != self._key():
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
@@ -54,10 +63,13 @@ class Training:
         if all(hook['type'] != 'clasp_mm.RunRecordHook'
                for hook in self.cfg.get('custom_hooks') or ()):
             record_code(self.folder)  # which that hook does by itself
-        command = [sys.executable, str(resource('tools/train.py')), str(self.config_file),
-                   '--work-dir', str(self.folder), '--resume', 'auto']
+        start = [sys.executable, str(resource('tools/train.py')), str(self.config_file)]
+        if processes > 1:
+            start = ['bash', str(resource('tools/dist_train.sh')), str(self.config_file),
+                     str(processes)]
+        command = [*start, '--work-dir', str(self.folder), '--resume', 'auto']
         # On a GPU one process may use all cores; on the CPU jobs share them, one thread each.
-        return Job(self.name, command, self.folder / 'train.log', self.epochs,
+        return Job(name or self.name, command, self.folder / 'train.log', self.epochs,
                    {} if torch.cuda.is_available() else ONE_THREAD)
 
 

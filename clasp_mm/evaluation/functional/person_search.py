@@ -227,6 +227,21 @@ def _largest_matching(weights: np.ndarray) -> tuple[int | None, float]:
     return (chosen.index(0) if 0 in chosen else None), float(total)
 
 
+def detection_average_precision(boxes: Sequence[np.ndarray], scores: Sequence[np.ndarray],
+                                gt_boxes: Sequence[np.ndarray]) -> dict[str, float]:
+    """The part of :func:`evaluate_person_search` that is about boxes alone.
+
+    Args:
+        boxes: Of each image, (N_i, 4) detections as x1, y1, x2, y2 in pixels.
+        scores: Of each image, (N_i, ) confidences.
+        gt_boxes: Of each image, (M_i, 4) true boxes of everybody.
+
+    Returns:
+        ``det_AP`` and ``det_recall`` in percent, at IoU 0.5.
+    """
+    return _detection(_People.join(boxes), np.concatenate([np.zeros(0), *scores]), gt_boxes)
+
+
 def _detection(found: _People, confidence: np.ndarray, gt_boxes: Sequence[np.ndarray]
                ) -> dict[str, float]:
     """Average precision times recall, and recall, of the detections."""

@@ -1,0 +1,1 @@
+"""Tables of the paper, and the proof: many systems trained and scored in one frame."""

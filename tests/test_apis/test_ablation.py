@@ -1,0 +1,122 @@
+"""The tables: their rows, what is refused, what is written."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from clasp_mm.apis.ablation import run
+from clasp_mm.apis.ablation.page import spread, write_table
+from clasp_mm.apis.ablation.run import AblationOptions
+from clasp_mm.apis.ablation.tables import TABLES, quickstart_config
+from clasp_mm.apis.quickstart.jobs import Job, run_jobs
+from clasp_mm.apis.resources import resource
+from clasp_mm.models.layers import TASKS
+from tests.source_tree import ROOT
+
+
+def test_every_ablation_config_is_a_row_and_every_row_a_config():
+    files = {path.name for path in resource('configs/ablations').glob('*.py')}
+    named = {row.config.rsplit('/', 1)[1] for rows in TABLES.values() for row in rows
+             if row.config and '/ablations/' in row.config}
+    assert named == files
+
+
+@pytest.mark.parametrize('table', TABLES)
+def test_rows_of_a_table_are_apart_and_keep_the_quickstarts_data_and_schedule(table):
+    texts = {}
+    for row in TABLES[table]:
+        if row.config:
+            cfg = quickstart_config(row)
+            texts[row.key] = cfg.pretty_text
+            assert cfg.model.backbone.arch == 'nano'
+            assert (cfg.train_cfg.max_epochs, cfg.train_dataloader.batch_size) == (7, 32)
+    assert len(set(texts.values())) == len({row.key for row in TABLES[table]} - {'random'})
+
+
+def job(folder, name, seconds=.3):
+    code = (f'import time; open(r"{folder}/{name}.start", "w").write(str(time.time())); '
+            f'time.sleep({seconds}); open(r"{folder}/{name}.end", "w").write(str(time.time()))')
+    return Job(name, [sys.executable, '-c', code], folder / f'{name}.log')
+
+
+def test_no_more_jobs_run_at_a_time_than_said(tmp_path):
+    names = [f'job{i}' for i in range(5)]
+    usage = run_jobs([job(tmp_path, name) for name in names], poll_seconds=.02, parallel=2)
+    assert list(usage) and set(usage) == set(names)
+    spans = [tuple(float((tmp_path / f'{name}.{end}').read_text()) for end in ('start', 'end'))
+             for name in names]
+    for start, _ in spans:
+        assert sum(begin <= start < end for begin, end in spans) <= 2
+
+
+def test_a_folder_of_other_data_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(run._Ablation, 'run_stage1', lambda self: pytest.fail('went on'))
+    (tmp_path / 'ablation.json').write_text(json.dumps(dict(identities=24, epochs=None)))
+    with pytest.raises(ValueError, match=r'begun with .*24.* name another --work-dir'):
+        run.run_ablation(AblationOptions('I', tmp_path, identities=32))
+
+
+def test_a_row_begun_with_another_config_is_refused_and_left_alone(tmp_path):
+    ablation = run._Ablation(AblationOptions('systems', tmp_path))
+    row = next(row for row in TABLES['systems'] if row.title == 'SOLIDER')
+    training = ablation.training(row, 0)
+    training.job()  # writes the folder
+    kept = training.folder / 'epoch_3.pth'
+    kept.write_bytes(b'hours of work')
+    assert not ablation.training(row, 0).is_done()  # the same config: goes on
+    ablation.configs[row.key].model.part_weight = .5
+    with pytest.raises(ValueError, match=r'model\.part_weight: 0\.5, not 1\.0.*delete the folder'):
+        ablation.training(row, 0)
+    assert kept.read_bytes() == b'hours of work'
+
+
+def result(shift, ead=None):
+    scores = {key: 10. + shift for key in ('mAP', 'rank1', 'mA', 'mIoU', 'PCK', 'det AP',
+                                           'search mAP', 'HM')}
+    return dict(scores=scores, gcr=None if ead is None else .25, ead=ead, gcr_of=None,
+                parameters=1_500_000, step_seconds=None if ead is None else .1 + shift / 10,
+                under_prompt={} if ead is None else {
+                    task: {key: at + shift for key in scores} for at, task in enumerate(TASKS)})
+
+
+def test_the_table_has_mean_and_spread_and_a_line_a_seed(tmp_path):
+    text = write_table(dict(
+        table='systems', budget='quickstart', seeds=2, identities=256, epochs=None,
+        rows={'random weights': [result(0), result(1)],
+              'CLASP': [result(2, .5), result(4, .7)]}), tmp_path)
+    assert '| random weights | 10.5 ± 0.7 |' in text and '| - | - | 1.50 ± 0.00 | - |' in text
+    assert '| 0.25 ± 0.00 | 0.60 ± 0.14 | 1.50 ± 0.00 | 400 ± 141 |' in text
+    assert '| re-id mAP | 3.0 ± 1.4 | 4.0 ± 1.4 | 5.0 ± 1.4 | appearance: 13.0 ± 1.4 |' in text
+    assert (tmp_path / 'systems.md').read_text() == text
+    rows = list(csv.DictReader((tmp_path / 'systems.csv').open()))
+    assert [(row['row'], row['seed'], row['mAP'], row['ead']) for row in rows] == [
+        ('random weights', '0', '10.0', ''), ('random weights', '1', '11.0', ''),
+        ('CLASP', '0', '12.0', '0.5'), ('CLASP', '1', '14.0', '0.7')]
+    assert (tmp_path / 'systems.png').stat().st_size > 10_000
+
+
+def test_spread_of_what_is_not_defined():
+    assert spread([None, None], 1) == '-' and spread([2.25], 1) == '2.2'
+
+
+@pytest.mark.slow
+def test_a_table_from_nothing_resumes_and_is_left_alone_when_done(tmp_path):
+    command = [sys.executable, str(ROOT / 'tools/run_ablation.py'), '--table', 'systems', '--seeds',
+               '1', '--identities', '16', '--epochs', '2', '2', '--work-dir', str(tmp_path)]
+    first = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+    assert first.returncode == 0, first.stderr[-2000:]
+    table = (tmp_path / 'systems.md').read_text()
+    assert table.count('\n| ') >= 5 and 'CLASP, every task under every prompt' in table
+    made = {path: path.stat().st_mtime for path in tmp_path.glob('seed0/*/epoch_2.pth')}
+    (tmp_path / 'results' / 'full-seed0.json').unlink()
+    start = time.time()
+    again = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+    assert again.returncode == 0 and '1 scorings' in again.stdout
+    assert {path: path.stat().st_mtime for path in made} == made
+    assert (tmp_path / 'systems.md').read_text() == table
+    assert (tmp_path / 'results' / 'full-seed0.json').stat().st_mtime > start
