@@ -29,7 +29,7 @@ def test_ridge_leaves_a_constant_feature_alone_and_refuses_nothing_and_nan():
         ridge.solve()
     x = torch.arange(6.)[:, None]
     ridge.add(torch.cat([x, torch.full_like(x, 7)], 1), 2 * x)
-    weight, bias = ridge.solve(1e-9)
+    weight, _ = ridge.solve(1e-9)
     assert torch.allclose(weight[:, 0], torch.tensor([2., 0.]), atol=1e-5)
     ridge.add(torch.tensor([[float('nan'), 1.]]), torch.tensor([[1.]]))
     with pytest.raises(ValueError, match='not finite'):
