@@ -193,7 +193,13 @@ def _config_differences(cfg: Config, config: Path, training: Mapping[str, Any], 
     """Where the config is not the checkpoint's own, if that is known; an error unless allowed."""
     if not training.get('cfg'):
         return []
-    stored = read_config_text(training['cfg'])
+    try:
+        stored = read_config_text(training['cfg'])
+    except ValueError as error:
+        if allow:
+            return [f'the config in the checkpoint cannot be read: {error}']
+        raise ValueError(f'the config that {checkpoint} was trained by cannot be read from it '
+                         f'({error}); publish it all the same with --allow-dirty') from error
     other, wanted = model_task(stored.get('model', {})), model_task(cfg.model)
     if other not in (None, wanted):
         raise ValueError(f'{checkpoint} is of another task, {other}, and {config} is for {wanted}: '

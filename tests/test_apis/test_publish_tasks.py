@@ -193,6 +193,10 @@ def test_another_config_is_refused_unless_said(run):
         publish(run)
     side_car = json.loads(publish(run, allow_dirty=True).with_suffix('.json').read_text())
     assert side_car['config_differences'] == ['randomness.seed: 7, not 0']
+    change(run, lambda content: content['meta'].update(cfg='a = open("x")'))
+    with pytest.raises(ValueError, match=r'trained by cannot be read from it \(line 1 holds'):
+        publish(run)
+    publish(run, allow_dirty=True)
 
 
 def test_code_that_was_not_committed_is_refused_unless_said(run):
