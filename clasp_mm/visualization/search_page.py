@@ -80,7 +80,7 @@ def _figure(rank: int, result: Result, words: Sequence[str]) -> str:
     name = html.escape(result.name)
     lines = ''
     if len(words) > 1:
-        lines = ''.join(f'<br>{html.escape(word.rsplit("/", 1)[-1])} {value:.3f}'
+        lines = ''.join(f'<br>{html.escape(word)} {value:.3f}'
                         for word, value in zip(words, result.parts, strict=True))
     picture = '<p>gone</p>' if result.image is None else _inline_jpeg(result.image)
     return (f'<figure title="{name}">{picture}<figcaption>{rank}. <span class="cos">'

@@ -162,13 +162,15 @@ def _page(found: Found, source: LUPerson) -> str:
         except UnreadableImageError:
             image = None
         results.append(Result(printable(hit.name), image, hit.score, hit.parts))
-    pictures = [(part.words, thumbnail(read_image(part.path)[..., ::-1]))
+    words = [os.path.basename(part.words) if part.kind == 'image' else part.words
+             for part in found.parts]
+    pictures = [(os.path.basename(part.path), thumbnail(read_image(part.path)[..., ::-1]))
                 for part in found.parts if part.kind == 'image']
     scale = _SCALES[found.parts[0].kind] if len(found.parts) == 1 else (
         'mean of the parts, each brought to mean 0 and deviation 1 over the folder')
     models = ', '.join(found.updates)
     note = (f'The best {len(results)} of {len(source) - len(found.unreadable)} images of '
             f'{printable(source.source)}, by {models}. Score: {scale}.')
-    parts = [(part.kind, part.words, *spread) for part, spread in
-             zip(found.parts, found.spread.tolist(), strict=True)]
+    parts = [(part.kind, own, *spread) for part, own, spread in
+             zip(found.parts, words, found.spread.tolist(), strict=True)]
     return search_page(note, parts, pictures, results, found.unreadable)
