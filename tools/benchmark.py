@@ -26,8 +26,11 @@ EPILOG = """\
             fine-tuning step and inference against the host's own Swin in the same model
   attribute, reid
             the same against mmpretrain's Swin; evaluate_reid against sorting in numpy
+  person_search
+            the same against mmdet's Swin; evaluate_person_search at CUHK-SYSU's full size
   inference   each task by clasp_mm.inference against the bare model on prepared batches
   multi_task  three tasks in one pass, exact and branching late, against a pass for each
+  conflict  CLASP step with its share of TaskConflictHook against the step alone
   export    an exported backbone by onnxruntime and torch.export against torch (CPU)
   downstream  pose, parsing and detection; they need compiled mmcv and the hosts
 

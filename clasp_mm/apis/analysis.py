@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from mmengine.config import Config
@@ -20,8 +18,8 @@ from clasp_mm.apis.task_conflict import System, conflict_table, measure_system
 from clasp_mm.apis.tsne import agreement_table, tsne_figures
 from clasp_mm.datasets.synthetic import load_ground_truth
 from clasp_mm.engine.run_report import ANALYSES, write_run_report
-from clasp_mm.files import replacing
-from clasp_mm.visualization.analysis import draw_bars, draw_embeddings, write_png
+from clasp_mm.visualization.analysis import draw_bars, draw_embeddings
+from clasp_mm.visualization.analysis_page import write_analysis
 from clasp_mm.visualization.figures import draw_expert_use
 
 PRETRAINING = ('clasp_mm.DINO', 'clasp_mm.SOLIDER', 'clasp_mm.CLASP')
@@ -45,8 +43,8 @@ def write_expert_use(backbone: nn.Module, folder: str | os.PathLike, out: Path,
     taken = np.linspace(0, len(paths) - 1, min(images, len(paths))).round().astype(int)
     use = expert_use(backbone, [paths[i] for i in taken], size)
     summary = dict(images=len(taken), size=list(size), **summarize_use(use))
-    return _write(out / 'expert_use', ead_table(summary), summary,
-                  {'expert_use': draw_expert_use(use)})
+    return write_analysis(out / 'expert_use', ead_table(summary), summary,
+                          {'expert_use': draw_expert_use(use)})
 
 
 def write_tsne(backbone: nn.Module, people: str | os.PathLike, out: Path, size: tuple[int, int],
@@ -69,7 +67,7 @@ def write_tsne(backbone: nn.Module, people: str | os.PathLike, out: Path, size: 
                                                 f't-SNE of {name} features')
                 for name, figure in figures.items()}
     agreement = {name: figure['agreement'] for name, figure in figures.items()}
-    return _write(out / 't-SNE', agreement_table(agreement), agreement, pictures)
+    return write_analysis(out / 't-SNE', agreement_table(agreement), agreement, pictures)
 
 
 def write_conflict(systems: Sequence[System], stem: Path, batches: int = 8, seed: int = 0,
@@ -80,7 +78,7 @@ def write_conflict(systems: Sequence[System], stem: Path, batches: int = 8, seed
     defined = {title: values for title, values in panels.items()
                if any(value is not None for value in values)}
     picture = draw_bars([row['name'] for row in rows], defined or panels)
-    return _write(stem, conflict_table(rows), rows, {stem.name: picture})
+    return write_analysis(stem, conflict_table(rows), rows, {stem.name: picture})
 
 
 def analyse_run(work_dir: str | os.PathLike, data: str | os.PathLike, device: str = 'cpu',
@@ -129,12 +127,3 @@ def input_size(cfg: Config) -> tuple[int, int]:
     pipeline = cfg.get('train_dataloader', {}).get('dataset', {}).get('pipeline') or ()
     return next((tuple(step['global_size']) for step in pipeline if 'global_size' in step),
                 (256, 128))
-
-
-def _write(stem: Path, table: str, data: Any, pictures: Mapping[str, np.ndarray]) -> str:
-    for name, picture in pictures.items():
-        write_png(picture, stem.with_name(f'{name}.png'))
-    for suffix, text in (('.json', json.dumps(data, indent=1)), ('.md', f'{table}\n')):
-        with replacing(stem.with_name(stem.name + suffix)) as partial:
-            partial.write_text(text, 'utf-8')
-    return table

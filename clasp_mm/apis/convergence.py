@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +70,17 @@ def time_to_score(validations: Sequence[dict[str, float]], target: float,
     """The first validation at least as good as the target; None where there is none."""
     return next((row for row in validations if (
         row['score'] <= target if lower_is_better else row['score'] >= target)), None)
+
+
+def convergence_table(runs: Mapping[str, Sequence[dict[str, float]]], metric: str, target: float,
+                      lower_is_better: bool = False) -> str:
+    """When each run reached the target, and its best and last score, as a table in Markdown."""
+    best = min if lower_is_better else max
+    lines = [f'| run | epochs to {target:g} | hours to {target:g} | best {metric} | '
+             f'last {metric} |', '|---|---|---|---|---|']
+    for name, rows in runs.items():
+        row = time_to_score(rows, target, lower_is_better)
+        reached = '- | not reached' if row is None else f'{row["epoch"]:g} | {row["hours"]:.4g}'
+        scores = [row['score'] for row in rows]
+        lines.append(f'| {name} | {reached} | {best(scores):.2f} | {scores[-1]:.2f} |')
+    return '\n'.join(lines)

@@ -1,16 +1,44 @@
-"""Tables and pictures that the analyses left in a folder, as part of a page."""
+"""What analyses leave in a folder: tables, pictures and plain data, and their part of a page."""
 
 from __future__ import annotations
 
 import base64
 import html
+import json
 import re
+from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from clasp_mm.files import replacing
+
+from .analysis import write_png
 from .pseudo_labels import html_table
 
 _RULE = re.compile(r'\|?\s*:?-{3,}')
+
+
+def write_analysis(stem: Path, table: str, data: Any, pictures: Mapping[str, np.ndarray]) -> str:
+    """Write what an analysis found, each file whole or not at all.
+
+    Args:
+        stem: Path of its files without the suffix.
+        table: For people, in Markdown: ``STEM.md``.
+        data: For programs, plain data: ``STEM.json``.
+        pictures: Name of a file beside them, without suffix -> (H, W, 3) uint8 RGB.
+
+    Returns:
+        The table.
+    """
+    for name, picture in pictures.items():
+        write_png(picture, stem.with_name(f'{name}.png'))
+    for suffix, text in (('.json', json.dumps(data, indent=1)), ('.md', f'{table}\n')):
+        with replacing(stem.with_name(stem.name + suffix)) as partial:
+            partial.write_text(text, 'utf-8')
+    return table
 
 
 def analyses_html(folder: Path) -> str:

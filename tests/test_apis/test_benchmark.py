@@ -13,6 +13,7 @@ from sklearn.cluster import KMeans
 from clasp_mm.apis.benchmark import Goal, Options, Row, benchmark_names, interleaved, write_report
 from clasp_mm.apis.benchmark import timing as timing_module
 from clasp_mm.apis.benchmark.backbone import backbone_pair
+from clasp_mm.apis.benchmark.conflict import conflict
 from clasp_mm.apis.benchmark.data import DINORecipe, write_crops
 from clasp_mm.apis.benchmark.labels import sklearn_regions, teacher_maps
 from clasp_mm.apis.benchmark.profiling import flops_by_operator, part_of, peak_bytes
@@ -20,6 +21,7 @@ from clasp_mm.apis.benchmark.step import peer_step, step_config
 from clasp_mm.apis.benchmark.training_step import TrainingStep
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.transforms import MultiCrop, PackViews
+from clasp_mm.engine import TaskConflictHook
 from clasp_mm.pseudo_labels.hashing import hash_names
 from clasp_mm.pseudo_labels.regions import find_regions, foreground_mask
 from tests.source_tree import ROOT
@@ -216,3 +218,11 @@ def test_report_is_written_whole_or_not_at_all(tmp_path):
         write_report(target, [row], QUICK)
     assert target.read_text() == 'before'
     assert [path.name for path in tmp_path.iterdir()] == ['speed.json']
+
+
+def test_the_conflict_hook_costs_its_share_of_a_look():
+    row, = conflict(Options(quick=True, repeats=1))
+    parts, interval = row.details['seconds_of_parts'], TaskConflictHook().interval
+    assert row.theirs == parts['step'] and row.details['interval'] == interval
+    assert row.ratio == pytest.approx(1 + parts['look'] / parts['step'] / interval)
+    assert parts['ead'] < parts['look']

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from clasp_mm.apis.convergence import read_validations, time_to_score
+from clasp_mm.apis.convergence import convergence_table, read_validations, time_to_score
 from clasp_mm.visualization.analysis import draw_convergence
 from tests.oracles.convergence import first_at_least
 
@@ -42,6 +42,15 @@ def test_time_to_a_score_is_the_oracle_and_a_resumed_run_counts_once(tmp_path, t
 def test_a_miss_rate_is_reached_from_above():
     rows = [dict(score=score) for score in (30., 12., 9.)]
     assert time_to_score(rows, 12, lower_is_better=True) is rows[1]
+
+
+def test_the_table_tells_when_and_what_was_best():
+    runs = {'a': [dict(epoch=1., hours=.5, score=30.), dict(epoch=2., hours=1., score=20.)],
+            'b': [dict(epoch=1., hours=.5, score=5.)]}
+    first, second = convergence_table(runs, 'mAP', 25).splitlines()[2:]
+    assert first == '| a | 1 | 0.5 | 30.00 | 20.00 |'
+    assert second == '| b | - | not reached | 5.00 | 5.00 |'
+    assert '| a | 2 | 1 | 20.00 |' in convergence_table(runs, 'mAP', 25, lower_is_better=True)
 
 
 def test_missing_logs_and_metrics_are_named(tmp_path):

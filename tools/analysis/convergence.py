@@ -21,8 +21,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--metric', required=True, help='as it is logged: mAP, coco/AP')
     parser.add_argument('--target', type=float, required=True, help='score to reach')
     parser.add_argument('--lower-is-better', action='store_true', help='as for a miss rate')
-    parser.add_argument('--out', type=Path, default=Path('convergence.png'), metavar='PNG',
-                        help='(%(default)s)')
+    parser.add_argument('--out', type=Path, default=Path('convergence'), metavar='STEM',
+                        help='STEM.png, .json and .md (%(default)s)')
     args = parser.parse_args()
     args.names = args.names or [Path(run).name for run in args.runs]
     if len(args.names) != len(args.runs) or len(set(args.names)) != len(args.names):
@@ -32,24 +32,21 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from clasp_mm.apis.convergence import read_validations, time_to_score  # slow
-    from clasp_mm.visualization.analysis import draw_convergence, write_png
+    from clasp_mm.apis.convergence import convergence_table, read_validations  # slow
+    from clasp_mm.visualization.analysis import draw_convergence
+    from clasp_mm.visualization.analysis_page import write_analysis
     try:
         runs = {name: read_validations(run, args.metric)
                 for name, run in zip(args.names, args.runs, strict=True)}
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f'convergence.py: {error}')
-    print(f'| run | epochs to {args.target:g} | hours to {args.target:g} | last {args.metric} |\n'
-          '|---|---|---|---|')
-    for name, rows in runs.items():
-        row = time_to_score(rows, args.target, args.lower_is_better)
-        reached = '- | not reached' if row is None else f'{row["epoch"]:g} | {row["hours"]:.4g}'
-        print(f'| {name} | {reached} | {rows[-1]["score"]:.2f} |')
     epochs = not any(math.isnan(row['epoch']) for rows in runs.values() for row in rows)
     key = 'epoch' if epochs else 'hours'
     curves = {name: ([row[key] for row in rows], [row['score'] for row in rows])
               for name, rows in runs.items()}
-    write_png(draw_convergence(curves, args.target, args.metric, key), args.out)
+    table = convergence_table(runs, args.metric, args.target, args.lower_is_better)
+    print(write_analysis(args.out, table, runs, {
+        args.out.name: draw_convergence(curves, args.target, args.metric, key)}))
 
 
 if __name__ == '__main__':

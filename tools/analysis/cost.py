@@ -2,11 +2,8 @@
 """Parameters, MACs, memory, step and epoch time and latency of configs (CLASP, Table XII)."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
-
-from clasp_mm.files import replacing
 
 EPILOG = """\
 examples:
@@ -26,26 +23,25 @@ def main() -> None:
                         help='of counts and latency; a step runs on the GPU if there is one')
     parser.add_argument('--no-step', action='store_true', help='leave the training step out')
     parser.add_argument('--out', type=Path, default=Path('cost'), metavar='STEM',
-                        help='STEM.png and STEM.json (%(default)s)')
+                        help='STEM.png, .json and .md (%(default)s)')
     args = parser.parse_args()
     from clasp_mm.apis.cost import cost_table, measure_cost  # slow
     from clasp_mm.apis.launch import load_config
-    from clasp_mm.visualization.analysis import draw_bars, write_png
+    from clasp_mm.visualization.analysis import draw_bars
+    from clasp_mm.visualization.analysis_page import write_analysis
     try:
         configs = {Path(path).stem: load_config(path) for path in args.configs}
         rows = measure_cost(configs, tuple(args.size), args.images, args.device,
                             steps=not args.no_step)
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f'cost.py: {error}')
-    print(cost_table(rows))
-    with replacing(args.out.with_suffix('.json')) as partial:
-        partial.write_text(json.dumps(rows, indent=1))
     panels = {'parameters, M': ('parameters', 1e-6), 'MACs, G': ('macs', 1e-9),
-              'latency, ms': ('latency', 1e3), 'step, s': ('step', 1)}
-    write_png(draw_bars([row['name'].split('_1xb')[0].split('_8xb')[0] for row in rows], {
+              'latency, ms': ('latency', 1e3), 'step, s': ('step', 1),
+              'peak memory, MB': ('peak_memory_mb', 1)}
+    picture = draw_bars([row['name'].split('_1xb')[0].split('_8xb')[0] for row in rows], {
         title: [row[key] * scale for row in rows]
-        for title, (key, scale) in panels.items() if key in rows[0]}),
-        args.out.with_suffix('.png'))
+        for title, (key, scale) in panels.items() if key in rows[0]})
+    print(write_analysis(args.out, cost_table(rows), rows, {args.out.name: picture}))
 
 
 if __name__ == '__main__':

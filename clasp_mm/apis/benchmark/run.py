@@ -21,6 +21,7 @@ from clasp_mm.apis.mini_clip.architecture import write_json
 from clasp_mm.version import __version__
 
 from .backbone import backbone
+from .conflict import conflict
 from .contest import Options, Row
 from .data import data
 from .downstream import attribute, detection, parsing, pose
@@ -28,14 +29,16 @@ from .exported import export
 from .inference import inference
 from .labels import labels
 from .multi_task import multi_task
+from .person_search import person_search
 from .reid import reid
 from .step import step
 from .timing import threads
 
 BENCHMARKS: dict[str, Callable[[Options], Iterator[Row]]] = dict(
     backbone=backbone, step=step, labels=labels, data=data, pose=pose, parsing=parsing,
-    detection=detection, attribute=attribute, reid=reid, inference=inference,
-    multi_task=multi_task, export=export)
+    detection=detection, attribute=attribute, reid=reid, person_search=person_search,
+    inference=inference,
+    multi_task=multi_task, export=export, conflict=conflict)
 _GROUPS = dict(all=('backbone', 'step', 'labels', 'data'),
                downstream=('pose', 'parsing', 'detection'))  # which need the hosts
 _PER_CORE = ('labels', 'data')  # quoted per core; the others take all

@@ -54,17 +54,22 @@ class TaskConflictHook(Hook):
         """Measure, at the interval."""
         if not self.every_n_train_iters(runner, self.interval):
             return
-        views, samples = first_images(self.model, data_batch, self.num_images)
-        scalars = {'conflict/gcr': gradient_conflict_ratio(
-            task_gradients(self.model, views, samples))}
-        use = expert_use(self.model.backbone, views[0])
-        if use is not None:
-            scalars['conflict/ead'] = expert_activation_divergence(use)
-        scalars = {name: value for name, value in scalars.items() if not math.isnan(value)}
+        scalars = conflict_scalars(
+            self.model, *first_images(self.model, data_batch, self.num_images))
         for name, value in scalars.items():
             runner.message_hub.update_scalar(name, value)
         if scalars:
             runner.visualizer.add_scalars(scalars, step=runner.iter + 1)
+
+
+def conflict_scalars(model: torch.nn.Module, views: list[torch.Tensor],
+                     samples: dict[str, Any]) -> dict[str, float]:
+    """``conflict/gcr`` and ``conflict/ead`` on preprocessed views, as far as they are defined."""
+    scalars = {'conflict/gcr': gradient_conflict_ratio(task_gradients(model, views, samples))}
+    use = expert_use(model.backbone, views[0])
+    if use is not None:
+        scalars['conflict/ead'] = expert_activation_divergence(use)
+    return {name: value for name, value in scalars.items() if not math.isnan(value)}
 
 
 def first_images(model: torch.nn.Module, data_batch: dict[str, Any],
