@@ -68,7 +68,7 @@ def choose_prompt(backbone: PCMoESwin, labels: Labels, size: tuple[int, int] = (
 
     Identities are scored by retrieval. The others are scored by linear probes, by folds; their
     weight decay, one for all, is the one of best mean score of the plain prompts (of all
-    candidates where there is none). Maps are probed on all maps of the backbone, at up to 128
+    candidates where there is none). Maps are probed on all maps of the backbone, at about 64
     points of an image; the others on the mean over the last. Units of the bootstrap are people, or
     images where people are not known.
 
@@ -117,7 +117,7 @@ def format_choice(choice: Choice, rows: int = 15) -> str:
         candidate = choice.candidates[row.index]
         if rank > rows and candidate.kind != 'prompt':
             continue
-        behind = f'{row.behind:.1f} ({row.behind_interval[0]:.1f} to {row.behind_interval[1]:.1f})'
+        behind = f'{row.behind:.2f} ({row.behind_interval[0]:.2f} to {row.behind_interval[1]:.2f})'
         lines.append(f'| {rank} | `{candidate.value!r}` | {row.score:.1f} ({row.interval[0]:.1f} '
                      f'to {row.interval[1]:.1f}) | {behind if rank > 1 else ""} | '
                      f'{"tied" if row.tied and rank > 1 else ""} | {row.first:.0%} |')

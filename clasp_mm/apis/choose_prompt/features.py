@@ -18,7 +18,7 @@ from clasp_mm.datasets.transforms.loading import UnreadableImageError, read_imag
 from clasp_mm.models import PCMoESwin
 from clasp_mm.models.prompt_tree import Prompts, forward_tree
 
-_CELLS = 128  # tokens of an image that probes see at most
+_CELLS = 64  # tokens of an image that probes see, about
 
 
 def load_readable(paths: Sequence[str], size: tuple[int, int]
@@ -43,7 +43,7 @@ def load_readable(paths: Sequence[str], size: tuple[int, int]
 
 
 def token_grid(size: tuple[int, int]) -> tuple[int, int]:
-    """Rows and columns of the tokens that are probed: the first map's, 128 at most in all."""
+    """Rows and columns of the tokens that are probed: the first map's, or about 64 in all."""
     rows, columns = (math.ceil(side / 4) for side in size)
     scale = min(1., math.sqrt(_CELLS / (rows * columns)))
     return max(1, round(rows * scale)), max(1, round(columns * scale))

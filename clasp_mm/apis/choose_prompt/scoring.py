@@ -13,6 +13,7 @@ from clasp_mm.evaluation.functional.bootstrap import Tally
 from .labels import IGNORE, Labels
 
 NUM_FOLDS = 4
+_TOKEN_ITER = 30  # of L-BFGS on tokens, which are many
 MIN_GROUPS = 10
 METRICS = {'identity': 'mAP', 'attributes': 'mA', 'classes': 'accuracy', 'maps': 'mIoU'}
 
@@ -112,7 +113,8 @@ def _maps(classes: np.ndarray, groups: np.ndarray) -> Score:
 
     def score(features: np.ndarray, l2: float) -> Tally:
         tokens = features.reshape(-1, features.shape[-1])
-        found = fold_classes(tokens, classes.reshape(-1), np.repeat(fold, classes.shape[1]), l2)
+        found = fold_classes(tokens, classes.reshape(-1), np.repeat(fold, classes.shape[1]), l2,
+                             _TOKEN_ITER)
         found, truth = found.reshape(classes.shape)[counted], classes[counted]
         right = found == truth
         sums = np.zeros((3, len(classes), len(present)))
