@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from clasp_mm.evaluation.functional import evaluate_reid
-from clasp_mm.evaluation.functional import reid_distances, reid_products
+from clasp_mm.evaluation.functional import evaluate_reid, reid_distances, reid_products
 from clasp_mm.evaluation.functional import reid_ranking as module
 from tests.oracles import reid as oracle
 

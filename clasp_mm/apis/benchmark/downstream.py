@@ -79,6 +79,11 @@ def host_swin(backbone: dict, host: str) -> dict:
         drop_path_rate=backbone.get('drop_path_rate', 0.1))
 
 
+def host_model(model: dict, host: str) -> dict:
+    """The config of a model with the host's SwinTransformer in the backbone's place."""
+    return dict(model, backbone=host_swin(model['backbone'], host))
+
+
 class Task:
     """A downstream model with images and labels; ``step`` and ``infer`` are what is timed.
 
@@ -89,15 +94,16 @@ class Task:
         sample: Makes the labels of an image from the config and the size.
         batch: Images per call.
         options: Device and precision.
+        peer: Makes the peer's config from the model's and the name of the host.
     """
 
     def __init__(self, cfg: Config, theirs: bool, size: Size, sample: Callable, batch: int,
-                 options: Options) -> None:
+                 options: Options, peer: Callable[[dict, str], dict] = host_model) -> None:
         self.options = options
         scope, settings = cfg.default_scope, deepcopy(cfg.model)
         settings.backbone.pop('init_cfg', None)
         if theirs:
-            settings.backbone = host_swin(settings.backbone, scope)
+            settings = peer(settings, scope)
         with DefaultScope.overwrite_default_scope(scope):
             torch.manual_seed(0)
             self.model = revert_sync_batchnorm(MODELS.build(settings)).to(options.device)
@@ -132,28 +138,30 @@ class Task:
 
 
 def _contest(head: str, config: str, size: Size, sample: Callable, options: Options, batch: int,
-             goals: tuple[Goal, Goal] = (_INFERENCE, _STEP)) -> Iterator[Row]:
+             goals: tuple[Goal, Goal] = (_INFERENCE, _STEP),
+             peer: Callable[[dict, str], dict] = host_model) -> Iterator[Row]:
     cfg = _config(config, options)
     if options.quick:
         size = (96, 64)
     batch = options.batch(batch if options.device == 'cpu' else 16 * batch)
     scope, arch = cfg.default_scope, cfg.model.backbone.arch
     what = f'{head}, Swin-{arch}, {size[0]}x{size[1]}, {options.dtype}, batch {batch}'
-    peer = f"{scope}'s SwinTransformer in the same model"
+    host = f"{scope}'s SwinTransformer in the same model"
     name = f'{head} {size[0]}x{size[1]}'
 
-    ours, theirs = (Task(cfg, swap, size, sample, batch, options) for swap in (False, True))
+    ours, theirs = (Task(cfg, swap, size, sample, batch, options, peer)
+                    for swap in (False, True))
     ours.take_weights(theirs)
     if options.compiled:
         for side in (ours, theirs):
             side.model.backbone = torch.compile(side.model.backbone)
-    yield race(f'{name}, inference', what, peer, ours.infer, theirs.infer, goals[0], options,
+    yield race(f'{name}, inference', what, host, ours.infer, theirs.infer, goals[0], options,
                batch)
-    yield race(f'{name}, step', what, peer, ours.step, theirs.step, goals[1], options, batch)
+    yield race(f'{name}, step', what, host, ours.step, theirs.step, goals[1], options, batch)
     del ours, theirs
-    peaks = [peak_bytes(lambda swap=swap: Task(cfg, swap, size, sample, batch, options).step,
+    peaks = [peak_bytes(lambda swap=swap: Task(cfg, swap, size, sample, batch, options, peer).step,
                         options.device) / 2**20 for swap in (False, True)]
-    yield Row(f'{name}, memory of a step', what, peer, *peaks, 'MiB', _MEMORY, batch)
+    yield Row(f'{name}, memory of a step', what, host, *peaks, 'MiB', _MEMORY, batch)
 
 
 def _config(name: str, options: Options) -> Config:
