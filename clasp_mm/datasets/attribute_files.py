@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .attribute_pickle import load_plain_pickle
+from .mat_file import load_mat
 
 OFFICIAL_SPLITS = ('train', 'val', 'test')
 UNSURE = 2  # RAP: cannot be told; RethinkPAR counts it as absent
@@ -78,11 +79,7 @@ def read_attribute_file(path: str | os.PathLike) -> AttributeTable:
 
 
 def _read_mat(path: Path) -> tuple:
-    from scipy.io import loadmat
-    try:
-        content = loadmat(path)
-    except Exception as error:  # scipy raises many types on damaged files
-        raise ValueError(f'no MATLAB file that can be read ({error}): fetch it again') from error
+    content = load_mat(path)
     if 'attributes' not in content:
         raise ValueError(f'no annotation of PA-100K: it holds {_keys(content)}, not attributes')
     names, labels, splits, start = [], [], {}, 0

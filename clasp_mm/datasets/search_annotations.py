@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.io import loadmat
+
+from .mat_file import load_mat
 
 UNLABELLED = 5555  # identity of whoever has none, as in the data sets' own code
 GALLERY_SIZES = (50, 100, 500, 1000, 2000, 4000)
@@ -184,7 +185,4 @@ def _entries(file: Path, name: str) -> np.ndarray:
 def _load(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise FileNotFoundError(f'no {file}; configs/person_search/README.md shows the layouts')
-    try:
-        return loadmat(file, squeeze_me=True)
-    except Exception as error:  # SciPy raises whatever the bytes lead to
-        raise ValueError(f'{file} is no MATLAB file that can be read: {error}') from error
+    return load_mat(file, squeeze_me=True)

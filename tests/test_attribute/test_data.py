@@ -162,7 +162,11 @@ def test_files_that_are_missing_or_no_files_of_this_kind(root):
     with pytest.raises(ValueError, match=r'list.txt: .* \.mat .* \.pkl'):
         build(root, ann_file='list.txt')
     (root / 'annotation.mat').write_text('no such thing')
-    with pytest.raises(ValueError, match=r'annotation.mat: no MATLAB file that can be read'):
+    with pytest.raises(ValueError, match=r'annotation.mat is no MATLAB file that can be read'):
+        build(root)
+    (root / 'annotation.mat').write_bytes(
+        b'MATLAB 7.3 MAT-file'.ljust(124) + b'\x00\x02IM' + bytes(384) + b'\x89HDF\r\n\x1a\n')
+    with pytest.raises(ValueError, match=r"annotation.mat was saved as MATLAB 7.3.*'-v7'"):
         build(root)
 
 
