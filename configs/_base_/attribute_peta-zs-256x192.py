@@ -14,7 +14,10 @@ data = dict(data_root=data_root, ann_file='dataset_zs_run0.pkl', data_prefix='im
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline, **data))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline, **data))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline, **data))
-optim_wrapper = dict(optimizer=dict(weight_decay=5e-4))
+optim_wrapper = dict(
+    optimizer=dict(weight_decay=5e-4),
+    paramwise_cfg=dict(custom_keys={
+        'moe.prompts': dict(decay_mult=0.)}))  # decay would shrink those of other tasks
 param_scheduler = [
     dict(type='MultiStepLR', milestones=[10, 15], gamma=0.1, by_epoch=True),
 ]

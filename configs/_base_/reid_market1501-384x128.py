@@ -60,7 +60,9 @@ test_cfg = dict()
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='SGD', lr=2e-4, momentum=0.9, weight_decay=1e-4),
-    paramwise_cfg=dict(bias_lr_mult=2.))
+    paramwise_cfg=dict(
+        bias_lr_mult=2.,
+        custom_keys={'moe.prompts': dict(decay_mult=0.)}))  # it would shrink those of other tasks
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=20),
     dict(type='CosineAnnealingLR', T_max=100, eta_min_ratio=0.002, by_epoch=True, begin=20,

@@ -142,6 +142,8 @@ max_epochs = 20
 optim_wrapper = dict(
     type='mmengine.OptimWrapper',
     optimizer=dict(type='SGD', lr=3e-4, momentum=0.9, weight_decay=5e-4),
+    paramwise_cfg=dict(custom_keys={
+        'moe.prompts': dict(decay_mult=0.)}),  # it would shrink those of other tasks
     clip_grad=dict(max_norm=10.0))
 param_scheduler = [
     dict(type='mmengine.LinearLR', start_factor=1e-3, by_epoch=True, begin=0, end=1,
