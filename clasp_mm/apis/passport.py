@@ -198,19 +198,19 @@ def run_git(folder: Path) -> dict[str, Any] | None:
     return dict(commit=starts[-1]['commit'], dirty=any(start.get('dirty') for start in starts))
 
 
-def logged_results(folder: Path, meta: Mapping[str, Any], metric: str | None) -> dict[str, float]:
+def logged_results(folder: Path, step: int | None, metric: str | None) -> dict[str, float]:
     """The metrics of a checkpoint's own validation, from the logs of its run.
 
     Args:
         folder: Of the run.
-        meta: Of the checkpoint, which says its epoch and iteration.
+        step: Epoch of the checkpoint, or iteration where the run counts those.
         metric: The one to name first.
     """
     found: dict[str, float] = {}
     for log in sorted(folder.glob('*/vis_data/scalars.json')):
         for line in log.read_text(encoding='utf-8').splitlines():
             row = json.loads(line)
-            if 'lr' in row or row.get('step') not in (meta.get('epoch'), meta.get('iter')):
+            if 'lr' in row or row.get('step') != step:
                 continue
             values = {key: value for key, value in row.items()
                       if key not in _NO_METRICS and isinstance(value, int | float)}

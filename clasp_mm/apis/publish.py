@@ -260,7 +260,8 @@ def _pth(state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> bytes:
 def _logged(cfg: Config, checkpoint: Path, training: Mapping[str, Any]) -> dict[str, float]:
     save_best = cfg.get('default_hooks', {}).get('checkpoint', {}).get('save_best')
     metric = save_best if isinstance(save_best, str) and save_best != 'auto' else None
-    return logged_results(checkpoint.parent, training, metric)
+    unit = 'epoch' if (cfg.get('train_cfg') or {}).get('max_epochs') else 'iter'
+    return logged_results(checkpoint.parent, training.get(unit), metric)
 
 
 def _plain(value: Any) -> Any:

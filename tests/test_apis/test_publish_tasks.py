@@ -121,7 +121,8 @@ def test_the_initialiser_takes_a_fine_tuned_backbone(run):
 def test_passport_and_entry_say_how_it_was_made(run, monkeypatch):
     (run / 'log' / 'vis_data').mkdir(parents=True)
     rows = [{'lr': 1e-3, 'reid/mAP': 99.0, 'step': 10}, {'reid/rank1': 9.0, 'reid/mAP': 3.123456,
-            'time': 1.0, 'step': 5}, {'reid/rank1': 30.0, 'reid/mAP': 22.41234, 'step': 10}]
+            'time': 1.0, 'step': 5}, {'reid/rank1': 30.0, 'reid/mAP': 22.41234, 'step': 10},
+            {'reid/rank1': 8.0, 'reid/mAP': 2.0, 'step': 250}]  # an epoch, not the iteration
     (run / 'log' / 'vis_data' / 'scalars.json').write_text('\n'.join(map(json.dumps, rows)))
     (run / 'git.json').write_text(json.dumps([dict(commit='abc', dirty=False)]))
     path = publish(run)
