@@ -225,4 +225,4 @@ def test_the_conflict_hook_costs_its_share_of_a_look():
     parts, interval = row.details['seconds_of_parts'], TaskConflictHook().interval
     assert row.theirs == parts['step'] and row.details['interval'] == interval
     assert row.ratio == pytest.approx(1 + parts['look'] / parts['step'] / interval)
-    assert parts['ead'] < parts['look']
+    assert parts['ead'] < parts['look'] and row.details['cpu_ratio'] > 1

@@ -37,11 +37,15 @@ def conflict(options: Options) -> Iterator[Row]:
         with options.autocast():
             expert_use(step.model.backbone, views[0])
 
-    seconds = {name: timing.seconds for name, timing in interleaved(
-        dict(step=step, look=look, ead=ead), options.repeats, device=options.device).items()}
+    times = interleaved(dict(step=step, look=look, ead=ead), options.repeats,
+                        device=options.device)
     row = Row('task conflict hook',
               f'CLASP step of {batch} and 1/{hook.interval} of a look at {number}, '
               f'Swin-{cfg.model.backbone.arch}, {options.dtype}', 'the step alone',
-              seconds['step'] + seconds['look'] / hook.interval, seconds['step'], 's', _GOAL, batch)
-    row.details |= dict(interval=hook.interval, num_images=number, seconds_of_parts=seconds)
+              times['step'].seconds + times['look'].seconds / hook.interval,
+              times['step'].seconds, 's', _GOAL, batch)
+    row.details |= dict(
+        interval=hook.interval, num_images=number,
+        seconds_of_parts={name: timing.seconds for name, timing in times.items()},
+        cpu_ratio=1 + times['look'].cpu_seconds / times['step'].cpu_seconds / hook.interval)
     yield row
