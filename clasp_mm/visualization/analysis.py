@@ -25,10 +25,13 @@ def draw_bars(names: Sequence[str], panels: Mapping[str, Sequence[float | None]]
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    width = max(2.6, 1.1 * len(names) + .8)
-    figure = Figure(figsize=(width * len(panels), 3.2), dpi=110, layout='constrained')
-    axes = np.atleast_1d(figure.subplots(1, len(panels)))
-    for axis, (title, values) in zip(axes, panels.items(), strict=True):
+    width, columns = max(2.6, 1.1 * len(names) + .8), min(len(panels), 3)
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(width * columns, 3.2 * rows), dpi=110, layout='constrained')
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes[len(panels):]:
+        axis.axis('off')
+    for axis, (title, values) in zip(axes, panels.items(), strict=False):
         heights = [0. if value is None else value for value in values]
         bars = axis.bar(range(len(names)), heights, .6,
                         color=[f'C{i}' for i in range(len(names))])
