@@ -69,6 +69,6 @@ class Pretrained:
 @master_only
 def _write(report: LoadReport) -> None:
     log_file = MMLogger.get_current_instance().log_file
-    if log_file is not None:
+    if log_file is not None and Path(log_file).parent.is_dir():  # gone after train.py --estimate
         with (Path(log_file).parent / REPORT_FILE).open('a') as file:
             file.write(json.dumps(report.to_dict()) + '\n')

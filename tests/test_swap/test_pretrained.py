@@ -124,3 +124,15 @@ def test_what_is_refused(teacher, tmp_path, monkeypatch):
         Detector(dict(type='clasp_mm.Pretrained', checkpoint='nano')).init_weights()
     with pytest.raises(ValueError, match='meant for another backbone'):
         PCMoESwin('nano', 'part', pretrained='open-mmlab://resnet50_v1c')
+
+
+def test_a_run_whose_folder_is_gone_stops_no_later_loading(teacher, tmp_path):
+    torch.save(dict(state_dict=teacher.state_dict()), tmp_path / 'made.pth')
+    log = tmp_path / 'run' / 'run.log'
+    MMLogger.get_instance('gone', log_file=str(log)).info('the current run, from now on')
+    log.parent.rename(tmp_path / 'moved')
+    model = make(init_cfg=dict(type='clasp_mm.Pretrained', checkpoint=str(tmp_path / 'made.pth')))
+    model.init_weights()
+    assert all(torch.equal(value, teacher.state_dict()[key])
+               for key, value in model.state_dict().items())
+    assert not (tmp_path / 'run').exists()
