@@ -1,6 +1,7 @@
 """clasp_mm.Pretrained: what it takes, what it refuses, and what it leaves behind."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,8 +10,8 @@ from mmengine.model import BaseModel, PretrainedInit
 from torch import nn
 
 from clasp_mm.files import file_hash
-from clasp_mm.models import PCMoESwin
-from clasp_mm.models.checkpoint import CheckpointError
+from clasp_mm.models import PCMoESwin, pretrained
+from clasp_mm.models.checkpoint import CheckpointError, LoadReport
 from clasp_mm.models.pretrained import Pretrained
 from clasp_mm.registry import MODELS
 
@@ -126,13 +127,12 @@ def test_what_is_refused(teacher, tmp_path, monkeypatch):
         PCMoESwin('nano', 'part', pretrained='open-mmlab://resnet50_v1c')
 
 
-def test_a_run_whose_folder_is_gone_stops_no_later_loading(teacher, tmp_path):
-    torch.save(dict(state_dict=teacher.state_dict()), tmp_path / 'made.pth')
-    log = tmp_path / 'run' / 'run.log'
-    MMLogger.get_instance('gone', log_file=str(log)).info('the current run, from now on')
-    log.parent.rename(tmp_path / 'moved')
-    model = make(init_cfg=dict(type='clasp_mm.Pretrained', checkpoint=str(tmp_path / 'made.pth')))
-    model.init_weights()
-    assert all(torch.equal(value, teacher.state_dict()[key])
-               for key, value in model.state_dict().items())
-    assert not (tmp_path / 'run').exists()
+def test_a_log_folder_that_is_gone_stops_no_later_loading(tmp_path, monkeypatch):
+    gone = SimpleNamespace(log_file=str(tmp_path / 'gone' / 'run.log'))
+    monkeypatch.setattr(MMLogger, 'get_current_instance', lambda: gone)
+    report = LoadReport('made.pth', 'clasp', ('a', ), *[()] * 6)
+    pretrained._write(report)
+    assert not (tmp_path / 'gone').exists()
+    (tmp_path / 'gone').mkdir()
+    pretrained._write(report)
+    assert (tmp_path / 'gone' / 'pretrained.jsonl').is_file()
