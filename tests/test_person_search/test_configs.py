@@ -26,9 +26,10 @@ def test_every_config_is_read_whole_and_builds_at_full_size(path):
         channels = cfg.model.roi_head.bbox_roi_extractor.out_channels
         assert features.shape[1:] == (channels, height // 16, width // 16)
         side = cfg.model.roi_head.bbox_roi_extractor.roi_layer.output_size
+        sides = (side, side) if isinstance(side, int) else side
         for stage in model.roi_head.stages:
-            regions = stage(torch.zeros(3, channels, side, side))
-            assert regions.shape == (3, 2 * channels, side // 2, side // 2)
+            regions = stage(torch.zeros(3, channels, *sides))
+            assert regions.shape == (3, 2 * channels, sides[0] // 2, sides[1] // 2)
     # One shared network and two last stages: no copy that nothing reads.
     blocks = [name for name, _ in model.named_parameters() if '.blocks.0.norm1.weight' in name]
     assert len(blocks) == 3 + 2

@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -39,7 +40,7 @@ DATA: Mapping[str, tuple[Callable, int, int]] = {
     'detection': (write_citypersons, 160, 80),
     'attribute': (write_pa100k, 1600, 600),
     'reid': (write_market1501, 800, 400),
-    'person_search': (write_cuhk_sysu, 96, 48),
+    'person_search': (partial(write_cuhk_sysu, num_people=(5, 9)), 96, 64),
 }
 
 
