@@ -85,6 +85,21 @@ def test_one_prompt_for_the_whole_batch(length):
     assert_equals_oracle(make(4, 2), length, shared_prompt=True)
 
 
+@pytest.mark.parametrize('length', [SHORT, LONG])
+@pytest.mark.parametrize('training', [False, True])
+@pytest.mark.parametrize('shared_prompt', [False, True])
+def test_many_images_in_parts_equal_the_formulas(monkeypatch, shared_prompt, training, length):
+    moe = make(10, 6).train(training)
+    two_images = 2 * 4 * moe.w2.numel()
+    monkeypatch.setattr('clasp_mm.models.layers.pc_moe._PART_BYTES', two_images)
+    parts = []
+    all_experts = moe._all_experts
+    monkeypatch.setattr(moe, '_all_experts', lambda x, *args: (
+        parts.append(len(x)), all_experts(x, *args))[1])
+    assert_equals_oracle(moe, length, shared_prompt)
+    assert parts[:2] == [2, 1]
+
+
 @pytest.mark.parametrize('switch', [
     'self_embedding', 'prompt_embedding', 'channel_gate', 'global_gate', 'prompt_residual'
 ])

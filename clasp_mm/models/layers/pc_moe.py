@@ -1,7 +1,7 @@
 """Prompt-controlled mixture of experts (CLASP, arXiv 2601.13133, section III-B)."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,6 +11,8 @@ from torch.utils.checkpoint import checkpoint
 
 TASKS = ('appearance', 'part', 'attribute')
 """The three pretext tasks, in the order of their prompts."""
+
+_PART_BYTES = 32 * 2 ** 20
 
 _PROMPTS_OF_TASK = {
     2: ((0,), (1,), (1,)),
@@ -224,14 +226,10 @@ class PCMoE(nn.Module):
                 shift = shift + _linear32(self.prompt_fc, prompt)
         prompt = prompt if self.prompt_embedding else None
         if kept is not None and x.shape[1] >= self.top_k * self.w1.shape[1]:
-            if self.training and torch.is_grad_enabled():
-                # The hidden layer is twice or more as wide as x: made again in the backward pass.
-                mixture = checkpoint(self._chosen_experts, x, prompt, scale, kept,
-                                     use_reentrant=False, preserve_rng_state=False)
-            else:
-                mixture = self._chosen_experts(x, prompt, scale, kept)
+            # The hidden layer is twice or more as wide as x: made again in the backward pass.
+            mixture = self._made_again(self._chosen_experts, x, prompt, scale, kept)
         else:
-            mixture = self._all_experts(x, prompt, scale)
+            mixture = self._all_experts_in_parts(x, prompt, scale)
         return x + (mixture + shift.to(mixture.dtype)[:, None]), gates
 
     def _global_gates(self, z: Tensor, prompt_weights: Tensor) -> tuple[Gates, Tensor | None]:
@@ -281,6 +279,27 @@ class PCMoE(nn.Module):
         scale = scale.gather(1, kept[..., None].expand(-1, -1, scale.shape[2])).to(w2.dtype)
         w2 = (w2.view(batch, chosen, -1, dim) * scale[:, :, None]).flatten(1, 2)
         return torch.bmm(F.gelu(torch.baddbmm(b1, x, w1.mT)), w2)
+
+    def _made_again(self, function: Callable[..., Tensor], *args: Tensor | None) -> Tensor:
+        """Call a function whose intermediate results the backward pass makes again."""
+        if self.training and torch.is_grad_enabled():
+            return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=False)
+        return function(*args)
+
+    def _all_experts_in_parts(self, x: Tensor, prompt: Tensor | None, scale: Tensor) -> Tensor:
+        """As :meth:`_all_experts`, whose weights of an image are n * h / L times as large as x.
+
+        So many images (the regions of a detector) go in parts: half the time on a CPU, whose
+        caches the weights of a part fit, and a fraction of the memory.
+        """
+        size = max(_PART_BYTES // (self.w2.numel() * x.element_size()), 1)
+        if torch.compiler.is_compiling() or x.shape[0] <= size:
+            return self._all_experts(x, prompt, scale)
+        parts = [slice(start, start + size) for start in range(0, x.shape[0], size)]
+        return torch.cat([self._made_again(
+            self._all_experts, x[part],
+            prompt if prompt is None or len(prompt) == 1 else prompt[part], scale[part])
+            for part in parts])
 
     def _all_experts(self, x: Tensor, prompt: Tensor | None, scale: Tensor) -> Tensor:
         """Sum over experts of ``scale * W2 GELU(W1 (x + p) + b1)``, without the last biases.
