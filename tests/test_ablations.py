@@ -136,6 +136,7 @@ def test_a_on_the_quickstart_is_its_dino_at_equal_epochs():
     # CLASP without heads computes DINO's loss (test_pretrain.py); out_indices is the default.
     assert keys == {'model.type', 'model.backbone.out_indices', 'model.semantic_views',
                     'model.part_weight', 'model.attr_weight', 'model.balance_weight',
+                    'optim_wrapper.paramwise_cfg.custom_keys',  # of PC-MoE alone
                     'train_pipeline', 'train_dataloader.dataset.pipeline'}
     crops, its_crops = ours['train_pipeline'][1], dino.train_pipeline[0]
     assert {key: crops[key] for key in its_crops} == its_crops and crops['num_local'] == 0
