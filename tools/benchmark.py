@@ -2,7 +2,6 @@
 """Measure speed and memory against named peers: both by turns in one run, medians, ratios."""
 
 import argparse
-import os
 
 from rich.console import Console
 
@@ -65,7 +64,6 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    os.environ.setdefault('KINETO_LOG_LEVEL', '5')  # the profiler talks to the console
     console = Console()
     try:
         options = Options(

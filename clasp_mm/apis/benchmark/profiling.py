@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -51,7 +53,7 @@ def profile_call(call: Callable[[], object], device: str = 'cpu') -> dict[str, d
         gflop[part_of(operator)] += flop / 1e9
     cuda = device == 'cuda'
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if cuda else [])
-    with profile(activities=activities) as recorded:
+    with _profile(activities) as recorded:
         call()
         if cuda:
             torch.cuda.synchronize()
@@ -82,6 +84,12 @@ def _sdpa_flop(query: tuple, key: tuple, value: tuple, *args, out_shape=None, **
     return sdpa_flop_count(query, key, value)
 
 
+def _profile(activities: Sequence[ProfilerActivity], **kwargs: Any) -> profile:
+    """Torch's profiler, which would talk to the console."""
+    os.environ.setdefault('KINETO_LOG_LEVEL', '6')
+    return profile(activities=activities, **kwargs)
+
+
 def peak_bytes(build: Callable[[], Callable[[], object]], device: str = 'cpu',
                calls: int = 2) -> int:
     """Peak bytes of tensors alive from the building of a call to the end of its ``calls``-th run.
@@ -104,7 +112,7 @@ def peak_bytes(build: Callable[[], Callable[[], object]], device: str = 'cpu',
             call()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+    with _profile([ProfilerActivity.CPU], profile_memory=True) as recorded:
         call = build()
         for _ in range(calls):
             call()
