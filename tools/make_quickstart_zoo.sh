@@ -18,7 +18,7 @@ usage: bash tools/make_quickstart_zoo.sh [--zoo DIR] [--venv DIR | --python FILE
 Pretrains the nano CLASP (tools/quickstart.py), fine-tunes it for every TASK
 (tools/quickstart_downstream.py; by default ${TASKS[*]}),
 one seed each on synthetic people, publishes the models (tools/publish_model.py) and prints their
-table. About an hour on two cores. What is done is not done again: call it once more to go on.
+table. An hour on two busy cores. What is done is not done again: call it once more to go on.
 
   --zoo DIR      where the models go (default: work_dirs/quickstart_zoo)
   --venv DIR     the environment that tools/setup.sh --with-ops keeps (default: .venv)
