@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 TASKS = ('appearance', 'part', 'attribute')
 """The three pretext tasks, in the order of their prompts."""
 
-_PART_BYTES = 32 * 2 ** 20
+_PART_BYTES = 32 * 2 ** 20  # of the experts' weights of the images that go together
 
 _PROMPTS_OF_TASK = {
     2: ((0,), (1,), (1,)),
