@@ -23,7 +23,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('task', choices=('pose', 'parsing', 'detection', 'attribute', 'reid',
                                          'person_search'))
     parser.add_argument('--backbone', type=Path, metavar='FILE',
-                        help='published backbone (default: the newest of work_dirs/quickstart)')
+                        help="published backbone (default: that of the quickstart's first seed)")
     parser.add_argument('--prompts', nargs='+', default=(), metavar='TASK',
                         help="also fine-tune the backbone under other prompts than the config's")
     parser.add_argument('--train-images', type=int, metavar='N',

@@ -55,7 +55,7 @@ def test_table_has_mean_and_deviation_of_each_start():
         assert part in lines[5]
 
 
-def test_newest_backbone_is_found(tmp_path, monkeypatch):
+def test_newest_backbone_of_the_first_seed_is_found(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match=r'quickstart\.sh'):
         find_backbone(None)
@@ -66,6 +66,9 @@ def test_newest_backbone_is_found(tmp_path, monkeypatch):
         path.parent.mkdir(parents=True)
         path.touch()
         os.utime(path, (number, number))
+    other = Path('work_dirs/quickstart/seed1/published/c/clasp_c.pth')
+    other.parent.mkdir(parents=True)
+    other.touch()
     assert find_backbone(None).name == 'clasp_b.pth'
 
 

@@ -55,7 +55,7 @@ def run_downstream(task: str, backbone: Path | None = None, seeds: int = 1,
 
     Args:
         task: One of ``DATA``.
-        backbone: Published weights; None takes the newest of the quickstart.
+        backbone: Published weights; None takes that of the quickstart's first seed.
         seeds: How many; the data are the same for all.
         prompts: Other prompts than the config's to fine-tune the backbone under as well.
         train_images: Labelled images to train on, each seen as much more often as there are fewer
@@ -129,9 +129,9 @@ def few_images(cfg: Config, task: str, train_images: int | None) -> Config:
 
 
 def find_backbone(path: Path | None) -> Path:
-    """The given file, or the newest CLASP backbone that the quickstart has published."""
+    """The given file, or the newest CLASP backbone of the quickstart's first seed."""
     if path is None:
-        found = sorted(Path('work_dirs/quickstart').glob('seed*/published/*/clasp_*.pth'),
+        found = sorted(Path('work_dirs/quickstart').glob('seed0/published/*/clasp_*.pth'),
                        key=lambda file: file.stat().st_mtime)
         if not found:
             raise FileNotFoundError('no backbone below work_dirs/quickstart: run `bash '
