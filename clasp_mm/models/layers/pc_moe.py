@@ -9,6 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from clasp_mm.compat import is_compiling
+
+from .linear import linear
+
 TASKS = ('appearance', 'part', 'attribute')
 """The three pretext tasks, in the order of their prompts."""
 
@@ -293,7 +297,7 @@ class PCMoE(nn.Module):
         caches the weights of a part fit, and a fraction of the memory.
         """
         size = max(_PART_BYTES // (self.w2.numel() * x.element_size()), 1)
-        if torch.compiler.is_compiling() or x.shape[0] <= size:
+        if is_compiling() or x.shape[0] <= size:
             return self._all_experts(x, prompt, scale)
         parts = [slice(start, start + size) for start in range(0, x.shape[0], size)]
         return torch.cat([self._made_again(
@@ -313,9 +317,9 @@ class PCMoE(nn.Module):
         if prompt is not None:
             b1 = b1 + F.linear(prompt.to(w1.dtype), w1)                      # (B or 1, n * h)
         if b1.dim() == 1 or b1.shape[0] == 1:
-            hidden = F.gelu(F.linear(x, w1, b1.flatten()))
+            hidden = linear(x, w1, b1.flatten(), gelu=True)
         else:
-            hidden = F.linear(x, w1)
+            hidden = linear(x, w1)
             hidden = F.gelu(hidden + b1.to(hidden.dtype)[:, None])
         w2 = self.w2.to(hidden.dtype)
         scale = scale.to(hidden.dtype)

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .linear import Linear, LinearGELU
 from .window_attention import ShiftedWindowAttention
 
 
@@ -32,8 +33,7 @@ class FFN(nn.Module):
     def __init__(self, dim: int, hidden: int, drop_rate: float = 0.) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Dropout(drop_rate)),
-            nn.Linear(hidden, dim), nn.Dropout(drop_rate))
+            LinearGELU(dim, hidden, drop_rate), Linear(hidden, dim), nn.Dropout(drop_rate))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
@@ -121,7 +121,7 @@ class PatchMerging(nn.Module):
         super().__init__()
         self.stride = stride
         self.norm = nn.LayerNorm(4 * dim)
-        self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
+        self.reduction = Linear(4 * dim, 2 * dim, bias=False)
 
     def forward(self, x: Tensor, hw: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
         """Map (B, H * W, C) to (B, H' * W', 2C) and (H', W')."""

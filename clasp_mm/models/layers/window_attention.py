@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from clasp_mm.compat import is_compiling
 
+from .linear import Linear
+
 _MASK_VALUE = -1e4  # exp() of it is exactly 0: no leak, and no denormals that slow the CPU down
 
 
@@ -127,8 +129,8 @@ class _WindowMSA(nn.Module):
             torch.zeros((2 * window - 1)**2, num_heads))
         self.register_buffer(
             'relative_position_index', relative_position_index(window), persistent=False)
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
         self.proj_drop = nn.Dropout(drop)
         nn.init.trunc_normal_(self.relative_position_bias_table, std=.02)
 

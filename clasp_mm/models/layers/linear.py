@@ -1,0 +1,62 @@
+"""Linear layers that run fused, in oneDNN, where a CPU needs no gradient."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clasp_mm.compat import is_compiling, torch_at_least
+
+_ONEDNN = (torch_at_least(2, 4) and torch.backends.mkldnn.is_available()
+           and hasattr(torch.ops.mkldnn, '_linear_pointwise'))
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = False) -> Tensor:
+    """Linear map, then GELU if asked for.
+
+    On a CPU, in float32 and where no gradient is wanted, one oneDNN call does both: up to 1.7 times
+    as fast as BLAS and a GELU of its own on the AMD cores at hand. Everywhere else, and in traces,
+    exports and compiled code, it is what torch makes of ``F.gelu(F.linear(x, weight, bias))``.
+
+    Args:
+        x: (..., C).
+        weight: (D, C).
+        bias: (D,) or None.
+        gelu: Whether GELU (the exact one) follows.
+
+    Returns:
+        (..., D).
+    """
+    if _onednn_takes(x, weight):
+        return torch.ops.mkldnn._linear_pointwise(
+            x, weight, bias, 'gelu' if gelu else 'none', [], 'none' if gelu else '')
+    x = F.linear(x, weight, bias)
+    return F.gelu(x) if gelu else x
+
+
+def _onednn_takes(x: Tensor, weight: Tensor) -> bool:
+    return (_ONEDNN and x.device.type == 'cpu' and not torch.is_grad_enabled()
+            and x.dtype == weight.dtype == torch.float32
+            and not torch.is_autocast_enabled('cpu')
+            and not (is_compiling() or torch.jit.is_tracing())
+            and not torch._C._len_torch_dispatch_stack()  # operators are being counted or traced
+            and x.numel() > 0)
+
+
+class Linear(nn.Linear):
+    """:class:`torch.nn.Linear` by :func:`linear`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight, self.bias)
+
+
+class LinearGELU(nn.Sequential):
+    """Linear layer, GELU and dropout, the first two by one call of :func:`linear`."""
+
+    def __init__(self, in_features: int, out_features: int, drop_rate: float = 0.) -> None:
+        super().__init__(Linear(in_features, out_features), nn.GELU(), nn.Dropout(drop_rate))
+
+    def forward(self, x: Tensor) -> Tensor:
+        layer, _, dropout = self
+        if type(layer) is not Linear or layer._forward_hooks or layer._forward_pre_hooks:
+            return super().forward(x)  # somebody wants to see, or has changed, the layer
+        return dropout(linear(x, layer.weight, layer.bias, gelu=True))

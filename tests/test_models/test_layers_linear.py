@@ -1,0 +1,89 @@
+"""Linear layers by oneDNN equal torch's, and step aside where somebody needs torch's operators."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from clasp_mm.models.layers import linear as module
+from clasp_mm.models.layers.linear import Linear, LinearGELU, linear
+
+ONEDNN = 'mkldnn::_linear_pointwise'
+
+
+def operators(function):
+    """Names of the operators that a call runs."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        function()
+    return {event.key for event in profile.key_averages()}
+
+
+@pytest.mark.parametrize('shape', [(5, 24), (2, 7, 24), (2, 3, 4, 24), (1, 1, 24), (0, 24),
+                                   (2, 0, 24)])
+@pytest.mark.parametrize('bias', [True, False])
+@pytest.mark.parametrize('gelu', [True, False])
+def test_equals_torch(shape, bias, gelu):
+    x, weight = torch.randn(shape), torch.randn(40, 24)
+    bias = torch.randn(40) if bias else None
+    expected = F.linear(x.double(), weight.double(), None if bias is None else bias.double())
+    expected = F.gelu(expected) if gelu else expected
+    with torch.no_grad():
+        torch.testing.assert_close(linear(x, weight, bias, gelu), expected.float(), rtol=1e-5,
+                                   atol=1e-5)
+    torch.testing.assert_close(linear(x, weight, bias, gelu), expected.float(), rtol=1e-5,
+                               atol=1e-5)
+
+
+def test_strided_input():
+    x, weight = torch.randn(4, 24, 6).transpose(1, 2), torch.randn(8, 24)
+    with torch.no_grad():
+        torch.testing.assert_close(linear(x, weight), F.linear(x, weight))
+
+
+@pytest.mark.skipif(not module._ONEDNN, reason='torch without oneDNN')
+def test_where_onednn_is_used():
+    layer, x = Linear(8, 8), torch.randn(3, 8)
+    with torch.no_grad():
+        assert ONEDNN in operators(lambda: layer(x))
+    with torch.inference_mode():
+        assert ONEDNN in operators(lambda: layer(x))
+    assert ONEDNN not in operators(lambda: layer(x))
+    with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
+        assert layer(x).dtype == torch.bfloat16
+    with torch.no_grad():
+        assert layer.double()(x.double()).dtype == torch.float64
+
+
+def test_gradients():
+    layer = LinearGELU(6, 5).double()
+    assert torch.autograd.gradcheck(layer, torch.randn(2, 3, 6, dtype=torch.double,
+                                                       requires_grad=True))
+
+
+def test_counted_and_traced_as_torch():
+    layer, x = LinearGELU(6, 5), torch.randn(2, 3, 6)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        layer(x)
+    assert counter.get_total_flops() == 2 * 2 * 3 * 6 * 5
+    with torch.no_grad():
+        traced = torch.jit.trace(layer, x)
+    assert 'mkldnn' not in str(traced.inlined_graph)
+    with torch.no_grad():
+        exported = torch.export.export(layer, (x, ))
+    assert 'mkldnn' not in str(exported.graph)
+
+
+def test_hooks_and_replaced_layers_are_heeded():
+    layer, x, seen = LinearGELU(6, 5), torch.randn(2, 3, 6), []
+    layer[0].register_forward_hook(lambda *args: seen.append(args[2]))
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x), F.gelu(seen[0]))
+        layer[0] = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Tanh())
+        torch.testing.assert_close(layer(x), F.gelu(layer[0](x)))
+
+
+def test_dropout_follows():
+    layer, x = LinearGELU(6, 500, drop_rate=0.5), torch.randn(2, 3, 6)
+    with torch.no_grad():
+        assert (layer.train()(x) == 0).float().mean() > 0.3
+        assert (layer.eval()(x) == 0).float().mean() < 0.1
