@@ -12,7 +12,7 @@ Draws the task's data, trains configs/quickstart/TASK_*.py from both starts with
 seed, and writes work_dirs/quickstart_downstream/TASK.md and .json. Minutes on two cores; what is
 done is not done again. It needs the host libraries: bash tools/setup.sh --with-ops
 
-example, after bash tools/quickstart.sh:
+example, after bash tools/quickstart.sh --seeds 3:
   python tools/quickstart_downstream.py pose --seeds 3
 """
 
@@ -23,7 +23,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('task', choices=('pose', 'parsing', 'detection', 'attribute', 'reid',
                                          'person_search'))
     parser.add_argument('--backbone', type=Path, metavar='FILE',
-                        help="published backbone (default: that of the quickstart's first seed)")
+                        help='published backbone for all seeds (default: for each seed that of '
+                             "the quickstart's same seed)")
     parser.add_argument('--prompts', nargs='+', default=(), metavar='TASK',
                         help="also fine-tune the backbone under other prompts than the config's")
     parser.add_argument('--train-images', type=int, metavar='N',

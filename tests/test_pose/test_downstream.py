@@ -13,7 +13,7 @@ from clasp_mm.apis.model_zoo import get_model
 from clasp_mm.apis.quickstart import downstream
 from clasp_mm.apis.quickstart.downstream import (
     few_images,
-    find_backbone,
+    find_backbones,
     markdown,
     read_run,
     run_downstream,
@@ -46,30 +46,30 @@ def test_table_has_mean_and_deviation_of_each_start():
             for seed, start, score in ((0, 'pretrained', .3), (1, 'pretrained', .1),
                                        (0, 'random', .1), (1, 'random', .1))]
     text = markdown(dict(runs=runs, metric='coco/AP', images=[4, 2], machine=MACHINE,
-                         command='tool pose', config='c.py', backbone='x/b.pth'))
+                         command='tool pose', config='c.py', backbones=['x/b.pth', 'x/c.pth']))
     lines = text.splitlines()
     assert lines[0] == '| coco/AP after epoch | 5 | 10 | seconds a run |'
     assert lines[2] == '| pretrained | 0.2 ± 0.141 | 0.4 ± 0.283 | 60 ± 0 |'
     assert lines[3].startswith('| random | 0.1 ± 0 | 0.2 ± 0 |')
-    for part in ('`tool pose`', 'c.py', 'seeds 0, 1', '4 synthetic', 'no GPU', 'b.pth'):
+    for part in ('`tool pose`', 'c.py', 'seeds 0, 1', '4 synthetic', 'no GPU', 'x/b.pth, x/c.pth'):
         assert part in lines[5]
 
 
-def test_newest_backbone_of_the_first_seed_is_found(tmp_path, monkeypatch):
+def test_each_seed_has_its_own_newest_backbone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r'quickstart\.sh'):
-        find_backbone(None)
+    with pytest.raises(FileNotFoundError, match=r'no backbone of seed 0.*quickstart\.sh'):
+        find_backbones(None, 1)
     with pytest.raises(FileNotFoundError, match='no backbone at none'):
-        find_backbone(Path('none.pth'))
-    for number, name in enumerate(('a', 'b')):
-        path = Path('work_dirs/quickstart/seed0/published') / name / f'clasp_{name}.pth'
+        find_backbones(Path('none.pth'), 1)
+    for number, name in enumerate(('seed0/published/a', 'seed0/published/b', 'seed1/published/c')):
+        path = Path('work_dirs/quickstart') / name / f'clasp_{name[-1]}.pth'
         path.parent.mkdir(parents=True)
         path.touch()
         os.utime(path, (number, number))
-    other = Path('work_dirs/quickstart/seed1/published/c/clasp_c.pth')
-    other.parent.mkdir(parents=True)
-    other.touch()
-    assert find_backbone(None).name == 'clasp_b.pth'
+    assert [path.name for path in find_backbones(None, 2)] == ['clasp_b.pth', 'clasp_c.pth']
+    assert find_backbones(path, 3) == [path] * 3
+    with pytest.raises(FileNotFoundError, match=r'no backbone of seed 2.*--seeds 3'):
+        find_backbones(None, 3)
 
 
 def test_fewer_images_are_seen_as_much_more_often():

@@ -55,7 +55,7 @@ def run_downstream(task: str, backbone: Path | None = None, seeds: int = 1,
 
     Args:
         task: One of ``DATA``.
-        backbone: Published weights; None takes that of the quickstart's first seed.
+        backbone: Published weights for all seeds; None takes the quickstart's of the same seed.
         seeds: How many; the data are the same for all.
         prompts: Other prompts than the config's to fine-tune the backbone under as well.
         train_images: Labelled images to train on, each seen as much more often as there are fewer
@@ -65,7 +65,7 @@ def run_downstream(task: str, backbone: Path | None = None, seeds: int = 1,
         What ``TASK.json`` holds.
 
     Raises:
-        FileNotFoundError: There is no such backbone.
+        FileNotFoundError: There is no such backbone, or the quickstart had fewer seeds.
         RuntimeError: A training failed; the message names its log.
         ValueError: There is no such prompt, or ``train_images`` does not divide those of ``DATA``.
     """
@@ -73,7 +73,7 @@ def run_downstream(task: str, backbone: Path | None = None, seeds: int = 1,
         raise ValueError(f'no prompt {", ".join(sorted(unknown))}; there are {", ".join(TASKS)}')
     starts = {start: None for start in STARTS} | {
         f'pretrained, task={prompt}': prompt for prompt in prompts}
-    console, backbone = Console(), find_backbone(backbone)
+    console, backbones = Console(), find_backbones(backbone, seeds)
     config = find_config(task)
     write, most, scored = DATA[task]
     counts = [train_images or most, scored]
@@ -85,7 +85,7 @@ def run_downstream(task: str, backbone: Path | None = None, seeds: int = 1,
     for split, count in zip(('train', 'val'), counts, strict=True):
         write(WORK_DIR / 'data' / name, split, count, seed=DATA_SEED)
     runs, metric = [], ''
-    for seed in range(seeds):
+    for seed, backbone in enumerate(backbones):
         console.rule(f'{task}: seed {seed}, all starts side by side', align='left')
         trainings = {}
         for start, prompt in starts.items():
@@ -106,8 +106,8 @@ def run_downstream(task: str, backbone: Path | None = None, seeds: int = 1,
         runs += [dict(seed=seed, start=start, **read_run(training.folder, metric))
                  for start, training in trainings.items()]
     report = dict(task=task, config=str(config.relative_to(config.parents[2])), metric=metric,
-                  backbone=str(backbone), images=counts, command=shlex.join(sys.argv),
-                  machine=machine(), runs=runs)
+                  backbones=list(map(str, dict.fromkeys(backbones))), images=counts,
+                  command=shlex.join(sys.argv), machine=machine(), runs=runs)
     with replacing(WORK_DIR / f'{name}.json') as partial:
         partial.write_text(json.dumps(report, indent=1))
     with replacing(WORK_DIR / f'{name}.md') as partial:
@@ -128,18 +128,23 @@ def few_images(cfg: Config, task: str, train_images: int | None) -> Config:
     return cfg
 
 
-def find_backbone(path: Path | None) -> Path:
-    """The given file, or the newest CLASP backbone of the quickstart's first seed."""
-    if path is None:
-        found = sorted(Path('work_dirs/quickstart').glob('seed0/published/*/clasp_*.pth'),
-                       key=lambda file: file.stat().st_mtime)
-        if not found:
-            raise FileNotFoundError('no backbone below work_dirs/quickstart: run `bash '
-                                    'tools/quickstart.sh` first, or name one by --backbone')
-        return found[-1]
-    if not path.is_file():
-        raise FileNotFoundError(f'no backbone at {path}')
-    return path
+def find_backbones(path: Path | None, seeds: int) -> list[Path]:
+    """What each seed starts from: the given file, or the quickstart's CLASP backbone of that seed.
+
+    Raises:
+        FileNotFoundError: There is no such file, or the quickstart had fewer seeds.
+    """
+    if path is not None:
+        if not path.is_file():
+            raise FileNotFoundError(f'no backbone at {path}')
+        return [path] * seeds
+    found = [max(Path(f'work_dirs/quickstart/seed{seed}').glob('published/*/clasp_*.pth'),
+                 key=lambda file: file.stat().st_mtime, default=None) for seed in range(seeds)]
+    if None in found:
+        raise FileNotFoundError(
+            f'the quickstart has no backbone of seed {found.index(None)}: run `bash '
+            f'tools/quickstart.sh --seeds {seeds}` first, or name a backbone by --backbone')
+    return found
 
 
 def find_config(task: str) -> Path:
@@ -193,7 +198,8 @@ def markdown(report: Mapping[str, Any]) -> str:
         *rows, '', f'`{report["command"]}`: `{report["config"]}` on {train} synthetic images, '
         f'scored on {val} with other people; seeds {", ".join(map(str, seeds))}, mean ± standard '
         f'deviation; all starts side by side, one thread each; {own["cores"]} cores, '
-        f'{own["gpu"] or "no GPU"}, torch {own["torch"]}; backbone {Path(report["backbone"]).name}.'
+        f'{own["gpu"] or "no GPU"}, torch {own["torch"]}; pretrained: '
+        + ', '.join(report['backbones']) + '.'
     ]) + '\n'
 
 
