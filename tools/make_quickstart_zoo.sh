@@ -87,7 +87,7 @@ publish clasp_pcmoe-swin-nano_1xb32_synthetic-64x32 $QUICKSTART/seed0/clasp "${R
 
 BACKBONE="$(ls -t $QUICKSTART/seed0/published/*/clasp_*.pth | head -n 1)"
 declare -A SCORED=([attribute]="600 people of val" [reid]="80 queries" [pose]="120 images of val"
-    [parsing]="200 people of val" [detection]="80 streets of val" [person_search]="48 scenes of test")
+    [parsing]="200 people of val" [detection]="400 streets of val" [person_search]="48 scenes of test")
 for task in "${TASKS[@]}"; do
     "$PYTHON" tools/quickstart_downstream.py "$task" --backbone "$BACKBONE"
     publish "$(basename configs/quickstart/"${task}"_*.py .py)" \

@@ -33,11 +33,12 @@ from .training import Training
 WORK_DIR = Path('work_dirs/quickstart_downstream')  # the configs look for their data below it
 DATA_SEED = 0
 STARTS = ('pretrained', 'random')
-# Writer, images to train on, images to score on. Their people are not those of pretraining.
+# Writer, images to train on, images to score on. Their people are not those of pretraining. The
+# first point of the miss rate, 0.01 false positives an image, is four of them in 400 streets.
 DATA: Mapping[str, tuple[Callable, int, int]] = {
     'pose': (write_coco_keypoints, 240, 120),
     'parsing': (write_lip, 400, 200),
-    'detection': (write_citypersons, 160, 80),
+    'detection': (write_citypersons, 160, 400),
     'attribute': (write_pa100k, 1600, 600),
     'reid': (write_market1501, 800, 400),
     'person_search': (partial(write_cuhk_sysu, num_people=(5, 9)), 96, 64),
