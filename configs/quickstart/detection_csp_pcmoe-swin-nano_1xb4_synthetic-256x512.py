@@ -54,7 +54,7 @@ param_scheduler = [
     dict(type='mmengine.CosineAnnealingLR', T_max=max_epochs, eta_min=1e-5, by_epoch=True, begin=0,
          end=max_epochs, convert_to_iter_based=True),
 ]
-train_cfg = dict(max_epochs=max_epochs, val_interval=4)
+train_cfg = dict(max_epochs=max_epochs, val_interval=3)
 default_hooks = dict(
     logger=dict(interval=20),
     checkpoint=dict(max_keep_ckpts=1, save_best='miss_rate/Reasonable', rule='less'))
