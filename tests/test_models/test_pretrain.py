@@ -3,6 +3,7 @@ from copy import deepcopy
 import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DefaultScope
 
 from clasp_mm.models import CLASP, DINO
 from clasp_mm.models.layers import TASKS
@@ -37,6 +38,11 @@ def make_clasp(moe=MOE, part_head=PART_HEAD, attr_head=ATTR_HEAD, **kwargs):
             for parameter in module.parameters():
                 parameter.add_(0.1 * torch.randn_like(parameter))
     return model
+
+
+def test_built_in_any_scope():
+    with DefaultScope.overwrite_default_scope('mmengine'):
+        make_clasp(data_preprocessor=dict(mean=(1., 2., 3.), std=(1., 1., 1.)))
 
 
 def make_batch(rejected=()):

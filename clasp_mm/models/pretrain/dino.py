@@ -59,6 +59,9 @@ class DINO(BaseSelfSupervisor):
                  stage1: str | None = None,
                  data_preprocessor: dict | None = None,
                  init_cfg: dict | None = None) -> None:
+        # Left to mmpretrain, the type would be looked up in whatever scope is current.
+        data_preprocessor = {'type': 'mmpretrain.SelfSupDataPreprocessor',
+                             **(data_preprocessor or {})}
         super().__init__(backbone=backbone, head=head, data_preprocessor=data_preprocessor,
                          init_cfg=init_cfg)
         if not 0 <= momentum <= 1:
