@@ -42,8 +42,9 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture
-def run(trained, tmp_path):
-    """A run's folder of re-identification to change: config, ``epoch_10.pth``."""
+def run(trained, tmp_path, monkeypatch):
+    """A run's folder of re-identification to change: config, ``epoch_10.pth``; no data lie near."""
+    monkeypatch.chdir(tmp_path)
     folder = tmp_path / 'run'
     folder.mkdir()
     (folder / 'reid.py').write_text(trained['reid'][0].read_text())
