@@ -40,11 +40,6 @@ def make_clasp(moe=MOE, part_head=PART_HEAD, attr_head=ATTR_HEAD, **kwargs):
     return model
 
 
-def test_built_in_any_scope():
-    with DefaultScope.overwrite_default_scope('mmengine'):
-        make_clasp(data_preprocessor=dict(mean=(1., 2., 3.), std=(1., 1., 1.)))
-
-
 def make_batch(rejected=()):
     torch.manual_seed(1)
     views = [torch.randn(BATCH, 3, 32, 16) for _ in range(2)]
@@ -69,6 +64,12 @@ def views_of(mode, epoch, tasks=('part', 'attribute')):
     if len(tasks) < 2:
         return [(b, t % 2, task) for task in tasks for b, t in enumerate(turns)]
     return [(b, (t // 2) % 2, tasks[t % 2]) for b, t in enumerate(turns)]
+
+
+def test_built_in_any_scope():
+    with DefaultScope.overwrite_default_scope('mmengine'):
+        model = make_clasp(data_preprocessor=dict(mean=(1., 2., 3.), std=(1., 1., 1.)))
+    assert model.data_preprocessor.mean.flatten().tolist() == [1., 2., 3.]
 
 
 @pytest.mark.parametrize('epoch', [0, 1, 2])

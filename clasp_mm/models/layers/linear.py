@@ -46,6 +46,7 @@ class Linear(nn.Linear):
     """:class:`torch.nn.Linear` by :func:`linear`."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (..., C) to (..., D)."""
         return linear(x, self.weight, self.bias)
 
 
@@ -56,6 +57,7 @@ class LinearGELU(nn.Sequential):
         super().__init__(Linear(in_features, out_features), nn.GELU(), nn.Dropout(drop_rate))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (..., C) to (..., D)."""
         layer, _, dropout = self
         if type(layer) is not Linear or layer._forward_hooks or layer._forward_pre_hooks:
             return super().forward(x)  # somebody wants to see, or has changed, the layer
