@@ -1,6 +1,7 @@
 _base_ = '../reid/transreid_pcmoe-swin-tiny_1xb64-120e_market1501-384x128.py'
 
-# Minutes on one core: people as large as in the quickstart's pretraining, a small network, AdamW.
+# Minutes on one core: people as large as in the quickstart's pretraining, a small network, AdamW. No triplet
+# loss: in so few steps its hardest pairs pull all features together (configs/reid/README.md, Quickstart).
 size = (64, 32)
 train_pipeline = _base_.train_pipeline
 train_pipeline[1].scale = size[::-1]
@@ -14,7 +15,7 @@ model = dict(
         moe=dict(num_experts=10, top_k=6, num_prompts=3, expert_hidden=8),
         drop_path_rate=0.,
         init_cfg=dict(checkpoint='clasp_nano')),
-    head=dict(num_classes=100, in_channels=256))
+    head=dict(num_classes=100, in_channels=256, triplet_weight=0., test_feature='after'))
 data_root = 'work_dirs/quickstart_downstream/data/reid/'
 train_dataloader = dict(
     batch_size=32,

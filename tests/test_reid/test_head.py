@@ -70,6 +70,12 @@ def test_losses_of_the_head_equal_the_formula(smoothing):
     assert losses['accuracy'] == pytest.approx(100 * (logits.argmax(1) == LABELS).mean())
 
 
+def test_a_triplet_loss_without_weight_is_none():
+    x = features(3).float()
+    losses = ReIDHead(4, 5, triplet_weight=0.).loss((x, ), samples())
+    assert set(losses) == {'loss_id', 'accuracy'}
+
+
 def test_the_shift_of_the_neck_is_not_trained_and_the_classifier_has_none():
     head = ReIDHead(4, 5)
     sum(head.loss((features(4).float(), ), samples()).values()).backward()

@@ -74,6 +74,7 @@ def one(sample, **changes):
     (lambda s: one(s, feature=s['feature'] * float('nan')) if s['img_path'] == '4.jpg' else s, {},
      'no score: 1 of 60 images have features that are not finite'),
     (lambda s: one(s, feature=torch.ones(5)), {}, 'features of all images are equal'),
+    (lambda s: one(s, feature=1 + s['feature'] / 50), {}, 'a mean cosine of 0.999'),
     (lambda s: s, dict(shared_with_train=2), '2 identities of the test set were trained on'),
     (lambda s: one(s, feature=torch.eye(6)[s['pid']]), {}, '20 of 20 queries have the very '
                                                            'features of a gallery image')])

@@ -7,6 +7,7 @@ import numpy as np
 from .reid_ranking import Protocol
 
 _ODD = 99.9  # percent
+_ONE_DIRECTION = .999
 
 
 def split_causes(protocol: Protocol) -> list[str]:
@@ -48,10 +49,21 @@ def score_causes(mean_ap: float, query_features: np.ndarray, gallery_features: n
     if np.ptp(features, axis=0).max() <= 1e-5 * np.abs(features).max():
         causes.append('the features of all images are equal: the model has collapsed, or its '
                       'weights are not those that were meant')
-    elif mean_ap >= _ODD:
+    elif (cosine := _mean_cosine(features)) > _ONE_DIRECTION:
+        causes.append(f'the features of all images have nearly one direction, a mean cosine of '
+                      f'{cosine:.4f}: if loss_triplet stayed near 0.69 (log 2), the hardest '
+                      'triplets have pulled all people together; lower model.head.triplet_weight '
+                      "or the learning rate, or test with model.head.test_feature='after'")
+    if mean_ap >= _ODD:
         known = {row.tobytes() for row in np.ascontiguousarray(gallery_features)}
         twins = sum(row.tobytes() in known for row in np.ascontiguousarray(query_features))
         if twins:
             causes.append(f'{twins} of {len(query_features)} queries have the very features of a '
                           'gallery image: the same picture lies in both')
     return causes
+
+
+def _mean_cosine(features: np.ndarray) -> float:
+    """Mean cosine similarity of all pairs, each with itself too."""
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    return float(np.square((features / np.maximum(lengths, 1e-12)).mean(axis=0)).sum())

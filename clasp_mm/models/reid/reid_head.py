@@ -32,7 +32,7 @@ class ReIDHead(BaseModule):
         num_classes: Identities to train on.
         in_channels: Channels of the pooled feature.
         id_weight: Weight of the cross-entropy.
-        triplet_weight: Weight of the triplet loss.
+        triplet_weight: Weight of the triplet loss; 0: none.
         label_smoothing: Of the cross-entropy.
         test_feature: The feature of a person: ``'before'`` or ``'after'`` the batch norm.
         num_cameras: Cameras that have a vector; 0: none.
@@ -106,7 +106,7 @@ class ReIDHead(BaseModule):
         return feature + self.camera_weight * self.cameras(index)
 
     def loss(self, feats: Sequence[Tensor], data_samples: list[DataSample]) -> dict[str, Tensor]:
-        """Losses ``loss_id`` and ``loss_triplet``, and ``accuracy`` of the batch in percent.
+        """``loss_id``, ``loss_triplet`` where it has a weight, and ``accuracy`` in percent.
 
         Raises:
             ValueError: A label is not below ``num_classes``; see also :meth:`embed`.
@@ -118,11 +118,13 @@ class ReIDHead(BaseModule):
                              'set logs')
         feature = self.embed(feats, data_samples)
         logits = self.classifier(self.neck(feature)).float()
-        return dict(
+        losses = dict(
             loss_id=self.id_weight * F.cross_entropy(
                 logits, labels, label_smoothing=self.label_smoothing),
-            loss_triplet=self.triplet_weight * batch_hard_triplet_loss(feature, labels),
             accuracy=(logits.argmax(dim=1) == labels).float().mean() * 100)
+        if self.triplet_weight:
+            losses['loss_triplet'] = self.triplet_weight * batch_hard_triplet_loss(feature, labels)
+        return losses
 
     def predict(self, feats: Sequence[Tensor], data_samples: list[DataSample] | None = None
                 ) -> list[DataSample]:
