@@ -41,6 +41,9 @@ def test_ead_is_the_oracle_and_has_its_extremes():
     use = torch.rand(3, 4, 6, dtype=torch.float64)
     assert expert_activation_divergence(use) == pytest.approx(oracle.ead(use.tolist()))
     assert expert_activation_divergence(use[:1].repeat(3, 1, 1)) == pytest.approx(0)
+    alike = torch.rand(1, 200, 10).repeat(2, 1, 1)  # rounded shares can add up to more than 1
+    assert expert_activation_divergence(alike[:, alike[0].div(
+        alike[0].sum(1, keepdim=True)).sum(1) > 1]) == 0
     assert expert_activation_divergence(torch.eye(3)[:, None]) == 1
     with pytest.raises(ValueError, match='two tasks'):
         expert_activation_divergence(use[:1])

@@ -66,7 +66,7 @@ def expert_divergences(use: Tensor) -> dict[tuple[int, int], Tensor]:
     if (use < 0).any() or (use.sum(2) <= 0).any():
         raise ValueError('the use of experts must be at least 0 and not all 0 in any stage')
     share = use / use.sum(2, keepdim=True)
-    return {(a, b): 1 - torch.minimum(share[a], share[b]).sum(1)
+    return {(a, b): (1 - torch.minimum(share[a], share[b]).sum(1)).clamp(min=0)  # rounding
             for a, b in combinations(range(len(share)), 2)}
 
 
