@@ -75,6 +75,22 @@ def test_a_row_begun_with_another_config_is_refused_and_left_alone(tmp_path):
     assert kept.read_bytes() == b'hours of work'
 
 
+def test_a_row_reads_the_same_labels_in_every_table(tmp_path, monkeypatch):
+    stores = {}
+    monkeypatch.setattr(run.Quickstart, 'labeler', lambda self, stage1, **settings: settings)
+    monkeypatch.setattr(run.Quickstart, 'label', lambda self, folder, data, labeler: [
+        folder / str(labeler)])
+    for table in TABLES:
+        ablation = run._Ablation(AblationOptions(table, tmp_path))
+        for row in TABLES[table]:
+            if row.config and run.uses_labels(cfg := ablation.configs[row.key]):
+                stores.setdefault(row.key, set()).add(str(ablation.label(cfg, 0)))
+                asked = cfg.train_dataloader.dataset.pipeline[0].cluster_numbers
+                assert set(asked) <= set(run.label_numbers(cfg))
+    assert all(len(names) == 1 for names in stores.values())
+    assert stores['full'] == stores['table1_b_sg'] != stores['table4_var1_s234']
+
+
 def result(shift, ead=None):
     scores = {key: 10. + shift for key in ('mAP', 'rank1', 'mA', 'mIoU', 'PCK', 'det AP',
                                            'search mAP', 'HM')}

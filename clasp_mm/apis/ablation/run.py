@@ -21,6 +21,7 @@ from clasp_mm.files import file_hash, replacing
 from .frozen_tasks import write_scenes
 from .tables import TABLES, Row, quickstart_config
 
+_USUAL_NUMBERS, _ALL_NUMBERS = (3, 4, 5), (2, 3, 4, 5, 6)  # of regions, k
 BUDGETS = {'quickstart': dict(identities=256), 'long': dict(identities=768)}
 
 
@@ -128,19 +129,17 @@ class _Ablation:
         """One row's training from the stage 1 of its seed."""
         cfg = self.configs[row.key]
         stage1 = self.quickstart.stage1(seed)
-        store = self.label(seed) if uses_labels(cfg) else None
+        store = self.label(cfg, seed) if uses_labels(cfg) else None
         return self.own(self.quickstart.prepare(
             self.dir / f'seed{seed}' / row.key, cfg, seed, 1, self.quickstart.data, store=store,
             model=dict(stage1=str(stage1.result))))
 
-    def label(self, seed: int) -> Path:
-        """The store of a seed's labels, with every k that a row of the table asks for."""
-        numbers = sorted({k for cfg in self.configs.values() if uses_labels(cfg)
-                          for k in cfg.train_dataloader.dataset.pipeline[0].cluster_numbers})
-        settings = {} if numbers == [3, 4, 5] else dict(cluster_numbers=tuple(numbers))
-        folder = self.dir / f'seed{seed}'
+    def label(self, cfg: Config, seed: int) -> Path:
+        """The store of a seed's labels that a config reads; it depends on no other row."""
+        numbers = label_numbers(cfg)
+        settings = {} if numbers == _USUAL_NUMBERS else dict(cluster_numbers=numbers)
         return self.quickstart.label(
-            folder, self.quickstart.data,
+            self.dir / f'seed{seed}', self.quickstart.data,
             self.quickstart.labeler(self.quickstart.stage1(seed), **settings))[0]
 
     def own(self, training: Training) -> Training:
@@ -200,3 +199,9 @@ class _Ablation:
 def uses_labels(cfg: Config) -> bool:
     """Whether a config's pipeline reads pseudo-labels."""
     return cfg.train_dataloader.dataset.pipeline[0].type == 'clasp_mm.CLIPPseudoLabeler'
+
+
+def label_numbers(cfg: Config) -> tuple[int, ...]:
+    """The numbers of regions in the store that a config reads: the usual ones or those of all."""
+    asked = set(cfg.train_dataloader.dataset.pipeline[0].cluster_numbers)
+    return _USUAL_NUMBERS if asked <= set(_USUAL_NUMBERS) else _ALL_NUMBERS
