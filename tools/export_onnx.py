@@ -23,8 +23,9 @@ examples:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('source', help='published backbone, or config of pretraining, pose '
-                        '(heat maps), attributes or re-identification')
+    parser.add_argument('source', help='published backbone, name of a model in $CLASP_ZOO, or '
+                        'config of pretraining, pose (heat maps), attributes or '
+                        're-identification')
     parser.add_argument('--checkpoint', help='weights for a config')
     parser.add_argument('--out', required=True, metavar='FILE', help='.onnx, or .pt2 of torch')
     parser.add_argument('--format', choices=('onnx', 'torch'), default='onnx', help='(%(default)s)')

@@ -23,7 +23,8 @@ from clasp_mm.version import __version__
 
 from .exported import METADATA, ExportedModel
 from .features import MEAN, STD
-from .model_zoo import get_model
+from .model_zoo import _weights, get_model
+from .zoo_index import read_zoo
 
 TOLERANCE = 1e-4
 SUFFIXES = {'onnx': '.onnx', 'torch': '.pt2'}
@@ -89,8 +90,9 @@ def export_model(source: str | Path, out: str | Path, checkpoint: str | Path | N
     """Write a network for one size of image and any batch, having compared it with torch.
 
     Args:
-        source: A published backbone (see :func:`~clasp_mm.apis.get_model`), a pretraining config,
-            or the config of a fine-tuned model of pose, attributes or re-identification.
+        source: A published backbone (see :func:`~clasp_mm.apis.get_model`), the name of a model in
+            the zoo, a pretraining config, or the config of a fine-tuned model of pose, attributes
+            or re-identification.
         out: The file, ``.onnx`` or ``.pt2``.
         checkpoint: Weights for a config. A task's must cover the whole model.
         size: (H, W) of the images; by default the one of a task's config.
@@ -154,9 +156,12 @@ def _load(source: str | Path, checkpoint: str | Path | None,
     if Path(source).suffix != '.py':
         if checkpoint is not None:
             raise ValueError(f'{source} has its weights; a checkpoint goes with a config')
-        return _backbone(source, None, out_indices)
+        entry = read_zoo().get(str(source))
+        if entry is None or _head(Config.fromfile(entry['Config'])) not in _TASKS_OF_HEADS:
+            return _backbone(source, None, out_indices)
+        source, checkpoint = entry['Config'], _weights(entry)
     cfg = Config.fromfile(source)
-    head = cfg.get('model', {}).get('head', {}).get('type')
+    head = _head(cfg)
     load_task = _TASKS_OF_HEADS.get(head)
     if load_task is None:
         if str(cfg.get('model', {}).get('type')) in ('clasp_mm.DINO', 'clasp_mm.CLASP'):
@@ -169,6 +174,10 @@ def _load(source: str | Path, checkpoint: str | Path | None,
         raise ValueError(f'out_indices={tuple(out_indices)} is for a backbone; the head of '
                          f'{source} needs its own maps')
     return load_task(source, checkpoint, cfg)
+
+
+def _head(cfg: Config) -> str | None:
+    return cfg.get('model', {}).get('head', {}).get('type')
 
 
 def _backbone(source: str | Path, checkpoint: str | Path | None,
