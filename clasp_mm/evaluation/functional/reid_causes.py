@@ -65,5 +65,6 @@ def score_causes(mean_ap: float, query_features: np.ndarray, gallery_features: n
 
 def _mean_cosine(features: np.ndarray) -> float:
     """Mean cosine similarity of all pairs, each with itself too."""
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    return float(np.square((features / np.maximum(lengths, 1e-12)).mean(axis=0)).sum())
+    lengths = np.sqrt(np.einsum('nc,nc->n', features, features))
+    mean = (1 / np.maximum(lengths, 1e-12)) @ features / len(features)
+    return float(mean @ mean)
