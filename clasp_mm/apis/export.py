@@ -153,31 +153,30 @@ def trace(network: Network, example: tuple[Tensor, ...]) -> torch.export.Exporte
 
 def _load(source: str | Path, checkpoint: str | Path | None,
           out_indices: Sequence[int] | None) -> _Source:
-    if Path(source).suffix != '.py':
+    config, named = source, Path(source).suffix != '.py'
+    if named:
         if checkpoint is not None:
             raise ValueError(f'{source} has its weights; a checkpoint goes with a config')
-        entry = read_zoo().get(str(source))
-        if entry is None or _head(Config.fromfile(entry['Config'])) not in _TASKS_OF_HEADS:
+        entry = None if Path(source).is_file() else read_zoo().get(str(source))
+        if entry is None:
             return _backbone(source, None, out_indices)
-        source, checkpoint = entry['Config'], _weights(entry)
-    cfg = Config.fromfile(source)
-    head = _head(cfg)
+        config = entry['Config']
+    cfg = Config.fromfile(config)
+    head = cfg.get('model', {}).get('head', {}).get('type')
     load_task = _TASKS_OF_HEADS.get(head)
     if load_task is None:
-        if str(cfg.get('model', {}).get('type')) in ('clasp_mm.DINO', 'clasp_mm.CLASP'):
+        if named or str(cfg.get('model', {}).get('type')) in ('clasp_mm.DINO', 'clasp_mm.CLASP'):
             return _backbone(source, checkpoint, out_indices)
         raise ValueError(f'{source} has a model.head of type {head!r}: backbones of pretraining '
                          f'configs and {", ".join(_TASKS_OF_HEADS)} can be exported')
+    if named:
+        checkpoint = _weights(entry)
     if checkpoint is None:
         raise ValueError(f'{source} is the config of a task: name the checkpoint of its training')
     if out_indices is not None:
         raise ValueError(f'out_indices={tuple(out_indices)} is for a backbone; the head of '
                          f'{source} needs its own maps')
-    return load_task(source, checkpoint, cfg)
-
-
-def _head(cfg: Config) -> str | None:
-    return cfg.get('model', {}).get('head', {}).get('type')
+    return load_task(config, checkpoint, cfg)
 
 
 def _backbone(source: str | Path, checkpoint: str | Path | None,

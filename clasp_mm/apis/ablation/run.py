@@ -136,11 +136,10 @@ class _Ablation:
 
     def label(self, cfg: Config, seed: int) -> Path:
         """The store of a seed's labels that a config reads; it depends on no other row."""
-        numbers = label_numbers(cfg)
-        settings = {} if numbers == _USUAL_NUMBERS else dict(cluster_numbers=numbers)
+        labeler = self.quickstart.labeler(
+            self.quickstart.stage1(seed), cluster_numbers=label_numbers(cfg))
         return self.quickstart.label(
-            self.dir / f'seed{seed}', self.quickstart.data,
-            self.quickstart.labeler(self.quickstart.stage1(seed), **settings))[0]
+            self.dir / f'seed{seed}', self.quickstart.data, labeler)[0]
 
     def own(self, training: Training) -> Training:
         """The training, unless its folder holds one of another config.
