@@ -20,6 +20,7 @@ model = dict(
         task='part',
         strides=(4, 2, 2, 1),
         out_indices=(1, 2, 3),
+        channels_last=True,
         init_cfg=dict(type='clasp_mm.Pretrained', checkpoint='clasp_pcmoe-swin-tiny_luperson')),
     neck=dict(type='clasp_mm.CSPNeck', in_channels=(192, 384, 768), in_strides=(8, 16, 16)),
     bbox_head=dict(

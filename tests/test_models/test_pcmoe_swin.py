@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmpretrain.models import SwinTransformer
 
-from clasp_mm.models import PCMoESwin
+from clasp_mm.models import PCMoESwin, SemanticSwin
 from clasp_mm.models.backbones import Embedded
 from clasp_mm.models.backbones.pcmoe_swin import ARCHS
 from clasp_mm.registry import MODELS
@@ -53,6 +53,19 @@ def test_equals_mmpretrain_at_every_size(hw):
         torch.testing.assert_close(out, ref, rtol=1e-4, atol=1e-4)
         assert torch.equal(fresh_out, out)
         assert out.is_contiguous()
+
+
+@pytest.mark.parametrize('model', [PCMoESwin, SemanticSwin])
+def test_channels_last(model):
+    fixed = dict(task='part') if model is PCMoESwin else dict(semantic_weight=.5)
+    torch.manual_seed(0)
+    there = model(ARCH, out_indices=ALL, drop_path_rate=0., channels_last=True, **fixed)
+    torch.manual_seed(0)
+    usual = model(ARCH, out_indices=ALL, drop_path_rate=0., **fixed)
+    x = torch.randn(2, 3, 64, 32)
+    for out, ref in zip(there(x), usual(x), strict=True):
+        assert out.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(out, ref)
 
 
 @pytest.mark.parametrize(('hw', 'strides'), [((64, 32), (4, 2, 2, 2)), ((60, 90), (4, 2, 2, 2)),

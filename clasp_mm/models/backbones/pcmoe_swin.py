@@ -81,6 +81,9 @@ class PCMoESwin(BaseModule):
         frozen_stages: The stem and all stages up to this one are frozen and in evaluation mode,
             with their PC-MoE and norms; -1 freezes nothing.
         with_cp: Recompute activations in the backward pass to save memory.
+        channels_last: Put maps out in the memory format of the tokens, without a copy, in which
+            convolutions are often faster. Not for mmcv's RoIAlign and deformable convolutions:
+            they take such maps for contiguous ones and compute something else.
         init_cfg: MMEngine's; see :meth:`init_weights`.
         pretrained: Must stay None. MMSegmentation's models hand theirs down; a config inherited
             from a ResNet's sets ``model.pretrained=None`` and names weights in ``init_cfg``.
@@ -102,6 +105,7 @@ class PCMoESwin(BaseModule):
                  drop_path_rate: float = 0.1,
                  frozen_stages: int = -1,
                  with_cp: bool = False,
+                 channels_last: bool = False,
                  init_cfg: dict | list[dict] | None = None,
                  pretrained: None = None) -> None:
         super().__init__(init_cfg)
@@ -118,6 +122,7 @@ class PCMoESwin(BaseModule):
         self.out_indices = _stage_indices(out_indices, self.num_stages, 'out_indices')
         self.frozen_stages = frozen_stages
         self.with_cp = with_cp
+        self.channels_last = channels_last
         if len(strides) != self.num_stages:
             raise ValueError(
                 f'strides={tuple(strides)} needs one entry per stage, {self.num_stages}')
@@ -226,12 +231,15 @@ class PCMoESwin(BaseModule):
                 x, stage_gates = self._run(stage.moe, x, prompts[i])
                 gates.append(stage_gates)
             if i in self.out_indices:
-                out = getattr(self, f'norm{i}')(x)
-                outs.append(out.view(-1, *hw, out.shape[-1]).permute(0, 3, 1, 2).contiguous())
+                outs.append(self._map(i, x, hw))
             if i < last:
                 x, hw = stage.downsample(x, hw)
                 x = self._run_blocks(i + 1, x, hw)
         return tuple(outs), gates, Embedded(x, hw)
+
+    def _map(self, stage: int, x: Tensor, hw: tuple[int, int]) -> Tensor:
+        out = getattr(self, f'norm{stage}')(x).unflatten(1, hw).permute(0, 3, 1, 2)
+        return out if self.channels_last else out.contiguous()
 
     def _run_blocks(self, stage: int, x: Tensor, hw: tuple[int, int]) -> Tensor:
         for block in self.stages[stage].blocks:

@@ -80,8 +80,7 @@ class SemanticSwin(PCMoESwin):
             if i > 0:
                 x = self._run_blocks(i, x, hw)
             if i in self.out_indices:
-                out = getattr(self, f'norm{i}')(x)
-                outs.append(out.view(-1, *hw, out.shape[-1]).permute(0, 3, 1, 2).contiguous())
+                outs.append(self._map(i, x, hw))
             if i < last:
                 x, hw = stage.downsample(x, hw)
                 scale = F.softplus(self.semantic_embed_w[i](control))

@@ -1,4 +1,4 @@
-"""Linear layers that run fused, in oneDNN, where a CPU needs no gradient."""
+"""Linear layers by oneDNN on CPUs, fused with GELU where no gradient is wanted."""
 
 import torch
 import torch.nn.functional as F
@@ -13,9 +13,11 @@ _ONEDNN = (torch_at_least(2, 4) and torch.backends.mkldnn.is_available()
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = False) -> Tensor:
     """Linear map, then GELU if asked for.
 
-    On a CPU, in float32 and where no gradient is wanted, one oneDNN call does both: up to 1.7 times
-    as fast as BLAS and a GELU of its own on the AMD cores at hand. Everywhere else, and in traces,
-    exports and compiled code, it is what torch makes of ``F.gelu(F.linear(x, weight, bias))``.
+    In float32 on a CPU oneDNN computes it. Without gradients one call does both, up to 1.7 times as
+    fast as BLAS and a GELU of its own on the AMD cores at hand. With them the output and the
+    gradient of the input are oneDNN's, 1.05 to 1.7 times as fast, and the gradient of the weight,
+    in which BLAS is faster, is BLAS's. Everywhere else, and in traces, exports and compiled code,
+    it is what torch makes of ``F.gelu(F.linear(x, weight, bias))``.
 
     Args:
         x: (..., C).
@@ -26,20 +28,41 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = F
     Returns:
         (..., D).
     """
-    if _onednn_takes(x, weight):
+    if not _onednn_takes(x, weight):
+        x = F.linear(x, weight, bias)
+    elif torch.is_grad_enabled():
+        x = _OneDNNLinear.apply(x, weight, bias)
+    else:
         return torch.ops.mkldnn._linear_pointwise(
             x, weight, bias, 'gelu' if gelu else 'none', [], 'none' if gelu else '')
-    x = F.linear(x, weight, bias)
     return F.gelu(x) if gelu else x
 
 
+class _OneDNNLinear(torch.autograd.Function):
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return linear(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        for_x, for_weight, for_bias = ctx.needs_input_grad
+        rows = grad.flatten(0, -2)
+        return (linear(grad, weight.T) if for_x else None,
+                rows.T @ x.flatten(0, -2) if for_weight else None,
+                rows.sum(0) if for_bias else None)
+
+
 def _onednn_takes(x: Tensor, weight: Tensor) -> bool:
-    return (_ONEDNN and x.device.type == 'cpu' and not torch.is_grad_enabled()
+    return (_ONEDNN and x.device.type == 'cpu'
             and x.dtype == weight.dtype == torch.float32
             and not torch.is_autocast_enabled('cpu')
             and not (is_compiling() or torch.jit.is_tracing())
             and not torch._C._len_torch_dispatch_stack()  # operators are being counted or traced
-            and x.numel() > 0)
+            and not torch._C._are_functorch_transforms_active()
+            and x.dim() > 1 and x.numel() > 0)
 
 
 class Linear(nn.Linear):
