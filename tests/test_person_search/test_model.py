@@ -161,9 +161,10 @@ def test_a_query_outside_the_frame_is_named():
         model.eval().predict(*batch([dict(bbox=[60., 2., 80., 30.])]))
 
 
-def test_a_backbone_that_says_what_it_puts_out_is_refused():
+@pytest.mark.parametrize(('name', 'value'), [('out_indices', (3, )), ('channels_last', True)])
+def test_a_backbone_that_says_what_it_puts_out_is_refused(name, value):
     cfg = Config.fromfile(CONFIG)
-    cfg.model.backbone.out_indices = (3, )
+    cfg.model.backbone[name] = value
     with pytest.raises(ValueError, match='leave it out'), \
             DefaultScope.overwrite_default_scope('mmdet'):
         MODELS.build(cfg.model)

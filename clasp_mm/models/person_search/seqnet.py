@@ -32,13 +32,15 @@ class SeqNet(TwoStageDetector):
         **kwargs: Of mmdet's TwoStageDetector; ``roi_head`` is ``clasp_mm.SeqRoIHead``.
 
     Raises:
-        ValueError: ``backbone`` has ``out_indices``.
+        ValueError: ``backbone`` has ``out_indices`` or ``channels_last``.
     """
 
     def __init__(self, backbone: Mapping, **kwargs: Any) -> None:
         if 'out_indices' in backbone:
             raise ValueError(f'out_indices={backbone["out_indices"]}: leave it out, SeqNet '
                              'reads the last but one stage and gives its heads the last')
+        if backbone.get('channels_last'):
+            raise ValueError('channels_last=True: leave it out, RoIAlign reads contiguous maps only')
         whole = dict(backbone, out_indices=(2, 3))
         super().__init__(backbone=whole, **kwargs)
         self._whole = whole
