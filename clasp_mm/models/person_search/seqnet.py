@@ -40,7 +40,7 @@ class SeqNet(TwoStageDetector):
             raise ValueError(f'out_indices={backbone["out_indices"]}: leave it out, SeqNet '
                              'reads the last but one stage and gives its heads the last')
         if backbone.get('channels_last'):
-            raise ValueError('channels_last=True: leave it out, RoIAlign reads contiguous maps only')
+            raise ValueError('channels_last=True: leave it out, RoIAlign reads contiguous maps')
         whole = dict(backbone, out_indices=(2, 3))
         super().__init__(backbone=whole, **kwargs)
         self._whole = whole
