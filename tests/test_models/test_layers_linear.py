@@ -77,6 +77,12 @@ def test_gradients(shape, bias, gelu):
         torch.testing.assert_close(out, ref.float(), rtol=1e-4, atol=1e-4 * ref.abs().max().item())
 
 
+def test_gradients_in_float64():
+    layer = LinearGELU(6, 5).double()
+    assert torch.autograd.gradcheck(layer, torch.randn(2, 3, 6, dtype=torch.double,
+                                                       requires_grad=True))
+
+
 @pytest.mark.parametrize('frozen', ['x', 'weight', 'bias'])
 def test_gradients_where_something_is_frozen(frozen):
     values = dict(x=torch.randn(3, 24), weight=torch.randn(40, 24), bias=torch.randn(40))

@@ -55,9 +55,9 @@ def test_equals_mmpretrain_at_every_size(hw):
         assert out.is_contiguous()
 
 
-@pytest.mark.parametrize('model', [PCMoESwin, SemanticSwin])
-def test_channels_last(model):
-    fixed = dict(task='part') if model is PCMoESwin else dict(semantic_weight=.5)
+@pytest.mark.parametrize(('model', 'fixed'), [(PCMoESwin, dict(task='part')),
+                                              (SemanticSwin, dict(semantic_weight=.5))])
+def test_channels_last(model, fixed):
     torch.manual_seed(0)
     there = model(ARCH, out_indices=ALL, drop_path_rate=0., channels_last=True, **fixed)
     torch.manual_seed(0)

@@ -33,17 +33,22 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = F
     elif torch.is_grad_enabled():
         x = _OneDNNLinear.apply(x, weight, bias)
     else:
-        return torch.ops.mkldnn._linear_pointwise(
-            x, weight, bias, 'gelu' if gelu else 'none', [], 'none' if gelu else '')
+        return _onednn(x, weight, bias, gelu)
     return F.gelu(x) if gelu else x
 
 
+def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool = False) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(
+        x, weight, bias, 'gelu' if gelu else 'none', [], 'none' if gelu else '')
+
+
 class _OneDNNLinear(torch.autograd.Function):
+    """(..., C) to (..., D) by weight (D, C) and bias (D,) or None; can be differentiated twice."""
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return linear(x, weight, bias)
+        return _onednn(x, weight, bias)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
