@@ -234,6 +234,19 @@ def test_setup_says_which_python_to_install(tmp_path):
     assert not (tmp_path / 'venv').exists()
 
 
+def test_setup_says_that_the_disk_is_small_and_which_step_failed(tmp_path):
+    (tmp_path / 'bin').mkdir()
+    fake = tmp_path / 'bin' / 'df'
+    fake.write_text('#!/bin/sh\nprintf "Filesystem blocks\\n/ 9 2 5999999\\n"\n')
+    fake.chmod(0o755)
+    done = shell('setup.sh', '--venv', tmp_path / 'venv', environment={
+        'PATH': f'{tmp_path}/bin:{os.environ["PATH"]}', 'PIP_NO_INDEX': '1', 'PIP_FIND_LINKS': '',
+        'PIP_CONFIG_FILE': os.devnull}, timeout=120)
+    assert done.returncode == 1
+    assert 'only 5 GB are free on its disk: the environment takes 6 GB' in done.stdout
+    assert 'setup stopped in step 2 of 4 (torch and torchvision)' in done.stderr
+
+
 @pytest.mark.slow
 def test_two_processes_train_as_one_with_the_whole_batch(call, config, tmp_path):
     """Gradients are averaged over the processes; gloo, without a GPU."""

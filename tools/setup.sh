@@ -187,7 +187,8 @@ if [ "$OPS_IF_WHEEL$WITH_OPS" = 10 ]; then
 fi
 
 CONSTRAINTS="$STATE/constraints.txt"
-NETWORK="look for ERROR in the log; without access to PyPI set pip's PIP_INDEX_URL (a mirror) or PIP_FIND_LINKS (a folder of wheels); about 6 GB of disk are needed"
+DISK="the environment takes 6 GB, pip's cache 2 more (PIP_NO_CACHE_DIR=1 leaves it out)"
+NETWORK="look for ERROR in the log; without access to PyPI set pip's PIP_INDEX_URL (a mirror) or PIP_FIND_LINKS (a folder of wheels); $DISK"
 step "torch and torchvision" "$NETWORK"
 pair="$(torch_pair)"
 case "$pair" in
@@ -204,6 +205,10 @@ case "$pair" in
             force="--force-reinstall"
         fi
         say "      about 3 GB to download the first time; this is the longest step"
+        free=$(($(df -Pk "$VENV" | awk 'NR == 2 { print $4 }') / 1000000))
+        if [ "$free" -lt 8 ]; then
+            say "      only $free GB are free on its disk: $DISK"
+        fi
         pip install $force -c "$CONSTRAINTS" torch torchvision
         HINT="remove torch and torchvision from the environment, or delete it, and run this again"
         case "$(torch_pair)" in keep*) ;; *) die "$(torch_pair | sed 's/^bad //')" ;; esac ;;
