@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from clasp_mm.registry import MODELS
 
+from ..layers.parts import in_parts
 from ..layers.pc_moe import TASKS, Gates, PCMoE, task_index, task_weights
 from ..layers.swin_block import PatchEmbed, PatchMerging, SwinBlock
 from ..pretrained import Pretrained
@@ -242,9 +243,14 @@ class PCMoESwin(BaseModule):
         return out if self.channels_last else out.contiguous()
 
     def _run_blocks(self, stage: int, x: Tensor, hw: tuple[int, int]) -> Tensor:
-        for block in self.stages[stage].blocks:
-            x = self._run(block, x, hw)
-        return x
+        blocks = self.stages[stage].blocks
+
+        def run(images: Tensor) -> Tensor:
+            for block in blocks:
+                images = self._run(block, images, hw)
+            return images
+
+        return in_parts(blocks, run, x.shape[1] * blocks[0].ffn.hidden, x)
 
     def _run(self, module: nn.Module, *args):
         if self.with_cp and torch.is_grad_enabled():

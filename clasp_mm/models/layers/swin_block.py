@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .linear import Linear, LinearGELU
+from .parts import in_parts
 from .window_attention import ShiftedWindowAttention
 
 
@@ -32,11 +33,12 @@ class FFN(nn.Module):
 
     def __init__(self, dim: int, hidden: int, drop_rate: float = 0.) -> None:
         super().__init__()
+        self.hidden = hidden
         self.layers = nn.Sequential(
             LinearGELU(dim, hidden, drop_rate), Linear(hidden, dim), nn.Dropout(drop_rate))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)
+        return in_parts(self.layers, self.layers, x.shape[0] * self.hidden, x, dim=1)
 
 
 class SwinBlock(nn.Module):

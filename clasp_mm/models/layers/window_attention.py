@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from clasp_mm.compat import is_compiling
 
 from .linear import Linear
+from .parts import goes_in_parts, in_parts
 
 _MASK_VALUE = -1e4  # exp() of it is exactly 0: no leak, and no denormals that slow the CPU down
 
@@ -195,32 +196,53 @@ class ShiftedWindowAttention(nn.Module):
         batch, _, dim = x.shape
         window = self.window_size
         layout = window_layout(*hw, window, self.shift, x.device)
-        if hw[0] % window or hw[1] % window:
-            # The row after the last token is zero, so its qkv is what every padding token has.
-            qkv = self.w_msa.qkv(F.pad(x, (0, 0, 0, 1))).index_select(1, layout.gather)
-        else:
-            qkv = self.w_msa.qkv(x.index_select(1, layout.gather))
-        qkv = qkv.view(-1, window * window, 3, self.num_heads, dim // self.num_heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-
         bias = self.w_msa.bias()[None]
         if layout.mask is not None:
             bias = bias + layout.mask[:, None]
         num_windows = -(-hw[0] // window) * -(-hw[1] // window)
-        out = self._attend(q, k, v, bias, num_windows)
-        out = out.transpose(1, 2).reshape(batch, -1, dim).index_select(1, layout.scatter)
+        padded = hw[0] % window or hw[1] % window
+        width = 3 * window * window * dim
+        if batch == 1 and goes_in_parts(self, num_windows, width, x):
+            tokens = F.pad(x, (0, 0, 0, 1)) if padded else x
+
+            def attend(gather: Tensor, bias: Tensor) -> Tensor:
+                qkv = self.w_msa.qkv(tokens.index_select(1, gather.flatten()))
+                return self._attend(qkv, bias, len(gather))
+
+            out = in_parts(self, attend, width, layout.gather.view(num_windows, -1),
+                           bias.expand(num_windows, -1, -1, -1))
+        else:
+            # The row after the last token is zero, so its qkv is what every padding token has.
+            qkv = (self.w_msa.qkv(F.pad(x, (0, 0, 0, 1))).index_select(1, layout.gather) if padded
+                   else self.w_msa.qkv(x.index_select(1, layout.gather)))
+            out = self._attend(qkv, bias, num_windows)
+        out = out.reshape(batch, -1, dim).index_select(1, layout.scatter)
         return self.w_msa.proj_drop(self.w_msa.proj(out))
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, num_windows: int) -> Tensor:
-        """Softmax attention, (B * nW, num_heads, N, d) with bias (1 or nW, num_heads, N, N)."""
+    def _attend(self, qkv: Tensor, bias: Tensor, num_windows: int) -> Tensor:
+        """Softmax attention inside windows.
+
+        Args:
+            qkv: 3 C numbers for each of the N tokens of B * nW windows, of any shape.
+            bias: (1 or nW, num_heads, N, N).
+            num_windows: nW.
+
+        Returns:
+            (B * nW, N, C).
+        """
+        size, heads = self.window_size**2, self.num_heads
+        qkv = qkv.view(-1, size, 3, heads, qkv.shape[-1] // (3 * heads))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         drop = self.attn_drop_rate if self.training else 0.
         if (bias.device.type == 'cpu' and bias.requires_grad and torch.is_grad_enabled()
                 and not torch.jit.is_tracing()):
             # On the CPU the fused kernel cannot learn a bias, and what replaces it is slower.
             logits = (q * q.shape[-1]**-0.5) @ k.transpose(-2, -1)
             logits = logits.unflatten(0, (-1, num_windows)) + bias
-            return F.dropout(logits.softmax(-1), drop).flatten(0, 1) @ v
+            out = F.dropout(logits.softmax(-1), drop).flatten(0, 1) @ v
+            return out.transpose(1, 2).flatten(2)
         if self.shift:
             bias = bias.expand(q.shape[0] // num_windows, -1, -1, -1, -1).flatten(0, 1)
-        return F.scaled_dot_product_attention(
+        out = F.scaled_dot_product_attention(
             q, k, v, attn_mask=bias.to(q.dtype), dropout_p=drop)
+        return out.transpose(1, 2).flatten(2)
