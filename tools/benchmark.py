@@ -2,6 +2,7 @@
 """Measure speed and memory against named peers: both by turns in one run, medians, ratios."""
 
 import argparse
+import sys
 
 from rich.console import Console
 
@@ -64,7 +65,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 140)  # a log gets whole rows
     try:
         options = Options(
             device=args.device, threads=args.threads, repeats=args.repeats, amp=args.amp,

@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 from clasp_mm.compat import is_compiling, torch_at_least
 
+from .parts import is_watched
+
 _ONEDNN = (torch_at_least(2, 4) and torch.backends.mkldnn.is_available()
            and hasattr(torch.ops.mkldnn, '_linear_pointwise'))
 
@@ -87,6 +89,6 @@ class LinearGELU(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., C) to (..., D)."""
         layer, _, dropout = self
-        if type(layer) is not Linear or layer._forward_hooks or layer._forward_pre_hooks:
+        if type(layer) is not Linear or is_watched(layer):
             return super().forward(x)  # somebody wants to see, or has changed, the layer
         return dropout(linear(x, layer.weight, layer.bias, gelu=True))
