@@ -10,11 +10,15 @@ from clasp_mm.models.layers.window_attention import ShiftedWindowAttention
 ARCH = dict(embed_dims=8, depths=(2, 2), num_heads=(2, 4))
 
 
-@pytest.fixture()
-def small_parts(monkeypatch):
+def make_parts_small(monkeypatch):
     """Every layer is a large one, and a part has few rows."""
     monkeypatch.setattr(parts, '_LARGE', 0)
     monkeypatch.setattr(parts, '_PART', 5000)
+
+
+@pytest.fixture()
+def small_parts(monkeypatch):
+    make_parts_small(monkeypatch)
 
 
 @pytest.fixture()
@@ -54,8 +58,7 @@ def test_parts_equal_the_whole(batch, hw, monkeypatch, sizes):
     tokens = (hw[0] // 4) * (hw[1] // 4)
     assert set(sizes['block'][:2]) == {(batch, tokens)}
     sizes['block'].clear(), sizes['qkv'].clear()
-    monkeypatch.setattr(parts, '_LARGE', 0)
-    monkeypatch.setattr(parts, '_PART', 5000)
+    make_parts_small(monkeypatch)
     for out, ref in zip(backbone(x), whole, strict=True):
         torch.testing.assert_close(out, ref)
     assert all(images * count * 32 <= 5000 or images == 1 for images, count in sizes['block'])

@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clasp_mm.compat import is_compiling, torch_at_least
+from clasp_mm.compat import torch_at_least
 
-from .parts import is_watched
+from .parts import is_watched, runs_plainly
 
 _ONEDNN = (torch_at_least(2, 4) and torch.backends.mkldnn.is_available()
            and hasattr(torch.ops.mkldnn, '_linear_pointwise'))
@@ -65,10 +65,7 @@ class _OneDNNLinear(torch.autograd.Function):
 def _onednn_takes(x: Tensor, weight: Tensor) -> bool:
     return (_ONEDNN and x.device.type == 'cpu'
             and x.dtype == weight.dtype == torch.float32
-            and not torch.is_autocast_enabled('cpu')
-            and not (is_compiling() or torch.jit.is_tracing())
-            and not torch._C._len_torch_dispatch_stack()  # operators are being counted or traced
-            and not torch._C._are_functorch_transforms_active()
+            and not torch.is_autocast_enabled('cpu') and runs_plainly()
             and x.dim() > 1 and x.numel() > 0)
 
 

@@ -20,10 +20,8 @@ def goes_in_parts(module: nn.Module, rows: int, width: int, x: Tensor) -> bool:
         width: Elements of the largest layer that is made of one row.
         x: The rows, or what they are taken from.
     """
-    return (not (torch.is_grad_enabled() or is_compiling() or torch.jit.is_tracing())
-            and x.device.type == 'cpu' and rows * width > _LARGE and rows > 1
-            and not torch._C._len_torch_dispatch_stack()  # operators are being counted or traced
-            and not is_watched(module))
+    return (not torch.is_grad_enabled() and x.device.type == 'cpu' and runs_plainly()
+            and rows * width > _LARGE and rows > 1 and not is_watched(module))
 
 
 def in_parts(module: nn.Module, function: Callable[..., Tensor], width: int, x: Tensor,
@@ -50,6 +48,13 @@ def in_parts(module: nn.Module, function: Callable[..., Tensor], width: int, x: 
     size = max(1, _PART // width)
     parts = zip(*(tensor.split(size, dim) for tensor in (x, *more)), strict=True)
     return torch.cat([function(*part) for part in parts], dim)
+
+
+def runs_plainly() -> bool:
+    """Whether operators are run and no more: nothing compiles, records, counts or maps them."""
+    return not (is_compiling() or torch.jit.is_tracing()
+                or torch._C._len_torch_dispatch_stack()
+                or torch._C._are_functorch_transforms_active())
 
 
 def is_watched(module: nn.Module) -> bool:
