@@ -5,8 +5,9 @@ _base_ = [
     '../_base_/parsing_runtime.py',
 ]
 
-# The simple alternative: mmsegmentation's own Swin UPerNet, its recipe, another backbone.
-custom_imports = dict(imports=['clasp_mm.models.parsing'])  # for tools/test.py --tta
+# The simple alternative: mmsegmentation's own Swin UPerNet, its recipe, another backbone; the head
+# is the host's too, with the same weights and outputs in half of its work.
+custom_imports = dict(imports=['clasp_mm.models.parsing'])
 model = dict(
     data_preprocessor=dict(size=_base_.size),
     backbone=dict(
@@ -18,7 +19,7 @@ model = dict(
         drop_path_rate=0.3,
         init_cfg=dict(
             type='clasp_mm.Pretrained', checkpoint='clasp_pcmoe-swin-tiny_luperson')),
-    decode_head=dict(num_classes=20),
+    decode_head=dict(type='clasp_mm.UPerHead', num_classes=20),
     auxiliary_head=dict(num_classes=20))
 optim_wrapper = dict(
     _delete_=True,

@@ -3,5 +3,6 @@
 from .ce2p_head import CE2PHead
 from .self_correcting_parser import SelfCorrectingParser
 from .tta import ParsingTTAModel
+from .uper_head import UPerHead
 
-__all__ = ['CE2PHead', 'ParsingTTAModel', 'SelfCorrectingParser']
+__all__ = ['CE2PHead', 'ParsingTTAModel', 'SelfCorrectingParser', 'UPerHead']

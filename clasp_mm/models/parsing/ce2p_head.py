@@ -21,6 +21,8 @@ from clasp_mm.models.losses.parsing import (
 )
 from clasp_mm.registry import MODELS
 
+from .resized_conv import resized_conv
+
 
 class CE2POutput(NamedTuple):
     """Logits at the size of the first stage.
@@ -114,14 +116,14 @@ class CE2PHead(BaseDecodeHead):
         """All three outputs, from the backbone's maps (B, C_i, h_i, w_i)."""
         *stages, last = self._transform_inputs(inputs)
         size = stages[0].shape[-2:]
-        context = self.context(torch.cat([last, *self.pooling(last)], 1))
-        context = self._upsample(self.reduce(context), size)
-        parsing = self.decoder(torch.cat([context, self.detail(stages[0])], 1))
+        pooled = [pool(last) for pool in self.pooling]
+        context = self.reduce(self._joined(self.context, [last, *pooled], last.shape[-2:]))
+        join, mix = self.decoder
+        parsing = mix(self._joined(join, [context, self.detail(stages[0])], size))
         edges = [features(x) for features, x in zip(self.edge_features, stages, strict=True)]
         scores = [self._upsample(score(x), size)
                   for score, x in zip(self.edge_scores, edges, strict=True)]
-        edges = [self._upsample(x, size) for x in edges]
-        refined = self.cls_seg(self.fusion(torch.cat([parsing, *edges], 1)))
+        refined = self.cls_seg(self._joined(self.fusion, [parsing, *edges], size))
         return CE2POutput(self.parsing_seg(parsing), self.edge_seg(torch.cat(scores, 1)), refined)
 
     def loss(self, inputs: Sequence[Tensor], batch_data_samples: list,
@@ -155,6 +157,9 @@ class CE2PHead(BaseDecodeHead):
                 logits, label, ignore_index=IGNORE)
         losses['acc_seg'] = accuracy(refined, label, ignore_index=IGNORE)
         return losses
+
+    def _joined(self, block: ConvModule, maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        return resized_conv(block, maps, size, self.align_corners)
 
     def _upsample(self, x: Tensor, size: Sequence[int]) -> Tensor:
         return resize(x, size=size, mode='bilinear', align_corners=self.align_corners)
