@@ -46,7 +46,8 @@ model = dict(
         cws=True,
         bbox_roi_extractor=dict(
             type='mmdet.SingleRoIExtractor',
-            roi_layer=dict(type='RoIAlign', output_size=14, sampling_ratio=0),
+            roi_layer=dict(
+                type='RoIAlign', output_size=14, sampling_ratio=0, use_torchvision=True),
             out_channels=384,
             featmap_strides=[16]),
         bbox_head=[

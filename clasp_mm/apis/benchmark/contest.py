@@ -13,6 +13,9 @@ from rich.table import Table
 from .profiling import profile_call
 from .timing import interleaved
 
+# Among the details of a row: the same of CPU time, and with our head on both sides.
+_OTHER_RATIOS = dict(cpu_ratio='of CPU time', same_head_ratio='same head')
+
 
 @dataclass(frozen=True)
 class Options:
@@ -151,17 +154,18 @@ def race(name: str, what: str, peer_name: str, ours: Callable[[], object],
 
 def table(rows: list[Row], title: str) -> Table:
     """The rows for the console."""
+    others = {name: title for name, title in _OTHER_RATIOS.items()
+              if any(name in row.details for row in rows)}
     out = Table(title=title)
     out.add_column('benchmark')
-    for column in ('threads', 'ours', 'theirs', 'ratio', 'of CPU time', 'to reach', ''):
+    for column in ('threads', 'ours', 'theirs', 'ratio', *others.values(), 'to reach', ''):
         out.add_column(column, justify='right')
     for row in rows:
         met = row.goal.met(row.ratio)
-        cpu_ratio = row.details.get('cpu_ratio')
         out.add_row(row.name, str(row.details['threads']), _value(row.ours, row),
                     _value(row.theirs, row), f'{row.ratio:.3f}',
-                    '' if cpu_ratio is None else f'{cpu_ratio:.3f}', str(row.goal),
-                    '[green]met[/]' if met else '[red]not met[/]')
+                    *(f'{row.details[name]:.3f}' if name in row.details else '' for name in others),
+                    str(row.goal), '[green]met[/]' if met else '[red]not met[/]')
     return out
 
 

@@ -1,9 +1,11 @@
 """Downstream tasks: fine-tuning step and inference against the host's own Swin.
 
 The model is a shipped config's; the peer is the same model with the host's SwinTransformer of equal
-arch, strides and drop path in the backbone's place. Weights are equal too (PC-MoE starts as the
-identity) and stay so (steps have a learning rate of 0), so that heads, assigners and NMS have the
-same work on both sides: regions of other sizes cost RoIAlign a twentieth of a step.
+arch, strides and drop path in the backbone's place, and with the host's head and RoIAlign where the
+config has faster ones of the same outputs; then the backbone's part is told beside it. Weights are
+equal too (PC-MoE starts as the identity) and stay so (steps have a learning rate of 0), so that
+heads, assigners and NMS have the same work on both sides: regions of other sizes cost RoIAlign a
+twentieth of a step.
 """
 
 from __future__ import annotations
@@ -44,19 +46,22 @@ def pose(options: Options) -> Iterator[Row]:
 
 def parsing(options: Options) -> Iterator[Row]:
     """LIP's 20 classes by augmented CE2P at 473x473, and by mmseg's UPerNet at 572x384."""
-    for head, name, size in (
-            ('CE2P', 'schp_pcmoe-swin-tiny_8xb8-150e_lip-473x473', (473, 473)),
-            ('UPerNet', 'upernet_pcmoe-swin-tiny_8xb2-160k_lip-572x384', (572, 384))):
-        yield from _contest(head, f'parsing/{name}.py', size, _parsing_sample, options, batch=2)
+    for head, name, size, peer in (
+            ('CE2P', 'schp_pcmoe-swin-tiny_8xb8-150e_lip-473x473', (473, 473), host_model),
+            ('UPerNet', 'upernet_pcmoe-swin-tiny_8xb2-160k_lip-572x384', (572, 384), host_upernet)):
+        yield from _contest(head, f'parsing/{name}.py', size, _parsing_sample, options, batch=2,
+                            peer=peer)
 
 
 def detection(options: Options) -> Iterator[Row]:
     """People by mmdet's Faster R-CNN and by CSP; on CPUs at a quarter of CityPersons' area."""
     size = (512, 1024) if options.device == 'cpu' else (1024, 2048)
-    for head, name in (
-            ('Faster R-CNN', 'faster-rcnn_pcmoe-swin-tiny_fpn_8xb2-1x_coco-person'),
-            ('CSP', 'csp_pcmoe-swin-tiny_8xb3-240e_citypersons-1024x2048')):
-        yield from _contest(head, f'detection/{name}.py', size, _detection_sample, options, batch=1)
+    for head, name, peer in (
+            ('Faster R-CNN', 'faster-rcnn_pcmoe-swin-tiny_fpn_8xb2-1x_coco-person',
+             host_faster_rcnn),
+            ('CSP', 'csp_pcmoe-swin-tiny_8xb3-240e_citypersons-1024x2048', host_model)):
+        yield from _contest(head, f'detection/{name}.py', size, _detection_sample, options, batch=1,
+                            peer=peer)
 
 
 def attribute(options: Options) -> Iterator[Row]:
@@ -83,6 +88,18 @@ def host_swin(backbone: dict, host: str) -> dict:
 def host_model(model: dict, host: str) -> dict:
     """The config of a model with the host's SwinTransformer in the backbone's place."""
     return dict(model, backbone=host_swin(model['backbone'], host))
+
+
+def host_upernet(model: dict, host: str) -> dict:
+    """:func:`host_model` with mmsegmentation's head, of equal weights and outputs."""
+    return dict(host_model(model, host), decode_head=dict(model['decode_head'], type='UPerHead'))
+
+
+def host_faster_rcnn(model: dict, host: str) -> dict:
+    """:func:`host_model` with mmcv's RoIAlign, of equal outputs."""
+    settings = deepcopy(host_model(model, host))
+    del settings['roi_head']['bbox_roi_extractor']['roi_layer']['use_torchvision']
+    return settings
 
 
 class Task:
@@ -155,13 +172,23 @@ def _contest(head: str, config: str, size: Size, sample: Callable, options: Opti
     ours, theirs = (Task(cfg, swap, size, sample, batch, options, peer)
                     for swap in (False, True))
     ours.take_weights(theirs)
+    sides = dict(ours=ours, theirs=theirs)
+    if peer in (host_upernet, host_faster_rcnn):
+        host = f"{scope}'s own Swin model"
+        sides['same_head'] = Task(cfg, True, size, sample, batch, options, host_model)
+        sides['same_head'].model.load_state_dict(theirs.model.state_dict())
     if options.compiled:
-        for side in (ours, theirs):
+        for side in sides.values():
             side.model.backbone = torch.compile(side.model.backbone)
-    yield race(f'{name}, inference', what, host, ours.infer, theirs.infer, goals[0], options,
-               batch)
-    yield race(f'{name}, step', what, host, ours.step, theirs.step, goals[1], options, batch)
-    del ours, theirs
+    for kind, goal in zip(('inference', 'step'), goals, strict=True):
+        calls = {side: task.infer if kind == 'inference' else task.step
+                 for side, task in sides.items()}
+        row = race(f'{name}, {kind}', what, host, calls.pop('ours'), calls.pop('theirs'), goal,
+                   options, batch, parts=calls)
+        if 'same_head' in calls:
+            row.details['same_head_ratio'] = row.ours / row.details['seconds_of_parts']['same_head']
+        yield row
+    del ours, theirs, sides, calls
     peaks = [peak_bytes(lambda swap=swap: Task(cfg, swap, size, sample, batch, options, peer).step,
                         options.device) / 2**20 for swap in (False, True)]
     yield Row(f'{name}, memory of a step', what, host, *peaks, 'MiB', _MEMORY, batch)
