@@ -24,6 +24,7 @@ class PersonSearchDataset(BaseDetDataset):
     that are searched for: ``query`` (number), ``bbox``, ``pid`` and ``gallery``, the ``img_id`` of
     the frames to search, or None for all but this one. ``clasp_mm.SeqNet`` and
     ``clasp_mm.PersonSearchMetric`` read ``instances`` and ``queries``: pack them as meta keys.
+    Of train, metainfo has ``num_identities``, which ``clasp_mm.IdentityCountHook`` checks.
 
     Boxes without area are left out, and so are frames without people in training; both are counted
     in the log.
@@ -74,6 +75,8 @@ class PersonSearchDataset(BaseDetDataset):
         self._tell(frames, queries, dropped)
         if self.test_mode:
             return data_list
+        known = [pid for frame in frames for pid in frame.pids.tolist() if pid != UNLABELLED]
+        self._metainfo['num_identities'] = max(known, default=-1) + 1
         return [one for one in data_list if one['instances']]
 
     def _check_images(self, folder: Path, frames: Sequence[Frame]) -> None:

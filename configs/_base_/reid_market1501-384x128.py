@@ -76,6 +76,7 @@ default_hooks = dict(
     checkpoint=dict(type='clasp_mm.SafeCheckpointHook', interval=10, max_keep_ckpts=2),
     sampler_seed=dict(type='mmengine.DistSamplerSeedHook'))
 custom_hooks = [
+    dict(type='clasp_mm.IdentityCountHook'),
     dict(type='clasp_mm.ExactResumeHook'),
     dict(type='clasp_mm.FiniteHook'),
     dict(type='clasp_mm.RunRecordHook'),

@@ -156,4 +156,4 @@ train_cfg = dict(type='mmengine.EpochBasedTrainLoop', max_epochs=max_epochs, val
 val_cfg = dict(type='mmengine.ValLoop')
 test_cfg = dict(type='mmengine.TestLoop')
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=2))
-custom_hooks = [dict(type='clasp_mm.RunRecordHook')]
+custom_hooks = [dict(type='clasp_mm.IdentityCountHook'), dict(type='clasp_mm.RunRecordHook')]

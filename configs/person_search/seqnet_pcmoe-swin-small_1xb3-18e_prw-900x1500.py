@@ -1,6 +1,6 @@
 _base_ = './seqnet_pcmoe-swin-small_1xb3-20e_cuhk-sysu-900x1500.py'
 
-model = dict(roi_head=dict(loss_oim=dict(num_identities=482, queue_size=500)))
+model = dict(roi_head=dict(loss_oim=dict(num_identities=483, queue_size=500)))
 data_root = 'data/prw/'
 train_dataloader = dict(dataset=dict(type='clasp_mm.PRW', data_root=data_root))
 val_dataloader = dict(dataset=dict(type='clasp_mm.PRW', data_root=data_root))

@@ -48,7 +48,7 @@ def test_names_and_prompts_say_what_the_config_does(path):
         assert f'-{18 if prw else 20}e_' in path.stem
         assert cfg.train_cfg.max_epochs == cfg.param_scheduler[1].end == (18 if prw else 20)
         oim = cfg.model.roi_head.loss_oim
-        assert (oim.num_identities, oim.queue_size) == ((482, 500) if prw else (5532, 5000))
+        assert (oim.num_identities, oim.queue_size) == ((483, 500) if prw else (5532, 5000))
         for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
             assert loader.dataset.type == ('clasp_mm.PRW' if prw else 'clasp_mm.CUHKSYSU')
             assert loader.dataset.data_root == ('data/prw/' if prw else 'data/cuhk_sysu/')

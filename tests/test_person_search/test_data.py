@@ -65,6 +65,7 @@ def test_train_identities_come_again(drawn):
     known = [pid for pid in pids if pid != UNLABELLED]
     assert set(known) == set(range(max(known) + 1)) and len(known) > len(set(known))
     assert UNLABELLED in pids and all(frame['queries'] == [] for frame in data)
+    assert data.metainfo['num_identities'] == max(known) + 1
 
 
 def test_files_do_not_depend_on_the_order_of_the_splits_or_on_a_second_run(drawn, tmp_path):
@@ -79,6 +80,7 @@ def test_prw(prw):
     assert [[one['bbox_label'] for one in frame['instances']] for frame in train] == [
         [1, UNLABELLED], [0]]
     assert train[1]['instances'][0]['bbox'] == [0, 10, 20, 70]  # clipped at 0, whole pixels
+    assert train.metainfo['num_identities'] == 2
     test = PRW(str(prw), 'test', pipeline=[])
     assert [len(frame['instances']) for frame in test] == [2, 1, 0]  # one box without area
     assert test[0]['queries'] == [dict(query=0, bbox=[10, 10, 30, 70], pid=7, gallery=None)]

@@ -28,6 +28,20 @@ def test_another_prompt_goes_to_every_branch(tmp_path, monkeypatch):
     assert tuple(wrong.roi_head.tasks) == ('attribute', 'attribute')
 
 
+def test_a_table_too_small_for_the_data_is_named_before_the_first_image(drawn, tmp_path):
+    cfg = Config.fromfile(CONFIG)
+    cfg.model.backbone.init_cfg, cfg.work_dir = None, str(tmp_path)
+    cfg.model.roi_head.loss_oim.num_identities = 1
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        loader.dataset.data_root = str(drawn)
+    runner = Runner.from_cfg(cfg)
+    with pytest.raises(ValueError, match=(
+            r'model\.roi_head\.loss_oim\.num_identities is 1, but the training set, CUHKSYSU in '
+            rf'{drawn}, has (\d+) identities')):
+        runner.train()
+    assert runner.iter == 0
+
+
 @pytest.mark.slow
 def test_training_saves_resumes_and_tests(drawn, tmp_path):
     """One epoch, then another from its checkpoint: the table of identities goes on."""

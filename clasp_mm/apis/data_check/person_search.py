@@ -24,7 +24,7 @@ from .findings import Findings
 # Frames, identities and queries of the releases.
 _OFFICIAL = {
     'cuhk_sysu': {'train': (11206, 5532, 0), 'test': (6978, 2900, 2900)},
-    'prw': {'train': (5704, 482, 0), 'test': (6112, 450, 2057)},
+    'prw': {'train': (5704, 483, 0), 'test': (6112, 450, 2057)},
 }
 _FOLDERS = {'cuhk_sysu': 'Image/SSM', 'prw': 'frames'}
 

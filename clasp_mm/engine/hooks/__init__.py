@@ -3,6 +3,7 @@ from .attribute_hook import AttributeHook
 from .exact_resume_hook import ExactResumeHook
 from .finite_hook import FiniteHook
 from .health_hook import HealthHook
+from .identity_count_hook import IdentityCountHook
 from .load_balance_hook import LoadBalanceHook
 from .probe_hook import ProbeHook
 from .run_record_hook import RunRecordHook
@@ -14,6 +15,6 @@ from .teacher_hook import TeacherHook
 
 __all__ = [
     'AcceptedLabelsHook', 'AttributeHook', 'ExactResumeHook', 'FiniteHook', 'HealthHook',
-    'LoadBalanceHook', 'ProbeHook', 'RunRecordHook', 'SafeCheckpointHook', 'SelfCorrectionHook',
-    'SkippedImagesHook', 'TaskConflictHook', 'TeacherHook'
+    'IdentityCountHook', 'LoadBalanceHook', 'ProbeHook', 'RunRecordHook', 'SafeCheckpointHook',
+    'SelfCorrectionHook', 'SkippedImagesHook', 'TaskConflictHook', 'TeacherHook'
 ]

@@ -27,7 +27,7 @@ class OIMLoss(nn.Module):
     the people of all, in the order of the ranks. Features that are not finite do not enter.
 
     Args:
-        num_identities: Rows of the table: 5532 on CUHK-SYSU, 482 on PRW.
+        num_identities: Rows of the table: 5532 on CUHK-SYSU, 483 on PRW.
         queue_size: Length of the queue: 5000 and 500.
         channels: C of the features.
         momentum: Share of the old vector that stays.
@@ -44,6 +44,7 @@ class OIMLoss(nn.Module):
         if not 1 <= num_identities <= UNLABELLED:
             raise ValueError(f'num_identities must lie in 1..{UNLABELLED}, which marks unlabelled '
                              f'people; got {num_identities}')
+        self.num_identities = num_identities
         self.momentum, self.scalar, self.loss_weight = momentum, scalar, loss_weight
         self.register_buffer('table', torch.zeros(num_identities, channels))
         self.register_buffer('queue', torch.zeros(queue_size, channels))

@@ -1,0 +1,72 @@
+"""Tables of identities are compared with the training set before the first iteration."""
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from clasp_mm.apis.resources import resource
+from clasp_mm.engine.hooks import IdentityCountHook
+from clasp_mm.models import ReIDHead
+from clasp_mm.models.losses import OIMLoss
+
+CONFIGS = sorted([*resource('configs/person_search').glob('*.py'),
+                  *resource('configs/reid').glob('*.py'),
+                  *resource('configs/quickstart').glob('reid_*.py'),
+                  *resource('configs/quickstart').glob('person_search_*.py')])
+
+
+class Data:
+    data_root = 'data/prw/'
+
+    def __init__(self, identities):
+        self.metainfo = {} if identities is None else dict(num_identities=identities)
+
+
+class Repeated:
+    def __init__(self, dataset):
+        self.dataset, self.metainfo = dataset, dataset.metainfo
+
+
+def before_train(module, data):
+    model = nn.ModuleDict(dict(head=nn.ModuleDict(dict(inner=module))))
+    IdentityCountHook().before_train(SimpleNamespace(
+        model=model, logger=logging.getLogger('test'),
+        train_dataloader=SimpleNamespace(dataset=data)))
+
+
+@pytest.mark.parametrize('rows, identities', [(482, 483), (5531, 5532)])
+def test_a_table_with_too_few_rows_stops_the_run_at_its_start(rows, identities):
+    for table in (OIMLoss(rows, 4, channels=2), ReIDHead(rows, in_channels=2)):
+        name = 'num_identities' if isinstance(table, OIMLoss) else 'num_classes'
+        for data in (Data(identities), Repeated(Data(identities))):
+            with pytest.raises(ValueError, match=(
+                    rf'model\.head\.inner\.{name} is {rows}, but the training set, Data in data/prw/,'
+                    rf' has {identities} identities: set model\.head\.inner\.{name}={identities}')):
+                before_train(table, data)
+
+
+def test_rows_without_an_identity_are_told_and_a_fitting_table_is_not(caplog):
+    before_train(OIMLoss(200, 4, channels=2), Data(56))
+    assert "is 200, the training set, Data in data/prw/, has 56 identities: 144 rows are nobody's" \
+        in caplog.text
+    caplog.clear()
+    for table, data in ((OIMLoss(56, 4, channels=2), Data(56)), (OIMLoss(56, 4), Data(None)),
+                        (nn.Linear(2, 2), Data(9))):
+        before_train(table, data)
+    assert not caplog.text
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_every_recipe_with_identities_checks_them(path):
+    assert 'clasp_mm.IdentityCountHook' in [hook.type for hook in Config.fromfile(path).custom_hooks]
+
+
+def test_a_wrapped_model_is_named_as_its_config_has_it():
+    wrapped = nn.ModuleDict(dict(module=nn.ModuleDict(dict(head=OIMLoss(3, 4, channels=2)))))
+    with pytest.raises(ValueError, match=r'^model\.head\.num_identities is 3'), torch.no_grad():
+        IdentityCountHook().before_train(SimpleNamespace(
+            model=wrapped, train_dataloader=SimpleNamespace(dataset=Data(4))))
