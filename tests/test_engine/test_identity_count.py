@@ -44,8 +44,8 @@ def test_a_table_with_too_few_rows_stops_the_run_at_its_start(rows, identities):
         name = 'num_identities' if isinstance(table, OIMLoss) else 'num_classes'
         for data in (Data(identities), Repeated(Data(identities))):
             with pytest.raises(ValueError, match=(
-                    rf'model\.head\.inner\.{name} is {rows}, but the training set, Data in data/prw/,'
-                    rf' has {identities} identities: set model\.head\.inner\.{name}={identities}')):
+                    rf'model\.head\.inner\.{name} is {rows}, but the training set, Data in '
+                    rf'data/prw/, has {identities} identities: set .*\.{name}={identities}')):
                 before_train(table, data)
 
 
@@ -62,7 +62,8 @@ def test_rows_without_an_identity_are_told_and_a_fitting_table_is_not(caplog):
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 def test_every_recipe_with_identities_checks_them(path):
-    assert 'clasp_mm.IdentityCountHook' in [hook.type for hook in Config.fromfile(path).custom_hooks]
+    hooks = Config.fromfile(path).custom_hooks
+    assert 'clasp_mm.IdentityCountHook' in [hook.type for hook in hooks]
 
 
 def test_a_wrapped_model_is_named_as_its_config_has_it():

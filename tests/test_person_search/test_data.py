@@ -1,8 +1,10 @@
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+from mmengine.config import Config
 from scipy.io import loadmat, savemat
 
 pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
@@ -14,6 +16,8 @@ from clasp_mm.datasets.synthetic.layouts import cuhk_sysu as layout
 from clasp_mm.datasets.synthetic.layouts.split import Split
 
 from .conftest import SIZE
+
+CONFIGS = Path(__file__).parents[2] / 'configs/person_search'
 
 
 @pytest.fixture
@@ -84,6 +88,18 @@ def test_prw(prw):
     test = PRW(str(prw), 'test', pipeline=[])
     assert [len(frame['instances']) for frame in test] == [2, 1, 0]  # one box without area
     assert test[0]['queries'] == [dict(query=0, bbox=[10, 10, 30, 70], pid=7, gallery=None)]
+
+
+def test_the_recipe_s_table_holds_the_release_s_identities(prw):
+    """Its training frames name 1 to 478, 480 to 483 and 932: 478 + 4 + 1 = 483 people."""
+    people = [(pid, 10, 10, 20, 60) for pid in (*range(1, 479), *range(480, 484), 932, -2)]
+    savemat(prw / 'annotations/c1s1_000001.jpg.mat', {'box_new': np.array(people, float)})
+    savemat(prw / 'annotations/c2s1_000002.jpg.mat', {'box_new': np.zeros((0, 5))})
+    data = PRW(str(prw), pipeline=[])
+    assert [one['bbox_label'] for one in data[0]['instances']] == [*range(483), UNLABELLED]
+    for path in CONFIGS.glob('*_prw-*.py'):
+        table = Config.fromfile(path).model.roi_head.loss_oim.num_identities
+        assert table == data.metainfo['num_identities'] == 483
 
 
 def test_a_person_whose_box_images_mat_lacks_is_added(copy):
