@@ -68,7 +68,7 @@ def losses(center, scale, offset, maps):
                     offset_terms += [smooth_l1(offset[b, c, y, x] - shift[y][x][c])
                                      for c in range(2)]
     return (center_sum / max(centers, 1), sum(scale_terms) / max(len(scale_terms), 1),
-            sum(offset_terms) / max(len(offset_terms), 1))
+            sum(offset_terms) / max(centers, 1))
 
 
 def decode(center, scale, offset, stride, image_size, aspect_ratio, score_thr):

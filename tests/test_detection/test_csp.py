@@ -90,6 +90,25 @@ def test_losses_and_their_gradients_equal_the_oracle(case, predict_width):
         torch.testing.assert_close(gradient, right, atol=1e-6, rtol=1e-4)
 
 
+def test_losses_of_two_pedestrians_by_hand():
+    """Cells of 4 pixels; both centres lie 0.25 above and 0.5 left of the middle of their cells.
+
+    A: 8 x 16 pixels, 2 x 4 cells, centre (40, 25) = cell (10, 6), offset y 0.25 - 0.5 = -0.25,
+    x 0 - 0.5 = -0.5. B: as high and wide, 24 pixels to the left, cell (4, 6), the same offset.
+    """
+    boxes = torch.tensor([[36., 17., 44., 33.], [12., 17., 20., 33.]])
+    center = torch.full((1, 1, *MAP), -20.)  # certain that nobody is there
+    scale, offset = torch.zeros(1, 2, *MAP), torch.zeros(1, 2, *MAP)
+    found = head(loss_offset=dict(type='mmdet.SmoothL1Loss', loss_weight=0.1)).loss_by_feat(
+        center, scale, offset, instances([boxes]), [{}], instances([torch.zeros(0, 4)]))
+    # Each centre: 0.5 * 0.25^2 + 0.5 * 0.5^2 = 0.15625. Both, over N = 2 centres, times 0.1.
+    assert found['loss_offset'].item() == pytest.approx(0.1 * 2 * 0.15625 / 2)
+    # Every height and width is off by the whole of itself: 0.5 * 1^2, the mean over both.
+    assert found['loss_scale'].item() == pytest.approx(0.5)
+    # Each centre: -(1 - 0)^2 log(e^-20) = 20; elsewhere nothing; over N = 2.
+    assert found['loss_center'].item() == pytest.approx(2 * 20 / 2, rel=1e-3)
+
+
 def test_perfect_maps_decode_to_the_boxes_they_were_made_from():
     boxes = torch.tensor([[4., 2., 17., 30.], [30., 10., 42., 44.], [31., 1., 40., 22.]])
     target = csp_targets([boxes], [torch.zeros(0, 4)], MAP, STRIDE, RADIUS, MIN_WIDTH)

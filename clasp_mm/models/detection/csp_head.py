@@ -73,8 +73,8 @@ class CSPHead(BaseDenseHead):
                      batch_gt_instances_ignore: Sequence[InstanceData]) -> dict[str, Tensor]:
         """The three losses of what :meth:`forward` gave; boxes in pixels of the batch's images.
 
-        The centre loss is a sum over cells divided by the number of centres; sizes and offsets are
-        means over the cells that have one.
+        Losses of centres and offsets (y and x added) are sums over cells divided by the number of
+        centres; that of sizes is the mean over the heights and widths of all cells that have them.
         """
         target = csp_targets(
             [one.bboxes for one in batch_gt_instances],
@@ -82,19 +82,19 @@ class CSPHead(BaseDenseHead):
             center.shape[-2:], self.stride, **self.train_cfg)
         scales = target.scales[:, :scale.shape[1]]
         scale_weight = target.scale_weight.expand_as(scale)
-        offset_weight = target.offset_weight.expand_as(offset)
+        num_centers = target.offset_weight.sum().clamp(min=1)
         # 1 where there is no target: the weight is 0 there, and 0 / 0 would still be NaN.
         ratio = scale.float() / torch.where(scale_weight > 0, scales, 1.)
         return dict(
             loss_center=self.loss_center(
                 center.float().sigmoid(), target.centers, weight=target.center_weight,
-                avg_factor=target.offset_weight.sum().clamp(min=1)),
+                avg_factor=num_centers),
             loss_scale=self.loss_scale(
                 ratio, torch.ones_like(ratio), weight=scale_weight,
                 avg_factor=scale_weight.sum().clamp(min=1)),
             loss_offset=self.loss_offset(
-                offset.float(), target.offsets, weight=offset_weight,
-                avg_factor=offset_weight.sum().clamp(min=1)))
+                offset.float(), target.offsets, weight=target.offset_weight.expand_as(offset),
+                avg_factor=num_centers))
 
     def predict_by_feat(self, center: Tensor, scale: Tensor, offset: Tensor,
                         batch_img_metas: Sequence[dict], rescale: bool = False
