@@ -23,7 +23,7 @@ def outcomes(detections, scores, boxes, visibility, ignore, heights, shares):
     for box, visible, ignored in zip(boxes, visibility, ignore, strict=True):
         height = box[3] - box[1]
         counts = (not ignored and heights[0] <= height <= heights[1]
-                  and shares[0] <= visible < shares[1])
+                  and shares[0] <= visible <= shares[1])
         (people if counts else regions).append(box)
     order = sorted(range(len(scores)), key=lambda i: -scores[i])[:1000]
     taken, result = set(), []

@@ -183,9 +183,10 @@ def test_overlap_with_a_region_is_by_the_detections_area(right, counted):
 
 
 @pytest.mark.parametrize('height, visibility, counted', [
-    (50, .65, 'Reasonable Small All'), (49, 1, 'All'), (20, .2, 'All'), (19.9, 1, ''),
+    (50, .65, 'Reasonable Small Heavy All'), (49, 1, 'All'), (20, .2, 'All'), (19.9, 1, ''),
     (75, 1, 'Reasonable Small All'), (76, 1, 'Reasonable All'), (50, .2, 'Heavy All'),
-    (60, .649, 'Heavy All'), (60, .199, ''), (500, .3, 'Heavy All')])
+    (60, .649, 'Heavy All'), (60, .651, 'Reasonable Small All'), (76, .65, 'Reasonable Heavy All'),
+    (60, .199, ''), (500, .3, 'Heavy All'), (20, .65, 'All')])
 def test_who_counts(height, visibility, counted):
     result = one(*EMPTY, [[0., 0., 30., height]], [visibility])
     assert [name for name in SETUPS if result['num_pedestrians'][name]] == counted.split()
@@ -198,6 +199,15 @@ def test_detections_beyond_the_tolerance_are_dropped(height, dropped):
     person = [0., 0., 30., 60.]
     result = one([[500., 0., 530., float(height)]] * 20 + [person], [.9] * 20 + [.1], [person])
     assert (result['miss_rates']['Small'][0] == 0) == dropped
+
+
+def test_heavy_counts_whoever_is_visible_to_exactly_its_upper_bound_by_hand():
+    """Visible to 0.3, found; to 0.65, missed; to 0.66, not Heavy's. One of two is missed: 50 %."""
+    boxes = [PERSON, *far(2)]
+    result = one([PERSON], [.9], boxes, [.3, .65, .66], [False] * 3)
+    assert result['num_pedestrians'] == dict(Reasonable=2, Small=0, Heavy=2, All=3)
+    assert result['Heavy'] == pytest.approx(50) and result['Reasonable'] == pytest.approx(100)
+    assert result['All'] == pytest.approx(200 / 3)
 
 
 def test_order_of_boxes_and_images_is_of_no_consequence():

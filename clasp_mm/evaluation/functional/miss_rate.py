@@ -21,7 +21,7 @@ class MissRateSetup(NamedTuple):
         min_height: Pixels; a pedestrian as high as this counts.
         max_height: Pixels; a pedestrian as high as this counts.
         min_visibility: Visible share of the area; a pedestrian with this share counts.
-        max_visibility: A pedestrian with this share does not count.
+        max_visibility: A pedestrian with this share counts.
     """
 
     min_height: float
@@ -92,7 +92,7 @@ def log_average_miss_rate(detections: Iterable[np.ndarray], scores: Iterable[np.
         found_height, height = found[:, 3] - found[:, 1], real[:, 3] - real[:, 1]
         for name, setup in setups.items():
             counts = (~ignored & (height >= setup.min_height) & (height <= setup.max_height)
-                      & (visible >= setup.min_visibility) & (visible < setup.max_visibility))
+                      & (visible >= setup.min_visibility) & (visible <= setup.max_visibility))
             used = ((found_height >= setup.min_height / _HEIGHT_TOLERANCE)
                     & (found_height < setup.max_height * _HEIGHT_TOLERANCE))
             right = _match(iou[used][:, counts])
