@@ -106,6 +106,9 @@ def read_cuhk_sysu(root: Path, split: str, gallery_size: int = 100
 def read_prw(root: Path, split: str) -> tuple[list[Frame], list[Query]]:
     """One split of PRW; the identities of train are numbered from 0 in the order of their names.
 
+    Coordinates are whole and from 0 on, as SeqNet reads them: of a query, x1, y1, x2, y2 are
+    clipped; of a frame's person, x, y, width, height, so that x2 = width where x is negative.
+
     Args:
         root: It holds ``frames/``, ``annotations/``, ``frame_train.mat``, ``frame_test.mat`` and
             ``query_info.txt``.
@@ -119,7 +122,9 @@ def read_prw(root: Path, split: str) -> tuple[list[Frame], list[Query]]:
     for stem in _entries(root / f'frame_{split}.mat', f'img_index_{split}'):
         name = f'{_text(stem)}.jpg'
         people = _prw_people(root / 'annotations' / f'{name}.mat')
-        frames.append(Frame(name, _floor(people[:, 1:]),
+        # Clipped before the width is added, as the score's true boxes in SeqNet; queries are not.
+        x1y1, sides = np.split(people[:, 1:].clip(min=0), 2, axis=1)
+        frames.append(Frame(name, np.floor(np.concatenate([x1y1, x1y1 + sides], axis=1)),
                             np.where(people[:, 0] == -2, UNLABELLED, people[:, 0]).astype(int)))
     if split == 'train':
         known = sorted({pid for frame in frames for pid in frame.pids.tolist()} - {UNLABELLED})
@@ -145,18 +150,12 @@ def _prw_queries(file: Path) -> list[Query]:
     for number, line in enumerate(file.read_text().splitlines(), 1):
         try:
             pid, x, y, width, height, frame = line.split()
-            box = _floor(np.array([[float(one) for one in (x, y, width, height)]]))[0]
+            box = np.floor(_corners([float(one) for one in (x, y, width, height)]).clip(min=0))
             queries.append(Query(f'{frame}.jpg', box, int(pid), None))
         except ValueError as error:
             raise ValueError(f'{file}, line {number}: {line!r} is not identity, x, y, width, '
                              'height and frame') from error
     return queries
-
-
-def _floor(boxes: np.ndarray) -> np.ndarray:
-    """Positive x, y, width, height to whole x1, y1, x2, y2, as SeqNet reads PRW."""
-    boxes = boxes.clip(min=0)
-    return np.floor(np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1))
 
 
 def _corners(box: Any) -> np.ndarray:

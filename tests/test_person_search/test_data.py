@@ -90,6 +90,15 @@ def test_prw(prw):
     assert test[0]['queries'] == [dict(query=0, bbox=[10, 10, 30, 70], pid=7, gallery=None)]
 
 
+@pytest.mark.parametrize('line, box', [
+    ('-5.5 10.7 20 60', [0, 10, 14, 70]),  # -5.5 + 20 = 14.5, 10.7 + 60 = 70.7, then from 0
+    ('10 -8.25 20.5 60', [10, 0, 30, 51]),  # 10 + 20.5 = 30.5, -8.25 + 60 = 51.75
+    ('-3 -4 20 60', [0, 0, 17, 56])])
+def test_a_query_beyond_the_border_keeps_its_right_and_bottom(prw, line, box):
+    (prw / 'query_info.txt').write_text(f'7 {line} c3s1_000003\n')
+    assert PRW(str(prw), 'test', pipeline=[])[0]['queries'][0]['bbox'] == box
+
+
 def test_the_recipe_s_table_holds_the_release_s_identities(prw):
     """Its training frames name 1 to 478, 480 to 483 and 932: 478 + 4 + 1 = 483 people."""
     people = [(pid, 10, 10, 20, 60) for pid in (*range(1, 479), *range(480, 484), 932, -2)]
