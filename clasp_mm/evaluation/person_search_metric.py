@@ -25,8 +25,8 @@ class PersonSearchMetric(BaseMetric):
     Args:
         topk: Which k to report.
         score_threshold: Detections of less confidence are left out.
-        cbgm: Context bipartite graph matching: (frames, people), (10, 3) on CUHK-SYSU and (30, 4)
-            on PRW in SeqNet; None leaves it out.
+        cbgm: Context bipartite graph matching: (detections, people), (10, 3) on CUHK-SYSU and
+            (30, 4) on PRW in SeqNet; None leaves it out.
         **kwargs: Of MMEngine's BaseMetric.
     """
 

@@ -1,5 +1,6 @@
 """Person search scored one box at a time, in the order of the published protocol."""
 
+import math
 from itertools import permutations
 
 from sklearn.metrics import average_precision_score
@@ -17,17 +18,17 @@ def dot(a, b):
 
 
 def matching(weights):
-    """All ways of matching, as (sum, column of row 0 or None); the best sum."""
+    """Of the matching with the best sum: its largest weight, and the column of row 0 or None."""
     rows, columns = len(weights), len(weights[0])
     ways = []
     if rows <= columns:
         for chosen in permutations(range(columns), rows):
-            ways.append((sum(weights[i][j] for i, j in enumerate(chosen)), chosen[0]))
+            ways.append([(i, j) for i, j in enumerate(chosen)])
     else:
         for chosen in permutations(range(rows), columns):
-            column = chosen.index(0) if 0 in chosen else None
-            ways.append((sum(weights[i][j] for j, i in enumerate(chosen)), column))
-    return max(ways, key=lambda way: way[0])
+            ways.append([(i, j) for j, i in enumerate(chosen)])
+    best = max(ways, key=lambda way: sum(weights[i][j] for i, j in way))
+    return max(weights[i][j] for i, j in best), dict(best).get(0)
 
 
 def search(people, queries, galleries, threshold, topk, cbgm=None):
@@ -67,17 +68,20 @@ def search(people, queries, galleries, threshold, topk, cbgm=None):
 
 
 def _context(query, people, good, similar, threshold, cbgm):
-    num_frames, num_people = cbgm
+    num_detections, num_people = cbgm
     others = [one for one in people[query['image']]
-              if one[1] >= threshold and iou(one[0], query['box']) < 0.5]
+              if one[1] >= threshold and iou(one[0], query['box']) <= 0.5]
     others = sorted(others, key=lambda one: -one[1])[:num_people - 1]
-    features = [query['feature']] + [one[2] for one in others]
-    frames = [frame for frame in good if good[frame]]
-    for frame in sorted(frames, key=lambda frame: -max(similar[frame]))[:num_frames]:
-        total, column = matching([[dot(one, other[2]) for other in good[frame]]
-                                  for one in features])
+    features = [query['feature']]
+    for one in others:
+        length = math.sqrt(dot(one[2], one[2]))
+        features.append([value / length for value in one[2]])
+    best = sorted(((value, frame) for frame in good for value in similar[frame]), reverse=True)
+    for frame in {frame for _, frame in best[:num_detections]}:
+        largest, column = matching([[dot(one, other[2]) for other in good[frame]]
+                                    for one in features])
         if column is not None:
-            similar[frame][column] = total
+            similar[frame][column] = largest
 
 
 def detection(people, truth, threshold):

@@ -92,7 +92,7 @@ def test_equals_the_oracle(seed, changes, with_galleries):
 @pytest.mark.parametrize('with_galleries', [True, False])
 @pytest.mark.parametrize('seed', range(4))
 def test_context_matching_equals_the_oracle(seed, with_galleries, cbgm):
-    data = draw(seed, crowd=2)
+    data = draw(seed, crowd=2, images=30)
     galleries = galleries_of(data, seed) if with_galleries else None
     found = evaluate_person_search(**data, galleries=galleries, cbgm=cbgm)
     assert found == pytest.approx(by_oracle(data, galleries, cbgm=cbgm), abs=1e-6)
@@ -125,6 +125,36 @@ def test_a_perfect_search_and_what_takes_from_it():
     tied = evaluate_person_search(**one_query(
         features=[np.eye(2)[:1], np.eye(2)[:1], np.eye(2)[::-1]]))
     assert tied['mAP'] == pytest.approx(100 * (1 / 2 + 2 / 3) / 2) and tied['top1'] == 100
+
+
+def test_context_matching_by_hand():
+    """Query q = (1, 0); beside her c = (0, 1), of confidence 0.8, with an IoU of 0.5.
+
+    Similarities: frame 1 has t = (0.60, 0.10), which is right, and b = (0.58, 0.70); frame 2
+    s = (0.80, 0), frame 3 r = (0.65, 0), frame 4 d = (0.50, 0.20) and e = (0.10, 0.95). The best
+    four are s, r, t, b, so frames 1 to 3 are matched. In 1, q - t and c - b sum up to 0.60 + 0.70,
+    more than q - b and c - t with 0.58 + 0.10, and the largest of both is 0.70, which t gets. In 2
+    and 3 q has the only detection, with what it had. Ranked: s 0.80, t 0.70, r 0.65, ...
+    """
+    queried, beside = [0., 0., 10., 30.], [0., 10., 10., 40.]  # both 200, each 300: 200 / 400
+    place, other = [50., 0., 60., 30.], [90., 0., 100., 30.]
+    data = dict(
+        boxes=[np.array(one) for one in ([queried, beside], [place, other], [place], [place],
+                                         [place, other])],
+        scores=[np.array([.9, .8]), *(np.ones(count) for count in (2, 1, 1, 2))],
+        features=[np.array(one) for one in (
+            [[.9, 0], [0, .8]], [[.6, .1], [.58, .7]], [[.8, 0]], [[.65, 0]],
+            [[.5, .2], [.1, .95]])],
+        gt_boxes=[np.array([queried]), np.array([place]), *[np.zeros((0, 4))] * 3],
+        gt_pids=[np.array([7])] * 2 + [np.zeros(0, int)] * 3,
+        query_features=np.array([[1., 0.]]), query_images=[0], query_boxes=np.array([queried]),
+        query_pids=[7])
+    plain = evaluate_person_search(**data)
+    assert plain['mAP'] == pytest.approx(100 / 3)  # after s and r
+    found = evaluate_person_search(**data, cbgm=(4, 2))
+    assert found['mAP'] == pytest.approx(50) and (found['top1'], found['top5']) == (0, 100)
+    alone = evaluate_person_search(**data, cbgm=(4, 1))
+    assert alone['mAP'] == plain['mAP']
 
 
 def test_small_people_need_less_overlap():

@@ -62,11 +62,12 @@ def evaluate_person_search(
             the query's own (PRW).
         topk: Which k to report.
         score_threshold: Detections of less confidence are left out everywhere.
-        cbgm: Context bipartite graph matching (Li and Miao, SeqNet, AAAI 2021): (number of frames,
-            number of people). In the frames with the most similar detection, the best
-            people of the query's image (the query among them) are matched with the detections so
-            that the sum of similarities is largest; that sum becomes the similarity of the
-            query's own match.
+        cbgm: Context bipartite graph matching as in SeqNet's code (Li and Miao, AAAI 2021):
+            (number of detections, number of people). In the frames of the most similar
+            detections, the query and the surest people beside her (IoU of at most 0.5) are matched
+            with the detections so that the sum of similarities is largest; the largest of them
+            becomes the similarity of the query's own match. The features of those beside her are
+            made unit vectors, without the confidence that others may be weighed with.
 
     Returns:
         In percent: ``mAP``, ``top{k}``; ``det_AP`` and ``det_recall`` of all true boxes at IoU 0.5
@@ -101,14 +102,14 @@ def evaluate_person_search(
                  if (frame != image if gallery is None else frame in gallery.members)}
         if not shown:
             continue
-        if cbgm is not None:
-            frames = gallery.frames if gallery else np.delete(np.arange(len(boxes)), image)
-            similarity = _with_context(similarity, query, image, query_boxes[query], frames, found,
-                                       confidence, table, queries, cbgm)
         if gallery is None:
             rows = np.delete(np.arange(len(table)), found.of(image))
         else:
             rows = gallery.rows(found)
+        if cbgm is not None:
+            beside = _beside(query_boxes[query], found.of(image), found, confidence, cbgm[1] - 1)
+            people = np.concatenate([queries[query][None], _unit(table[beside])])
+            similarity = _with_context(similarity, rows, people, found, table, cbgm[0])
         precision, place = _rank(similarity, rows, list(shown.values()))
         precisions.append(precision / len(shown))
         places.append(place)
@@ -186,45 +187,52 @@ def _rank(similarity: np.ndarray, rows: np.ndarray, shown: Sequence[np.ndarray]
     return float((hits / before).sum()), float(place)
 
 
-def _with_context(similarity: np.ndarray, query: int, image: int, box: np.ndarray,
-                  frames: np.ndarray, found: _People, confidence: np.ndarray, table: np.ndarray,
-                  queries: np.ndarray, cbgm: tuple[int, int]) -> np.ndarray:
-    """The similarities after context bipartite graph matching."""
-    num_frames, num_people = cbgm
-    others = found.of(image)
-    others = others[_iou(box[None], found.boxes[others])[0] < 0.5]
-    others = others[np.argsort(-confidence[others], kind='stable')[:num_people - 1]]
-    people = np.concatenate([queries[query][None], table[others]])
-    frames = frames[found.starts[frames + 1] > found.starts[frames]]
-    best = [similarity[found.of(frame)].max() for frame in frames]
+def _beside(box: np.ndarray, rows: np.ndarray, found: _People, confidence: np.ndarray,
+            count: int) -> np.ndarray:
+    """Of the detections of a query's image the surest that are not herself."""
+    others = rows[_iou(box[None], found.boxes[rows])[0] <= 0.5]
+    return others[np.argsort(-confidence[others], kind='stable')[:count]]
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(length > 0, length, 1)
+
+
+def _with_context(similarity: np.ndarray, rows: np.ndarray, people: np.ndarray, found: _People,
+                  table: np.ndarray, count: int) -> np.ndarray:
+    """The similarities after context bipartite graph matching in the frames of the best."""
+    best = rows[np.argsort(-similarity[rows], kind='stable')[:count]]
     revised = similarity.copy()
-    for frame in frames[np.argsort(-np.array(best), kind='stable')[:num_frames]]:
-        rows = found.of(frame)
-        match, total = _largest_matching(people @ table[rows].T)
+    for frame in np.unique(np.searchsorted(found.starts, best, 'right') - 1):
+        own = found.of(frame)
+        match, largest = _best_matching(people @ table[own].T)
         if match is not None:
-            revised[rows[match]] = total
+            revised[own[match]] = largest
     return revised
 
 
-def _largest_matching(weights: np.ndarray) -> tuple[int | None, float]:
+def _best_matching(weights: np.ndarray) -> tuple[int | None, float]:
     """Match min(rows, columns) pairs so that the sum of weights is largest.
 
     Few rows or columns are expected: each needs only as many of its best partners as there are
     rivals, and those are tried out.
 
     Returns:
-        The column matched with row 0, None where it has none, and the sum.
+        The column matched with row 0, None where it has none, and the largest weight of a pair.
     """
     turned = weights.shape[0] > weights.shape[1]
     table = weights.T if turned else weights
     count = len(table)
     partners = np.argsort(-table, axis=1, kind='stable')[:, :count]
-    sums = [(sum(table[row, partner] for row, partner in enumerate(chosen)), chosen)
-            for chosen in product(*partners.tolist()) if len(set(chosen)) == count]
-    total, chosen = max(sums, key=lambda one: one[0])
+    rows = table.tolist()
+    pairs, chosen = max(
+        (([row[partner] for row, partner in zip(rows, way, strict=True)], way)
+         for way in product(*partners.tolist()) if len(set(way)) == count),
+        key=lambda one: sum(one[0]))
     if not turned:
-        return chosen[0], float(total)
-    return (chosen.index(0) if 0 in chosen else None), float(total)
+        return chosen[0], max(pairs)
+    return (chosen.index(0) if 0 in chosen else None), max(pairs)
 
 
 def detection_average_precision(boxes: Sequence[np.ndarray], scores: Sequence[np.ndarray],
