@@ -22,7 +22,7 @@ model = dict(
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True,
-        pad_size_divisor=16),
+        pad_size_divisor=32),
     backbone=dict(
         type='clasp_mm.PCMoESwin',
         arch='tiny',
@@ -47,7 +47,11 @@ model = dict(
         bbox_roi_extractor=dict(
             type='mmdet.SingleRoIExtractor',
             roi_layer=dict(
-                type='RoIAlign', output_size=14, sampling_ratio=0, use_torchvision=True),
+                type='RoIAlign',
+                output_size=14,
+                sampling_ratio=2,
+                aligned=False,
+                use_torchvision=True),
             out_channels=384,
             featmap_strides=[16]),
         bbox_head=[
@@ -77,7 +81,7 @@ model = dict(
     train_cfg=dict(
         rpn=dict(
             assigner=dict(
-                type='mmdet.MaxIoUAssigner', pos_iou_thr=0.7, neg_iou_thr=0.3, min_pos_iou=0.3),
+                type='mmdet.MaxIoUAssigner', pos_iou_thr=0.7, neg_iou_thr=0.3, min_pos_iou=1e-3),
             sampler=dict(
                 type='mmdet.RandomSampler',
                 num=256,
@@ -108,7 +112,7 @@ size = (1500, 900)  # longest and shortest side
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='Resize', scale=size, keep_ratio=True),
+    dict(type='Resize', scale=size, keep_ratio=True, clip_object_border=False),
     dict(type='FilterAnnotations', min_gt_bbox_wh=(1, 1)),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
@@ -125,6 +129,7 @@ train_dataloader = dict(
     batch_size=4,
     num_workers=4,
     persistent_workers=True,
+    drop_last=True,
     sampler=dict(type='mmengine.DefaultSampler', shuffle=True),
     dataset=dict(
         type='clasp_mm.CUHKSYSU', data_root=data_root, split='train', pipeline=train_pipeline))

@@ -25,8 +25,7 @@ model = dict(
         anchor_generator=dict(scales=[1.5, 2.5, 4.0, 6.0], ratios=[3.0])),
     roi_head=dict(
         bbox_roi_extractor=dict(
-            roi_layer=dict(type='RoIAlign', output_size=(8, 4), sampling_ratio=2),
-            out_channels=128),
+            roi_layer=dict(output_size=(8, 4)), out_channels=128),
         bbox_head=[
             dict(
                 type='mmdet.BBoxHead',
@@ -55,7 +54,7 @@ size = (400, 240)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='Resize', scale=size, keep_ratio=True),
+    dict(type='Resize', scale=size, keep_ratio=True, clip_object_border=False),
     dict(type='FilterAnnotations', min_gt_bbox_wh=(1, 1)),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),

@@ -53,3 +53,30 @@ def test_names_and_prompts_say_what_the_config_does(path):
             assert loader.dataset.type == ('clasp_mm.PRW' if prw else 'clasp_mm.CUHKSYSU')
             assert loader.dataset.data_root == ('data/prw/' if prw else 'data/cuhk_sysu/')
         assert cfg.default_hooks.checkpoint.get('save_best') is None
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_recipe_is_the_published_one(path):
+    """Numbers of SeqNet's and SOLIDER's code and of the torchvision 0.8 below them."""
+    cfg = Config.fromfile(path)
+    pool = cfg.model.roi_head.bbox_roi_extractor.roi_layer
+    assert (pool.aligned, pool.sampling_ratio) == (False, 2)
+    assert cfg.model.data_preprocessor.pad_size_divisor == 32
+    assert [stage.sampler.add_gt_as_proposals for stage in cfg.model.train_cfg.rcnn] == [True] * 2
+    anchors = cfg.model.train_cfg.rpn.assigner
+    assert (anchors.pos_iou_thr, anchors.neg_iou_thr, anchors.min_pos_iou) == (.7, .3, 1e-3)
+    assert cfg.train_dataloader.drop_last
+    if 'synthetic' not in path.stem:
+        assert pool.output_size == 14
+        assert cfg.model.rpn_head.loss_bbox.beta == 1 / 9
+        assert [(stage.sampler.num, stage.sampler.pos_fraction, stage.assigner.pos_iou_thr,
+                 stage.assigner.neg_iou_thr) for stage in cfg.model.train_cfg.rcnn] == [
+                     (128, .5, .5, .5)] * 2
+        assert cfg.optim_wrapper.optimizer == dict(
+            type='SGD', lr=3e-4, momentum=.9, weight_decay=5e-4)
+        assert cfg.optim_wrapper.clip_grad.max_norm == 10
+        assert cfg.param_scheduler[1].milestones == [16] and cfg.param_scheduler[1].gamma == .1
+        oim = cfg.model.roi_head.loss_oim
+        assert (oim.momentum, oim.scalar) == (.5, 30)
+        assert cfg.size == (1500, 900)
+        assert not cfg.train_pipeline[2].clip_object_border

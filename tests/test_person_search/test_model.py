@@ -10,6 +10,7 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
+from torchvision.ops import MultiScaleRoIAlign
 
 from clasp_mm.datasets.search_annotations import UNLABELLED
 from clasp_mm.models.layers.pc_moe import task_weights
@@ -90,6 +91,67 @@ def test_every_parameter_that_trains_gets_a_gradient_and_oim_takes_in_who_was_th
     assert oim.table.norm(dim=1).nonzero().flatten().tolist() == [3] and oim.head > 0
     torch.testing.assert_close(oim.table[3].norm(), torch.tensor(1.))
     assert 'roi_head.loss_oim.table' in model.state_dict()
+
+
+def test_true_boxes_and_what_the_first_head_makes_of_them_reach_the_second(monkeypatch):
+    """Without proposals all regions come from the true boxes, as SeqNet's code lets them pass."""
+    model, _ = build()
+    with torch.no_grad():  # moves each region by 0.1 x 5 of its sides
+        model.roi_head.bbox_head[0].fc_reg.bias.copy_(torch.tensor([5., 0., 0., 0.]))
+        model.roi_head.bbox_head[0].fc_reg.weight.zero_()
+    regions, forward = [], model.roi_head._bbox_forward
+    monkeypatch.setattr(model.roi_head, '_bbox_forward', lambda stage, x, rois: regions.append(
+        rois) or forward(stage, x, rois))
+    images, samples = batch()
+    model.train()
+    model.roi_head.loss(model.extract_feat(images), [
+        InstanceData(bboxes=torch.zeros(0, 4)) for _ in samples], samples)
+    true = torch.tensor([[0, 8., 4., 28., 60.], [0, 50., 10., 70., 58.], [1, 30., 6., 52., 62.]])
+    # Half of 20, 20 and 22 to the right; the second head has both, the true boxes first.
+    moved = true + torch.tensor([[0., 10., 0., 10., 0.]] * 2 + [[0., 11., 0., 11., 0.]])
+    torch.testing.assert_close(regions[0], true)
+    by_image = torch.cat([torch.cat([one[one[:, 0] == image] for one in (true, moved)])
+                          for image in (0, 1)])
+    assert len(regions[1]) == 6
+    torch.testing.assert_close(*(one[torch.argsort(one[:, 1] + 1000 * one[:, 0])]
+                                 for one in (regions[1], by_image)))
+
+
+@torch.no_grad()
+def test_regions_are_pooled_as_torchvision_does_it_for_seqnet():
+    """Two samples a cell and side, not shifted by half a cell, by hand on a map of its columns."""
+    extract = Config.fromfile(CONFIG).model.roi_head.bbox_roi_extractor
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        pool = MODELS.build(extract)
+    columns = torch.arange(12.).expand(1, 128, 8, 12).contiguous()
+    pooled = pool((columns, ), torch.tensor([[0., 16., 16., 80., 80.]]))
+    # Pixels 16 to 80 are cells 1 to 5 of 16 pixels: four regions of one cell each; their samples at
+    # 1.25 and 1.75, 2.25 and 2.75 ... have the mean columns 1.5, 2.5, 3.5 and 4.5.
+    torch.testing.assert_close(pooled[0, 0], torch.tensor([[1.5, 2.5, 3.5, 4.5]] * 8))
+    features = torch.randn(2, 128, 8, 12)
+    rois = torch.tensor([[0., 3., 5., 60., 90.], [1., 40., 2., 150., 120.], [1., 9., 9., 12., 30.]])
+    theirs = MultiScaleRoIAlign(['0'], (8, 4), sampling_ratio=2)
+    boxes = [rois[rois[:, 0] == image, 1:] for image in (0, 1)]
+    torch.testing.assert_close(
+        pool((features, ), rois), theirs({'0': features}, boxes, [(128, 192)] * 2))
+
+
+@torch.no_grad()
+def test_boxes_without_area_are_not_put_out():
+    model, _ = build()
+    model.eval()
+    model.roi_head.test_cfg.first.score_thr = model.roi_head.test_cfg.score_thr = 0.
+    assert all(len(one.pred_instances) for one in model.predict(*batch()))
+    model.roi_head.bbox_head[1].fc_reg[1].bias.copy_(torch.tensor([1e4, 0., 0., 0.]))  # outside
+    assert not any(len(one.pred_instances) for one in model.predict(*batch()))
+
+
+def test_both_parts_of_the_second_head_s_boxes_start_as_published():
+    torch.manual_seed(0)
+    linear, norm = build()[0].roi_head.bbox_head[1].fc_reg
+    assert linear.weight.std().item() == pytest.approx(.01, rel=.1)
+    assert linear.bias.abs().max() == norm.bias.abs().max() == 0
+    assert 0 < norm.weight.abs().max() < .05  # normal(0, 0.01)
 
 
 def test_bfloat16_trains_and_finds_what_float32_does():

@@ -19,7 +19,8 @@ class NAEHead(BBoxHead):
     """Embedding, its norm as the score of a person, and box (Chen et al., CVPR 2020; SeqNet).
 
     The pooled regions before and after the last stage are each projected to half of the channels.
-    The direction of the joint vector is the identity; batch norm of its length is the logit.
+    The direction of the joint vector is the identity; batch norm of its length is the logit. Box
+    deltas are batch-normed too.
 
     Args:
         in_channels: Channels before and after the last stage.
@@ -35,10 +36,11 @@ class NAEHead(BBoxHead):
             nn.Sequential(nn.Linear(one, channels // 2), nn.BatchNorm1d(channels // 2))
             for one in in_channels)
         self.rescale = nn.BatchNorm1d(1)
+        self.fc_reg = nn.Sequential(self.fc_reg, nn.BatchNorm1d(self.fc_reg.out_features))
 
     def init_weights(self) -> None:
         super().init_weights()
-        for linear, norm in self.projections:
+        for linear, norm in (*self.projections, self.fc_reg):
             for layer in (linear, norm):
                 nn.init.normal_(layer.weight, std=0.01)
                 nn.init.zeros_(layer.bias)

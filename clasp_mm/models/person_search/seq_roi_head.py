@@ -18,13 +18,16 @@ from ..backbones.pcmoe_swin import PCMoESwin
 from ..losses import upcast
 from .swin_stage import LastStage
 
+_SMALLEST = 0.01  # side of a box that is put out, in pixels of the input
+
 
 @MODELS.register_module()
 class SeqRoIHead(CascadeRoIHead):
     """Faster R-CNN's head, then norm-aware embeddings of its boxes (Li and Miao, AAAI 2021).
 
     Labels of ``gt_instances`` are identities, as the data sets of person search give them. Each
-    head has its own copy of the backbone's last stage, under its own prompt.
+    head has its own copy of the backbone's last stage, under its own prompt. The second learns from
+    the true boxes, and from all boxes of the first, those that it made of true boxes among them.
 
     At test, the first head's confidence is the score of a detection to the end (first
     classification score). The unit vector of a detection is its ``features``.
@@ -61,10 +64,14 @@ class SeqRoIHead(CascadeRoIHead):
         return dict(cls_score=cls_score, bbox_pred=upcast(bbox_pred), embeddings=embeddings)
 
     def bbox_loss(self, stage: int, x: Sequence[Tensor], sampling_results: Sequence) -> dict:
-        """As the host's, with ``loss_oim`` of the second head."""
+        """As the host's, with ``loss_oim`` of the second head; sampled boxes are marked as found.
+
+        The host would not pass on what the first head makes of a true box.
+        """
         pids = torch.cat([one.pos_gt_labels for one in sampling_results])
         for one in sampling_results:
             one.pos_gt_labels = torch.zeros_like(one.pos_gt_labels)
+            one.pos_is_gt = torch.zeros_like(one.pos_is_gt)
         results = super().bbox_loss(stage, x, sampling_results)
         if stage == 1:
             person = results['bbox_targets'][0] == 0
@@ -111,13 +118,14 @@ class SeqRoIHead(CascadeRoIHead):
     def _finish(self, boxes: Tensor, deltas: Tensor, vectors: Tensor, scores: Tensor,
                 meta: Mapping, cfg: Mapping, rescale: bool) -> InstanceData:
         boxes = self.bbox_head[1].bbox_coder.decode(boxes, deltas, max_shape=meta['img_shape'])
+        sound = (boxes[:, 2:] - boxes[:, :2] >= _SMALLEST).all(dim=1) & (scores >= cfg['score_thr'])
         if rescale:
             boxes = scale_boxes(boxes, [1 / one for one in meta['scale_factor']])
         if self.cws:
             vectors = vectors * scores[:, None]
         found = InstanceData(bboxes=boxes, scores=scores, features=vectors,
                              labels=torch.zeros_like(scores, dtype=torch.long))
-        found = found[scores >= cfg['score_thr']]
+        found = found[sound]
         if len(found):
             found = found[nms(found.bboxes, found.scores, cfg['nms_iou'])[1]]
         return found[:cfg['max_per_img']]
