@@ -14,7 +14,7 @@ from clasp_mm.registry import METRICS
 
 from .functional import evaluate_reid
 from .functional.reid_causes import score_causes, split_causes
-from .functional.reid_ranking import Protocol
+from .functional.reid_ranking import Protocol, with_own_files
 
 CROSS_CAMERA, NO_CAMERA = 'cross-camera', 'no-camera'
 
@@ -28,9 +28,10 @@ class ReIDMetric(BaseMetric):
     on in percent, with re-ranking ``reid/mAP_reranked`` too, and ``reid/num_skipped``.
 
     The protocol is in the log by its name: ``cross-camera``, where images of the query's identity
-    and camera do not count, and, for data without cameras, ``no-camera``, where only the query's
-    own file is left out of the gallery. So are the causes of a score that is zero, missing or odd;
-    where no query can be scored, or a feature is not finite, the score is NaN.
+    and camera do not count, and, for data without cameras, ``no-camera``. Where a camera is not
+    known (negative; the log says how many), only the query's own file is left out of the gallery.
+    The log has the causes of a score that is zero, missing or odd, too; where no query can be
+    scored, or a feature is not finite, the score is NaN.
 
     Args:
         ranks: Of the CMC curve.
@@ -72,13 +73,13 @@ class ReIDMetric(BaseMetric):
             what = 'gallery images' if is_query.all() else 'queries'
             raise ValueError(f'there are no {what} among the {len(is_query)} images of the test '
                              'set: set split="test", which has both')
-        name = CROSS_CAMERA
-        if (cameras < 0).all():
-            name = NO_CAMERA
-            cameras = np.unique(paths, return_inverse=True)[1]
+        unknown = int((cameras < 0).sum())
+        name = NO_CAMERA if unknown == len(cameras) else CROSS_CAMERA
+        cameras = with_own_files(cameras, paths)
         parts = [(features[rows], pids[rows], cameras[rows]) for rows in (is_query, ~is_query)]
         arrays = [part[i] for i in range(3) for part in parts]
-        print_log(f'protocol {name}: {is_query.sum()} queries, {(~is_query).sum()} gallery images',
+        print_log(f'protocol {name}: {is_query.sum()} queries, {(~is_query).sum()} gallery images'
+                  + (f'; the camera of {unknown} is not known' if 0 < unknown < len(paths) else ''),
                   logger='current')
         return self._scores(arrays, paths)
 
