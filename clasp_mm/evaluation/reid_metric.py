@@ -45,6 +45,7 @@ class ReIDMetric(BaseMetric):
                  **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.ranks, self.rerank = tuple(ranks), rerank
+        self.names = ('mAP', *(f'rank{rank}' for rank in self.ranks))
 
     def process(self, data_batch: Any, data_samples: Sequence[Mapping]) -> None:
         """Keep the features of a batch.
@@ -62,17 +63,14 @@ class ReIDMetric(BaseMetric):
             self.results.append((sample['feature'].float().cpu().numpy(), *row))
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
-        """Score all images.
-
-        Raises:
-            ValueError: There are no queries, or there is no gallery.
-        """
+        """Score all images."""
         features, pids, cameras, is_query, paths = (np.array(column) for column in
                                                     zip(*results, strict=True))
         if is_query.all() or not is_query.any():
             what = 'gallery images' if is_query.all() else 'queries'
-            raise ValueError(f'there are no {what} among the {len(is_query)} images of the test '
-                             'set: set split="test", which has both')
+            _warn('no score', [f'there are no {what} among the {len(is_query)} images of the test '
+                               'set: set split="test", which has both'])
+            return self._nothing(int(is_query.sum()))
         unknown = int((cameras < 0).sum())
         name = NO_CAMERA if unknown == len(cameras) else CROSS_CAMERA
         cameras = with_own_files(cameras, paths)
@@ -87,16 +85,15 @@ class ReIDMetric(BaseMetric):
         """Scores of queries and gallery, each (features, pids, cameras) in pairs; log causes."""
         queries, gallery, *labels = arrays
         protocol = Protocol(*labels, len(queries), len(gallery))
-        names = ('mAP', *(f'rank{rank}' for rank in self.ranks))
         bad = int((~np.isfinite(queries).all(axis=1)).sum()
                   + (~np.isfinite(gallery).all(axis=1)).sum())
         if bad or not any(len(matches) for matches in protocol.matches):
             causes = [f'{bad} of {len(paths)} images have features that are not finite'
                       ] * bool(bad) + split_causes(protocol)
             _warn('no score', causes)
-            return {**dict.fromkeys(names, float('nan')), 'num_skipped': float(len(queries))}
+            return self._nothing(len(queries))
         found = evaluate_reid(*arrays, ranks=self.ranks, max_rank=max(50, *self.ranks))
-        scores = {key: found[key] for key in (*names, 'num_skipped')}
+        scores = {key: found[key] for key in (*self.names, 'num_skipped')}
         shared = (self.dataset_meta or {}).get('shared_with_train', 0)
         causes = score_causes(found['mAP'], queries, gallery, protocol, shared)
         if causes:
@@ -104,8 +101,14 @@ class ReIDMetric(BaseMetric):
         if self.rerank:
             again = evaluate_reid(*arrays, ranks=self.ranks, max_rank=max(50, *self.ranks),
                                   rerank=self.rerank)
-            scores.update({f'{key}_reranked': again[key] for key in names})
+            scores.update({f'{key}_reranked': again[key] for key in self.names})
         return scores
+
+    def _nothing(self, num_queries: int) -> dict[str, float]:
+        """The scores of queries that all are skipped."""
+        names = [f'{name}{end}' for end in ('', '_reranked')[:1 + bool(self.rerank)]
+                 for name in self.names]
+        return {**dict.fromkeys(names, float('nan')), 'num_skipped': float(num_queries)}
 
 
 def _warn(what: str, causes: Sequence[str]) -> None:
