@@ -10,10 +10,10 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from tqdm import tqdm
 
-from clasp_mm.datasets.reid import NO_CAMERA
 from clasp_mm.datasets.transforms.loading import read_image
 from clasp_mm.evaluation.functional import evaluate_reid
 from clasp_mm.evaluation.functional.reid_distances import FeatureDistances, as_features
+from clasp_mm.evaluation.functional.reid_ranking import with_own_files
 from clasp_mm.files import replacing
 from clasp_mm.registry import DATASETS
 from clasp_mm.visualization.ranked_lists import RankedList, ranked_page, telling_queries
@@ -28,8 +28,8 @@ def write_ranked_page(config: str | os.PathLike, checkpoint: str | os.PathLike,
                       device: str = 'cpu') -> float:
     """Rank the test set of a config and draw its telling queries.
 
-    Images of the query's identity and camera, which do not count, are left out of the lists; of
-    data without cameras, the query's own file.
+    Images of the query's identity and camera, which do not count, are left out of the lists; where
+    the camera is not known, the query's own file.
 
     Args:
         config: Config of the model, with ``test_dataloader``.
@@ -59,8 +59,7 @@ def write_ranked_page(config: str | os.PathLike, checkpoint: str | os.PathLike,
     is_query = np.array([info['is_query'] for info in infos])
     pids, cameras, paths = (np.array([info[key] for info in infos])
                             for key in ('pid', 'camera', 'img_path'))
-    if (cameras == NO_CAMERA).all():
-        cameras = np.unique(paths, return_inverse=True)[1]
+    cameras = with_own_files(cameras, paths)
     parts = [(values[is_query], values[~is_query]) for values in (features, pids, cameras)]
     (query, gallery), (query_pids, pids), (query_cams, cameras) = parts
     found = evaluate_reid(query, gallery, query_pids, pids, query_cams, cameras)

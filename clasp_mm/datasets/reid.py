@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -17,9 +16,11 @@ from clasp_mm.registry import DATASETS
 
 from .luperson import IMAGE_SUFFIXES
 from .resumable_sampler import Visit
+from .table import read_table
 
 SPLITS = ('train', 'query', 'gallery', 'test')
 NO_CAMERA = -1
+NOBODY = -1  # pid of who has no identity: nobody's match
 
 
 class Shot(NamedTuple):
@@ -27,12 +28,12 @@ class Shot(NamedTuple):
 
     Attributes:
         path: File, relative to the data root.
-        person: Name of the identity.
+        person: Name of the identity; None where there is none.
         camera: Number from 0; ``NO_CAMERA`` where it is not known.
     """
 
     path: str
-    person: str | int
+    person: str | int | None
     camera: int
 
 
@@ -41,7 +42,9 @@ class ReIDDataset(BaseDataset):
 
     A sample has ``img_path``, ``pid`` (identity, equal in query and gallery of one person),
     ``camera`` (see :class:`Shot`), ``is_query`` and, to train on, ``gt_label``: identities
-    numbered from 0 in the order of their names. A pipeline packs them as meta keys.
+    numbered from 0 in the order of their names. A pipeline packs them as meta keys. An image
+    without identity is left out of train and query, and stays in the gallery under the pid
+    ``NOBODY``, a distractor.
 
     Args:
         data_root: Folder of the data set.
@@ -55,7 +58,6 @@ class ReIDDataset(BaseDataset):
     """
 
     METAINFO = {'dataset_name': 're-identification'}
-    distractor: str | int | None = None  # an identity of the gallery that is nobody's match
 
     def __init__(self, data_root: str, split: str = 'train',
                  pipeline: Sequence[dict | Callable] = (), **kwargs: Any) -> None:
@@ -74,37 +76,44 @@ class ReIDDataset(BaseDataset):
             raise FileNotFoundError(f'data_root={self.data_root!r} is no folder; '
                                     'configs/reid/README.md shows the layouts')
         parts = ('query', 'gallery') if self.split == 'test' else (self.split, )
-        shots = {part: self.read(part) for part in parts}
-        for part, found in shots.items():
-            if not found:
-                raise ValueError(f'{self.data_root}: the {part} part holds no image')
-            self._tell(part, found)
-        numbers = {name: number for number, name in enumerate(
-            sorted({shot.person for found in shots.values() for shot in found}))}
+        shots = {part: self._read_known(part) for part in parts}
+        numbers = {name: number for number, name in enumerate(sorted(set().union(
+            *(_people(found) for found in shots.values()))))}
         self._metainfo['num_identities'] = len(numbers)
         if self.split == 'test':
             self._metainfo['shared_with_train'] = len(self._train_identities() & set(numbers))
         return [
-            dict(img_path=os.path.join(self.data_root, shot.path), pid=numbers[shot.person],
-                 camera=shot.camera, is_query=part == 'query',
+            dict(img_path=os.path.join(self.data_root, shot.path),
+                 pid=numbers.get(shot.person, NOBODY), camera=shot.camera,
+                 is_query=part == 'query',
                  **(dict(gt_label=numbers[shot.person]) if part == 'train' else {}))
             for part, found in shots.items() for shot in found]
+
+    def _read_known(self, part: str) -> list[Shot]:
+        """A part without the images that have no identity where they can only be left out."""
+        shots = self.read(part)
+        nobody = sum(shot.person is None for shot in shots)
+        if part != 'gallery':
+            shots = [shot for shot in shots if shot.person is not None]
+        if not shots:
+            raise ValueError(f'{self.data_root}: the {part} part holds no image'
+                             + (f' with an identity, {nobody} without' if nobody else ''))
+        cameras = {shot.camera for shot in shots} - {NO_CAMERA}
+        unknown = sum(shot.camera == NO_CAMERA for shot in shots)
+        fate = 'of nobody, who match no query' if part == 'gallery' else (
+            'without identity are left out')
+        print_log(f'{type(self).__name__} {part}: {len(shots)} images, {len(_people(shots))} '
+                  f'identities, {len(cameras) or "no"} cameras'
+                  + (f', {unknown} of unknown camera' if cameras and unknown else '')
+                  + (f'; {nobody} {fate}' if nobody else ''), logger='current')
+        return shots
 
     def _train_identities(self) -> set[str | int]:
         """Identities to train on, where that part is there too."""
         try:
-            return {shot.person for shot in self.read('train')}
+            return _people(self.read('train'))
         except FileNotFoundError:
             return set()
-
-    def _tell(self, part: str, shots: Sequence[Shot]) -> None:
-        people = {shot.person for shot in shots}
-        cameras = {shot.camera for shot in shots} - {NO_CAMERA}
-        distractors = sum(shot.person == self.distractor for shot in shots)
-        print_log(f'{type(self).__name__} {part}: {len(shots)} images, '
-                  f'{len(people - {self.distractor})} identities, '
-                  f'{len(cameras) or "no"} cameras'
-                  + (f', {distractors} distractors' if distractors else ''), logger='current')
 
     def __getitem__(self, index: int) -> dict:
         if isinstance(index, Visit):
@@ -123,6 +132,10 @@ class ReIDDataset(BaseDataset):
             info = self.get_data_info(idx)
             raise FileNotFoundError(f'no image {info["img_path"]} ({self.split}): check the data '
                                     'by tools/dataset_converters/reid.py --check') from error
+
+
+def _people(shots: Iterable[Shot]) -> set[str | int]:
+    return {shot.person for shot in shots} - {None}
 
 
 def _images(folder: Path) -> list[str]:
@@ -150,14 +163,14 @@ class Market1501(ReIDDataset):
     """Market-1501 (Zheng et al., ICCV 2015) as it is unpacked.
 
     ``bounding_box_train``, ``query`` and ``bounding_box_test`` with names such as
-    ``0002_c1s1_000451_03.jpg``: identity, camera. Junk (identity -1) is left out; distractors
-    (identity 0) stay in the gallery, where they match nobody.
+    ``0002_c1s1_000451_03.jpg``: identity, camera from 1. Junk (identity -1) is left out;
+    distractors (identity 0, outside train) have no identity.
     """
 
     METAINFO = {'dataset_name': 'Market-1501'}
     FOLDERS = {'train': 'bounding_box_train', 'query': 'query', 'gallery': 'bounding_box_test'}
-    NAME = re.compile(r'(-1|\d{4})_c(\d)s\d_\d{6}_\d{2}\.')
-    distractor = 0
+    NAME = re.compile(r'(-1|\d{4})_c([1-9])s\d_\d{6}_\d{2}\.')
+    DISTRACTOR = '0000'
 
     def read(self, part: str) -> list[Shot]:
         folder = self.FOLDERS[part]
@@ -165,7 +178,9 @@ class Market1501(ReIDDataset):
         found = {name: self.NAME.match(name) for name in names}
         _refuse((name for name, match in found.items() if match is None), folder,
                 'identity_cCAMERAsSEQUENCE_frame_box, as 0002_c1s1_000451_03.jpg')
-        return [Shot(f'{folder}/{name}', int(match[1]), int(match[2]) - 1)
+        return [Shot(f'{folder}/{name}',
+                     None if match[1] == self.DISTRACTOR and part != 'train' else int(match[1]),
+                     int(match[2]) - 1)
                 for name, match in found.items() if match[1] != '-1']
 
 
@@ -175,7 +190,7 @@ class MSMT17(ReIDDataset):
 
     ``list_train.txt``, ``list_val.txt`` (both are trained on), ``list_query.txt`` and
     ``list_gallery.txt`` have lines such as ``0000/0000_000_01_0303morning_0015_0.jpg 0``; the
-    third number of a name is the camera. The images lie in ``train`` and ``test``
+    third number of a name is the camera, from 1. The images lie in ``train`` and ``test``
     (``mask_train_v2`` and ``mask_test_v2`` of the second version). Identities of ``train`` and
     ``test`` are numbered apart: the same number is not the same person.
     """
@@ -183,7 +198,7 @@ class MSMT17(ReIDDataset):
     METAINFO = {'dataset_name': 'MSMT17'}
     LISTS = {'train': ('list_train.txt', 'list_val.txt'), 'query': ('list_query.txt', ),
              'gallery': ('list_gallery.txt', )}
-    LINE = re.compile(r'(\S*/?\d+_\d+_(\d+)_\S+)\s+(\d+)')
+    LINE = re.compile(r'(\S*/?\d+_\d+_(0*[1-9]\d*)_\S+)\s+(\d+)')
 
     def read(self, part: str) -> list[Shot]:
         side = 'train' if part == 'train' else 'test'
@@ -217,8 +232,8 @@ class ReIDFolder(ReIDDataset):
         data_root: Folder of the three folders.
         split: See :class:`ReIDDataset`.
         camera_pattern: Regular expression searched for in an image's name, whose first group is
-            the number of the camera, from 0. None: the cameras are not known, and a query is
-            compared with every other image.
+            the number of the camera, from 0; where the group is empty, the camera is not known.
+            None: no camera is known, and a query is compared with every other image.
         **kwargs: Of :class:`ReIDDataset`.
 
     Raises:
@@ -242,7 +257,7 @@ class ReIDFolder(ReIDDataset):
             found = {key: self.camera_pattern.search(key[1]) for key in names}
             _refuse((name for (_, name), match in found.items() if match is None), str(folder),
                     f'a match of camera_pattern={self.camera_pattern.pattern!r}')
-            cameras = {key: int(match[1]) for key, match in found.items()}
+            cameras = {key: int(match[1] or NO_CAMERA) for key, match in found.items()}
         return [Shot(f'{part}/{person}/{name}', person, cameras[person, name])
                 for person, name in names]
 
@@ -250,6 +265,8 @@ class ReIDFolder(ReIDDataset):
 @DATASETS.register_module()
 class ReIDTable(ReIDDataset):
     """Images listed in a CSV file with the columns image, identity, split and, if known, camera.
+
+    An empty cell is a camera that is not known, or nobody; spaces around a cell do not count.
 
     Args:
         data_root: Folder that the images are relative to.
@@ -269,25 +286,27 @@ class ReIDTable(ReIDDataset):
 
     def read(self, part: str) -> list[Shot]:
         path = Path(self.ann_file)
-        if not path.is_file():
-            raise FileNotFoundError(f'no table {path}')
-        with path.open(newline='', encoding='utf-8-sig') as file:
-            reader = csv.DictReader(file)
-            missing = {'image', 'identity', 'split'} - set(reader.fieldnames or ())
-            if missing:
-                raise ValueError(f'{path} has no column {", ".join(sorted(missing))}; it has '
-                                 f'{reader.fieldnames}')
-            return [shot for row in reader if (shot := _row(row, part, path, reader.line_num))]
+        return [shot for line, row in read_table(path, ('image', 'identity', 'split'))[1]
+                if (shot := _row(row, part, path, line))]
+
+
+def camera_number(text: str, path: Path, line: int) -> int:
+    """The camera in a cell of a table; ``NO_CAMERA`` of an empty one.
+
+    Raises:
+        ValueError: It is no number from 0.
+    """
+    if text and not text.isdecimal():
+        raise ValueError(f'{path}:{line}: camera {text!r} is no number from 0; leave it empty '
+                         'where it is not known')
+    return int(text or NO_CAMERA)
 
 
 def _row(row: dict[str, str], part: str, path: Path, line: int) -> Shot | None:
     """The image of a row, None if it is of another part."""
     if row['split'] not in SPLITS[:3]:
         raise ValueError(f'{path}:{line}: split {row["split"]!r} is none of {SPLITS[:3]}')
-    camera = (row.get('camera') or '').strip()
-    if camera and not camera.isdigit():
-        raise ValueError(f'{path}:{line}: camera {camera!r} is no number from 0; leave it empty '
-                         'where it is not known')
+    camera = camera_number(row.get('camera', ''), path, line)
     if row['split'] != part:
         return None
-    return Shot(row['image'], row['identity'], int(camera) if camera else NO_CAMERA)
+    return Shot(row['image'], row['identity'] or None, camera)

@@ -18,6 +18,7 @@ from .optim import (
     DINOOptimWrapper,
     LayerDecayOptimWrapperConstructor,
     TrainableOptimWrapperConstructor,
+    WarmupCosineLR,
 )
 
 __all__ = [
@@ -25,5 +26,5 @@ __all__ = [
     'ExactResumeHook',
     'FiniteHook', 'HealthHook', 'LayerDecayOptimWrapperConstructor', 'LoadBalanceHook',
     'ProbeHook', 'RunRecordHook', 'SafeCheckpointHook', 'SelfCorrectionHook', 'SkippedImagesHook',
-    'TaskConflictHook', 'TeacherHook', 'TrainableOptimWrapperConstructor'
+    'TaskConflictHook', 'TeacherHook', 'TrainableOptimWrapperConstructor', 'WarmupCosineLR'
 ]

@@ -22,7 +22,7 @@ class AttributeMetric(BaseMetric):
     Of each data sample it reads ``pred_score`` and ``gt_score``, both (A,), and, where there is
     one, ``loss``, whose mean is ``attribute/bce`` (MMEngine would log the mean over several
     validations of what is called loss). ``attribute/num_undefined`` attributes have no positive or
-    no negative in the set and no part in mA; the log names them.
+    no negative in the set and no part in mA; the log names them. Where these are all, mA is NaN.
 
     Args:
         threshold: An attribute is predicted above it.
@@ -77,11 +77,15 @@ class AttributeMetric(BaseMetric):
             result['selected_on_test'] = 1
             print_log('the checkpoint was chosen by its score on the test split: this is no score '
                       'on unseen data', logger='current', level=logging.WARNING)
+        if full['num_undefined'] == labels.shape[1]:
+            print_log(f'mA is NaN: none of {labels.shape[1]} attributes has both an image with it '
+                      f'and one without among the {len(labels)} images', logger='current',
+                      level=logging.WARNING)
         if self.per_attribute:
             print_log('\n' + attribute_table(full, names), logger='current')
             result |= {f'mA/{name}': float(value) for name, value in
                        zip(names, full['per_attribute']['mA'], strict=True)}
-        elif full['num_undefined']:
+        elif 0 < full['num_undefined'] < labels.shape[1]:
             lacking = [str(name) for name, value in
                        zip(names, full['per_attribute']['mA'], strict=True) if np.isnan(value)]
             print_log(f'mA leaves out what has no positive or no negative here: '

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
 
 from clasp_mm.registry import METRICS
 
@@ -65,6 +67,10 @@ class MissRateMetric(BaseMetric):
                 np.array(ignore, bool)))
 
     def compute_metrics(self, results: list[tuple[np.ndarray, ...]]) -> dict[str, float]:
-        """Score all images; a setup in which no pedestrian counts is NaN."""
+        """Score all images; a setup in which no pedestrian counts is NaN, and the log says so."""
         scores = log_average_miss_rate(*zip(*results, strict=True), self.setups)
+        empty = [name for name in self.setups if not scores['num_pedestrians'][name]]
+        if empty:
+            print_log(f'{", ".join(empty)}: NaN, no pedestrian of {len(results)} images counts',
+                      logger='current', level=logging.WARNING)
         return {name: scores[name] for name in self.setups}

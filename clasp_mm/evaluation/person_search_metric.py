@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
 
 from clasp_mm.registry import METRICS
 
@@ -60,10 +62,10 @@ class PersonSearchMetric(BaseMetric):
                 query_features=sample['query_features'].float().cpu().numpy()))
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Score all queries.
+        """Score all queries; without any that can be scored, NaN, and the log says why.
 
         Raises:
-            ValueError: Frames are missing, or there is no query.
+            ValueError: Frames are missing.
         """
         results = sorted(results, key=lambda one: one['img_id'])
         if [one['img_id'] for one in results] != list(range(len(results))):
@@ -72,15 +74,21 @@ class PersonSearchMetric(BaseMetric):
         queries = sorted(((query, frame['img_id'], feature) for frame in results for query, feature
                           in zip(frame['queries'], frame['query_features'], strict=True)),
                          key=lambda one: one[0]['query'])
-        if not queries:
-            raise ValueError('no frame has a query: person search is scored on the test split')
         galleries = [query['gallery'] for query, _, _ in queries]
-        return evaluate_person_search(
+        scores = evaluate_person_search(
             *([one[key] for one in results] for key in ('bboxes', 'scores', 'features')),
-            query_features=np.stack([feature for _, _, feature in queries]),
+            query_features=np.array([feature for _, _, feature in queries]).reshape(
+                len(queries), results[0]['features'].shape[1]),
             query_images=[image for _, image, _ in queries],
-            query_boxes=np.array([query['bbox'] for query, _, _ in queries]),
+            query_boxes=np.array([query['bbox'] for query, _, _ in queries]).reshape(-1, 4),
             query_pids=[query['pid'] for query, _, _ in queries],
             gt_boxes=[one['gt_boxes'] for one in results],
             gt_pids=[one['gt_pids'] for one in results],
-            galleries=None if galleries[0] is None else galleries, **self.options)
+            galleries=None if None in galleries else galleries, **self.options)
+        if not scores['num_valid']:
+            print_log('mAP and top-k are NaN: '
+                      + (f'none of the {len(queries)} queries is shown by a frame of its gallery; '
+                         'check identities and galleries' if queries else 'no frame has a query; '
+                         'person search is scored on the test split'),
+                      logger='current', level=logging.WARNING)
+        return scores

@@ -1,6 +1,6 @@
 default_scope = 'mmpretrain'
 # RethinkPAR's recipe as SOLIDER uses it, but that the validation split, not test, decides on the
-# learning rate and on the best checkpoint.
+# learning rate and on the best checkpoint. Images are resized as torchvision does it on Pillow's.
 size = (256, 128)  # height, width
 model = dict(
     type='ImageClassifier',
@@ -10,26 +10,29 @@ model = dict(
         type='clasp_mm.PCMoESwin',
         arch='base',
         task='attribute',
+        drop_path_rate=0.,
         init_cfg=dict(
             type='clasp_mm.Pretrained', checkpoint='clasp_pcmoe-swin-base_luperson')),
     neck=dict(type='GlobalAveragePooling'),
     head=dict(type='clasp_mm.AttributeHead', num_attributes=26, in_channels=1024))
+resize = dict(type='Resize', scale=size[::-1], backend='pillow', interpolation='bilinear')
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=size[::-1]),
+    resize,
     dict(type='RandomCrop', crop_size=size, padding=10),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=size[::-1]),
+    resize,
     dict(type='PackInputs'),
 ]
 dataset_type = 'clasp_mm.AttributeDataset'
 data_root = 'data/pa100k/'
 train_dataloader = dict(
     batch_size=64,
+    drop_last=True,
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
@@ -76,9 +79,9 @@ optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='Adam', lr=1e-5, weight_decay=0.),
     clip_grad=dict(max_norm=10))
-param_scheduler = [
-    dict(type='ReduceOnPlateauLR', monitor='attribute/bce', rule='less', factor=0.1, patience=4),
-]
+plateau = dict(
+    type='ReduceOnPlateauLR', monitor='attribute/bce', rule='less', factor=0.1, patience=4)
+param_scheduler = [plateau]
 auto_scale_lr = dict(base_batch_size=64)
 default_hooks = dict(
     timer=dict(type='mmengine.IterTimerHook'),

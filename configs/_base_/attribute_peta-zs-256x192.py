@@ -1,7 +1,7 @@
 _base_ = './attribute_pa100k-256x128.py'
 
-# The zero-shot splits of RethinkPAR, where no identity is in two splits: wider input, weight decay
-# and fixed steps.
+# A zero-shot split of RethinkPAR, where no identity is in two splits: wider input, weight decay and
+# fixed steps.
 size = (256, 192)  # height, width
 model = dict(head=dict(num_attributes=35))
 train_pipeline = _base_.train_pipeline

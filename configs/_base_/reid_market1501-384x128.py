@@ -1,6 +1,6 @@
 default_scope = 'mmpretrain'
-# The global branch of TransReID as SOLIDER uses it: neither patches nor cameras. Pillow's bicubic
-# resizing is filtered, OpenCV's is not.
+# The global branch of TransReID as SOLIDER uses it: neither patches nor cameras. Images are resized
+# as torchvision does it on Pillow's, bicubic to train on and bilinear to test.
 size = (384, 128)  # height, width
 num_identities = 751
 model = dict(
@@ -15,12 +15,12 @@ model = dict(
             type='clasp_mm.Pretrained', checkpoint='clasp_pcmoe-swin-base_luperson')),
     neck=dict(type='GlobalAveragePooling'),
     head=dict(type='clasp_mm.ReIDHead', num_classes=num_identities, in_channels=1024))
-resize = dict(type='Resize', scale=size[::-1], backend='pillow', interpolation='bicubic')
+resize = dict(type='Resize', scale=size[::-1], backend='pillow')
 pack = dict(
     type='PackInputs', meta_keys=('sample_idx', 'img_path', 'pid', 'camera', 'is_query'))
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    resize,
+    dict(**resize, interpolation='bicubic'),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='RandomCrop', crop_size=size, padding=10),
     # Noise of mean 0 and deviation 1 behind the normalisation, cut off at 0 and 255 before it.
@@ -34,7 +34,11 @@ train_pipeline = [
         fill_std=(127.5, ) * 3),
     pack,
 ]
-test_pipeline = [dict(type='LoadImageFromFile'), resize, pack]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(**resize, interpolation='bilinear'),
+    pack,
+]
 dataset_type = 'clasp_mm.Market1501'
 data_root = 'data/market1501/'
 train_dataloader = dict(
@@ -60,13 +64,18 @@ test_cfg = dict()
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='SGD', lr=2e-4, momentum=0.9, weight_decay=1e-4),
-    paramwise_cfg=dict(
-        bias_lr_mult=2.,
-        custom_keys={'moe.prompts': dict(decay_mult=0.)}))  # it would shrink those of other tasks
+    paramwise_cfg=dict(custom_keys={
+        'bias': dict(lr_mult=2.),  # wherever the word is in the name: norms, relative positions
+        'moe.b1': dict(lr_mult=2.),  # the experts' biases
+        'moe.b2': dict(lr_mult=2.),
+        'moe.prompts': dict(decay_mult=0.)}))  # decay would shrink those of other tasks
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=20),
-    dict(type='CosineAnnealingLR', T_max=100, eta_min_ratio=0.002, by_epoch=True, begin=20,
-         end=max_epochs),
+    dict(
+        type='clasp_mm.WarmupCosineLR',
+        warmup=20,
+        total=max_epochs,
+        start_ratio=0.01,
+        end_ratio=0.002),
 ]
 auto_scale_lr = dict(base_batch_size=64)
 default_hooks = dict(

@@ -1,8 +1,1 @@
-_base_ = '../_base_/attribute_peta-zs-256x192.py'
-
-model = dict(head=dict(num_attributes=53))
-data_root = 'data/rap2/'
-data = dict(data_root=data_root, data_prefix='RAP_dataset')
-train_dataloader = dict(dataset=data)
-val_dataloader = dict(dataset=data)
-test_dataloader = dict(dataset=data)
+_base_ = '../_base_/attribute_rap-zs-256x192.py'

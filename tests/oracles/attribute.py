@@ -32,6 +32,6 @@ def attribute_metrics(probabilities, labels, threshold=0.5):
         precision.append(both / len(said) if said else 0)
         recall.append(both / len(real) if real else 0)
     p, r = (100 * sum(values) / len(values) for values in (precision, recall))
-    return {'mA': sum(defined) / len(defined), 'accuracy': 100 * sum(accuracy) / len(accuracy),
-            'precision': p, 'recall': r, 'F1': 2 * p * r / (p + r) if p + r else 0.,
-            'per_attribute': per_attribute}
+    return {'mA': sum(defined) / len(defined) if defined else math.nan,
+            'accuracy': 100 * sum(accuracy) / len(accuracy), 'precision': p, 'recall': r,
+            'F1': 2 * p * r / (p + r) if p + r else 0., 'per_attribute': per_attribute}

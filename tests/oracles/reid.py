@@ -9,7 +9,7 @@ def evaluate_reid(query_features, gallery_features, query_pids, gallery_pids, qu
     for q, query in enumerate(np.asarray(query_features, np.float64)):
         candidates = []
         for g, item in enumerate(np.asarray(gallery_features, np.float64)):
-            if gallery_pids[g] == query_pids[q] and gallery_cams[g] == query_cams[q]:
+            if gallery_pids[g] == query_pids[q] and gallery_cams[g] == query_cams[q] >= 0:
                 continue
             if metric == 'euclidean':
                 distance = sum((a - b) ** 2 for a, b in zip(query, item, strict=True))
@@ -17,7 +17,7 @@ def evaluate_reid(query_features, gallery_features, query_pids, gallery_pids, qu
                 distance = 1 - query @ item / (np.linalg.norm(query) * np.linalg.norm(item))
             candidates.append((np.float32(distance), g))
         candidates.sort()
-        right = [gallery_pids[g] == query_pids[q] for _, g in candidates]
+        right = [gallery_pids[g] == query_pids[q] >= 0 for _, g in candidates]
         if not any(right):
             skipped += 1
             continue

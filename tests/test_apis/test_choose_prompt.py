@@ -13,6 +13,7 @@ from clasp_mm.apis.choose_prompt.features import PromptFeatures, load_readable, 
 from clasp_mm.apis.choose_prompt.labels import read_map
 from clasp_mm.apis.choose_prompt.scoring import make_score
 from clasp_mm.apis.features import load_images
+from clasp_mm.datasets.reid import NO_CAMERA, NOBODY
 from clasp_mm.evaluation.functional import attribute_metrics, evaluate_reid, parsing_iou
 from clasp_mm.evaluation.probes import linear_probe_segmentation
 from clasp_mm.models import PCMoESwin
@@ -152,7 +153,7 @@ def test_scores_are_those_of_the_evaluations():
 
 def read_like(kind, values, groups, cameras=None):
     from clasp_mm.apis.choose_prompt import Labels
-    return Labels(kind, ('', ) * len(groups), values, groups, cameras)
+    return Labels(kind, tuple(map(str, range(len(groups)))), values, groups, cameras)
 
 
 def test_maps_are_probed_on_all_stages(backbone, people, tmp_path):
@@ -211,7 +212,9 @@ def test_labels_of_market_names_and_of_sub_folders(tmp_path):
     owner = dict(zip((path.rsplit('/', 1)[1] for path in labels.paths), labels.values,
                      strict=True))
     assert names[2] not in owner and owner[names[0]] == owner[names[1]] == 1
-    assert owner[names[3]] != owner[names[4]]  # distractors are nobody's match
+    assert owner[names[3]] == owner[names[4]] == NOBODY  # distractors are nobody's match
+    assert len(set(labels.groups)) == 3 and labels.gaps() == [
+        '2 of 4 images have no identity: they match nobody']
     assert sorted(labels.cameras) == [1, 1, 2, 3]
 
     for person in ('ann', 'bob'):
@@ -223,6 +226,36 @@ def test_labels_of_market_names_and_of_sub_folders(tmp_path):
     assert labels.values.tolist() == labels.groups.tolist() == [0, 0, 1, 1]
     labels = read_labels('classes', tmp_path / 'folders')
     assert labels.names == ('ann', 'bob') and labels.groups.tolist() == [0, 1, 2, 3]
+
+
+def test_cells_that_are_empty_or_have_spaces(people, tmp_path):
+    rows = [['a', 'ann', '0', '1'], ['b ', ' ann ', ' ', ' 0'], ['c', '', '1', '1'], ['d', ' ']]
+    table = write_table(tmp_path / 't.csv', ['image ', ' identity', 'camera', 'hat'], rows)
+    labels = read_labels('identity', people, table)
+    assert labels.values.tolist() == [0, 0, NOBODY, NOBODY]
+    assert labels.groups.tolist() == [0, 0, 1, 2]
+    assert labels.cameras.tolist() == [0, NO_CAMERA, 1, NO_CAMERA]
+    assert labels.paths[1] == str(people / 'b')
+    assert labels.gaps() == ['2 of 4 images have no identity: they match nobody',
+                             'the camera of 2 of 4 images is not known: it equals no other']
+    labels = read_labels('attributes', people, table)
+    assert labels.groups.tolist() == [0, 0, 1, 2] and labels.names == ('hat', )
+    assert labels.values.ravel().tolist() == [1, 0, 1, -1]
+
+
+def test_nobody_and_unknown_cameras_in_the_score():
+    """Ten people of two images, the second's camera unknown, and a nobody nearer than either.
+
+    Of each query nobody is first, its match second: AP = 1/2; nobody is no query.
+    """
+    angles = np.r_[np.arange(10) * 30., np.arange(10) * 30. + 2, np.arange(10) * 30. + 1]
+    features = np.stack([np.cos(np.radians(angles)), np.sin(np.radians(angles))], 1)
+    values = np.r_[np.arange(10), np.arange(10), np.full(10, NOBODY)]
+    cameras = np.r_[np.zeros(10), np.full(20, NO_CAMERA)]
+    groups = np.r_[np.arange(10), np.arange(10), np.arange(10, 20)]
+    tally = make_score(read_like('identity', values, groups, cameras))(features, 0)
+    assert tally.score(tally.sums.sum(0)) == 50.
+    assert tally.sums[:, 1].tolist() == [2.] * 10 + [0.] * 10
 
 
 def test_a_palette_is_read_as_class_numbers_at_the_middles_of_cells(tmp_path):
@@ -243,8 +276,9 @@ def test_a_palette_is_read_as_class_numbers_at_the_middles_of_cells(tmp_path):
 @pytest.mark.parametrize('kind, columns, rows, words', [
     ('identity', ['image', 'person'], [['a', '1']], 'no column identity; it has image, person'),
     ('identity', ['image', 'identity'], [], 'has no row'),
-    ('identity', ['image', 'identity', 'camera'], [['a', '1', '0'], ['b', '1', '']],
-     r":3: camera '' is no number"),
+    ('identity', ['image', 'identity', 'camera'], [['a', '1', '0'], ['b', '1', 'west']],
+     r":3: camera 'west' is no number"),
+    ('classes', ['image', 'class'], [['a', 'x'], ['b', ' ']], ':3: the class is empty'),
     ('attributes', ['image', 'hat'], [['a', 'yes']], r":2: hat is 'yes'; it must be 1, 0"),
     ('attributes', ['image', 'identity'], [['a', '1']], 'no column of an attribute'),
     ('classes', ['image', 'class'], [['a', 'x'], ['a', 'y']], ':3: a stands in line 2'),

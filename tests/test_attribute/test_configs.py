@@ -1,11 +1,14 @@
 import re
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope, init_default_scope
-from mmpretrain.registry import MODELS
+from mmpretrain.registry import MODELS, TRANSFORMS
+from PIL import Image
+from torchvision.transforms import Resize
 
 from clasp_mm.apis.config_check import check_config
 from clasp_mm.apis.resources import resource
@@ -50,7 +53,11 @@ def test_full_size_model_gives_a_logit_for_each_attribute(path):
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 def test_recipe(path):
-    """RethinkPAR as SOLIDER runs it: Adam 1e-5, 30 epochs of 64, clip 10, pad 10; two schedules."""
+    """RethinkPAR as SOLIDER runs it: Adam 1e-5, 30 epochs of 64, clip 10, pad 10; two schedules.
+
+    Of SOLIDER's yaml: PETA 'multistep' with LR_STEP; PA100k and RAP2 'plateau' (RAP2's LR_STEP is
+    not read); WEIGHT_DECAY 0 for PA100k, 5e-4 for the others; no drop path, the last batch dropped.
+    """
     cfg = Config.fromfile(path)
     zero_shot = '-zs-' in path.stem
     arch = re.search(r'swin-(\w+?)_', path.stem)[1]
@@ -61,11 +68,12 @@ def test_recipe(path):
     assert cfg.optim_wrapper.clip_grad == dict(max_norm=10)
     assert (cfg.train_cfg.max_epochs, cfg.train_cfg.val_interval) == (30, 1)
     assert cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == 64
+    assert cfg.train_dataloader.drop_last and cfg.model.backbone.drop_path_rate == 0
     kinds = [step.type for step in cfg.train_dataloader.dataset.pipeline]
     assert kinds == ['LoadImageFromFile', 'Resize', 'RandomCrop', 'RandomFlip', 'PackInputs']
     assert cfg.train_dataloader.dataset.pipeline[2].padding == 10
     scheduler, = cfg.param_scheduler
-    if zero_shot:
+    if 'peta' in path.stem:
         assert (scheduler.type, scheduler.milestones) == ('MultiStepLR', [10, 15])
     else:
         assert (scheduler.type, scheduler.factor, scheduler.patience) == (
@@ -84,6 +92,15 @@ def test_validation_selects_and_test_does_not(path):
     roots = {loader.dataset.data_root for loader in (
         cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader)}
     assert len(roots) == 1
+
+
+@pytest.mark.parametrize('part', ['train', 'test'])
+def test_images_are_resized_as_torchvision_does(part):
+    cfg = Config.fromfile(CONFIGS[0])
+    image = np.random.default_rng(0).integers(0, 256, (430, 170, 3), np.uint8)
+    resize = TRANSFORMS.build(cfg[f'{part}_pipeline'][1])
+    found = resize(dict(img=image, img_shape=image.shape[:2]))['img']
+    assert (found == np.asarray(Resize(cfg.size)(Image.fromarray(image)))).all()
 
 
 def test_layer_decay_and_prompt_learn():

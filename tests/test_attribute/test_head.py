@@ -47,6 +47,7 @@ def test_a_rare_attribute_weighs_more_where_it_is_there():
             labels = torch.full((1, 1), label)
             head = make_head(labels, torch.tensor([ratio]))
             torch.nn.init.zeros_(head.fc.weight)
+            torch.nn.init.zeros_(head.fc.bias)
             head.loss([torch.ones(1, 6)], samples_of(labels))['loss'].backward()
             slopes.append(abs(head.fc.bias.grad.item()))
         assert slopes[1] / slopes[0] == pytest.approx(torch.tensor(1 - 2 * ratio).exp().item())
@@ -71,6 +72,16 @@ def test_predictions_have_probabilities_and_each_its_loss():
     assert 'loss' not in head.predict([pooled])[0]
     head.positive_ratios.fill_(torch.nan)
     assert 'loss' not in head.predict([pooled], samples_of(labels))[0]
+
+
+def test_begins_as_rethinkpars_linear_layer():
+    """Uniform within 1 / sqrt(C), weights and biases: C = 48 gives 0.1443, deviation 0.0833."""
+    torch.manual_seed(0)
+    head = AttributeHead(2000, 48)
+    head.init_weights()
+    for values in (head.fc.weight, head.fc.bias):
+        assert values.abs().max().item() == pytest.approx(.1443, abs=2e-3)
+        assert values.std().item() == pytest.approx(.0833, abs=2e-3)
 
 
 def test_ratios_must_be_known_and_go_with_the_weights():

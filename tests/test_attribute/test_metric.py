@@ -69,13 +69,10 @@ CASES = {
 @pytest.mark.parametrize('case', CASES)
 def test_hard_cases_equal_counting(case):
     scores, labels = CASES[case]
-    if case == 'one image':  # no attribute has both
-        with pytest.raises(ValueError, match='mA is not defined'):
-            attribute_metrics(scores, labels)
-        return
     result, expected = (f(scores, labels) for f in (attribute_metrics, oracle.attribute_metrics))
     for name in NAMES:
-        assert result[name] == pytest.approx(expected[name], abs=1e-9), name
+        assert result[name] == pytest.approx(expected[name], abs=1e-9, nan_ok=True), name
+    assert np.isnan(result['mA']) == (case == 'one image')  # where no attribute has both
     np.testing.assert_allclose(result['per_attribute']['mA'], expected['per_attribute'])
 
 
@@ -131,6 +128,19 @@ def test_what_has_no_positive_is_told(said):
     result = evaluate(samples_of(scores, labels))
     assert result['attribute/num_undefined'] == 1
     assert 'mA leaves out what has no positive or no negative here: b' in said
+
+
+@pytest.mark.parametrize('per_attribute', [True, False])
+def test_without_both_values_of_any_attribute_mean_accuracy_is_nan(said, per_attribute):
+    """Ten images, each with a and b, of which all are found: the sets are right."""
+    labels = np.tile([1, 1, 0, 0, -1], (10, 1))
+    result = evaluate(samples_of(np.abs(labels) * .8 * (labels > 0), labels),
+                      per_attribute=per_attribute)
+    assert np.isnan(result['attribute/mA']) and result['attribute/F1'] == 100
+    assert result['attribute/num_undefined'] == 5
+    assert ('mA is NaN: none of 5 attributes has both an image with it and one without among the '
+            '10 images') in said
+    assert not any('leaves out' in line for line in said)
 
 
 def test_table(said):

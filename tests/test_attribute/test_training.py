@@ -63,6 +63,20 @@ def samples_to_test(cfg):
     return DATASETS.build(cfg.test_dataloader.dataset)
 
 
+def test_a_validation_set_of_one_image_does_not_end_the_run(cfg, tmp_path, monkeypatch):
+    """No attribute has both values there: mA is NaN, and no epoch is the best."""
+    lines = []
+    monkeypatch.setattr(MMLogger, 'callHandlers', lambda self, record: lines.append(
+        record.getMessage()))
+    cfg.val_dataloader.dataset.indices = 1
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    assert (tmp_path / 'run/epoch_3.pth').is_file() and not list(tmp_path.glob('run/best_*'))
+    assert np.isnan(runner.message_hub.get_scalar('val/attribute/mA').current())
+    for words in ('mA is NaN: none of 26 attributes', 'attribute/mA is NaN, so this is no best'):
+        assert sum(words in line for line in lines) == 3
+
+
 @pytest.mark.parametrize('rule', ['greater', 'less'])
 def test_a_resumed_run_is_the_run_in_one_go(cfg, tmp_path, rule):
     """Where an epoch was not the best, MMEngine's checkpoint knows nothing of its validation."""

@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 from clasp_mm.datasets.labelled_folder import LabelledFolder
 from clasp_mm.datasets.synthetic import SyntheticPeople
 from clasp_mm.engine import ProbeHook
+from clasp_mm.engine.hooks import probe_hook
 from tests.test_engine.test_teacher_hook import make_config, people, read_scalars  # noqa: F401
 from tests.test_models.test_pretrain import make_dino
 
@@ -83,6 +84,21 @@ def test_an_unreadable_image_is_left_out(folder, tmp_path):
     features, known = hook.embed(make_model())
     assert known.sum() == 31 and not known[8]
     assert set(hook.score(features, known)) == {'knn', 'linear'}
+
+
+def test_without_a_readable_image_the_probes_are_nan(folder, tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr(probe_hook, 'print_log', lambda text, **_: lines.append(text))
+    root = tmp_path / 'copy'
+    shutil.copytree(folder, root)
+    for path in root.rglob('*.png'):
+        path.write_bytes(b'no image')
+    hook = ProbeHook(str(root), size=(32, 16))
+    features, known = hook.embed(make_model())
+    assert not known.any()
+    scores = hook.score(features, known)
+    assert list(scores) == ['knn', 'linear'] and np.isnan(list(scores.values())).all()
+    assert lines[0].startswith('0 images to learn from and 0 to score could be read of')
 
 
 def test_good_features_score_and_bad_ones_do_not(folder):

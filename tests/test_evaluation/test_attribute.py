@@ -38,6 +38,16 @@ def test_by_hand():
     assert result['F1'] == pytest.approx(100 * .375)
 
 
+def test_a_mean_of_nothing_is_nan():
+    """No attribute has both values; the sets of the images: {a} and {a}, {a, b} and {b}."""
+    result = attribute_metrics([[.9, .1], [.2, .8]], [[1, -1], [1, 1]])
+    assert np.isnan(result['mA']) and result['num_undefined'] == 2
+    assert result['accuracy'] == (100 / 1 + 100 / 2) / 2 and result['precision'] == 100
+    assert result['recall'] == (100 + 50) / 2
+    result = attribute_metrics([[.9, .1]], [[-1, -1]])  # and nothing known of an image
+    assert all(np.isnan(result[name]) for name in ('mA', 'accuracy', 'precision', 'recall', 'F1'))
+
+
 def test_what_is_unknown_changes_nothing():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, (30, 5))
@@ -61,8 +71,7 @@ def test_nothing_right_is_zero():
     (np.zeros(3), np.zeros(3, int), r'\(3,\)'),
     (np.full((3, 2), 1.5), np.zeros((3, 2), int), 'sigmoid'),
     (np.full((3, 2), np.nan), np.zeros((3, 2), int), 'nan'),
-    (np.zeros((3, 2)), np.full((3, 2), 2), r'\[2\]'),
-    (np.zeros((3, 2)), np.zeros((3, 2), int), 'mA is not defined')])
+    (np.zeros((3, 2)), np.full((3, 2), 2), r'\[2\]')])
 def test_wrong_input(probabilities, labels, words):
     with pytest.raises(ValueError, match=words):
         attribute_metrics(probabilities, labels)

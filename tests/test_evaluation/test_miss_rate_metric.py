@@ -10,6 +10,7 @@ from mmengine.structures import BaseDataElement, InstanceData
 
 from clasp_mm.apis.launch import leave_together
 from clasp_mm.datasets.synthetic import write_citypersons
+from clasp_mm.evaluation import miss_rate_metric
 from clasp_mm.evaluation.functional import log_average_miss_rate
 from clasp_mm.registry import METRICS
 from tests.test_evaluation.test_miss_rate import problem
@@ -111,6 +112,14 @@ def test_says_what_is_wrong():
     del samples[0].instances
     with pytest.raises(ValueError, match=r"a.png has no 'instances'.* meta_keys"):
         evaluate(samples)
+
+
+def test_without_pedestrians_it_is_nan_and_says_so(monkeypatch):
+    lines = []
+    monkeypatch.setattr(miss_rate_metric, 'print_log', lambda text, **_: lines.append(text))
     alone = samples_of([column[:1] for column in problem(1)])
-    alone[0].set_metainfo(dict(instances=[]))
-    assert math.isnan(evaluate(alone)['miss_rate/Reasonable'])
+    one = dict(bbox=[0, 0, 20, 100], visibility=.5, ignore_flag=0)  # occluded: Heavy and All
+    alone[0].set_metainfo(dict(instances=[one]))
+    scores = evaluate(alone)
+    assert [math.isnan(scores[f'miss_rate/{name}']) for name in NAMES] == [True, True, False, False]
+    assert lines == ['Reasonable, Small: NaN, no pedestrian of 1 images counts']

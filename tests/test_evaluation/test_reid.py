@@ -8,6 +8,7 @@ from tests.oracles import reid as oracle
 
 
 def problem(seed, queries=25, gallery=60, people=8, cameras=3, ties=False):
+    """In odd ones some queries are nobody's and some cameras are not known."""
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(people, 6)) * 1.5
 
@@ -16,9 +17,9 @@ def problem(seed, queries=25, gallery=60, people=8, cameras=3, ties=False):
         features = centres[pids] + rng.normal(size=(number, 6))
         if ties:
             features = np.round(features / 3)
-        return features, pids, rng.integers(0, cameras, number)
+        return features, pids, rng.integers(-(seed % 2), cameras, number)
 
-    (qf, qp, qc), (gf, gp, gc) = draw(queries, 0), draw(gallery, -2)
+    (qf, qp, qc), (gf, gp, gc) = draw(queries, -(seed % 2)), draw(gallery, -2)
     return qf, gf, qp, gp, qc, gc
 
 
@@ -59,6 +60,23 @@ def test_by_hand():
     assert result['mAP'] == 50.
     assert result['cmc'][:3].tolist() == [0., 100., 100.]
     assert (result['rank1'], result['rank5'], result['num_skipped']) == (0., 100., 0)
+
+
+@pytest.mark.parametrize('cameras', [[-1, -1, -1, -1], [-1, -1, -1, 0], [-1, -1, 0, 3]])
+def test_an_unknown_camera_equals_no_other(cameras):
+    """Ranking: right, wrong, right, a distractor: AP = (1/1 + 2/3) / 2."""
+    result = evaluate_reid([[0.]], [[.1], [.2], [.3], [.4]], [1], [1, 2, 1, 5], [-1], cameras)
+    assert result['mAP'] == pytest.approx(100 * 5 / 6)
+    assert (result['rank1'], result['num_skipped']) == (100., 0)
+
+
+def test_who_has_no_identity_is_nobodys_match():
+    """Query 1: nobody, right, nobody: AP = 1/2. The second query is nobody."""
+    gallery = [[.1], [.2], [.3]]
+    result = evaluate_reid([[0.], [0.]], gallery, [1, -1], [-1, 1, -1], [0, 0], [1, 1, 1])
+    assert (result['mAP'], result['num_valid'], result['num_skipped']) == (50., 1, 1)
+    with pytest.raises(ValueError, match='1 queries are skipped because they have no identity'):
+        evaluate_reid([[0.]], gallery, [-1], [-1, 1, -1], None, None)
 
 
 def test_skipped_queries_do_not_count():
@@ -192,7 +210,7 @@ def test_coarse_products_are_kept_where_they_tell_enough(coarse, monkeypatch):
 
 @pytest.mark.parametrize('change, words', [
     (dict(query_cams=np.zeros(25), gallery_cams=np.zeros(60)),
-     'own camera only.*all images are of one camera, 0'),
+     'own camera or in.*all images are of one camera, 0'),
     (dict(gallery_pids=np.full(60, -5)), '25 queries are skipped because the gallery')])
 def test_no_match_at_all_says_why(change, words):
     names = ('query_features', 'gallery_features', 'query_pids', 'gallery_pids', 'query_cams',

@@ -3,8 +3,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-import clasp_mm.evaluation  # noqa: F401
 from clasp_mm.apis.launch import leave_together
+from clasp_mm.evaluation import person_search_metric
 from clasp_mm.evaluation.functional import evaluate_person_search
 from clasp_mm.registry import METRICS
 from tests.oracles import person_search as oracle
@@ -181,8 +181,9 @@ def test_a_query_nobody_shows_is_counted_apart():
                      query_boxes=np.ones((2, 4)))
     found = evaluate_person_search(**data)
     assert (found['mAP'], found['num_valid'], found['num_skipped']) == (100, 1, 1)
-    with pytest.raises(ValueError, match='none of the 1 queries is shown'):
-        evaluate_person_search(**one_query(query_pids=[8]))
+    found = evaluate_person_search(**one_query(query_pids=[8]))
+    assert np.isnan([found['mAP'], found['top1'], found['top10']]).all()
+    assert (found['num_valid'], found['num_skipped'], found['det_recall']) == (0, 1, 100)
 
 
 @pytest.mark.parametrize('changes, message', [
@@ -195,7 +196,7 @@ def test_a_query_nobody_shows_is_counted_apart():
     (dict(features=[np.eye(2)[:1], np.array([[0, np.inf]]), np.eye(2)]), 'the first in image 1'),
     (dict(features=[np.eye(2)[:1], np.eye(2), np.eye(2)]), 'image 1 has 1 boxes and 2 features'),
     (dict(scores=[np.ones(1)]), 'scores of 1 images, boxes of 3'),
-    (dict(query_features=np.zeros((0, 2))), 'at least one row'),
+    (dict(query_features=np.zeros(2)), r'must be \(queries, channels\)'),
 ])
 def test_bad_input_is_named(changes, message):
     with pytest.raises(ValueError, match=message):
@@ -242,11 +243,25 @@ def test_metric_says_what_is_missing():
     metric.process(None, samples[3:])
     with pytest.raises(ValueError, match='galleries need the whole test split'):
         metric.evaluate(len(samples) - 3)
-    metric.results.clear()
-    metric.process(None, [dict(one, queries=[], query_features=one['query_features'][:0])
-                          for one in samples])
-    with pytest.raises(ValueError, match='no frame has a query'):
-        metric.evaluate(len(samples))
+
+
+@pytest.mark.parametrize('change, words', [
+    (lambda one: dict(one, queries=[], query_features=one['query_features'][:0]),
+     'mAP and top-k are NaN: no frame has a query; person search is scored on the test split'),
+    (lambda one: dict(one, queries=[dict(query, pid=99) for query in one['queries']]),
+     'queries is shown by a frame of its gallery; check identities and galleries')])
+def test_nothing_to_search_for_is_nan_and_says_so(change, words, monkeypatch):
+    lines = []
+    monkeypatch.setattr(person_search_metric, 'print_log', lambda text, **_: lines.append(text))
+    samples = samples_of(draw(3), None)
+    metric = METRICS.build(dict(type='clasp_mm.PersonSearchMetric'))
+    metric.process(None, samples)
+    whole = metric.evaluate(len(samples))
+    metric.process(None, [change(one) for one in samples])
+    scores = metric.evaluate(len(samples))
+    assert all(np.isnan(scores[f'search/{name}']) for name in ('mAP', 'top1', 'top5', 'top10'))
+    assert scores['search/det_AP'] == whole['search/det_AP'] and scores['search/num_valid'] == 0
+    assert len(lines) == 1 and words in lines[0]
 
 
 def _process(rank, out):

@@ -1,14 +1,18 @@
 import re
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
-from mmpretrain.registry import MODELS
+from mmpretrain.registry import MODELS, TRANSFORMS
+from PIL import Image
+from torchvision.transforms import InterpolationMode, Resize
 
 from clasp_mm.apis.config_check import check_config
 from clasp_mm.apis.resources import resource
+from clasp_mm.registry import PARAM_SCHEDULERS
 
 CONFIGS = sorted(resource('configs/reid').glob('*.py'))
 QUICKSTART = next(resource('configs/quickstart').glob('reid_*.py'))
@@ -47,9 +51,10 @@ def test_recipe_is_soliders(path):
     sampler = cfg.train_dataloader.sampler
     assert cfg.train_dataloader.batch_size == int(batch) == (
         sampler.num_identities * sampler.num_instances) == cfg.auto_scale_lr.base_batch_size
-    warmup, cosine = cfg.param_scheduler
-    assert (warmup.begin, warmup.end) == (0, cosine.begin) == (0, 20)
-    assert cosine.begin + cosine.T_max == cosine.end == cfg.train_cfg.max_epochs == int(epochs)
+    assert cfg.param_scheduler == [dict(
+        type='clasp_mm.WarmupCosineLR', warmup=20, total=int(epochs), start_ratio=.01,
+        end_ratio=.002)]
+    assert cfg.train_cfg.max_epochs == int(epochs)
     assert cfg.optim_wrapper.optimizer == dict(
         type='SGD', lr=RATES[arch], momentum=.9, weight_decay=1e-4)
     kinds = {cfg[f'{part}_dataloader'].dataset.type for part in ('train', 'val', 'test')}
@@ -58,15 +63,76 @@ def test_recipe_is_soliders(path):
         'train', 'test', 'test']
 
 
-def test_biases_learn_at_twice_the_rate():
-    cfg = Config.fromfile(QUICKSTART)
+def build(cfg):
+    """The optimizer's wrapper, and the names of its parameters by their id."""
     cfg.model.backbone.init_cfg = None
     model = MODELS.build(cfg.model)
-    names = {id(value): name for name, value in model.named_parameters()}
-    groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
-    rates = {names[id(value)]: group['lr'] for group in groups for value in group['params']}
-    base = cfg.optim_wrapper.optimizer.lr
-    assert rates['head.classifier.weight'] == base
-    linear = {name: rate for name, rate in rates.items() if '.norm' not in name}
-    assert {rate for name, rate in linear.items() if name.endswith('.bias')} == {2 * base}
-    assert {rate for name, rate in linear.items() if not name.endswith('.bias')} == {base}
+    return build_optim_wrapper(model, cfg.optim_wrapper), {
+        id(value): name for name, value in model.named_parameters()}
+
+
+def test_biases_learn_at_twice_the_rate():
+    """SOLIDER's: whatever has 'bias' in its name; and the experts' biases, which it has not."""
+    cfg = Config.fromfile(CONFIGS[0])
+    cfg.model.backbone.arch = 'nano'
+    cfg.model.head.in_channels = 256
+    wrapper, names = build(cfg)
+    rates = {names[id(value)]: (group['lr'] / cfg.optim_wrapper.optimizer.lr,
+                                group['weight_decay'])
+             for group in wrapper.optimizer.param_groups for value in group['params']}
+    twice = {name for name in rates if 'bias' in name or name.endswith(('.moe.b1', '.moe.b2'))}
+    assert {rates[name] for name in twice} == {(2., 1e-4)}
+    assert {rates[name] for name in set(rates) - twice} == {(1., 1e-4), (1., 0.)}
+    assert all(name.endswith('.moe.prompts') for name in rates if not rates[name][1])
+    for name in ('norm3.bias', 'stages.0.blocks.0.norm1.bias', 'stages.0.moe.b1',
+                 'stages.0.blocks.0.attn.w_msa.relative_position_bias_table'):
+        assert rates[f'backbone.{name}'] == (2., 1e-4)
+
+
+HAND = {  # epoch: of the rate r of all and 2 r of the biases, in units of r
+    0: (.01, .01),
+    10: (.01 + .99 * 10 / 20, .01 + 1.99 * 10 / 20),
+    19: (.01 + .99 * 19 / 20, .01 + 1.99 * 19 / 20),
+    20: (.002 + .998 * .933013, .002 + 1.998 * .933013),  # (1 + cos 30 degrees) / 2
+    40: (.002 + .998 * .75, .002 + 1.998 * .75),  # cos 60
+    60: (.002 + .998 * .5, .002 + 1.998 * .5),  # cos 90
+    80: (.002 + .998 * .25, .002 + 1.998 * .25),  # cos 120
+    100: (.002 + .998 * .066987, .002 + 1.998 * .066987),  # cos 150
+    119: (.002 + .998 * .00017134, .002 + 1.998 * .00017134),  # cos 178.5
+    120: (.002, .002)}
+
+
+def test_the_learning_rate_of_each_epoch_by_hand():
+    cfg = Config.fromfile(CONFIGS[0])
+    cfg.model.backbone.arch = 'nano'
+    cfg.model.head.in_channels = 256
+    wrapper, names = build(cfg)
+    scheduler, = (PARAM_SCHEDULERS.build({**one, 'optimizer': wrapper})
+                  for one in cfg.param_scheduler)
+    for epoch in range(121):
+        if epoch in HAND:
+            rates = {names[id(value)]: group['lr'] for group in wrapper.optimizer.param_groups
+                     for value in group['params']}
+            assert (rates['head.classifier.weight'], rates['backbone.norm3.bias']) == pytest.approx(
+                [cfg.optim_wrapper.optimizer.lr * value for value in HAND[epoch]], rel=1e-5), epoch
+        wrapper.step()
+        scheduler.step()
+
+
+@pytest.mark.parametrize('warmup', [-1, 120])
+def test_a_warm_up_longer_than_the_run(warmup):
+    cfg = Config.fromfile(QUICKSTART)
+    with pytest.raises(ValueError, match=f'warmup={warmup} must be at least 0 and below total=120'):
+        PARAM_SCHEDULERS.build(dict(
+            type='clasp_mm.WarmupCosineLR', optimizer=build(cfg)[0], warmup=warmup, total=120,
+            start_ratio=.01, end_ratio=.002))
+
+
+@pytest.mark.parametrize('part, mode', [('train', 'BICUBIC'), ('test', 'BILINEAR')])
+def test_images_are_resized_as_torchvision_does(part, mode):
+    cfg = Config.fromfile(CONFIGS[0])
+    image = np.random.default_rng(0).integers(0, 256, (160, 60, 3), np.uint8)
+    resize = TRANSFORMS.build(cfg[f'{part}_pipeline'][1])
+    expected = Resize(cfg.size, InterpolationMode[mode])(Image.fromarray(image))
+    found = resize(dict(img=image, img_shape=image.shape[:2]))['img']
+    assert (found == np.asarray(expected)).all()

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from clasp_mm.datasets import MSMT17, Market1501, ReIDFolder, ReIDTable
-from clasp_mm.datasets.reid import NO_CAMERA
+from clasp_mm.datasets import MSMT17, Market1501, ReIDFolder, ReIDTable, reid
+from clasp_mm.datasets.reid import NO_CAMERA, NOBODY
 from clasp_mm.datasets.synthetic import SyntheticPeople
 
 
@@ -32,9 +32,9 @@ def test_market_names_by_hand(tmp_path):
     assert rows(train, 'gt_label', 'pid', 'camera') == [(0, 0, 0), (1, 1, 5)]
     test = Market1501(str(tmp_path), 'test')
     (query, *gallery) = rows(test, 'pid', 'camera', 'is_query')
-    assert query == (1, 4, True)
-    assert sorted(gallery) == [(0, 3, False), (1, 1, False)]  # distractor kept, junk dropped
-    assert test.metainfo['num_identities'] == 2 and test.metainfo['shared_with_train'] == 0
+    assert query == (0, 4, True)
+    assert sorted(gallery) == [(NOBODY, 3, False), (0, 1, False)]  # distractor kept, junk dropped
+    assert test.metainfo['num_identities'] == 1 and test.metainfo['shared_with_train'] == 0
     touch(tmp_path, 'bounding_box_train/0003_c1s1_000001_00.jpg')
     assert Market1501(str(tmp_path), 'test').metainfo['shared_with_train'] == 1
 
@@ -76,17 +76,65 @@ def test_folder_and_table_agree(tmp_path):
     assert {camera for camera, in rows(unknown, 'camera')} == {NO_CAMERA}
 
 
+@pytest.fixture
+def logged(monkeypatch):
+    lines = []
+    monkeypatch.setattr(reid, 'print_log', lambda text, **_: lines.append(text))
+    return lines
+
+
+def test_cells_that_are_empty_or_have_spaces(tmp_path, logged):
+    """Who has no identity is not trained on and not searched for; in the gallery he is nobody."""
+    (tmp_path / 'labels.csv').write_text(
+        'image, identity ,camera,split\n'
+        'a.jpg,ann,0,train\nb.jpg, ann ,,train \nc.jpg,,1,train\nd.jpg,bob,1,train\n'
+        ' q.jpg,eve, ,query\nr.jpg,  ,0,query\n'
+        'g.jpg,eve ,2,gallery\nh.jpg,, ,gallery\ni.jpg, ,,gallery\n')
+    train = ReIDTable(str(tmp_path))
+    assert rows(train, 'gt_label', 'camera') == [(0, 0), (0, NO_CAMERA), (1, 1)]
+    assert train.metainfo['num_identities'] == 2
+    test = ReIDTable(str(tmp_path), 'test')
+    assert rows(test, 'pid', 'camera', 'is_query') == [
+        (0, NO_CAMERA, True), (0, 2, False), (NOBODY, NO_CAMERA, False),
+        (NOBODY, NO_CAMERA, False)]
+    assert test.metainfo['num_identities'] == 1 and test.metainfo['shared_with_train'] == 0
+    assert test.get_data_info(0)['img_path'] == str(tmp_path / 'q.jpg')
+    assert logged == [
+        'ReIDTable train: 3 images, 2 identities, 2 cameras, 1 of unknown camera; 1 without '
+        'identity are left out',
+        'ReIDTable query: 1 images, 1 identities, no cameras; 1 without identity are left out',
+        'ReIDTable gallery: 3 images, 1 identities, 1 cameras, 2 of unknown camera; 2 of nobody, '
+        'who match no query']
+
+
+def test_a_pattern_may_leave_cameras_unknown(tmp_path):
+    touch(tmp_path, 'train/ann/c0_1.jpg', 'train/ann/phone.jpg')
+    data = ReIDFolder(str(tmp_path), camera_pattern=r'^(?:c(\d)_)?')
+    assert rows(data, 'camera') == [(0, ), (NO_CAMERA, )]
+
+
+def test_market_cameras_count_from_one(tmp_path):
+    """Camera 0 would become the number that stands for an unknown one."""
+    touch(tmp_path, 'bounding_box_train/0002_c0s1_000451_03.jpg')
+    with pytest.raises(ValueError, match='do not parse'):
+        Market1501(str(tmp_path))
+    touch(tmp_path / 'm', 'train/x', 'test/x')
+    (tmp_path / 'm/list_query.txt').write_text('0000/0000_001_00_0302afternoon_0001_0.jpg 0')
+    with pytest.raises(ValueError, match='do not parse'):
+        MSMT17(str(tmp_path / 'm'), 'query')
+
+
 def test_synthetic_market_is_what_was_drawn(market):
     train, test = Market1501(str(market)), Market1501(str(market), 'test')
     assert Counter(rows(train, 'pid')) == Counter({(pid, ): 8 for pid in range(6)})
     by_role = Counter(rows(test, 'is_query', 'pid'))
-    assert by_role == {**{(True, pid): 2 for pid in range(1, 9)},
-                       **{(False, pid): 6 for pid in range(1, 9)}, (False, 0): 8}
+    assert by_role == {**{(True, pid): 2 for pid in range(8)},
+                       **{(False, pid): 6 for pid in range(8)}, (False, NOBODY): 8}
     assert test.metainfo['shared_with_train'] == 0
     seed = (1 << 20) + 1
     info = test.get_data_info(0)
     record = SyntheticPeople(10, 8, seed, (64, 32))[int(info['img_path'].split('_')[-2])]
-    assert (record.identity + 1, record.camera) == (info['pid'], info['camera'])
+    assert (record.identity, record.camera) == (info['pid'], info['camera'])
     image = cv2.imread(info['img_path'])[..., ::-1]
     assert np.abs(image.astype(int) - record.image).mean() < 5
 

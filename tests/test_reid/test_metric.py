@@ -62,12 +62,40 @@ def test_without_cameras_only_the_querys_own_file_is_left_out(logged):
     assert logged == ['protocol no-camera: 20 queries, 60 gallery images']
 
 
+def few(*cameras):
+    """Of a query, found in this order: itself, right, wrong, right, a distractor."""
+    pids, is_query = [1, 1, 1, 2, 1, 0], [True, *[False] * 5]
+    return [dict(feature=torch.tensor([.1 * max(0, i - 1), 1.]), pid=pids[i], camera=cameras[i],
+                 is_query=is_query[i], img_path=f'{max(i, 1)}.jpg') for i in range(6)]
+
+
+@pytest.mark.parametrize('cameras, told', [
+    ([-1] * 6, 'protocol no-camera: 1 queries, 5 gallery images'),
+    ([-1] * 5 + [0], 'protocol cross-camera: 1 queries, 5 gallery images; the camera of 5 is not '
+                     'known'),
+    ([-1, -1, -1, 2, -1, 0], 'protocol cross-camera: 1 queries, 5 gallery images; the camera of 4 '
+                             'is not known')])
+def test_a_distractor_with_a_camera_changes_nothing(cameras, told, logged):
+    """The own file left out: AP = (1/1 + 2/3) / 2."""
+    assert run(few(*cameras))['reid/mAP'] == pytest.approx(100 * 5 / 6)
+    assert logged == [told]
+
+
+def test_a_query_that_finds_only_itself_says_so(logged):
+    samples = few(*[-1] * 6)
+    scores = run([samples[0], samples[1], samples[3], one(samples[5], camera=0)])
+    assert np.isnan(scores['reid/mAP'])
+    assert ('1 queries are skipped because the gallery has their identity only under their own '
+            'camera or in their own file, which do not count') in logged[1]
+    assert 'one camera' not in logged[1]
+
+
 def one(sample, **changes):
     return {**sample, **changes}
 
 
 @pytest.mark.parametrize('change, meta, words', [
-    (lambda s: one(s, camera=0), {}, 'own camera only, where it does not count; all images are of '
+    (lambda s: one(s, camera=0), {}, 'in their own file, which do not count; all images are of '
                                      'one camera, 0'),
     (lambda s: one(s, pid=s['pid'] + 100 * s['is_query']), {}, '20 queries are skipped because '
                                                               'the gallery has no image'),
@@ -89,12 +117,19 @@ def test_a_plain_score_says_nothing(logged):
     assert logged == ['protocol cross-camera: 80 queries, 160 gallery images']
 
 
+@pytest.mark.parametrize('is_query, words', [
+    (False, 'no score: there are no queries among the 40 images of the test set: set split="test"'),
+    (True, 'no score: there are no gallery images among the 20 images')])
+def test_half_a_test_set_is_nan_and_says_so(is_query, words, logged):
+    scores = run([one for one in people() if one['is_query'] == is_query], rerank=True)
+    names = [f'reid/{name}{end}' for name in ('mAP', 'rank1', 'rank5', 'rank10')
+             for end in ('', '_reranked')]
+    assert np.isnan([scores[name] for name in names]).all()
+    assert scores['reid/num_skipped'] == 20 * is_query and words in logged[0]
+
+
 def test_what_is_missing():
     samples = people()
-    with pytest.raises(ValueError, match='no queries among the 40 images'):
-        run([sample for sample in samples if not sample['is_query']])
-    with pytest.raises(ValueError, match='no gallery images among the 20'):
-        run([sample for sample in samples if sample['is_query']])
     del samples[0]['camera']
     with pytest.raises(ValueError, match=r"no 'camera': PackInputs needs meta_keys"):
         run(samples)

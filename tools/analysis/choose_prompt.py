@@ -66,6 +66,8 @@ def main() -> None:
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     try:
         labels = read_labels(args.kind, args.images, args.table, args.maps)
+        for gap in labels.gaps():
+            print(gap, file=sys.stderr)
         stages = dict(out_indices=(0, 1, 2, 3)) if args.kind == 'maps' else {}
         backbone = get_model(args.model, pretrained=args.pretrained, **stages).to(device)
         choice = choose_prompt(backbone, labels, tuple(args.size), args.candidates,

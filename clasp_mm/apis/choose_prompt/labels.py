@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,8 @@ from PIL import Image
 from clasp_mm.datasets.labelled_folder import LabelledFolder
 from clasp_mm.datasets.luperson import IMAGE_SUFFIXES
 from clasp_mm.datasets.name_table import scan_folder
-from clasp_mm.datasets.reid import Market1501
+from clasp_mm.datasets.reid import NO_CAMERA, NOBODY, Market1501, camera_number
+from clasp_mm.datasets.table import read_table
 
 LABEL_KINDS = ('identity', 'attributes', 'classes', 'maps')
 IGNORE = 255
@@ -27,10 +27,10 @@ class Labels:
     Attributes:
         kind: Of ``LABEL_KINDS``.
         paths: Files of the N images.
-        values: (N,) numbers of identities or classes; (N, A) int8 attributes, 1, 0 and -1 for
-            unknown; (N,) files of label maps, as text.
+        values: (N,) numbers of classes, or of identities, ``NOBODY`` where there is none; (N, A)
+            int8 attributes, 1, 0 and -1 for unknown; (N,) files of label maps, as text.
         groups: (N,) numbers; images of one group, such as a person's, are not independent.
-        cameras: (N,) numbers, where they are known.
+        cameras: (N,) numbers, ``NO_CAMERA`` where not known; None where no camera is known.
         names: Of classes or attributes.
     """
 
@@ -40,6 +40,17 @@ class Labels:
     groups: np.ndarray
     cameras: np.ndarray | None = None
     names: tuple[str, ...] = ()
+
+    def gaps(self) -> list[str]:
+        """How many identities and cameras are not known, in words; empty where all are."""
+        found = []
+        if self.kind == 'identity' and (nobody := int((self.values == NOBODY).sum())):
+            found.append(f'{nobody} of {len(self.paths)} images have no identity: they match '
+                         'nobody')
+        if self.cameras is not None and (unknown := int((self.cameras == NO_CAMERA).sum())):
+            found.append(f'the camera of {unknown} of {len(self.paths)} images is not known: it '
+                         'equals no other')
+        return found
 
     def take(self, rows: np.ndarray) -> Labels:
         """Those rows only."""
@@ -57,7 +68,8 @@ def read_labels(kind: str, images: str | os.PathLike, table: str | os.PathLike |
     column image and one of 1, 0 or nothing (unknown) for every attribute. ``classes``: a table
     with image and class, or a sub-folder for every class. ``maps``: in ``maps``, a PNG of class
     numbers (255: ignore) for every image, of its name and size. A column ``identity`` of the
-    second and third kind keeps images of one person together.
+    second and third kind keeps images of one person together. Spaces around cells do not count;
+    an empty cell is an identity or a camera that is not known.
 
     Args:
         kind: See above.
@@ -137,25 +149,16 @@ def _market(root: Path) -> Labels | None:
     if not found or not all(found):
         return None
     kept = [(name, match) for name, match in zip(names, found, strict=True) if match[1] != '-1']
-    people = np.array([int(match[1]) for _, match in kept])
-    nobody = people == Market1501.distractor
-    people[nobody] = -1 - np.arange(nobody.sum())  # each is a person of its own
-    return Labels('identity', tuple(str(root / name) for name, _ in kept), people, people,
+    people = np.array([NOBODY if match[1] == Market1501.DISTRACTOR else int(match[1])
+                       for _, match in kept])
+    return Labels('identity', tuple(str(root / name) for name, _ in kept), people, _groups(people),
                   np.array([int(match[2]) for _, match in kept]))
 
 
 def _read_table(kind: str, root: Path, path: Path) -> Labels:
-    if not path.is_file():
-        raise FileNotFoundError(f'no table {path}')
-    with path.open(newline='', encoding='utf-8-sig') as file:
-        reader = csv.DictReader(file)
-        columns = list(reader.fieldnames or ())
-        needed = {'identity': {'image', 'identity'}, 'classes': {'image', 'class'},
-                  'attributes': {'image'}}[kind]
-        if missing := needed - set(columns):
-            raise ValueError(f'{path} has no column {", ".join(sorted(missing))}; it has '
-                             f'{", ".join(columns) or "none"}')
-        rows = [(reader.line_num, row) for row in reader]
+    needed = {'identity': ('image', 'identity'), 'classes': ('image', 'class'),
+              'attributes': ('image', )}[kind]
+    columns, rows = read_table(path, needed)
     if not rows:
         raise ValueError(f'{path} has no row')
     seen: dict[str, int] = {}
@@ -163,12 +166,18 @@ def _read_table(kind: str, root: Path, path: Path) -> Labels:
         if (first := seen.setdefault(row['image'], line)) != line:
             raise ValueError(f'{path}:{line}: {row["image"]} stands in line {first} already')
     paths = tuple(str(root / row['image']) for _, row in rows)
-    groups = np.arange(len(rows))
-    if 'identity' in columns:
-        groups = np.unique([row['identity'] for _, row in rows], return_inverse=True)[1]
+    names = [row.get('identity', '') for _, row in rows]
+    number = {name: i for i, name in enumerate(sorted(set(names) - {''}))}
+    people = np.array([number.get(name, NOBODY) for name in names])
+    groups = _groups(people)
     if kind == 'identity':
-        return Labels(kind, paths, groups, groups, _cameras(path, rows, columns))
+        cameras = np.array([camera_number(row.get('camera', ''), path, line)
+                            for line, row in rows])
+        return Labels(kind, paths, people, groups,
+                      None if (cameras == NO_CAMERA).all() else cameras)
     if kind == 'classes':
+        if empty := [line for line, row in rows if not row['class']]:
+            raise ValueError(f'{path}:{empty[0]}: the class is empty; leave out images without one')
         classes, values = np.unique([row['class'] for _, row in rows], return_inverse=True)
         return Labels(kind, paths, values, groups, names=tuple(classes.tolist()))
     names = tuple(name for name in columns if name not in ('image', 'identity', 'camera'))
@@ -179,18 +188,16 @@ def _read_table(kind: str, root: Path, path: Path) -> Labels:
     return Labels(kind, paths, values, groups, names=names)
 
 
-def _cameras(path: Path, rows: list, columns: list[str]) -> np.ndarray | None:
-    if 'camera' not in columns or not any(row['camera'] for _, row in rows):
-        return None
-    for line, row in rows:
-        if not (row['camera'] or '').strip().isdigit():
-            raise ValueError(f'{path}:{line}: camera {row["camera"]!r} is no number; give one in '
-                             'every line, or none at all')
-    return np.array([int(row['camera']) for _, row in rows])
+def _groups(people: np.ndarray) -> np.ndarray:
+    """A number for each person, and one for each image of nobody."""
+    nobody = people == NOBODY
+    groups = people.copy()
+    groups[nobody] = people.max() + 1 + np.arange(nobody.sum())
+    return groups
 
 
-def _attribute(path: Path, line: int, name: str, text: str | None) -> int:
-    value = _VALUES.get((text or '').strip())
+def _attribute(path: Path, line: int, name: str, text: str) -> int:
+    value = _VALUES.get(text)
     if value is None:
         raise ValueError(f'{path}:{line}: {name} is {text!r}; it must be 1, 0, or empty if unknown')
     return value

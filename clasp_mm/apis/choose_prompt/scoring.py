@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from clasp_mm.datasets.reid import NO_CAMERA, NOBODY
 from clasp_mm.evaluation.fold_probes import fold_attributes, fold_classes, make_folds
 from clasp_mm.evaluation.functional import evaluate_reid
 from clasp_mm.evaluation.functional.bootstrap import Tally
+from clasp_mm.evaluation.functional.reid_ranking import with_own_files
 
 from .labels import IGNORE, Labels
 
@@ -23,8 +25,9 @@ Score = Callable[[np.ndarray, float], Tally]
 def make_score(labels: Labels, classes: np.ndarray | None = None) -> Score:
     """What scores features (N, C), or (N, T, C) of tokens, with a weight decay of the probe.
 
-    Identities: every image is a query against all others, those of its camera and identity taken
-    out, where cameras are known; nothing is fitted. The others: probes by ``NUM_FOLDS`` folds.
+    Identities: every image with one is a query against all others, those of its camera and
+    identity taken out, where its camera is known; nothing is fitted. The others: probes by
+    ``NUM_FOLDS`` folds.
 
     Args:
         labels: Of the N images.
@@ -47,16 +50,19 @@ def make_score(labels: Labels, classes: np.ndarray | None = None) -> Score:
 
 
 def _retrieval(labels: Labels, groups: np.ndarray) -> Score:
-    # Without cameras each image is its own, so that it is taken out where it is the query.
-    cameras = np.arange(len(groups)) if labels.cameras is None else labels.cameras
-    matched = sum(len(np.unique(cameras[groups == group])) > 1 for group in range(groups.max() + 1))
+    people, cameras = labels.values, labels.cameras
+    if cameras is None:
+        cameras = np.full(len(people), NO_CAMERA)
+    cameras = with_own_files(cameras, np.array(labels.paths))
+    names = np.unique(people[people != NOBODY])
+    matched = sum(len(np.unique(cameras[people == name])) > 1 for name in names)
     if matched < MIN_GROUPS:
         where = 'a second image' if labels.cameras is None else 'images of two cameras'
-        raise ValueError(f'too few labels: {matched} of {groups.max() + 1} people have {where}; an '
+        raise ValueError(f'too few labels: {matched} of {len(names)} people have {where}; an '
                          f'interval needs {MIN_GROUPS}, a choice fifty and more')
 
     def score(features: np.ndarray, _: float) -> Tally:
-        result = evaluate_reid(features, features, groups, groups, cameras, cameras,
+        result = evaluate_reid(features, features, people, people, cameras, cameras,
                                metric='cosine')
         precision = result['average_precision']
         sums = np.stack([np.nan_to_num(precision), ~np.isnan(precision)], 1)

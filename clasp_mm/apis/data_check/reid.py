@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clasp_mm.datasets.reid import MSMT17, Market1501, ReIDDataset, Shot
+from clasp_mm.datasets.reid import MSMT17, NOBODY, Market1501, ReIDDataset, Shot
+from clasp_mm.evaluation.functional.reid_ranking import Protocol
 
 from .findings import Findings
 
@@ -27,9 +28,9 @@ def check_reid(root: Path) -> Findings:
     parts = {part: found for part in ('train', 'query', 'gallery')
              if (found := _read(data, part, name, findings)) is not None}
     for part, shots in parts.items():
-        people = {shot.person for shot in shots}
+        people = {shot.person for shot in shots} - {None}
         findings.facts.append(
-            f'{name} {part}: {len(shots)} images, {len(people - {data.distractor})} identities, '
+            f'{name} {part}: {len(shots)} images, {len(people)} identities, '
             f'{len({shot.camera for shot in shots})} cameras (the whole of it: '
             f'{OFFICIAL[layout][part]} images)')
         findings.first(f'images of {part} are missing',
@@ -55,7 +56,9 @@ def _read(data: ReIDDataset, part: str, name: str, findings: Findings) -> list[S
 
 
 def _unmatched(queries: list[Shot], gallery: list[Shot]) -> list[str]:
-    cameras: dict[str | int, set[int]] = {}
-    for shot in gallery:
-        cameras.setdefault(shot.person, set()).add(shot.camera)
-    return [shot.path for shot in queries if not cameras.get(shot.person, set()) - {shot.camera}]
+    pids, cameras = ([[getattr(shot, name) for shot in shots] for shots in (queries, gallery)]
+                     for name in ('person', 'camera'))
+    numbers = [[NOBODY if person is None else person for person in own] for own in pids]
+    protocol = Protocol(*numbers, *cameras, len(queries), len(gallery))
+    return [shot.path for shot, matches in zip(queries, protocol.matches, strict=True)
+            if not len(matches)]

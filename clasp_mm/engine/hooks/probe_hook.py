@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
@@ -100,16 +102,22 @@ class ProbeHook(Hook):
         for part in all_gather_object(found):
             everything.update(part)
         known = np.array([row in everything for row in range(number)])
-        if not known.any():
-            raise ValueError(f'no image of {self.folder.paths[0]!r} and the others can be read')
-        features = np.zeros((number, len(next(iter(everything.values())))), np.float32)
+        features = np.zeros((number, len(next(iter(everything.values()), ()))), np.float32)
         for row, feature in everything.items():
             features[row] = feature
         return features, known
 
     def score(self, features: np.ndarray, known: np.ndarray) -> dict[str, float]:
-        """Accuracies in percent, of features (N, C) of which some are known, (N,) bool."""
+        """Accuracies in percent, of features (N, C) of which some are known, (N,) bool.
+
+        NaN without an image to learn from or to score that is known; the log says so.
+        """
         train, val = (rows[known[rows]] for rows in self.rows)
+        if not len(train) or not len(val):
+            print_log(f'{len(train)} images to learn from and {len(val)} to score could be read of '
+                      f'{self.folder.paths[0]} and the others: the probes are NaN',
+                      logger='current', level=logging.WARNING)
+            return dict.fromkeys(['knn'] * bool(self.knn_k) + ['linear'] * self.linear, math.nan)
         labels = self.folder.labels
         data = features[train], labels[train], features[val], labels[val]
         scores = {}

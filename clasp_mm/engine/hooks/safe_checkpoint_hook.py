@@ -1,9 +1,11 @@
 """Checkpoints that are whole or not there."""
 
+import math
 from typing import Any
 
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
 
 from clasp_mm.files import replacing
 from clasp_mm.registry import HOOKS
@@ -24,6 +26,8 @@ register_backend('clasp_mm.whole_files', _WholeFiles, force=True)
 class SafeCheckpointHook(CheckpointHook):
     """MMEngine's ``CheckpointHook``; a kill or a full disk leaves no half checkpoint.
 
+    An epoch whose ``save_best`` score is NaN is not the best, and the log says so.
+
     Args:
         **kwargs: See MMEngine's class; at least two checkpoints are kept, as the oldest goes
             before the newest is written.
@@ -37,3 +41,12 @@ class SafeCheckpointHook(CheckpointHook):
             raise ValueError('max_keep_ckpts=1 removes the only checkpoint before the next one is '
                              'written; keep at least 2, or -1 for all')
         super().__init__(backend_args=dict(backend='clasp_mm.whole_files'), **kwargs)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
+        """Save the best."""
+        for name in self.key_indicators if self.save_best else ():
+            if isinstance(metrics.get(name), float) and math.isnan(metrics[name]):
+                runner.logger.warning(f'{name} is NaN, so this is no best checkpoint: the '
+                                      'validation set holds nothing to score, or the model gave '
+                                      'NaN')
+        super().after_val_epoch(runner, metrics)

@@ -27,11 +27,11 @@ def attribute_metrics(probabilities: np.ndarray, labels: np.ndarray,
         dict of (A,) arrays ``mA``, ``tpr``, ``tnr`` (percent) and ``num_positive``,
         ``num_negative``; and ``num_undefined``, how many attributes lack positives or negatives.
         Their rates are NaN and the mean leaves them out; RethinkPAR would take them as 0. An image
-        with nothing known is left out of the instance measures.
+        with nothing known is left out of the instance measures. A mean of nothing is NaN.
 
     Raises:
-        ValueError: Shapes differ, a probability is NaN or outside [0, 1], a label is none of 1, 0
-            and -1, or no attribute has both positives and negatives.
+        ValueError: Shapes differ, a probability is NaN or outside [0, 1], or a label is none of 1,
+            0 and -1.
     """
     probabilities, labels = np.asarray(probabilities), np.asarray(labels)
     if probabilities.shape != labels.shape or labels.ndim != 2 or labels.size == 0:
@@ -55,9 +55,6 @@ def attribute_metrics(probabilities: np.ndarray, labels: np.ndarray,
         tnr = true_negative / num_negative * 100
     balanced = (tpr + tnr) / 2
     undefined = np.isnan(balanced)
-    if undefined.all():
-        raise ValueError('no attribute has both positives and negatives among its known labels, '
-                         'so mA is not defined')
 
     rows = known.any(axis=1)
     common = hit[rows].sum(axis=1)
@@ -65,7 +62,7 @@ def attribute_metrics(probabilities: np.ndarray, labels: np.ndarray,
     precision = _mean_share(common, predicted[rows].sum(axis=1))
     recall = _mean_share(common, positive[rows].sum(axis=1))
     return {
-        'mA': float(balanced[~undefined].mean()),
+        'mA': _mean(balanced[~undefined]),
         'accuracy': accuracy,
         'precision': precision,
         'recall': recall,
@@ -95,4 +92,8 @@ def attribute_table(result: Mapping[str, Any], names: Sequence) -> str:
 
 
 def _mean_share(parts: np.ndarray, wholes: np.ndarray) -> float:
-    return float((parts / np.maximum(wholes, 1)).mean()) * 100
+    return _mean(parts / np.maximum(wholes, 1)) * 100
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else np.nan

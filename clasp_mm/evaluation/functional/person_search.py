@@ -46,7 +46,7 @@ def evaluate_person_search(
     share of queries with a right detection among their first k, equal ones in the order of the
     gallery. This is the protocol of CUHK-SYSU (Xiao et al., CVPR 2017) and PRW (Zheng et al.,
     CVPR 2017) as the authors' and SeqNet's code has it. A query that no frame of its gallery
-    shows is skipped and counted.
+    shows is skipped and counted; where all are, mAP and top-k are NaN.
 
     Args:
         boxes: Of each image, (N_i, 4) detections as x1, y1, x2, y2 in pixels.
@@ -75,8 +75,8 @@ def evaluate_person_search(
         ``num_valid`` and ``num_skipped`` of queries.
 
     Raises:
-        ValueError: Lengths do not match, a feature is not finite, a gallery is empty or names an
-            image that is not there, or no query can be scored.
+        ValueError: Lengths do not match, a feature is not finite, or a gallery is empty or names
+            an image that is not there.
     """
     _check_lengths(boxes, scores, features, gt_boxes, gt_pids, query_features, query_images,
                    query_boxes, query_pids, galleries)
@@ -113,13 +113,12 @@ def evaluate_person_search(
         precision, place = _rank(similarity, rows, list(shown.values()))
         precisions.append(precision / len(shown))
         places.append(place)
-    if not precisions:
-        raise ValueError(f'none of the {len(queries)} queries is shown by a frame of its gallery: '
-                         'check identities and galleries')
     places = np.array(places)
+    names = ('mAP', *(f'top{k}' for k in topk))
+    means = [np.mean(precisions), *(np.mean(places <= k) for k in topk)] if precisions else (
+        [np.nan] * len(names))
     return {
-        'mAP': float(np.mean(precisions)) * 100,
-        **{f'top{k}': float((places <= k).mean()) * 100 for k in topk},
+        **{name: float(mean) * 100 for name, mean in zip(names, means, strict=True)},
         **_detection(found, confidence, gt_boxes),
         'num_valid': len(precisions),
         'num_skipped': len(queries) - len(precisions),
@@ -293,8 +292,8 @@ def _check_lengths(boxes, scores, features, gt_boxes, gt_pids, query_features, q
             if len(one) != len(other):
                 raise ValueError(
                     f'image {image} has {len(one)} {first} and {len(other)} {second}')
-    if np.ndim(query_features) != 2 or len(query_features) == 0:
-        raise ValueError('query_features must be (queries, channels) with at least one row, got '
+    if np.ndim(query_features) != 2:
+        raise ValueError('query_features must be (queries, channels), got '
                          f'{np.shape(query_features)}')
     for name, values in dict(query_images=query_images, query_boxes=query_boxes,
                              query_pids=query_pids, galleries=galleries).items():

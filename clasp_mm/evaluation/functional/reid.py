@@ -24,7 +24,8 @@ def evaluate_reid(query_features: np.ndarray | Tensor, gallery_features: np.ndar
                   ) -> dict[str, Any]:
     """Rank the gallery for each query and score the ranking.
 
-    For each query, gallery images of the same identity *and* camera are taken out. Average
+    For each query, gallery images of the same identity *and* camera are taken out; a camera that
+    is not known equals no other. Average
     precision is the mean of the precisions at each true match (no interpolation). A query whose
     matches were all taken out is skipped and counted. The ranking is that of distances computed in
     float64 and rounded to float32; equal ones keep the gallery's order. It does not depend on the
@@ -33,10 +34,10 @@ def evaluate_reid(query_features: np.ndarray | Tensor, gallery_features: np.ndar
     Args:
         query_features: (Q, C).
         gallery_features: (G, C).
-        query_pids: (Q,) identities.
-        gallery_pids: (G,) identities; those no query has are distractors.
-        query_cams: (Q,) cameras. None, with ``gallery_cams``: the cameras are not known, and no
-            image is taken out.
+        query_pids: (Q,) identities; negative where there is none.
+        gallery_pids: (G,) identities; those no query has, and negative ones, are distractors.
+        query_cams: (Q,) cameras, negative where not known. None, with ``gallery_cams``: none is
+            known, and no image is taken out.
         gallery_cams: (G,) cameras, or None.
         ranks: Which CMC values to name in the result.
         metric: ``'euclidean'`` as the features stand, or ``'cosine'``, which ranks as the

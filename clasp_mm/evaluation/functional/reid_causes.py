@@ -15,16 +15,19 @@ def split_causes(protocol: Protocol) -> list[str]:
     skipped = [query for query, matches in enumerate(protocol.matches) if not len(matches)]
     if not skipped:
         return []
-    absent = sum(not len(protocol.same[query]) for query in skipped)
+    nobody = int((protocol.query_pids < 0).sum())
+    absent = sum(not len(protocol.same[query]) for query in skipped) - nobody
     causes = []
+    if nobody:
+        causes.append(f'{nobody} queries are skipped because they have no identity')
     if absent:
         causes.append(f'{absent} queries are skipped because the gallery has no image of their '
                       'identity')
-    if len(skipped) > absent:
-        causes.append(f'{len(skipped) - absent} queries are skipped because the gallery has their '
-                      'identity under their own camera only, where it does not count')
+    if own := len(skipped) - absent - nobody:
+        causes.append(f'{own} queries are skipped because the gallery has their identity only '
+                      'under their own camera or in their own file, which do not count')
     cameras = np.union1d(protocol.query_cams, protocol.gallery_cams)
-    if protocol.has_cameras and len(cameras) == 1:
+    if protocol.has_cameras and len(cameras) == 1 and cameras[0] >= 0:
         causes.append(f'all images are of one camera, {cameras[0]}: if the cameras are not known, '
                       'give none')
     return causes

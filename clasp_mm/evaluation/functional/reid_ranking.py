@@ -22,9 +22,10 @@ class Protocol:
     """Which gallery images match a query, and which are taken out.
 
     Args:
-        query_pids: (Q,) identities.
+        query_pids: (Q,) identities; what is negative is nobody's and matches nothing.
         gallery_pids: (G,).
-        query_cams: (Q,) cameras; None, with ``gallery_cams``, takes out nothing.
+        query_cams: (Q,) cameras, of which a negative one is not known and equals no other; None,
+            with ``gallery_cams``, takes out nothing.
         gallery_cams: (G,), or None.
         num_queries: Q.
         num_gallery: G.
@@ -52,10 +53,27 @@ class Protocol:
         order = np.argsort(self.gallery_pids, kind='stable')
         begin, end = (np.searchsorted(self.gallery_pids[order], self.query_pids, side)
                       for side in ('left', 'right'))
+        end[self.query_pids < 0] = 0
         self.same = [order[a:b] for a, b in zip(begin, end, strict=True)]
-        own = [self.gallery_cams[rows] == camera
+        own = [(self.gallery_cams[rows] == camera) & (camera >= 0)
                for rows, camera in zip(self.same, self.query_cams, strict=True)]
         self.matches = [rows[~mask] for rows, mask in zip(self.same, own, strict=True)]
+
+
+def with_own_files(cameras: np.ndarray, files: np.ndarray) -> np.ndarray:
+    """Cameras, with one of its own for each file whose camera is not known.
+
+    So a query's own file is taken out of the gallery, and nothing else, where its camera is not
+    known.
+
+    Args:
+        cameras: (N,) numbers; what is negative is not known.
+        files: (N,) names.
+    """
+    unknown = cameras < 0
+    result = np.array(cameras, np.int64)
+    result[unknown] = max(0, cameras.max() + 1) + np.unique(files[unknown], return_inverse=True)[1]
+    return result
 
 
 def place_matches(distances: FeatureDistances | MatrixDistances, protocol: Protocol

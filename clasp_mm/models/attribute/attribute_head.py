@@ -53,8 +53,6 @@ class AttributeHead(BaseModule):
         super().__init__(init_cfg)
         self.num_attributes = num_attributes
         self.fc = nn.Linear(in_channels, num_attributes)
-        nn.init.trunc_normal_(self.fc.weight, std=.01)
-        nn.init.zeros_(self.fc.bias)
         self.register_buffer('positive_ratios', torch.full((num_attributes, ), torch.nan))
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:

@@ -1,0 +1,37 @@
+"""Tables of labels as CSV files."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from itertools import zip_longest
+from pathlib import Path
+
+
+def read_table(path: Path, needed: Iterable[str]
+               ) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Read a CSV file with a header; spaces around names and cells are stripped.
+
+    Args:
+        path: The file.
+        needed: Columns that it must have.
+
+    Returns:
+        The columns, and of each row its line and its cells by column, where a missing cell is
+        empty.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: A column is missing.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f'no table {path}')
+    with path.open(newline='', encoding='utf-8-sig') as file:
+        reader = csv.reader(file)
+        columns = [name.strip() for name in next(reader, ())]
+        if missing := set(needed) - set(columns):
+            raise ValueError(f'{path} has no column {", ".join(sorted(missing))}; it has '
+                             f'{", ".join(columns) or "none"}')
+        return columns, [
+            (reader.line_num, {name: (cell or '').strip() for name, cell in zip_longest(
+                columns, cells[:len(columns)])}) for cells in reader if cells]
