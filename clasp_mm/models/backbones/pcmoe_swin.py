@@ -56,8 +56,8 @@ class _Stage(nn.Module):
 class PCMoESwin(BaseModule):
     """Swin Transformer whose stages are modulated by the prompt of a task (CLASP).
 
-    With ``moe=None`` this is the Swin of mmdet, mmsegmentation and mmpose, and mmpretrain's with the
-    same ``pad_small_map``, to numerical precision and with the same parameter names.
+    With ``moe=None`` this is the Swin of mmdet, mmsegmentation and mmpose, and mmpretrain's with
+    the same ``pad_small_map``, to numerical precision and with the same parameter names.
 
     Every stage has its output norm whatever ``out_indices`` says, so that a checkpoint that was
     pretrained on the last map can be fine-tuned on all of them. Norms that are not put out, and
