@@ -35,9 +35,9 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
     except (RuntimeError, NotImplementedError, AssertionError):
         there = False
     if not there:
-        names = ', '.join(f'cuda:{index}' for index in range(gpus))
-        raise ValueError(f'no device {str(device)!r}: here are cpu'
-                         + (f' and {names}' if gpus else ' and no GPU that torch sees'))
+        names = ', '.join(['cpu', *(f'cuda:{index}' for index in range(gpus))])
+        raise ValueError(f'no device {str(device)!r}: torch sees {names}'
+                         + ('' if gpus else ' and no GPU'))
     return picked
 
 
