@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 from torch import nn
 
 from clasp_mm.compat import load_file, quiet_mmcv_lite
@@ -32,11 +34,13 @@ def get_model(source: str | os.PathLike, pretrained: str | os.PathLike | bool | 
             published file, its address or name, or training checkpoint.
         task: ``'appearance'``, ``'part'``, ``'attribute'``, several of them, or one per stage; a
             backbone with PC-MoE that is given none must be told at every forward.
-        **overrides: Backbone arguments to change, as ``out_indices=(0, 1, 2, 3)``.
+        **overrides: Backbone arguments to change, as ``out_indices=(0, 1, 2, 3)``, or to give, as
+            ``semantic_weight=0.2`` to SOLIDER's. A warning tells where the features are not those
+            that the weights were trained for.
 
     Returns:
-        The backbone in evaluation mode: images (B, 3, H, W), RGB with ImageNet's mean and
-        deviation, to a tuple of maps (B, C_i, H_i, W_i).
+        The backbone in evaluation mode, on the CPU (``.to(device)`` moves it): images (B, 3, H, W),
+        RGB with ImageNet's mean and deviation, to a tuple of maps (B, C_i, H_i, W_i).
 
     Raises:
         FileNotFoundError: If there is no such file or name, or no weights of it; near names are
@@ -55,9 +59,17 @@ def get_model(source: str | os.PathLike, pretrained: str | os.PathLike | bool | 
     if backbone is None:
         raise ValueError(f'{source} has no model.backbone')
     overrides = overrides if task is None else dict(overrides, task=task)
-    model = MODELS.build({**backbone, 'init_cfg': None, **overrides})
+    try:
+        model = MODELS.build({**backbone, 'init_cfg': None, **overrides})
+    except TypeError as error:
+        if not overrides:
+            raise
+        raise ValueError(f'the backbone of {source}, {backbone["type"]}, does not take '
+                         f'{", ".join(overrides)}: {error}') from error
     if weights is not None and pretrained is not False:
-        load_backbone(model, weights)
+        report = load_backbone(model, weights)
+        if report.differing:
+            print_log(str(report), 'current', logging.WARNING)
     return model.eval()
 
 

@@ -22,6 +22,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from clasp_mm.compat import SAFETENSORS_META, load_file, quiet_mmcv_lite
+from clasp_mm.config_text import config_differences, read_config_text
 from clasp_mm.engine.provenance import git_state
 from clasp_mm.engine.run_report import write_run_report
 from clasp_mm.files import HASH_DIGITS, replacing
@@ -29,7 +30,6 @@ from clasp_mm.models.checkpoint import load_backbone
 from clasp_mm.registry import MODELS
 from clasp_mm.version import __version__
 
-from .config_text import config_differences, read_config_text
 from .inference.weights import check_weights
 from .passport import logged_results, make_passport
 from .zoo_entry import About, make_entry, write_entry

@@ -31,6 +31,7 @@ from typing import Any
 
 import mmengine
 
+from clasp_mm.config_text import read_config_text
 from clasp_mm.models.weights_file import (
     HASHED_NAME,
     fetch_beside,
@@ -38,7 +39,6 @@ from clasp_mm.models.weights_file import (
     zoo_metafiles,
 )
 
-from .config_text import read_config_text
 from .resources import resource
 
 TASKS = {'pretrain': 'Pretraining', 'reid': 'Re-identification',

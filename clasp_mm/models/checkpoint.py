@@ -17,12 +17,13 @@ from torch import Tensor, nn
 
 from clasp_mm.compat import load_file
 
-from .layers.window_attention import resize_bias_table
+from .layers.window_attention import relative_position_index, resize_bias_table
+from .trained_with import config_line, hidden_settings, stated_backbone, trained_settings
 from .weights_file import find_weights
 
-# What a file may hold in a backbone's place without being part of any backbone here: classifiers,
-# buffers that follow from the architecture, and SOLIDER's semantic controller.
-_NOT_BACKBONE = ('head.*', '*.relative_position_index', '*.attn_mask', 'semantic_embed_*')
+# What a file may hold in a backbone's place and no feature depends on: classifiers behind it, and
+# masks, which follow from a map's size. (So do position indices, which are compared.)
+_NOT_BACKBONE = ('head.*', '*.attn_mask')
 _CONTAINERS = ('teacher', 'state_dict', 'model')
 _PREFIXES = ('teacher.backbone.', 'backbone.', '')
 
@@ -41,6 +42,10 @@ class LoadReport:
         unexpected: Tensors of the file for which the model has no place.
         wrong_shape: Name, shape in the file and shape in the model.
         ignored: Keys of the file that belong to no backbone (heads, student, index buffers).
+        trained_with: Settings that change the features and that no tensor shows, as far as the
+            file says with what it was trained: ``pad_small_map``; of our files also ``strides``
+            and some of ``moe``.
+        here: The model's.
     """
 
     source: str
@@ -52,6 +57,14 @@ class LoadReport:
     unexpected: tuple[str, ...]
     wrong_shape: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
     ignored: tuple[str, ...]
+    trained_with: dict[str, Any]
+    here: dict[str, Any]
+
+    @property
+    def differing(self) -> tuple[str, ...]:
+        """Names of the settings that are not as in training."""
+        return tuple(name for name, value in self.trained_with.items()
+                     if name in self.here and self.here[name] != value)
 
     @property
     def complete(self) -> bool:
@@ -72,6 +85,13 @@ class LoadReport:
                              ('WRONG SHAPE', shapes), ('ignored', self.ignored)):
             if names:
                 rows.append(f'  {title}: {_first(names)}')
+        if self.trained_with:
+            rows.append('  trained with: ' + _settings(self.trained_with))
+        else:
+            rows.append('  trained with: pad_small_map is not told (False by default in '
+                        'mmpretrain, True in mmdet, mmsegmentation and mmpose)')
+        if self.differing:
+            rows.append('  BUT HERE: ' + _settings({k: self.here[k] for k in self.differing}))
         return '\n'.join(rows)
 
 
@@ -134,10 +154,13 @@ def load_backbone(model: nn.Module,
     state, own = dict(weights.state), model.state_dict()
 
     ignored, unexpected = list(weights.ignored), []
+    spare = (*_NOT_BACKBONE, *allow_unexpected)
+    if any(key.startswith('semantic_embed_') for key in own):  # SOLIDER throws its last pair away
+        spare += (f'semantic_embed_?.{_depths(own)[0]}.*', )
     for key in [key for key in state if key not in own]:
-        del state[key]
-        known = _matches(key, (*_NOT_BACKBONE, *allow_unexpected))
+        known = _matches(key, spare) or _is_index(key, state[key])
         (ignored if known else unexpected).append(key)
+        del state[key]
     resized = []
     for key, value in state.items():
         table = key.endswith('relative_position_bias_table')
@@ -146,6 +169,7 @@ def load_backbone(model: nn.Module,
             resized.append(key)
     wrong_shape = tuple((key, tuple(value.shape), tuple(own[key].shape))
                         for key, value in state.items() if value.shape != own[key].shape)
+    stated = stated_backbone(checkpoint)
     patterns = (*_expected_missing(weights.state, own), *expected_missing)
     missing = [key for key in own if key not in state]
     report = LoadReport(
@@ -157,11 +181,13 @@ def load_backbone(model: nn.Module,
         missing=tuple(key for key in missing if not _matches(key, patterns)),
         unexpected=tuple(unexpected),
         wrong_shape=wrong_shape,
-        ignored=tuple(ignored))
+        ignored=tuple(ignored),
+        trained_with=trained_settings(stated, weights.format, weights.state),
+        here=hidden_settings(model))
     if not report.complete:
         raise CheckpointError(
             f'the weights do not fit {type(model).__name__}:\n{report}\n'
-            f'{_way_out(model, weights.state, report)}', report)
+            f'{_way_out(model, weights.state, report, config_line(stated))}', report)
     bad = [key for key, value in state.items() if not torch.isfinite(value).all()]
     if bad:
         raise ValueError(f'{name} holds NaN or infinite values in {_first(bad)}: it comes from a '
@@ -270,8 +296,17 @@ def _expected_missing(state: Mapping[str, Tensor], own: Iterable[str]) -> list[s
     return patterns
 
 
-def _way_out(model: nn.Module, state: Mapping[str, Tensor], report: LoadReport) -> str:
-    """Advice to whoever met the error."""
+def _way_out(model: nn.Module, state: Mapping[str, Tensor], report: LoadReport,
+             line: str | None) -> str:
+    """Advice to whoever met the error; ``line`` is the file's backbone in a config."""
+    semantic = ''
+    if any(key.startswith('semantic_embed_') for key in report.unexpected):
+        semantic = ("The file has SOLIDER's semantic controller, which changes the features: load "
+                    'it into clasp_mm.SemanticSwin(semantic_weight=0 to 1), or pass '
+                    "allow_unexpected=['semantic_embed_*'] to leave it aside.")
+    if line is not None:
+        return (f'{semantic}\nThe backbone that it was trained in:\n    {line}\nGive the model '
+                'these settings, or take another file.').lstrip()
     from .backbones.pcmoe_swin import ARCHS
     dim, depths = state['patch_embed.projection.weight'].shape[0], _depths(state)[1]
     own = model.state_dict()
@@ -285,8 +320,22 @@ def _way_out(model: nn.Module, state: Mapping[str, Tensor], report: LoadReport) 
             '.moe.' in name for name, *_ in report.wrong_shape):
         return ('The PC-MoE differ: build the model with the `moe` settings of the file, or pass '
                 "allow_unexpected=['stages.*.moe.*'] to leave the file's aside.")
+    if semantic:
+        return semantic
     return ('If this is meant, name what may be missing in `expected_missing` and what to leave '
             'aside in `allow_unexpected`.')
+
+
+def _is_index(key: str, value: Tensor) -> bool:
+    """Whether it is the table of relative positions that Swin's attention has by itself."""
+    if not key.endswith('.relative_position_index') or value.dim() != 2:
+        return False
+    window = round(len(value)**0.5)
+    return torch.equal(value.long(), relative_position_index(window))
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+    return ', '.join(f'{name}={value!r}' for name, value in settings.items())
 
 
 def _matches(key: str, patterns: Iterable[str]) -> bool:

@@ -8,6 +8,7 @@ import torch
 from mmengine.config import Config
 
 import clasp_mm
+from clasp_mm.apis import model_zoo
 from clasp_mm.apis.zoo_index import read_index
 from clasp_mm.files import file_hash
 from clasp_mm.registry import MODELS
@@ -69,6 +70,15 @@ def test_weights_of_the_pretraining_go_into_any_task(zoo):
     for weights in (path, NANO, path.name):
         model = clasp_mm.get_model(ATTRIBUTE, pretrained=weights, task='part', out_indices=(3,))
         assert torch.equal(model(IMAGES)[0], models[NANO](IMAGES, 'part')[-1])
+
+
+def test_settings_that_differ_from_the_training_s_are_told(zoo, monkeypatch):
+    said = []
+    monkeypatch.setattr(model_zoo, 'print_log', lambda text, *_: said.append(text))
+    clasp_mm.get_model(NANO, task='part', out_indices=(3,))
+    assert not said
+    clasp_mm.get_model(NANO, task='part', pad_small_map=False)
+    assert len(said) == 1 and 'BUT HERE: pad_small_map=False' in said[0]
 
 
 def test_weights_of_another_task_are_refused(zoo, tmp_path):

@@ -14,6 +14,7 @@ from timm.models.swin_transformer import SwinTransformer as TimmSwin
 
 from clasp_mm.models import PCMoESwin
 from clasp_mm.models.checkpoint import CheckpointError, backbone_weights, load_backbone
+from clasp_mm.models.layers.window_attention import relative_position_index
 from clasp_mm.registry import MODELS
 
 ARCH = dict(embed_dims=8, depths=(2, 2), num_heads=(1, 2))
@@ -54,7 +55,7 @@ def microsoft_dict(timm_state):
                      lambda m: f'layers.{int(m[1]) - 1}.downsample', key)
         state[key.replace('head.fc.', 'head.')] = value
     state['layers.0.blocks.1.attn_mask'] = torch.zeros(16, 16, 16)
-    state['layers.0.blocks.0.attn.relative_position_index'] = torch.zeros(16, 16).long()
+    state['layers.0.blocks.0.attn.relative_position_index'] = relative_position_index(WINDOW)
     return {'model': state, 'epoch': 3}
 
 
@@ -116,8 +117,11 @@ def test_solider_training_file_gives_its_teacher(tmp_path):
     student = {f'module.{key}': torch.zeros_like(value) for key, value in teacher.items()}
     torch.save({'student': student, 'teacher': teacher, 'epoch': 3,
                 'args': argparse.Namespace(arch='swin')}, tmp_path / 'solider.pth')
+    error = failure(make(), tmp_path / 'solider.pth')
+    assert error.report.unexpected == ('semantic_embed_w.0.weight', 'semantic_embed_b.0.bias')
+    assert 'changes the features' in str(error) and 'clasp_mm.SemanticSwin' in str(error)
     model = make()
-    report = load_backbone(model, tmp_path / 'solider.pth')
+    report = load_backbone(model, tmp_path / 'solider.pth', allow_unexpected=['semantic_embed_*'])
     torch.testing.assert_close(model(IMAGE)[0], theirs(IMAGE)[1], rtol=1e-4, atol=1e-4)
     assert report.format == 'solider' and not report.expected_missing
     assert 'semantic_embed_w.0.weight' in report.ignored
@@ -187,6 +191,16 @@ def test_missing_and_unexpected_keys_are_errors_unless_expected():
     report = load_backbone(make(), state, expected_missing=['stages.1.blocks.*.norm1.weight'],
                            allow_unexpected=['absolute_pos_embed'])
     assert report.expected_missing == ('stages.1.blocks.0.norm1.weight', )
+
+
+def test_an_index_of_other_positions_is_no_buffer_that_follows():
+    state = random_weights(make()).state_dict()
+    name = 'stages.0.blocks.1.attn.w_msa.relative_position_index'
+    state[name] = relative_position_index(WINDOW)
+    assert name in load_backbone(make(), state).ignored
+    for other in (state[name].T, torch.zeros(15, 15).long(), torch.zeros(3)):
+        error = failure(make(), {**state, name: other})
+        assert error.report.unexpected == (name, )
 
 
 def test_part_of_the_moe_is_not_expected_to_be_missing():

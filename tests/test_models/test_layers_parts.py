@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from clasp_mm.models import PCMoESwin
 from clasp_mm.models.layers import SwinBlock, parts
@@ -31,29 +32,30 @@ def sizes(monkeypatch):
         seen['block'].append((int(x.shape[0]), int(x.shape[1])))
         return run(self, x, hw)
 
-    def attention(self, qkv, bias, num_windows):
+    def attention(self, qkv, bias, num_biases):
         seen['qkv'].append(qkv.numel() // qkv.shape[-1])
-        return attend(self, qkv, bias, num_windows)
+        return attend(self, qkv, bias, num_biases)
 
     monkeypatch.setattr(SwinBlock, 'forward', block)
     monkeypatch.setattr(ShiftedWindowAttention, '_attend', attention)
     return seen
 
 
-def model():
+def model(**kwargs):
     torch.manual_seed(0)
     backbone = PCMoESwin(ARCH, 'part', dict(num_experts=4, top_k=2, expert_hidden=4),
-                         strides=(4, 2), out_indices=(0, 1), window_size=4)
+                         strides=(4, 2), out_indices=(0, 1), window_size=4, **kwargs)
     for param in backbone.parameters():
         torch.nn.init.normal_(param, std=.3)
     return backbone.eval()
 
 
-@pytest.mark.parametrize(('batch', 'hw'), [(5, (64, 32)), (5, (60, 44)), (1, (128, 128)),
-                                           (1, (124, 132))])
+@pytest.mark.parametrize(('batch', 'hw', 'kwargs'), [
+    (5, (64, 32), {}), (5, (60, 44), {}), (1, (128, 128), {}), (1, (124, 132), {}),
+    (1, (32, 512), dict(pad_small_map=False))])  # whose last map is not shifted
 @torch.no_grad()
-def test_parts_equal_the_whole(batch, hw, monkeypatch, sizes):
-    backbone, x = model(), torch.randn(batch, 3, *hw)
+def test_parts_equal_the_whole(batch, hw, kwargs, monkeypatch, sizes):
+    backbone, x = model(**kwargs), torch.randn(batch, 3, *hw)
     whole = backbone(x)
     tokens = (hw[0] // 4) * (hw[1] // 4)
     assert set(sizes['block'][:2]) == {(batch, tokens)}
@@ -70,7 +72,7 @@ def test_one_go_with_gradients_and_under_a_trace(small_parts, sizes):
     backbone(x)
     with torch.no_grad():
         torch.jit.trace(backbone, x, strict=False, check_trace=False)
-        with torch.utils.flop_counter.FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False) as counter:
             backbone(x)
     assert counter.get_total_flops() > 0
     assert {images for images, _ in sizes['block']} == {5}

@@ -22,7 +22,7 @@ def pair(window: int, shift: int, **kwargs):
     """Our attention and mmpretrain's with the same weights."""
     torch.manual_seed(0)
     ours = ShiftedWindowAttention(8, 2, window, shift, **kwargs)
-    theirs = ShiftWindowMSA(8, 2, window, shift, pad_small_map=True)
+    theirs = ShiftWindowMSA(8, 2, window, shift, pad_small_map=kwargs.get('pad_small_map', True))
     for param in theirs.parameters():
         torch.nn.init.normal_(param, std=.5)
     ours.load_state_dict(theirs.state_dict())
@@ -30,9 +30,11 @@ def pair(window: int, shift: int, **kwargs):
 
 
 @pytest.mark.parametrize('shift', [0, 1, 2, 3])
-@pytest.mark.parametrize('hw', [(1, 1), (3, 2), (4, 4), (5, 9), (8, 4), (11, 7)])
-def test_attention_equals_mmpretrain(hw, shift):
-    ours, theirs = pair(4, shift)
+@pytest.mark.parametrize(('pad_small_map', 'hw'), [
+    (pad, hw) for pad in (True, False) for hw in [(1, 1), (3, 2), (4, 4), (5, 9), (8, 4), (11, 7)]
+    if pad or min(hw) >= 4])
+def test_attention_equals_mmpretrain(pad_small_map, hw, shift):
+    ours, theirs = pair(4, shift, pad_small_map=pad_small_map)
     x = torch.randn(3, hw[0] * hw[1], 8, requires_grad=True)
     out, ref = ours(x, hw), theirs(x, hw)
     torch.testing.assert_close(out, ref, rtol=1e-5, atol=1e-5)
@@ -45,6 +47,31 @@ def test_attention_equals_mmpretrain(hw, shift):
     refs = torch.autograd.grad(ref, [x, *(theirs_params[name] for name in wanted)], cotangent)
     for grad, ref_grad in zip(grads, refs, strict=True):
         torch.testing.assert_close(grad, ref_grad, rtol=1e-4, atol=1e-5)
+
+
+def test_one_window_by_hand():
+    """Tokens 1, 2, 3, 4 on a 2x2 map, one window of side 2, shift 1; equal attention, values kept.
+
+    Shifted by one, no two of the four were neighbours: each sees itself alone. Not shifted, each
+    has the mean, (1 + 2 + 3 + 4) / 4 = 2.5.
+    """
+    x = torch.tensor([1., 2., 3., 4.]).view(1, 4, 1)
+    for pad_small_map, result in ((True, [1., 2., 3., 4.]), (False, [2.5] * 4)):
+        attention = ShiftedWindowAttention(1, 1, 2, 1, pad_small_map=pad_small_map)
+        attention.load_state_dict({
+            'w_msa.relative_position_bias_table': torch.zeros(9, 1),
+            'w_msa.qkv.weight': torch.tensor([[0.], [0.], [1.]]), 'w_msa.qkv.bias': torch.zeros(3),
+            'w_msa.proj.weight': torch.ones(1, 1), 'w_msa.proj.bias': torch.zeros(1)})
+        for grad in (True, False):
+            with torch.set_grad_enabled(grad):
+                out = attention(x, (2, 2)).flatten().tolist()
+            assert out == pytest.approx(result)
+
+
+def test_a_map_below_the_window_is_padded_or_refused():
+    attention = ShiftedWindowAttention(8, 2, 4, 2, pad_small_map=False)
+    with pytest.raises(ValueError, match=r'8x3 tokens.*window_size=4.*pad_small_map=True'):
+        attention(torch.randn(1, 24, 8), (8, 3))
 
 
 def test_fused_attention_without_learnable_bias_has_the_same_gradients():

@@ -285,9 +285,11 @@ def test_autocast_keeps_the_gates_in_float32(grad):
         assert (out.float() - ref).abs().mean() < .05 * ref.abs().mean()
 
 
-def test_compiled_whole_and_trained():
+@pytest.mark.parametrize('pad_small_map', [True, False])
+def test_compiled_whole_and_trained(pad_small_map):
     arch = dict(embed_dims=8, depths=(2, ), num_heads=(2, ))
-    model = random_weights(PCMoESwin(arch, 'part', MOE, strides=(4, ), out_indices=(0, ))).eval()
+    model = random_weights(PCMoESwin(arch, 'part', MOE, strides=(4, ), out_indices=(0, ),
+                                     window_size=5, pad_small_map=pad_small_map)).eval()
     for param in model.stages[0].moe.noise_gate.parameters():
         param.requires_grad_(False)
     x = torch.randn(2, 3, 36, 20)
@@ -303,8 +305,9 @@ def test_compiled_whole_and_trained():
         torch.testing.assert_close(fused, eager, rtol=1e-4, atol=1e-4)
 
 
-def test_exported_with_any_batch_size():
-    model = small().eval()
+@pytest.mark.parametrize('pad_small_map', [True, False])  # maps of 9x5
+def test_exported_with_any_batch_size(pad_small_map):
+    model = small(window_size=5, strides=(4, 1), pad_small_map=pad_small_map).eval()
     batch = torch.export.Dim('batch', min=1, max=64)
     with torch.no_grad():
         program = torch.export.export(model, (torch.randn(2, 3, 36, 20), ),
@@ -314,8 +317,9 @@ def test_exported_with_any_batch_size():
             torch.testing.assert_close(out, ref, rtol=1e-5, atol=1e-5)
 
 
-def test_traced():
-    model = small().eval()
+@pytest.mark.parametrize('pad_small_map', [True, False])
+def test_traced(pad_small_map):
+    model = small(window_size=5, strides=(4, 1), pad_small_map=pad_small_map).eval()
     traced = torch.jit.trace(model, torch.randn(2, 3, 36, 20))
     x = torch.randn(5, 3, 36, 20)
     for out, ref in zip(traced(x), model(x), strict=True):

@@ -130,7 +130,7 @@ def test_what_is_refused(teacher, tmp_path, monkeypatch):
 def test_a_log_folder_that_is_gone_stops_no_later_loading(tmp_path, monkeypatch):
     gone = SimpleNamespace(log_file=str(tmp_path / 'gone' / 'run.log'))
     monkeypatch.setattr(MMLogger, 'get_current_instance', lambda: gone)
-    report = LoadReport('made.pth', 'clasp', ('a', ), *[()] * 6)
+    report = LoadReport('made.pth', 'clasp', ('a', ), *[()] * 6, {}, {})
     pretrained._write(report)
     assert not (tmp_path / 'gone').exists()
     (tmp_path / 'gone').mkdir()

@@ -12,10 +12,10 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
-from clasp_mm.apis.config_text import config_differences
 from clasp_mm.apis.quickstart.jobs import ONE_THREAD, Job, run_jobs
 from clasp_mm.apis.quickstart.run import Options, Quickstart
 from clasp_mm.apis.quickstart.training import Training
+from clasp_mm.config_text import config_differences
 from clasp_mm.files import file_hash, replacing
 
 from .frozen_tasks import write_scenes

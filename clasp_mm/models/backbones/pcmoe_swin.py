@@ -56,9 +56,8 @@ class _Stage(nn.Module):
 class PCMoESwin(BaseModule):
     """Swin Transformer whose stages are modulated by the prompt of a task (CLASP).
 
-    Maps are always padded to whole windows and every second block always shifts. With
-    ``moe=None`` this is the Swin of mmdet, mmpose and SOLIDER, and mmpretrain's with
-    ``pad_small_map=True``, to numerical precision and with the same parameter names.
+    With ``moe=None`` this is the Swin of mmdet, mmsegmentation and mmpose, and mmpretrain's with
+    the same ``pad_small_map``, to numerical precision and with the same parameter names.
 
     Every stage has its output norm whatever ``out_indices`` says, so that a checkpoint that was
     pretrained on the last map can be fine-tuned on all of them. Norms that are not put out, and
@@ -75,6 +74,11 @@ class PCMoESwin(BaseModule):
         out_indices: Stages whose normed maps are put out.
         strides: Patch size, then the stride of each patch merging (1 or 2).
         window_size: Side of the attention window, in tokens.
+        pad_small_map: As mmpretrain's, whose default is False. True shifts the windows of every
+            second block on maps of any size, as mmdet, mmsegmentation, mmpose and SOLIDER do.
+            False does not shift a map with a side of one window (the last one of 224x224), as
+            ImageNet's classifiers of Microsoft, timm and mmpretrain, and refuses shorter sides.
+            :class:`~clasp_mm.models.checkpoint.LoadReport` says what weights were trained with.
         in_channels: Channels of the image.
         drop_rate: Dropout of the patch tokens, attention outputs and feed-forward networks.
         attn_drop_rate: Dropout of the attention probabilities.
@@ -100,6 +104,7 @@ class PCMoESwin(BaseModule):
                  out_indices: Sequence[int] = (3, ),
                  strides: Sequence[int] = (4, 2, 2, 2),
                  window_size: int = 7,
+                 pad_small_map: bool = True,
                  in_channels: int = 3,
                  drop_rate: float = 0.,
                  attn_drop_rate: float = 0.,
@@ -122,6 +127,7 @@ class PCMoESwin(BaseModule):
         self.num_features = tuple(self.embed_dims * 2**i for i in range(self.num_stages))
         self.out_indices = _stage_indices(out_indices, self.num_stages, 'out_indices')
         self.frozen_stages = frozen_stages
+        self.pad_small_map = pad_small_map
         self.with_cp = with_cp
         self.channels_last = channels_last
         if len(strides) != self.num_stages:
@@ -148,7 +154,8 @@ class PCMoESwin(BaseModule):
                     shift=j % 2 == 1,
                     drop_path_rate=rate_step * (first + j),
                     drop_rate=drop_rate,
-                    attn_drop_rate=attn_drop_rate) for j in range(self.depths[i])
+                    attn_drop_rate=attn_drop_rate,
+                    pad_small_map=pad_small_map) for j in range(self.depths[i])
             ]
             last = i == self.num_stages - 1
             self.stages.append(

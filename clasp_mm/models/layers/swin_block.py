@@ -53,6 +53,7 @@ class SwinBlock(nn.Module):
         drop_path_rate: Probability of dropping each residual branch in training.
         drop_rate: Dropout after the attention projection and inside the feed-forward network.
         attn_drop_rate: Dropout of the attention probabilities.
+        pad_small_map: See :class:`~clasp_mm.models.layers.ShiftedWindowAttention`.
     """
 
     def __init__(self,
@@ -63,12 +64,13 @@ class SwinBlock(nn.Module):
                  ffn_ratio: float = 4.,
                  drop_path_rate: float = 0.,
                  drop_rate: float = 0.,
-                 attn_drop_rate: float = 0.) -> None:
+                 attn_drop_rate: float = 0.,
+                 pad_small_map: bool = True) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
         self.attn = ShiftedWindowAttention(
             dim, num_heads, window_size, window_size // 2 if shift else 0, attn_drop_rate,
-            drop_rate)
+            drop_rate, pad_small_map)
         self.norm2 = nn.LayerNorm(dim)
         self.ffn = FFN(dim, int(dim * ffn_ratio), drop_rate)
         self.drop_path = DropPath(drop_path_rate)

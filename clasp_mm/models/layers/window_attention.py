@@ -1,7 +1,8 @@
 """Shifted-window multi-head self-attention (Swin, arXiv 2103.14030, section 3.2).
 
-The map is always padded to whole windows and every second block always shifts, as in mmdet,
-mmsegmentation, mmpose and SOLIDER, and in mmpretrain with ``pad_small_map=True``.
+The map is padded to whole windows and every second block shifts. Where the map is no higher or no
+wider than a window there are two habits: mmdet, mmsegmentation, mmpose and SOLIDER shift there too;
+classifiers (Microsoft's, timm's, mmpretrain's by default) do not. ``pad_small_map`` chooses.
 """
 
 from typing import NamedTuple
@@ -154,9 +155,9 @@ class _WindowMSA(nn.Module):
 class ShiftedWindowAttention(nn.Module):
     """Self-attention inside windows of a map, with relative-position bias.
 
-    Equal to mmpretrain's ``ShiftWindowMSA(pad_small_map=True)`` with the same weights. Queries,
-    keys and values are computed for real tokens only: a padding token is zero, so its query, key
-    and value are the bias of the projection.
+    Equal to mmpretrain's ``ShiftWindowMSA`` with the same weights. Queries, keys and values are
+    computed for real tokens only: a padding token is zero, so its query, key and value are the
+    bias of the projection.
 
     Args:
         dim: Channels C.
@@ -165,6 +166,8 @@ class ShiftedWindowAttention(nn.Module):
         shift: Tokens by which the windows are moved to the lower right.
         attn_drop_rate: Dropout of the attention probabilities.
         drop_rate: Dropout of the output.
+        pad_small_map: Shift on every map, and pad maps below the window. If not, a map with a
+            side of one window is not shifted, and one with a shorter side is refused.
     """
 
     def __init__(self,
@@ -173,7 +176,8 @@ class ShiftedWindowAttention(nn.Module):
                  window_size: int = 7,
                  shift: int = 0,
                  attn_drop_rate: float = 0.,
-                 drop_rate: float = 0.) -> None:
+                 drop_rate: float = 0.,
+                 pad_small_map: bool = True) -> None:
         super().__init__()
         if dim % num_heads:
             raise ValueError(f'{dim} channels cannot be split over num_heads={num_heads}')
@@ -181,6 +185,7 @@ class ShiftedWindowAttention(nn.Module):
         self.window_size = window_size
         self.shift = shift
         self.attn_drop_rate = attn_drop_rate
+        self.pad_small_map = pad_small_map
         self.w_msa = _WindowMSA(dim, num_heads, window_size, drop_rate)
 
     def forward(self, x: Tensor, hw: tuple[int, int]) -> Tensor:
@@ -192,10 +197,19 @@ class ShiftedWindowAttention(nn.Module):
 
         Returns:
             (B, L, C).
+
+        Raises:
+            ValueError: If the map is smaller than a window and ``pad_small_map`` is false.
         """
         batch, _, dim = x.shape
-        window = self.window_size
-        layout = window_layout(*hw, window, self.shift, x.device)
+        window, shift = self.window_size, self.shift
+        if not self.pad_small_map and min(hw) <= window:
+            if min(hw) < window:
+                raise ValueError(f'a map of {hw[0]}x{hw[1]} tokens is smaller than '
+                                 f'window_size={window}: give larger images, a smaller window or '
+                                 'pad_small_map=True')
+            shift = 0
+        layout = window_layout(*hw, window, shift, x.device)
         bias = self.w_msa.bias()[None]
         if layout.mask is not None:
             bias = bias + layout.mask[:, None]
@@ -215,17 +229,17 @@ class ShiftedWindowAttention(nn.Module):
             # The row after the last token is zero, so its qkv is what every padding token has.
             qkv = (self.w_msa.qkv(F.pad(x, (0, 0, 0, 1))).index_select(1, layout.gather) if padded
                    else self.w_msa.qkv(x.index_select(1, layout.gather)))
-            out = self._attend(qkv, bias, num_windows)
+            out = self._attend(qkv, bias, 1 if layout.mask is None else num_windows)
         out = out.reshape(batch, -1, dim).index_select(1, layout.scatter)
         return self.w_msa.proj_drop(self.w_msa.proj(out))
 
-    def _attend(self, qkv: Tensor, bias: Tensor, num_windows: int) -> Tensor:
+    def _attend(self, qkv: Tensor, bias: Tensor, num_biases: int) -> Tensor:
         """Softmax attention inside windows.
 
         Args:
             qkv: 3 C numbers for each of the N tokens of B * nW windows, of any shape.
-            bias: (1 or nW, num_heads, N, N).
-            num_windows: nW.
+            bias: (num_biases, num_heads, N, N).
+            num_biases: nW, or 1 where all windows have the same.
 
         Returns:
             (B * nW, N, C).
@@ -238,11 +252,11 @@ class ShiftedWindowAttention(nn.Module):
                 and not torch.jit.is_tracing()):
             # On the CPU the fused kernel cannot learn a bias, and what replaces it is slower.
             logits = (q * q.shape[-1]**-0.5) @ k.transpose(-2, -1)
-            logits = logits.unflatten(0, (-1, num_windows)) + bias
+            logits = logits.unflatten(0, (-1, num_biases)) + bias
             out = F.dropout(logits.softmax(-1), drop).flatten(0, 1) @ v
             return out.transpose(1, 2).flatten(2)
-        if self.shift:
-            bias = bias.expand(q.shape[0] // num_windows, -1, -1, -1, -1).flatten(0, 1)
+        if num_biases > 1:
+            bias = bias.expand(q.shape[0] // num_biases, -1, -1, -1, -1).flatten(0, 1)
         out = F.scaled_dot_product_attention(
             q, k, v, attn_mask=bias.to(q.dtype), dropout_p=drop)
         return out.transpose(1, 2).flatten(2)
