@@ -116,6 +116,15 @@ class NameTable:
             self._buffer = np.memmap(self._path, np.uint8, mode='r')
 
 
+def read_names(path: str | os.PathLike) -> list[str]:
+    """The names of a list file, one a line, without the spaces around them; they may hold some.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    return [name for line in NameTable.from_file(path) if (name := line.strip())]
+
+
 def scan_folder(folder: str | os.PathLike, suffixes: tuple[str, ...]) -> NameTable:
     """Names of all files below a folder that end in one of the suffixes, in byte order.
 

@@ -1,0 +1,30 @@
+"""LIP in mmsegmentation, which this module imports: name it in ``custom_imports``."""
+
+from __future__ import annotations
+
+import os.path as osp
+
+from mmseg.datasets import LIPDataset
+
+from clasp_mm.registry import DATASETS
+
+from .name_table import read_names
+
+
+@DATASETS.register_module()
+class LIP(LIPDataset):
+    """mmsegmentation's ``LIPDataset``, its list read as the check of the data reads it.
+
+    Raises:
+        FileNotFoundError: There is no such list.
+    """
+
+    def load_data_list(self) -> list[dict]:
+        """An image, and its label map where ``data_prefix`` has these, for each name."""
+        places = [(key, self.data_prefix[key], suffix) for key, suffix in (
+            ('img_path', self.img_suffix), ('seg_map_path', self.seg_map_suffix))
+            if self.data_prefix.get(key) is not None]
+        return [dict({key: osp.join(folder, name + suffix) for key, folder, suffix in places},
+                     label_map=self.label_map, reduce_zero_label=self.reduce_zero_label,
+                     seg_fields=[])
+                for name in read_names(self.ann_file)]
