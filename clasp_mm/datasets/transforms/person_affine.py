@@ -15,12 +15,14 @@ from clasp_mm.registry import TRANSFORMS
 class PersonAffine(BaseTransform):
     """Centre the whole picture in a size, its aspect kept; scale and rotate at random (SCHP).
 
-    One warp for both: the image linearly (averaged first where it shrinks), with black around it,
-    the maps named in ``seg_fields`` by the nearest pixel, with ``seg_pad_val`` around them. As
-    published the centres of the outer pixels fall onto those of the size, in the direction that
-    is tight. ``affine`` is the (2, 3) matrix of x, y from the picture's pixels to those of the
-    result, by which ``clasp_mm.HumanParser`` brings predictions back; ``padding_size`` has the
-    whole pixels around the picture, by which mmsegmentation does, to less than a pixel.
+    One warp for both: the image linearly (averaged first where it shrinks to less than half), with
+    black around it, the maps named in ``seg_fields`` by the nearest pixel, with ``seg_pad_val``
+    around them. As published the centres of the outer pixels fall onto those of the size, in the
+    direction that is tight.
+
+    ``affine`` is the (2, 3) matrix of x, y from the picture's pixels to those of the result, by
+    which ``clasp_mm.HumanParser`` brings predictions back; ``padding_size`` has the whole pixels
+    around the picture, by which mmsegmentation's models do, to a pixel or less.
 
     Args:
         size: (height, width) of the result.
@@ -52,7 +54,7 @@ class PersonAffine(BaseTransform):
         matrix, zoom = _affine(source, self.size, scale, angle), _zoom(source, self.size)
         fitted = [max(round(side * zoom), 1) for side in source]
         place = matrix
-        if fitted[0] < source[0]:  # averaged: linear sampling would alias
+        if zoom < 0.5:  # linear sampling would pass over pixels
             image = cv2.resize(image, fitted[::-1], interpolation=cv2.INTER_AREA)
             place = matrix @ _from_resized(fitted, source)
         results['img'] = cv2.warpAffine(image, place, self.size[::-1], flags=cv2.INTER_LINEAR)
