@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os.path as osp
 
+import cv2
 from mmseg.datasets import LIPDataset
 
 from clasp_mm.registry import DATASETS
@@ -16,7 +17,8 @@ class LIP(LIPDataset):
     """mmsegmentation's ``LIPDataset``, its list read as the check of the data reads it.
 
     Raises:
-        FileNotFoundError: There is no such list.
+        FileNotFoundError: There is no such list, image or label map.
+        ValueError: An image or a label map cannot be decoded, or does not fit; it is named.
     """
 
     def load_data_list(self) -> list[dict]:
@@ -28,3 +30,14 @@ class LIP(LIPDataset):
                      label_map=self.label_map, reduce_zero_label=self.reduce_zero_label,
                      seg_fields=[])
                 for name in read_names(self.ann_file)]
+
+    def prepare_data(self, idx: int) -> dict:
+        """The packed sample; what its decoders say is told with the files' names."""
+        try:
+            return super().prepare_data(idx)
+        except FileNotFoundError:
+            raise
+        except (OSError, SyntaxError, cv2.error) as error:  # Pillow's of damaged PNGs is the second
+            info = self.get_data_info(idx)
+            raise ValueError(f'{info["img_path"]} or {info.get("seg_map_path")} cannot be read: '
+                             f'{error}') from error

@@ -46,7 +46,8 @@ def test_parses_and_builds_at_full_size(path):
 
 @pytest.mark.parametrize(('name', 'schedule'), [
     ('tiny_8xb8-150e_lip-572x384', {}),
-    ('tiny_8xb8-150e_lip-473x473', dict(warm_up=10, start=100, floor=100))], ids=['SOLIDER', 'SCHP'])
+    ('tiny_8xb8-150e_lip-473x473', dict(warm_up=10, start=100, floor=100))],
+    ids=['SOLIDER', 'SCHP'])
 def test_learning_rates_are_the_published_ones(name, schedule):
     cfg = Config.fromfile(ROOT / f'parsing/schp_pcmoe-swin-{name}.py')
     model = nn.ModuleDict(dict(backbone=nn.ModuleDict(dict(patch_embed=nn.Linear(1, 1),

@@ -113,7 +113,8 @@ def test_what_is_no_plain_convolution_gets_the_resized_maps():
 @pytest.mark.parametrize('training', [False, True])
 def test_upernet_is_the_hosts(training, align_corners):
     torch.manual_seed(0)
-    ours, theirs = (head(**HEAD, align_corners=align_corners).double().train(training) for head in (UPerHead, HostUPerHead))
+    ours, theirs = (head(**HEAD, align_corners=align_corners).double().train(training)
+                    for head in (UPerHead, HostUPerHead))
     ours.load_state_dict(theirs.state_dict())
     maps = maps_of(zip(HEAD['in_channels'], PYRAMID, strict=True), batch=4)
     outs = [head(maps) for head in (ours, theirs)]

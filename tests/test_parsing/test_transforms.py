@@ -73,7 +73,7 @@ def test_fits_centred_with_its_aspect(height, width):
 
 
 def test_a_large_picture_is_averaged():
-    """Stripes of a pixel, 8 times too fine, come out grey; sampled they would be black and white."""
+    """Stripes of a pixel, 8 times too fine, come out grey; sampled, black or white."""
     img = np.zeros((512, 512, 3), np.uint8)
     img[:, ::2] = 200
     results = PersonAffine((64, 64)).transform(dict(img=img))
