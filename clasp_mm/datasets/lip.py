@@ -9,7 +9,7 @@ from mmseg.datasets import LIPDataset
 
 from clasp_mm.registry import DATASETS
 
-from .name_table import read_names
+from .name_table import NameTable
 
 
 @DATASETS.register_module()
@@ -29,7 +29,7 @@ class LIP(LIPDataset):
         return [dict({key: osp.join(folder, name + suffix) for key, folder, suffix in places},
                      label_map=self.label_map, reduce_zero_label=self.reduce_zero_label,
                      seg_fields=[])
-                for name in read_names(self.ann_file)]
+                for name in NameTable.from_file(self.ann_file).stripped()]
 
     def prepare_data(self, idx: int) -> dict:
         """The packed sample; what its decoders say is told with the files' names."""

@@ -86,6 +86,10 @@ class NameTable:
         start = self._starts[index]
         return self._buffer[start:start + self._lengths[index]].tobytes()
 
+    def stripped(self) -> list[str]:
+        """The names without the spaces around them; lines of nothing else do not count."""
+        return [name for line in self if (name := line.strip())]
+
     def take(self, indices: np.ndarray) -> NameTable:
         """The named subset, in the given order, over the same buffer."""
         return NameTable(self._buffer, self._starts[indices], self._lengths[indices], self._path)
@@ -114,15 +118,6 @@ class NameTable:
         self.__dict__.update(state)
         if self._path is not None:
             self._buffer = np.memmap(self._path, np.uint8, mode='r')
-
-
-def read_names(path: str | os.PathLike) -> list[str]:
-    """The names of a list file, one a line, without the spaces around them; they may hold some.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-    """
-    return [name for line in NameTable.from_file(path) if (name := line.strip())]
 
 
 def scan_folder(folder: str | os.PathLike, suffixes: tuple[str, ...]) -> NameTable:

@@ -13,7 +13,7 @@ import cv2
 import mmcv
 from tqdm import tqdm
 
-from clasp_mm.datasets.name_table import read_names
+from clasp_mm.datasets.name_table import NameTable
 from clasp_mm.datasets.transforms.check_label_map import label_problem
 from clasp_mm.files import replacing
 
@@ -104,7 +104,7 @@ def _listed(path: Path, findings: Findings) -> list[str] | None:
     if not path.is_file():
         findings.problems.append(f'{path.name} is missing below {path.parent}')
         return None
-    return read_names(path)
+    return NameTable.from_file(path).stripped()
 
 
 def _check_names(split: str, listed: Sequence[str], places: Mapping[str, Path],
