@@ -35,7 +35,7 @@ DOWNSTREAM_HOSTS = {'mmdet', 'mmpose', 'mmseg'}
 NEED_A_HOST = ('clasp_mm.apis.benchmark.host_seqnet', 'clasp_mm.models.detection',
                'clasp_mm.models.parsing', 'clasp_mm.models.person_search',
                'clasp_mm.datasets.citypersons', 'clasp_mm.datasets.coco_keypoints',
-               'clasp_mm.datasets.person_search')
+               'clasp_mm.datasets.lip', 'clasp_mm.datasets.person_search')
 
 
 def room(module: str) -> str:

@@ -53,9 +53,9 @@ _RESULT = ('Task', 'Dataset', 'Metrics', 'Source')
 # What in a config's model tells its task: the type of a head, or of the model itself.
 _KINDS = {'ReIDHead': 'reid', 'AttributeHead': 'attribute', 'SeqNet': 'person_search',
           'TopdownPoseEstimator': 'pose', 'SelfCorrectingParser': 'parsing',
-          'EncoderDecoder': 'parsing', 'SingleStageDetector': 'detection',
-          'FasterRCNN': 'detection', 'DINO': 'pretrain', 'CLASP': 'pretrain',
-          'SOLIDER': 'pretrain'}
+          'HumanParser': 'parsing', 'EncoderDecoder': 'parsing',
+          'SingleStageDetector': 'detection', 'FasterRCNN': 'detection', 'DINO': 'pretrain',
+          'CLASP': 'pretrain', 'SOLIDER': 'pretrain'}
 
 
 def read_zoo() -> dict[str, dict[str, Any]]:

@@ -86,6 +86,10 @@ class NameTable:
         start = self._starts[index]
         return self._buffer[start:start + self._lengths[index]].tobytes()
 
+    def stripped(self) -> list[str]:
+        """The names without the spaces around them; lines of nothing else do not count."""
+        return [name for line in self if (name := line.strip())]
+
     def take(self, indices: np.ndarray) -> NameTable:
         """The named subset, in the given order, over the same buffer."""
         return NameTable(self._buffer, self._starts[indices], self._lengths[indices], self._path)

@@ -7,8 +7,9 @@ _base_ = [
 
 # The simple alternative: mmsegmentation's own Swin UPerNet, its recipe, another backbone; the head
 # is the host's too, with the same weights and outputs in half of its work.
-custom_imports = dict(imports=['clasp_mm.models.parsing'])
+custom_imports = dict(imports=['clasp_mm.datasets.lip', 'clasp_mm.models.parsing'])
 model = dict(
+    type='clasp_mm.HumanParser',
     data_preprocessor=dict(size=_base_.size),
     backbone=dict(
         _delete_=True,

@@ -9,14 +9,13 @@ test_pipeline = _base_.test_pipeline
 test_pipeline[1].size = size
 tta_pipeline = _base_.tta_pipeline
 for step in tta_pipeline[1].transforms[1]:
-    step.size = [round(new * scaled / old) for new, scaled, old in zip(size, step.size, _base_.size)]
+    step.size = [int(new * scaled / old) for new, scaled, old in zip(size, step.size, _base_.size)]
 model = dict(
     data_preprocessor=dict(size=size),
     backbone=dict(
         arch='nano',
         window_size=4,
         moe=dict(num_experts=10, top_k=6, num_prompts=3, expert_hidden=8),
-        drop_path_rate=0.,
         init_cfg=dict(checkpoint='clasp_nano')),
     decode_head=dict(
         in_channels=[32, 64, 128, 256],

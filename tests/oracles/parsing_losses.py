@@ -4,7 +4,7 @@ import math
 
 
 def edges(label, width=3, ignore=255):
-    """label: rows of ints -> rows of 1, 0, 255."""
+    """label: rows of ints -> rows of 1 and 0."""
     h, w = len(label), len(label[0])
     marked = set()
     for y in range(h):
@@ -15,17 +15,19 @@ def edges(label, width=3, ignore=255):
                         label[y][x], label[ny][nx]):
                     marked.add((y, x))
     reach = width // 2
-    return [[ignore if label[y][x] == ignore else
-             int(any((y + dy, x + dx) in marked for dy in range(-reach, reach + 1)
+    return [[int(any((y + dy, x + dx) in marked for dy in range(-reach, reach + 1)
                      for dx in range(-reach, reach + 1)))
              for x in range(w)] for y in range(h)]
 
 
 def balanced_edge_loss(logits, edges):
-    """SCHP's form: every class weighs the other's share, and the mean is a weighted one."""
-    flat = [(z, e) for image, truth in zip(logits, edges, strict=True)
-            for row, true_row in zip(image, truth, strict=True)
-            for z, e in zip(row, true_row, strict=True) if e != 255]
+    """SCHP's form: every class weighs the other's share, and the mean is a weighted one.
+
+    logits (B, 2, H, W) and edges (B, H, W) as nested lists.
+    """
+    flat = [(yes - no, e) for (off, on), truth in zip(logits, edges, strict=True)
+            for *rows, true_row in zip(off, on, truth, strict=True)
+            for no, yes, e in zip(*rows, true_row, strict=True)]
     positive = sum(e for _, e in flat)
     weights = {1: (len(flat) - positive) / len(flat), 0: positive / len(flat)}
     loss = sum(weights[e] * math.log(1 + math.exp(-z if e else z)) for z, e in flat)
@@ -55,7 +57,7 @@ def cross_entropy(logits, label, target=None):
 def consistency(probs, edge_logits, label):
     """Mean over the true edges of |edge of the parsing - edge of the branch|, width 3."""
     total = count = 0
-    for p, z, truth in zip(probs, edge_logits, label, strict=True):
+    for p, (off, on), truth in zip(probs, edge_logits, label, strict=True):
         h, w = len(truth), len(truth[0])
         marks = [[0.] * w for _ in range(h)]
         for y in range(h):
@@ -70,16 +72,16 @@ def consistency(probs, edge_logits, label):
                 if true_edges[y][x] == 1:
                     near = max(marks[v][u] for v in range(max(y - 1, 0), min(y + 2, h))
                                for u in range(max(x - 1, 0), min(x + 2, w)))
-                    total += abs(near - 1 / (1 + math.exp(-z[y][x])))
+                    total += abs(near - 1 / (1 + math.exp(off[y][x] - on[y][x])))
                     count += 1
     return total / max(count, 1)
 
 
-def refine(label, probs, cycle):
-    """One pixel: label an int, probs a list."""
-    if label == 255:
-        return probs
-    return [cycle / (cycle + 1) * p + (c == label) / (cycle + 1) for c, p in enumerate(probs)]
+def refine(label, logits, cycle):
+    """One pixel: label an int, logits a list."""
+    mixed = [math.exp((cycle * z + (c == label % 255)) / (cycle + 1))
+             for c, z in enumerate(logits)]
+    return [value / sum(mixed) for value in mixed]
 
 
 def moving_average(weights):
@@ -90,11 +92,11 @@ def moving_average(weights):
     return average
 
 
-def learning_rate(epoch, base=7e-3, warm_up=30, start=120, cycle=10):
-    """SOLIDER's schedule of SCHP: linear warm-up, cosine to ``start``, cycles from half."""
-    floor = base / 500
+def learning_rate(epoch, base=7e-3, warm_up=30, start=120, cycle=10, floor=500):
+    """SOLIDER's schedule of SCHP: a line from the floor, cosine to ``start``, cycles from half."""
+    floor = base / floor
     if epoch < warm_up:
-        return base * (epoch + 1) / warm_up
+        return floor + (base - floor) * epoch / warm_up
     if epoch < start:
         return floor + (base - floor) * (1 + math.cos(
             math.pi * (epoch - warm_up) / (start - warm_up))) / 2

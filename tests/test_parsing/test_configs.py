@@ -16,7 +16,6 @@ from tests.oracles.parsing_losses import learning_rate
 
 ROOT = Path(__file__).parents[2] / 'configs'
 CONFIGS = sorted([*(ROOT / 'parsing').glob('*.py'), *(ROOT / 'quickstart').glob('parsing_*.py')])
-SOLIDER = ROOT / 'parsing/schp_pcmoe-swin-tiny_8xb8-150e_lip-572x384.py'
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
@@ -45,8 +44,12 @@ def test_parses_and_builds_at_full_size(path):
         assert sum(cycles.periods) == cycles.end - cycles.begin
 
 
-def test_learning_rates_are_soliders():
-    cfg = Config.fromfile(SOLIDER)
+@pytest.mark.parametrize(('name', 'schedule'), [
+    ('tiny_8xb8-150e_lip-572x384', {}),
+    ('tiny_8xb8-150e_lip-473x473', dict(warm_up=10, start=100, floor=100))],
+    ids=['SOLIDER', 'SCHP'])
+def test_learning_rates_are_the_published_ones(name, schedule):
+    cfg = Config.fromfile(ROOT / f'parsing/schp_pcmoe-swin-{name}.py')
     model = nn.ModuleDict(dict(backbone=nn.ModuleDict(dict(patch_embed=nn.Linear(1, 1),
                                                            norm3=nn.Linear(1, 1)))))
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
@@ -54,7 +57,39 @@ def test_learning_rates_are_soliders():
                   for step in cfg.param_scheduler]
     for epoch in range(cfg.train_cfg.max_epochs):
         lrs = wrapper.get_lr()['lr']
-        assert lrs[-1] == pytest.approx(learning_rate(epoch)), epoch
+        assert lrs[-1] == pytest.approx(learning_rate(epoch, **schedule)), epoch
         assert lrs[0] == 0  # the patch embedding
         for scheduler in schedulers:
             scheduler.step()
+
+
+def test_the_warm_up_by_hand():
+    """SOLIDER's begins at 7e-3 / 500 and rises by (7e-3 - 1.4e-5) / 30 an epoch."""
+    assert learning_rate(0) == pytest.approx(1.4e-5)
+    assert learning_rate(1) == pytest.approx(1.4e-5 + 2.32867e-4, rel=1e-5)
+    assert learning_rate(30) == pytest.approx(7e-3)
+
+
+@pytest.mark.parametrize(('arch', 'parameters'), [
+    ('tiny', 15_192_216), ('small', 15_192_216), ('base', 17_054_904)])
+def test_network_is_soliders(arch, parameters):
+    """The head's parameters are counted in SOLIDER-HumanParsing's network."""
+    cfg = Config.fromfile(ROOT / f'parsing/schp_pcmoe-swin-{arch}_8xb8-150e_lip-572x384.py')
+    cfg.model.backbone.init_cfg = None
+    init_default_scope('mmseg')
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    assert sum(p.numel() for p in model.decode_head.parameters()) == parameters
+    assert model.align_corners and model.decode_head.pooling.align_corners
+    assert not [name for name, module in model.backbone.named_modules()
+                if getattr(module, 'drop_prob', 0)]
+
+
+def test_short_batches_are_left_out_and_scales_are_the_published_ones():
+    for path in CONFIGS:
+        cfg = Config.fromfile(path)
+        assert cfg.train_dataloader.drop_last, path
+        height, width = cfg.model.data_preprocessor.size
+        sizes = [tuple(step['size']) for step in cfg.tta_pipeline[1].transforms[1]]
+        assert sizes == [(int(height * scale), int(width * scale))
+                         for scale in (1, .5, .75, 1.25, 1.5)]

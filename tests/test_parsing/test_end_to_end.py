@@ -33,10 +33,10 @@ def lip(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def trained(lip, tmp_path_factory):
-    """A run of three epochs, with one copy and one cycle."""
+    """A run of three epochs, with one copy and one cycle; a fourth image is left in every epoch."""
     tmp_path = tmp_path_factory.mktemp('trained')
     torch.manual_seed(0)
-    options = {'model.backbone.init_cfg': None, 'train_dataloader.batch_size': 2}
+    options = {'model.backbone.init_cfg': None, 'train_dataloader.batch_size': 3}
     options |= {f'{split}_dataloader.dataset.data_root': str(lip)
                 for split in ('train', 'val', 'test')}
     cfg = load_config(str(CONFIG), str(tmp_path / 'run'), options=options)

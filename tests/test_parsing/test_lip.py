@@ -36,6 +36,23 @@ def spoil(root, what):
         (root / 'train_id.txt').unlink()
     elif what == 'twice':
         (root / 'train_id.txt').write_text('0\n1\n2\n2\n')
+    elif what == 'a name with spaces':
+        for path in (label, image):
+            path.rename(path.with_stem('2 of  3'))
+        (root / 'train_id.txt').write_text('0\n1\n2 of  3\n3\n')
+    elif what == 'spaces and lines around names':
+        (root / 'train_id.txt').write_bytes(b'\xef\xbb\xbf0\r\n1 \r\n\r\n2\r\n \t\r\n3')
+    elif what.startswith('a rotated photograph'):
+        stored = Image.open(image).rotate(90, expand=True)
+        exif = Image.Exif()
+        exif[0x0112] = 6  # "to be turned by 90 degrees clockwise"
+        stored.save(image, exif=exif)
+        if what.endswith('its map as stored'):
+            cv2.imwrite(str(label), np.ascontiguousarray(np.rot90(known)))
+    elif what == 'an image of text':
+        image.write_text('no image')
+    elif what == 'an empty image':
+        image.write_bytes(b'')
 
 
 @pytest.mark.parametrize('what, words', [
@@ -114,11 +131,36 @@ def test_the_tool_checks_and_arranges(lip, tmp_path, monkeypatch, capsys):
         arrange_lip(tmp_path / 'root/train_images', tmp_path / 'other')
 
 
+@pytest.mark.parametrize('what, usable', [
+    ('nothing', True), ('a name with spaces', True), ('spaces and lines around names', True),
+    ('a rotated photograph', True), ('a rotated photograph, its map as stored', False),
+    ('an image of text', False), ('an empty image', False), ('no map', False), ('no image', False),
+    ('label 20', False), ('colours', False), ('size', False), ('cut', False), ('no list', False)])
+def test_check_and_training_agree(lip, what, usable):
+    pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+    from mmseg.registry import DATASETS
+    spoil(lip, what)
+    assert bool(check_lip(lip, workers=1, progress=False).problems) != usable
+    cfg = Config.fromfile(next((ROOT / 'configs/quickstart').glob('parsing_*.py')))
+    init_default_scope('mmseg')
+
+    def read():
+        data = DATASETS.build(dict(cfg.train_dataloader.dataset, data_root=str(lip)))
+        return [data[index] for index in range(len(data))]
+    if usable:
+        assert len(read()) == 4
+    else:
+        with pytest.raises(Exception, match=r'2\.(png|jpg)|train_id'):
+            read()
+
+
 @pytest.mark.parametrize('what, error, words', [
     ('no map', FileNotFoundError, '2.png'), ('no image', FileNotFoundError, '2.jpg'),
     ('label 20', ValueError, '2.png: label 20 at 1 pixels'),
     ('colours', ValueError, '2.png: 3 channels'), ('size', ValueError, '2.png: 39x24 pixels'),
-    ('no list', AssertionError, 'train_id.txt')])
+    ('no list', FileNotFoundError, 'train_id.txt')])
 def test_training_stops_with_the_files_name(lip, what, error, words):
     pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
     from mmengine.config import Config

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -30,8 +32,16 @@ def test_edges_equal_loops_over_pixels(size, blocks, width):
     found = label_edges(label, width)
     assert found.tolist() == [oracle.edges(image.tolist(), width) for image in label]
     one_hot = torch.nn.functional.one_hot(label % 255, CLASSES).permute(0, 3, 1, 2).float()
-    soft = soft_edges(one_hot, label, width)
-    assert torch.equal(soft[label != 255], found[label != 255].float())
+    assert torch.equal(soft_edges(one_hot, label, width), found.float())
+
+
+def test_edges_by_hand():
+    """Of 0 and 5 the left pixel is marked, no pair with 255 is; the mark spreads by one pixel."""
+    label = torch.tensor([[[0, 5, 255, 255, 255]]])
+    assert label_edges(label, 1).tolist() == [[[1, 0, 0, 0, 0]]]
+    assert label_edges(label).tolist() == [[[1, 1, 0, 0, 0]]]
+    pair = torch.tensor([[[255, 255, 0, 5, 255]]])
+    assert label_edges(pair).tolist() == [[[0, 1, 1, 1, 0]]]  # where nothing is labelled, too
 
 
 def test_edges_equal_those_of_mmseg():
@@ -45,20 +55,25 @@ def test_edges_equal_those_of_mmseg():
 
 
 def test_balanced_edge_loss_is_schps_weighted_mean():
-    edges, logits = label_edges(labels()), torch.randn(2, 9, 11, dtype=torch.float64)
-    assert set(edges.flatten().tolist()) == {0, 1, 255}
+    edges, logits = label_edges(labels()), torch.randn(2, 2, 9, 11, dtype=torch.float64)
+    assert set(edges.flatten().tolist()) == {0, 1}
     expected = oracle.balanced_edge_loss(logits.tolist(), edges.tolist())
     assert balanced_edge_loss(logits, edges).item() == pytest.approx(expected)
 
 
+def test_balanced_edge_loss_by_hand():
+    """An edge at probability 3/4, three other pixels at 1/2: (ln 4/3 + ln 2) / 2."""
+    logits = torch.zeros(1, 2, 1, 4)
+    logits[0, 1, 0, 0] = math.log(3)
+    loss = balanced_edge_loss(logits, torch.tensor([[[1, 0, 0, 0]]]))
+    assert loss.item() == pytest.approx((.287682 + .693147) / 2, abs=1e-6)
+
+
 def test_a_class_of_edges_that_is_absent_is_left_out():
-    logits = torch.randn(1, 4, 4, requires_grad=True)
+    logits = torch.randn(1, 2, 4, 4)
     background = torch.zeros(1, 4, 4, dtype=torch.long)
-    expected = torch.nn.functional.softplus(logits).mean()  # SCHP's weights would give 0 / 0
+    expected = -logits.log_softmax(1)[:, 0].mean()  # SCHP's weights would give 0 / 0
     assert torch.allclose(balanced_edge_loss(logits, background), expected)
-    ignored = balanced_edge_loss(logits, torch.full_like(background, 255))
-    ignored.backward()
-    assert ignored == 0 and logits.grad.abs().max() == 0
 
 
 def test_cross_entropy_and_kl():
@@ -85,7 +100,7 @@ def test_nothing_labelled_costs_nothing(soft):
 def test_consistency_and_its_gradient():
     label = labels()
     logits = torch.randn(2, CLASSES, 9, 11, dtype=torch.float64, requires_grad=True)
-    edge_logits = torch.randn(2, 9, 11, dtype=torch.float64, requires_grad=True)
+    edge_logits = torch.randn(2, 2, 9, 11, dtype=torch.float64, requires_grad=True)
     loss = edge_consistency(logits.softmax(1), edge_logits, label, label_edges(label))
     expected = oracle.consistency(logits.softmax(1).tolist(), edge_logits.tolist(), label.tolist())
     assert loss.item() == pytest.approx(expected)
@@ -97,8 +112,18 @@ def test_consistency_and_its_gradient():
 
 @pytest.mark.parametrize('cycle', [1, 2, 5])
 def test_refined_labels(cycle):
-    label, probs = labels(), torch.randn(2, CLASSES, 9, 11, dtype=torch.float64).softmax(1)
-    refined = refine_labels(label, probs, cycle)
+    label, logits = labels(), torch.randn(2, CLASSES, 9, 11, dtype=torch.float64)
+    refined = refine_labels(label, logits, cycle)
     for b, y, x in torch.cartesian_prod(*map(torch.arange, label.shape)).tolist():
-        expected = oracle.refine(int(label[b, y, x]), probs[b, :, y, x].tolist(), cycle)
+        expected = oracle.refine(int(label[b, y, x]), logits[b, :, y, x].tolist(), cycle)
         assert refined[b, :, y, x].tolist() == pytest.approx(expected)
+
+
+def test_refined_labels_by_hand():
+    """Cycle 1, logits (2, 0), label 1: (1, 0.5), of which the softmax is 1 / (1 + e^-0.5), ..."""
+    logits = torch.tensor([2., 0.]).view(1, 2, 1, 1)
+    refined = refine_labels(torch.tensor([[[1]]]), logits, 1).flatten().tolist()
+    assert refined == pytest.approx([.622459, .377541], abs=1e-6)
+    # cycle 3: (1.5, 0.25), 1 / (1 + e^-1.25)
+    refined = refine_labels(torch.tensor([[[1]]]), logits, 3).flatten().tolist()
+    assert refined == pytest.approx([.777300, .222700], abs=1e-6)

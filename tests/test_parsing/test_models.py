@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -8,17 +9,21 @@ pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.s
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
+from clasp_mm.datasets.transforms import PersonAffine
 from clasp_mm.models.losses.parsing import label_edges, refine_labels
 from clasp_mm.models.parsing import (
     CE2PHead,
     ParsingTTAModel,
     SelfCorrectingParser,
+    UPerHead,
 )
+from clasp_mm.models.parsing.ce2p_head import CE2POutput
+from clasp_mm.models.parsing.human_parser import set_prediction
 from tests.oracles import parsing_losses as oracle
 
 WIDTHS = [8, 16, 32, 64]
 HEAD = dict(in_channels=WIDTHS, channels=16, context_channels=8, detail_channels=4,
-            edge_channels=8, num_classes=20, norm_cfg=dict(type='BN'))
+            edge_channels=8, num_classes=20, norm_cfg=dict(type='BN'), align_corners=True)
 
 
 def maps(batch=2, size=(64, 32)):
@@ -38,6 +43,10 @@ def blocks(batch=2, size=(64, 32)):
     return label
 
 
+def resized(x, size):
+    return nn.functional.interpolate(x, size, mode='bilinear', align_corners=True)
+
+
 def tiny_parser():
     backbone = dict(type='clasp_mm.PCMoESwin', task='part', strides=(4, 2, 2, 1), window_size=4,
                     arch=dict(embed_dims=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2)),
@@ -52,16 +61,14 @@ def test_losses_are_their_oracles_weighted():
     head, label = CE2PHead(**HEAD).eval(), blocks(size=(32, 16))
     inputs = maps(size=(32, 16))
     losses = head.loss(inputs, samples(label), None)
-    parsing, edge, refined = (
-        nn.functional.interpolate(x, label.shape[1:], mode='bilinear')
-        for x in head.forward_all(inputs))
+    parsing, edge, refined = (resized(x, label.shape[1:]) for x in head.forward_all(inputs))
     assert torch.equal(head(inputs), head.forward_all(inputs).refined)
     expected = dict(
         loss_parsing_ce=.5 * oracle.cross_entropy(parsing.tolist(), label.tolist()),
         loss_refined_ce=.5 * oracle.cross_entropy(refined.tolist(), label.tolist()),
-        loss_edge=oracle.balanced_edge_loss(edge[:, 0].tolist(), label_edges(label).tolist()),
+        loss_edge=oracle.balanced_edge_loss(edge.tolist(), label_edges(label).tolist()),
         loss_consistency=.1 * oracle.consistency(
-            refined.softmax(1).tolist(), edge[:, 0].tolist(), label.tolist()))
+            refined.softmax(1).tolist(), edge.tolist(), label.tolist()))
     for name, value in expected.items():
         assert losses[name].item() == pytest.approx(value, rel=1e-4), name
     for name, logits in (('parsing', parsing), ('refined', refined)):
@@ -91,6 +98,56 @@ def lovasz_oracle(probs, label):
     return total / classes
 
 
+@pytest.mark.parametrize('align_corners', [False, True])
+def test_outputs_are_ce2ps(align_corners):
+    """Its layers on maps that are resized and joined as SCHP's code does."""
+    head, inputs = CE2PHead(**dict(HEAD, align_corners=align_corners)), maps(size=(52, 36))
+
+    def join(block, maps):
+        return block(torch.cat([nn.functional.interpolate(
+            x, maps[0].shape[2:], mode='bilinear', align_corners=align_corners) for x in maps], 1))
+    head.eval()
+    first, last = inputs[0], inputs[-1]
+    context = head.reduce(join(head.context, [last, *(pool(last) for pool in head.pooling)]))
+    parsing = head.decoder[1](join(nn.Sequential(Turned(), head.decoder[0]),
+                                   [head.detail(first), context]))
+    edges = [one(x) for one, x in zip(head.edge_features, inputs[:3], strict=True)]
+    edge = join(head.edge_seg, [head.edge_score(x) for x in edges])
+    refined = head.conv_seg(join(head.fusion, [parsing, *edges]))
+    out = head.forward_all(inputs)
+    torch.testing.assert_close(out.parsing, head.parsing_seg(parsing))
+    torch.testing.assert_close(out.edge, edge)
+    torch.testing.assert_close(out.refined, refined)
+
+
+class Turned(nn.Module):
+    """The detail map, whose size is the decoder's, comes second in its channels."""
+
+    def forward(self, x):
+        return torch.cat([x[:, HEAD['detail_channels']:], x[:, :HEAD['detail_channels']]], 1)
+
+
+def test_layers_start_as_pytorchs():
+    """Uniform within 1 / sqrt(inputs of a unit): SGD's first steps are then the published ones."""
+    head = CE2PHead(**HEAD)
+    head.init_weights()
+    for name, module in head.named_modules():
+        if isinstance(module, nn.Conv2d):
+            bound = module.weight[0].numel() ** -.5
+            assert .7 * bound < module.weight.abs().max() <= bound, name
+
+
+@pytest.mark.parametrize('head', [
+    CE2PHead, lambda **kwargs: UPerHead(in_index=[0, 1, 2, 3], in_channels=WIDTHS, channels=8,
+                                        num_classes=20, norm_cfg=dict(type='BN'))],
+    ids=['CE2P', 'UPerNet'])
+def test_a_batch_of_one_names_the_way_out(head):
+    head = head(**HEAD)
+    with pytest.raises(ValueError, match=r'one image.*batch_size to 2.*drop_last=True'):
+        head(maps(batch=1))
+    assert torch.isfinite(head.eval()(maps(batch=1))).all()
+
+
 def test_every_parameter_learns():
     head = CE2PHead(**HEAD)
     losses = head.loss(maps(), samples(blocks()), None)
@@ -111,11 +168,11 @@ def test_an_image_without_people_or_labels(value, pixels):
     total.backward()
     assert torch.isfinite(total) and all(p.grad.isfinite().all() for p in head.parameters())
     if value == 255 and pixels == 'all':
-        assert total == 0
+        assert total == losses['loss_edge'] > 0  # without edges, as published
 
 
 def test_soft_labels_come_from_the_averaged_model():
-    model, averaged = tiny_parser(), tiny_parser().eval()
+    model, averaged = tiny_parser(), tiny_parser().eval()  # for the same outputs at every call
     names = set(model.state_dict())
     label, images = blocks(), torch.randn(2, 3, 64, 32)
     hard = samples(label)
@@ -126,18 +183,35 @@ def test_soft_labels_come_from_the_averaged_model():
     soft = samples(label)
     losses = model.loss(images, soft)
     with torch.no_grad():
-        logits = nn.functional.interpolate(averaged(images), (64, 32), mode='bilinear')
-    expected = refine_labels(label, logits.softmax(1), 2)
-    for sample, target in zip(soft, expected, strict=True):
+        seen = averaged.decode_head.forward_all(averaged.extract_feat(images))
+    edges = label_edges(label)
+    expected = refine_labels(label, resized(seen.refined, (64, 32)), 2)
+    expected_edges = refine_labels(edges, resized(seen.edge, (64, 32)), 2)
+    for sample, target, edge in zip(soft, expected, expected_edges, strict=True):
         assert torch.equal(sample.soft_sem_seg.data, target) and not target.requires_grad
+        assert torch.equal(sample.soft_edge.data, edge)
     sum(value for name, value in losses.items() if 'loss' in name).backward()
     assert all(p.grad is None for p in averaged.parameters())
     model.decode_head.eval()
     features = model.extract_feat(images)
-    ce = model.decode_head.loss(features, soft, None)['loss_refined_ce']
-    refined = nn.functional.interpolate(model.decode_head(features), (64, 32), mode='bilinear')
-    assert ce.item() == pytest.approx(.5 * oracle.cross_entropy(
-        refined.tolist(), label.tolist(), expected.tolist()), rel=1e-4)
+    losses = model.decode_head.loss(features, soft, None)
+    out = model.decode_head.forward_all(features)
+    assert losses['loss_refined_ce'].item() == pytest.approx(.5 * oracle.cross_entropy(
+        resized(out.refined, (64, 32)).tolist(), label.tolist(), expected.tolist()), rel=1e-4)
+    assert losses['loss_edge'].item() == pytest.approx(oracle.cross_entropy(
+        resized(out.edge, (64, 32)).tolist(), edges.tolist(), expected_edges.tolist()), rel=1e-4)
+
+
+def test_soft_losses_by_hand():
+    """One pixel class at even odds against targets 3/4 and 1/4: ln 2 - H(3/4) = 0.130812."""
+    head = CE2PHead(**dict(HEAD, num_classes=2))
+    even = torch.zeros(1, 2, 2, 2)
+    target = torch.tensor([.75, .25]).view(2, 1, 1).expand(2, 2, 2)
+    sample = SegDataSample(gt_sem_seg=PixelData(data=torch.zeros(1, 2, 2, dtype=torch.long)),
+                           soft_sem_seg=PixelData(data=target), soft_edge=PixelData(data=target))
+    losses = head.loss_by_feat(CE2POutput(even, even, even), [sample])
+    assert losses['loss_refined_ce'].item() == pytest.approx(.5 * .130812, abs=1e-6)
+    assert losses['loss_edge'].item() == pytest.approx(.130812, abs=1e-6)
 
 
 def test_another_ignored_label_is_refused():
@@ -173,3 +247,59 @@ def test_tta_flips_back_and_swaps_left_and_right():
         assert torch.allclose(sample.seg_logits.data, mean)
         assert torch.equal(sample.pred_sem_seg.data, mean.argmax(0, keepdim=True))
         assert 'gt_sem_seg' in sample
+
+
+def fitted_sample(picture, size, label=None, **meta):
+    """A sample as the test pipeline packs it, and the label in the network's size."""
+    results = dict(img=np.zeros((*picture, 3), np.uint8), seg_fields=[])
+    if label is not None:
+        results.update(gt_seg_map=label, seg_fields=['gt_seg_map'])
+    results = PersonAffine(size, seg_pad_val=0).transform(results)
+    return SegDataSample(metainfo=dict(affine=results['affine'], ori_shape=picture, **meta)), \
+        results.get('gt_seg_map')
+
+
+@pytest.mark.parametrize('flip', [False, True])
+@pytest.mark.parametrize('picture', [(30, 12), (21, 30), (32, 16), (1, 1), (40, 2)])
+def test_predictions_return_to_the_pixel_they_came_from(picture, flip):
+    label = np.random.default_rng(0).integers(0, 20, picture).astype(np.uint8)
+    sample, fitted = fitted_sample(picture, (64, 32), label, flip=flip)
+    logits = nn.functional.one_hot(torch.from_numpy(fitted).long(), 20).permute(2, 0, 1).float()
+    model = tiny_parser()
+    result, = model.postprocess_result((logits.flip(-1) if flip else logits)[None], [sample])
+    assert torch.equal(result.pred_sem_seg.data[0], torch.from_numpy(label).long())
+    assert torch.equal(result.seg_logits.data, logits)
+
+
+def test_large_pictures_take_the_nearest_prediction():
+    sample, _ = fitted_sample((90, 37), (64, 32))
+    labels = torch.randint(0, 20, (64, 32))
+    set_prediction(sample, nn.functional.one_hot(labels, 20).permute(2, 0, 1).float())
+    zoom = 31 / (89 * 32 / 64)
+    expected = [[labels[round(31.5 + (y - 44.5) * zoom), round(15.5 + (x - 18) * zoom)].item()
+                 for x in range(37)] for y in range(90)]
+    same = sample.pred_sem_seg.data[0] == torch.tensor(expected)
+    assert same.float().mean() > .98  # but for ties
+
+
+def test_the_way_back_is_the_nearest_pixel_by_hand():
+    """Two columns into five: pixel 1 of the picture is column 4, pixel 0 column 0; row 0 row 2."""
+    sample, _ = fitted_sample((1, 2), (5, 5))
+    logits = torch.zeros(3, 5, 5)
+    logits[1, 2, 4], logits[2, 2, 0] = 1, 1
+    set_prediction(sample, logits)
+    assert sample.pred_sem_seg.data.tolist() == [[[2, 1]]]
+
+
+def test_tta_averages_at_the_firsts_size_and_brings_that_back():
+    samples = [fitted_sample((20, 10), size, flip=False)[0] for size in ((64, 32), (32, 16))]
+    logits = [torch.randn(20, 64, 32), torch.randn(20, 32, 16)]
+    for sample, one in zip(samples, logits, strict=True):
+        sample.set_data(dict(seg_logits=PixelData(data=one)))
+    mean = (logits[0] + resized(logits[1][None], (64, 32))[0]) / 2
+    merged, = ParsingTTAModel(module=Mirrored(), swap_seg_labels=[]).merge_preds([samples])
+    assert torch.allclose(merged.seg_logits.data, mean, atol=1e-6)
+    expected, _ = fitted_sample((20, 10), (64, 32))
+    set_prediction(expected, mean)
+    assert torch.equal(merged.pred_sem_seg.data, expected.pred_sem_seg.data)
+    assert merged.pred_sem_seg.data.shape == (1, 20, 10)

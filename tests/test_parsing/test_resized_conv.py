@@ -59,14 +59,27 @@ def test_it_is_the_convolution_of_the_resized_maps(sizes, size, taps, align_corn
         torch.testing.assert_close(ours, theirs)
 
 
+def test_corners_by_hand():
+    """(0, 4) to four pixels: 0, 4/3, 8/3, 4 with corners aligned; 0, 1, 3, 4 without, from -1/4
+    (held at 0), 1/4, 3/4 and 5/4 (held at 1). The kernel sums three neighbours in a row."""
+    block = ConvModule(2, 1, 3, padding=1, act_cfg=None, bias=False)
+    block.conv.weight.data.zero_()
+    block.conv.weight.data[0, 0, 1] = 1.
+    maps = [torch.tensor([[[[0., 4.]]]]), torch.zeros(1, 1, 1, 4)]
+    for align_corners, sums in ((True, [4 / 3, 4, 8, 20 / 3]), (False, [1, 4, 8, 7])):
+        found = resized_conv(block, maps, (1, 4), align_corners).flatten()
+        torch.testing.assert_close(found, torch.tensor(sums, dtype=torch.float))
+
+
+@pytest.mark.parametrize('align_corners', [False, True])
 @pytest.mark.parametrize('settings', [
     dict(norm_cfg=dict(type='BN')), dict(norm_cfg=dict(type='BN'), act_cfg=None), dict()],
     ids=['norm and activation', 'norm', 'activation'])
-def test_norm_and_activation_follow(settings):
+def test_norm_and_activation_follow(settings, align_corners):
     block = ConvModule(8, 4, 3, padding=1, **settings).double()
     maps = maps_of()
-    torch.testing.assert_close(
-        resized_conv(block, maps, PYRAMID[0]), direct(block, maps, PYRAMID[0]))
+    torch.testing.assert_close(resized_conv(block, maps, PYRAMID[0], align_corners),
+                               direct(block, maps, PYRAMID[0], align_corners))
 
 
 def test_channels_last_maps_and_autocast():
@@ -96,10 +109,12 @@ def test_what_is_no_plain_convolution_gets_the_resized_maps():
         resized_conv(block, maps, PYRAMID[0]), direct(block, maps, PYRAMID[0]))
 
 
+@pytest.mark.parametrize('align_corners', [False, True])
 @pytest.mark.parametrize('training', [False, True])
-def test_upernet_is_the_hosts(training):
+def test_upernet_is_the_hosts(training, align_corners):
     torch.manual_seed(0)
-    ours, theirs = (head(**HEAD).double().train(training) for head in (UPerHead, HostUPerHead))
+    ours, theirs = (head(**HEAD, align_corners=align_corners).double().train(training)
+                    for head in (UPerHead, HostUPerHead))
     ours.load_state_dict(theirs.state_dict())
     maps = maps_of(zip(HEAD['in_channels'], PYRAMID, strict=True), batch=4)
     outs = [head(maps) for head in (ours, theirs)]

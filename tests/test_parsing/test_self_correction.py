@@ -44,7 +44,7 @@ class ToyParser(BaseModel):
         target = data_samples
         if self.labeller:
             averaged, cycle = self.labeller
-            assert not averaged.training
+            assert averaged.training  # as published
             with torch.no_grad():
                 target = (target + cycle * averaged(inputs)) / (cycle + 1)
         return dict(loss=(out - target).square().mean())
@@ -150,6 +150,14 @@ def test_batch_norms_hold_the_means_over_the_training_set(tmp_path):
         expected = [sum(column) / 3 for column in zip(*rows, strict=True)]
         assert state[f'norm.{name}'].tolist() == pytest.approx(expected, rel=1e-5)
     assert ToyRecorder.models[0].norm.momentum == .1
+
+
+def test_labelling_in_training_mode_moves_no_statistics(tmp_path):
+    """Epoch 6 labels with the average of epoch 5, whose norms stay those estimated."""
+    Runner.from_cfg(config(tmp_path)).train()
+    fifth, sixth = (load_file(tmp_path / f'epoch_{epoch}.pth')['state_dict'] for epoch in (5, 6))
+    for name in ('norm.running_mean', 'norm.running_var', 'line.weight'):
+        assert torch.equal(fifth[name], sixth[name])
 
 
 @pytest.mark.parametrize('iteration', [5, 11, 13, 20])  # before, in, between and at cycles

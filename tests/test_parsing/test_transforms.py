@@ -15,39 +15,69 @@ def sample(height, width):
     return dict(img=img, gt_seg_map=label, seg_fields=['gt_seg_map'], ori_shape=(height, width))
 
 
-def oracle(label, size, fitted, corner, scale, angle):
-    """Every output pixel asks where it came from."""
+def oracle(label, size, scale=1., angle=0.):
+    """Every output pixel asks where it came from (SCHP's box to size, centre on centre)."""
+    height, width = label.shape
+    seen = scale * max(width - 1, (height - 1) * size[1] / size[0])  # of the source, across
+    zoom = (size[1] - 1) / seen
     out = np.full(size, 255)
     turn = math.radians(-angle)
-    centre = [corner[i] + (fitted[i] - 1) / 2 for i in (0, 1)]
     for y in range(size[0]):
         for x in range(size[1]):
-            v, u = (y - centre[0]) / scale, (x - centre[1]) / scale
+            v, u = (y - (size[0] - 1) / 2) / zoom, (x - (size[1] - 1) / 2) / zoom
             u, v = (math.cos(turn) * u - math.sin(turn) * v,
                     math.sin(turn) * u + math.cos(turn) * v)
-            u = u * label.shape[1] / fitted[1] + (label.shape[1] - 1) / 2
-            v = v * label.shape[0] / fitted[0] + (label.shape[0] - 1) / 2
-            row, column = round(v), round(u)
-            if 0 <= row < label.shape[0] and 0 <= column < label.shape[1]:
+            row, column = round(v + (height - 1) / 2), round(u + (width - 1) / 2)
+            if 0 <= row < height and 0 <= column < width:
                 out[y, x] = label[row, column]
     return out
 
 
-@pytest.mark.parametrize('height, width, fitted, corner', [
-    (50, 20, (96, 38), (0, 13)), (30, 40, (48, 64), (24, 0)), (96, 64, (96, 64), (0, 0)),
-    (200, 51, (96, 24), (0, 20))])
-def test_fits_centred_with_its_aspect(height, width, fitted, corner):
-    results = PersonAffine((96, 64)).transform(sample(height, width))
-    top, left = corner
-    assert results['padding_size'] == [left, 64 - fitted[1] - left, top, 96 - fitted[0] - top]
-    inside = results['gt_seg_map'][top:top + fitted[0], left:left + fitted[1]]
-    assert inside.max() <= 4 and (results['gt_seg_map'] != 255).sum() == inside.size
-    shrinks = fitted[0] < height
-    expected = cv2.resize(sample(height, width)['img'], fitted[::-1],
-                          interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    inside = results['img'][top:top + fitted[0], left:left + fitted[1]]
-    assert np.abs(inside.astype(int) - expected)[1:-1, 1:-1].max() <= 8
+def test_places_by_hand():
+    """5 wide, 3 high into 9 x 9: from pixel 0 to 4 are 8 pixels, so twice as large, row 0 at 2."""
+    results = PersonAffine((9, 9)).transform(sample(3, 5))
+    assert results['affine'].tolist() == [[2, 0, 0], [0, 2, 2]]
+    assert results['padding_size'] == [0, 0, 1, 2]  # 6 rows of 9
+    # 3 wide, 5 high into 9 x 5: 5 / 9 * 4 = 20 / 9 across are seen, so 4 / (20 / 9) = 1.8
+    matrix = PersonAffine((9, 5)).transform(sample(5, 3))['affine']
+    np.testing.assert_allclose(matrix, [[1.8, 0, .2], [0, 1.8, .4]])
+
+
+@pytest.mark.parametrize('factor', [.75, 1.25])
+def test_the_drawn_factor_divides(factor, monkeypatch):
+    """As published it is how much is seen: at 0.75 the picture comes out 4 / 3 times as large."""
+    transform = PersonAffine((7, 7), scale_std=.25)
+    monkeypatch.setattr(transform, '_draw', lambda: (factor, 0.))
+    matrix = transform.transform(sample(7, 7))['affine']
+    np.testing.assert_allclose(matrix[:, :2], np.eye(2) / factor)
+    np.testing.assert_allclose(matrix @ [3, 3, 1], [3, 3])
+
+
+@pytest.mark.parametrize('height, width', [(50, 20), (30, 40), (96, 64), (200, 51), (7, 1)])
+def test_fits_centred_with_its_aspect(height, width):
+    given = sample(height, width)
+    label = given['gt_seg_map'].copy()
+    given['img'] = np.stack(np.broadcast_arrays(*np.mgrid[:height, :width], 0), -1).astype(np.uint8)
+    results = PersonAffine((96, 64)).transform(given)
+    assert (results['gt_seg_map'] == oracle(label, (96, 64))).mean() > .98  # but for ties
+    x, y = cv2.invertAffineTransform(results['affine']) @ np.stack(
+        [*np.mgrid[:96, :64][::-1].reshape(2, -1), np.ones(96 * 64)])
+    inside = (x >= 1) & (x <= width - 2) & (y >= 1) & (y <= height - 2)
+    seen = results['img'].reshape(-1, 3)[inside].astype(float)
+    assert np.abs(seen - np.stack([y, x, 0 * x], 1)[inside]).max(initial=0) <= .6
+    left, right, top, bottom = results['padding_size']
+    rows, columns = np.where(results['gt_seg_map'] != 255)
+    assert abs(top - rows.min()) <= 1 and abs(bottom - (95 - rows.max())) <= 1
+    assert abs(left - columns.min()) <= 1 and abs(right - (63 - columns.max())) <= 1
     assert results['img_shape'] == results['pad_shape'] == (96, 64)
+
+
+def test_a_large_picture_is_averaged():
+    """Stripes of a pixel, 8 times too fine, come out grey; sampled, black or white."""
+    img = np.zeros((512, 512, 3), np.uint8)
+    img[:, ::2] = 200
+    results = PersonAffine((64, 64)).transform(dict(img=img))
+    assert np.abs(results['img'][1:-1, 1:-1].astype(int) - 100).max() <= 4
 
 
 @pytest.mark.parametrize('seed', range(4))
@@ -62,7 +92,7 @@ def test_image_and_label_take_the_same_turn(seed, monkeypatch):
     label = given['gt_seg_map'].copy()
     results = transform.transform(given)
     assert .75 <= drawn[0][0] <= 1.25 and 0 < abs(drawn[0][1]) <= 60
-    expected = oracle(label, (48, 32), (48, 24), (0, 4), *drawn[0])
+    expected = oracle(label, (48, 32), *drawn[0])
     assert (results['gt_seg_map'] == expected).mean() > .98  # but for ties of rounding
     sure = cv2.erode((results['gt_seg_map'] < 255).astype(np.uint8), np.ones((3, 3))) > 0
     shown = np.rint(results['img'][..., 0] / 60)
@@ -107,7 +137,7 @@ def test_right_label_maps_and_none_pass():
 
 
 @pytest.mark.parametrize('options, words', [
-    (dict(size=(0, 5)), 'size'), (dict(size=(5, )), 'size'),
+    (dict(size=(1, 5)), 'size'), (dict(size=(5, )), 'size'),
     (dict(size=(4, 4), scale_std=1.), 'scale_std')])
 def test_wrong_options(options, words):
     with pytest.raises(ValueError, match=words):

@@ -9,10 +9,11 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
+import cv2
+import mmcv
 from tqdm import tqdm
 
+from clasp_mm.datasets.name_table import NameTable
 from clasp_mm.datasets.transforms.check_label_map import label_problem
 from clasp_mm.files import replacing
 
@@ -75,7 +76,7 @@ def arrange_lip(source: Path, root: Path) -> list[Path]:
 
 
 def check_lip(root: Path, workers: int | None = None, progress: bool = True) -> Findings:
-    """Look at a data root as ``configs/parsing`` expects it; every label map is read.
+    """Look at a data root as ``configs/parsing`` expects it; every image and label map is read.
 
     Args:
         root: The data root.
@@ -103,7 +104,7 @@ def _listed(path: Path, findings: Findings) -> list[str] | None:
     if not path.is_file():
         findings.problems.append(f'{path.name} is missing below {path.parent}')
         return None
-    return path.read_text().split()
+    return NameTable.from_file(path).stripped()
 
 
 def _check_names(split: str, listed: Sequence[str], places: Mapping[str, Path],
@@ -130,13 +131,13 @@ def _check_maps(images: Path, labels: Path, names: Sequence[str], workers: int |
 
 
 def _fault(images: Path, labels: Path, name: str) -> str | None:
-    """What is wrong with one pair, as mmsegmentation will read it."""
+    """What is wrong with one pair, decoded as mmsegmentation decodes it."""
     try:
-        with Image.open(images / f'{name}.jpg') as image:
-            shape = image.size[::-1]
-        with Image.open(labels / f'{name}.png') as image:
-            label = np.array(image)
-    except (OSError, SyntaxError) as error:  # Pillow raises the latter for damaged PNGs
+        image = mmcv.imread(images / f'{name}.jpg')
+        label = mmcv.imread(labels / f'{name}.png', flag='unchanged', backend='pillow')
+    except (OSError, SyntaxError, cv2.error) as error:  # Pillow raises the second for damaged PNGs
         return f'{name} (cannot be read: {error})'
-    problem = label_problem(label, shape, NUM_CLASSES)
+    if image is None:
+        return f'{name} (cannot be read: no image in {name}.jpg)'
+    problem = label_problem(label, image.shape, NUM_CLASSES)
     return f'{name} ({problem})' if problem else None

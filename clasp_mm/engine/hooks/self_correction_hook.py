@@ -8,6 +8,7 @@ import torch
 from mmengine.dist import all_reduce_params
 from mmengine.hooks import EMAHook
 from mmengine.runner import Runner
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
@@ -21,9 +22,11 @@ class SelfCorrectionHook(EMAHook):
     At the end of epoch ``start`` the averaged model is a copy; after each further cycle m = 1, 2,
     ... it is ``m / (m + 1)`` of itself and ``1 / (m + 1)`` of the model. Then its
     batch norms are estimated anew over the training set, and the model trains on labels fused with
-    its predictions. From ``start`` on it is what is validated and what a checkpoint's
-    ``state_dict`` holds; the model being trained lies beside it (MMEngine's ``EMAHook`` keeps
-    both). The cycles' learning rate is a ``CosineRestartLR`` in the config.
+    its predictions. As published it predicts in training mode: batch norms take the batch's
+    statistics and keep those estimated, dropout is on. From ``start`` on it is what is validated
+    (in evaluation mode) and what a checkpoint's ``state_dict`` holds; the model being trained lies
+    beside it (MMEngine's ``EMAHook`` keeps both). The cycles' learning rate is a
+    ``CosineRestartLR`` in the config.
 
     Args:
         start: Epochs before the first copy.
@@ -55,6 +58,8 @@ class SelfCorrectionHook(EMAHook):
         if not hasattr(self.src_model, 'correct_labels'):
             raise TypeError('clasp_mm.SelfCorrectionHook drives clasp_mm.SelfCorrectingParser, '
                             f'the model is {type(self.src_model).__name__}')
+        for module in _norms(self.ema_model):
+            module.momentum = 0.
         self._correct_labels()
 
     def after_train_iter(self, *args: Any, **kwargs: Any) -> None:
@@ -100,7 +105,7 @@ class SelfCorrectionHook(EMAHook):
             super().after_load_checkpoint(runner, checkpoint)
 
     def _correct_labels(self) -> None:
-        self.ema_model.eval()
+        self.ema_model.train()
         if self.cycle:
             self.src_model.correct_labels(self.ema_model.module, self.cycle)
 
@@ -110,6 +115,9 @@ class SelfCorrectionHook(EMAHook):
         averaged = self.ema_model.module
         update_bn((averaged.data_preprocessor(batch, True)['inputs']
                    for batch in runner.train_dataloader), averaged)
-        all_reduce_params([statistic for module in averaged.modules()
-                           if isinstance(module, _BatchNorm)
+        all_reduce_params([statistic for module in _norms(averaged)
                            for statistic in (module.running_mean, module.running_var)], op='mean')
+
+
+def _norms(model: nn.Module) -> list[_BatchNorm]:
+    return [module for module in model.modules() if isinstance(module, _BatchNorm)]

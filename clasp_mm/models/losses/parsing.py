@@ -20,11 +20,11 @@ def label_edges(label: Tensor, width: int = 3) -> Tensor:
         width: Odd width of the edges in pixels.
 
     Returns:
-        (B, H, W) int64: 1 on edges, 0 elsewhere, 255 where the label is ignored.
+        (B, H, W) int64: 1 on edges, 0 elsewhere, also where the label is ignored.
     """
     marks = [F.pad(((a != b) & (a != IGNORE) & (b != IGNORE)).float(), side)
              for a, b, side in _neighbours(label)]
-    return _spread(marks, width).long().masked_fill(label == IGNORE, IGNORE)
+    return _spread(marks, width).long()
 
 
 def soft_edges(probs: Tensor, label: Tensor, width: int = 3) -> Tensor:
@@ -49,16 +49,16 @@ def soft_edges(probs: Tensor, label: Tensor, width: int = 3) -> Tensor:
 
 
 def balanced_edge_loss(logits: Tensor, edges: Tensor) -> Tensor:
-    """Binary cross-entropy in which edge and other pixels weigh the same in total.
+    """Cross-entropy in which edge and other pixels weigh the same in total.
 
     With SCHP's class weights (the share of the other class), a weighted mean is the mean of the
     two classes' means. A class that does not occur is left out.
 
     Args:
-        logits: (B, H, W).
-        edges: (B, H, W) of 1, 0 and 255 (ignored).
+        logits: (B, 2, H, W), of no edge and of an edge.
+        edges: (B, H, W) of 0 and 1.
     """
-    loss = F.binary_cross_entropy_with_logits(logits, (edges == 1).float(), reduction='none')
+    loss = F.cross_entropy(logits, edges, reduction='none')
     classes = torch.stack([edges == 1, edges == 0])
     total = torch.stack([_masked_mean(loss, pixels) for pixels in classes]).sum()
     return total / classes.flatten(1).any(1).sum().clamp(min=1)
@@ -72,11 +72,11 @@ def edge_consistency(probs: Tensor, edge_logits: Tensor, label: Tensor, edges: T
 
     Args:
         probs: (B, C, H, W) probabilities of the parsing.
-        edge_logits: (B, H, W).
+        edge_logits: (B, 2, H, W).
         label: (B, H, W).
         edges: :func:`label_edges` of the label.
     """
-    difference = (soft_edges(probs, label) - edge_logits.sigmoid()).abs()
+    difference = (soft_edges(probs, label) - edge_logits.softmax(1)[:, 1]).abs()
     return _masked_mean(difference, edges == 1)
 
 
@@ -99,21 +99,23 @@ def parsing_loss(logits: Tensor, label: Tensor, target: Tensor | None = None) ->
     return _masked_mean(loss, labelled)
 
 
-def refine_labels(label: Tensor, probs: Tensor, cycle: int) -> Tensor:
-    """Soft labels of a self-correction cycle (SCHP).
+def refine_labels(label: Tensor, logits: Tensor, cycle: int) -> Tensor:
+    """Soft labels of a self-correction cycle, as SCHP's code makes them.
+
+    Logits and one-hot label are mixed, and the mixture's softmax is the target: the label adds
+    ``1 / (cycle + 1)`` to its class's logit.
 
     Args:
-        label: (B, H, W) integers; 255 is ignored.
-        probs: (B, C, H, W) prediction of the averaged model.
-        cycle: m >= 1; the prediction weighs m / (m + 1), the label 1 / (m + 1).
+        label: (B, H, W) integers; ignored pixels (255) get the target of class 0.
+        logits: (B, C, H, W), the averaged model's.
+        cycle: m >= 1; the logits weigh m / (m + 1), the label 1 / (m + 1).
 
     Returns:
-        (B, C, H, W); the prediction alone where the label is ignored.
+        (B, C, H, W) probabilities.
     """
-    one_hot = torch.zeros_like(probs).scatter_(
+    one_hot = torch.zeros_like(logits).scatter_(
         1, label.masked_fill(label == IGNORE, 0)[:, None], 1.)
-    fused = torch.lerp(probs, one_hot, 1 / (cycle + 1))
-    return torch.where((label == IGNORE)[:, None], probs, fused)
+    return torch.lerp(logits, one_hot, 1 / (cycle + 1)).softmax(1)
 
 
 def _neighbours(maps: Tensor) -> Iterator[tuple[Tensor, Tensor, tuple[int, int, int, int]]]:

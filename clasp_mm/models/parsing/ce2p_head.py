@@ -21,6 +21,7 @@ from clasp_mm.models.losses.parsing import (
 )
 from clasp_mm.registry import MODELS
 
+from .pooling import pooled_maps
 from .resized_conv import resized_conv
 
 
@@ -29,7 +30,7 @@ class CE2POutput(NamedTuple):
 
     Attributes:
         parsing: (B, num_classes, h, w), before the edges are known.
-        edge: (B, 1, h, w).
+        edge: (B, 2, h, w), of no edge and of an edge.
         refined: (B, num_classes, h, w), from parsing and edge features.
     """
 
@@ -46,7 +47,8 @@ class CE2PHead(BaseDecodeHead):
     branch on the first three stages finds edges, and what both saw is fused into the refined
     parsing, the prediction. Loss of both parsings: cross-entropy and Lovasz-softmax; of the edges:
     balanced cross-entropy; and consistency of the refined parsing with the edges. Where a sample
-    has soft labels (``soft_sem_seg``), the cross-entropy is the divergence from these.
+    has soft labels (``soft_sem_seg``, ``soft_edge``), both cross-entropies are the divergences from
+    these. Layers start as PyTorch's defaults, as published.
 
     Args:
         in_channels: Channels of the four stages.
@@ -59,7 +61,7 @@ class CE2PHead(BaseDecodeHead):
         ce_weight: Weight of their cross-entropy.
         edge_weight: Weight of the edge loss.
         consistency_weight: Weight of the consistency.
-        **kwargs: Of mmsegmentation's ``BaseDecodeHead``.
+        **kwargs: Of mmsegmentation's ``BaseDecodeHead``, but ``init_cfg``.
 
     Raises:
         ValueError: ``ignore_index`` is not 255.
@@ -70,7 +72,7 @@ class CE2PHead(BaseDecodeHead):
                  channels: int = 256,
                  context_channels: int = 512,
                  detail_channels: int = 48,
-                 edge_channels: int = 256,
+                 edge_channels: int = 192,
                  pool_scales: Sequence[int] = (1, 2, 3, 6),
                  loss_decode: dict | None = None,
                  ce_weight: float = 0.5,
@@ -81,7 +83,8 @@ class CE2PHead(BaseDecodeHead):
             type='mmseg.LovaszLoss', reduction='none', loss_weight=0.5)
         super().__init__(in_channels=list(in_channels), channels=channels,
                          in_index=list(range(len(in_channels))),
-                         input_transform='multiple_select', loss_decode=loss_decode, **kwargs)
+                         input_transform='multiple_select', loss_decode=loss_decode, init_cfg=None,
+                         **kwargs)
         if self.ignore_index != IGNORE:
             raise ValueError(f'ignore_index={self.ignore_index}: edges and losses of CE2PHead '
                              f'ignore label {IGNORE}; save the labels so')
@@ -103,10 +106,15 @@ class CE2PHead(BaseDecodeHead):
                                      conv(channels, channels))
         self.parsing_seg = nn.Conv2d(channels, self.num_classes, 1)
         self.edge_features = nn.ModuleList([conv(width, edge_channels) for width in stages])
-        self.edge_scores = nn.ModuleList(
-            [nn.Conv2d(edge_channels, 1, 3, padding=1) for _ in stages])
-        self.edge_seg = nn.Conv2d(len(stages), 1, 1)
+        self.edge_score = nn.Conv2d(edge_channels, 2, 3, padding=1)
+        self.edge_seg = nn.Conv2d(2 * len(stages), 2, 1)
         self.fusion = conv(channels + len(stages) * edge_channels, channels)
+
+    def init_weights(self) -> None:
+        """PyTorch's defaults: mmcv's would be up to six times as large, and SGD slower by that."""
+        for module in self.modules():
+            if hasattr(module, 'reset_parameters'):
+                module.reset_parameters()
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Refined logits (B, num_classes, h, w)."""
@@ -116,13 +124,12 @@ class CE2PHead(BaseDecodeHead):
         """All three outputs, from the backbone's maps (B, C_i, h_i, w_i)."""
         *stages, last = self._transform_inputs(inputs)
         size = stages[0].shape[-2:]
-        pooled = [pool(last) for pool in self.pooling]
+        pooled = pooled_maps(self.pooling, last)
         context = self.reduce(self._joined(self.context, [last, *pooled], last.shape[-2:]))
         join, mix = self.decoder
         parsing = mix(self._joined(join, [context, self.detail(stages[0])], size))
         edges = [features(x) for features, x in zip(self.edge_features, stages, strict=True)]
-        scores = [self._upsample(score(x), size)
-                  for score, x in zip(self.edge_scores, edges, strict=True)]
+        scores = [self._upsample(self.edge_score(x), size) for x in edges]
         refined = self.cls_seg(self._joined(self.fusion, [parsing, *edges], size))
         return CE2POutput(self.parsing_seg(parsing), self.edge_seg(torch.cat(scores, 1)), refined)
 
@@ -139,14 +146,17 @@ class CE2PHead(BaseDecodeHead):
             batch_data_samples: mmsegmentation's samples, with ``gt_sem_seg`` (1, H, W).
         """
         label = self._stack_batch_gt(batch_data_samples).squeeze(1)
-        target = None
+        target = edge_target = None
         if 'soft_sem_seg' in batch_data_samples[0]:
-            target = torch.stack([sample.soft_sem_seg.data for sample in batch_data_samples])
+            target, edge_target = (
+                torch.stack([sample.get(key).data for sample in batch_data_samples])
+                for key in ('soft_sem_seg', 'soft_edge'))
         parsing, edge, refined = (
             upcast(self._upsample(x, label.shape[-2:])) for x in seg_logits)
-        edge = edge.squeeze(1)
         edges = label_edges(label)
-        losses = {'loss_edge': self.edge_weight * balanced_edge_loss(edge, edges),
+        edge_loss = balanced_edge_loss(edge, edges) if target is None else parsing_loss(
+            edge, edges, edge_target)
+        losses = {'loss_edge': self.edge_weight * edge_loss,
                   'loss_consistency': self.consistency_weight * edge_consistency(
                       refined.softmax(1), edge, label, edges)}
         labelled = int((label != IGNORE).sum())
@@ -162,4 +172,5 @@ class CE2PHead(BaseDecodeHead):
         return resized_conv(block, maps, size, self.align_corners)
 
     def _upsample(self, x: Tensor, size: Sequence[int]) -> Tensor:
-        return resize(x, size=size, mode='bilinear', align_corners=self.align_corners)
+        return resize(x, size=size, mode='bilinear', align_corners=self.align_corners,
+                      warning=False)

@@ -2,29 +2,30 @@
 
 import torch
 from mmengine.structures import PixelData
-from mmseg.models.segmentors import EncoderDecoder
 from mmseg.models.utils import resize
 from torch import Tensor
 
-from clasp_mm.models.losses.parsing import refine_labels
+from clasp_mm.models.losses.parsing import label_edges, refine_labels
 from clasp_mm.registry import MODELS
+
+from .human_parser import HumanParser
 
 
 @MODELS.register_module()
-class SelfCorrectingParser(EncoderDecoder):
-    """mmsegmentation's ``EncoderDecoder`` for the cycles of SCHP (Li et al. 2020).
+class SelfCorrectingParser(HumanParser):
+    """A :class:`.HumanParser` for the cycles of SCHP (Li et al. 2020).
 
     Once ``clasp_mm.SelfCorrectionHook`` has given it an averaged model, every sample carries soft
-    labels (``soft_sem_seg``), that model's prediction fused with the label.
+    labels (``soft_sem_seg``, ``soft_edge``), that model's prediction fused with the label.
     """
 
-    _averaged: tuple[EncoderDecoder, int] | None = None  # a tuple: no part of the state dict
+    _averaged: tuple[HumanParser, int] | None = None  # a tuple: no part of the state dict
 
-    def correct_labels(self, averaged: EncoderDecoder, cycle: int) -> None:
+    def correct_labels(self, averaged: HumanParser, cycle: int) -> None:
         """Use soft labels from now on.
 
         Args:
-            averaged: A model of this architecture, in evaluation mode.
+            averaged: A model of this architecture.
             cycle: See :func:`~clasp_mm.models.losses.parsing.refine_labels`.
         """
         self._averaged = averaged, cycle
@@ -35,9 +36,12 @@ class SelfCorrectingParser(EncoderDecoder):
             averaged, cycle = self._averaged
             label = torch.cat([sample.gt_sem_seg.data for sample in data_samples])
             with torch.no_grad():
-                logits = resize(averaged(inputs), size=label.shape[-2:], mode='bilinear',
-                                align_corners=self.align_corners)
-                soft = refine_labels(label, logits.softmax(1), cycle)
-            for sample, target in zip(data_samples, soft, strict=True):
-                sample.set_data(dict(soft_sem_seg=PixelData(data=target)))
+                seen = averaged.decode_head.forward_all(averaged.extract_feat(inputs))
+                soft = [refine_labels(truth, resize(
+                    logits, size=label.shape[-2:], mode='bilinear',
+                    align_corners=self.align_corners, warning=False), cycle)
+                    for truth, logits in ((label, seen.refined), (label_edges(label), seen.edge))]
+            for sample, target, edges in zip(data_samples, *soft, strict=True):
+                sample.set_data(dict(soft_sem_seg=PixelData(data=target),
+                                     soft_edge=PixelData(data=edges)))
         return super().loss(inputs, data_samples)

@@ -4,14 +4,16 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseTTAModel
-from mmengine.structures import PixelData
+from mmseg.models.utils import resize
 
 from clasp_mm.registry import MODELS
+
+from .human_parser import set_prediction
 
 
 @MODELS.register_module()
 class ParsingTTAModel(BaseTTAModel):
-    """Averages the logits over scales and flips, as SCHP does.
+    """Averages the logits over scales and flips, as SCHP does, at the first sample's size.
 
     mmsegmentation's ``SegTTAModel`` flips the maps back, but left stays right.
 
@@ -29,8 +31,8 @@ class ParsingTTAModel(BaseTTAModel):
         """Merge the predictions of each image.
 
         Args:
-            data_samples_list: Per image, its samples, each with ``seg_logits`` (C, H, W) at the
-                original size, already flipped back.
+            data_samples_list: Per image, its samples, each with ``seg_logits`` (C, H_i, W_i) as
+                :class:`.HumanParser` leaves them, already flipped back.
 
         Returns:
             The first sample of each image with the mean ``seg_logits`` and their ``pred_sem_seg``.
@@ -45,8 +47,9 @@ class ParsingTTAModel(BaseTTAModel):
             order[a], order[b] = b, a
         for sample in samples:
             logits = sample.seg_logits.data
-            total += logits[order] if sample.metainfo.get('flip') else logits
-        total /= len(samples)
-        first.set_data(dict(seg_logits=PixelData(data=total),
-                            pred_sem_seg=PixelData(data=total.argmax(0, keepdim=True))))
+            if sample.metainfo.get('flip'):
+                logits = logits[order]
+            total += resize(logits[None], total.shape[1:], mode='bilinear', align_corners=True,
+                            warning=False)[0]
+        set_prediction(first, total / len(samples))
         return first

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from clasp_mm.registry import MODELS
 
+from .pooling import pooled_maps
 from .resized_conv import resized_conv
 
 
@@ -22,7 +23,7 @@ class UPerHead(HostUPerHead):
     def _forward_feature(self, inputs: Sequence[Tensor]) -> Tensor:
         """The backbone's maps (B, C_i, h_i, w_i) to (B, channels, h_0, w_0)."""
         *stages, last = self._transform_inputs(inputs)
-        pooled = [pool(last) for pool in self.psp_modules]
+        pooled = pooled_maps(self.psp_modules, last)
         maps = [resized_conv(self.bottleneck, [last, *pooled], last.shape[-2:], self.align_corners)]
         for lateral, x in zip(reversed(self.lateral_convs), reversed(stages), strict=True):
             above = resize(maps[0], size=x.shape[-2:], mode='bilinear',

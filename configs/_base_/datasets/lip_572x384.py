@@ -1,11 +1,11 @@
 # data/lip as tools/dataset_converters/lip.py leaves it. Images fit the size with their aspect kept;
 # scale, rotation and flip are SCHP's.
-dataset_type = 'LIPDataset'
+dataset_type = 'clasp_mm.LIP'
 data_root = 'data/lip/'
 size = (572, 384)
 swap_seg_labels = [(14, 15), (16, 17), (18, 19)]  # left and right arm, leg, shoe
-meta_keys = ('img_path', 'seg_map_path', 'ori_shape', 'img_shape', 'pad_shape', 'padding_size',
-             'scale_factor', 'flip', 'flip_direction', 'reduce_zero_label')
+meta_keys = ('img_path', 'seg_map_path', 'ori_shape', 'img_shape', 'pad_shape', 'affine',
+             'padding_size', 'scale_factor', 'flip', 'flip_direction', 'reduce_zero_label')
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
@@ -21,15 +21,15 @@ test_pipeline = [
     dict(type='clasp_mm.CheckLabelMap', num_classes=20),
     dict(type='PackSegInputs', meta_keys=meta_keys),
 ]
-# tools/test.py --tta
+# tools/test.py --tta; logits are averaged at the first's size
 tta_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(
         type='TestTimeAug',
         transforms=[
             [dict(type='RandomFlip', prob=0.), dict(type='RandomFlip', prob=1.)],
-            [dict(type='clasp_mm.PersonAffine', size=[round(side * scale) for side in size])
-             for scale in (0.5, 0.75, 1., 1.25, 1.5)],
+            [dict(type='clasp_mm.PersonAffine', size=[int(side * scale) for side in size])
+             for scale in (1., 0.5, 0.75, 1.25, 1.5)],
             [dict(type='LoadAnnotations')],
             [dict(type='clasp_mm.CheckLabelMap', num_classes=20)],
             [dict(type='PackSegInputs', meta_keys=meta_keys)],
@@ -40,6 +40,7 @@ train_dataloader = dict(
     batch_size=8,
     num_workers=4,
     persistent_workers=True,
+    drop_last=True,  # batch norm of a pooled cell has no variance in a batch of one
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,

@@ -12,7 +12,7 @@ optim_wrapper = dict(
         'moe.prompts': dict(decay_mult=0.)}))  # decay would shrink those of other tasks
 auto_scale_lr = dict(enable=True, base_batch_size=64)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1 / 30, by_epoch=True, begin=0, end=30),
+    dict(type='LinearLR', start_factor=1 / 500, by_epoch=True, begin=0, end=31),
     dict(type='CosineAnnealingLR', T_max=90, eta_min_ratio=1 / 500, by_epoch=True, begin=30,
          end=120),
     dict(type='CosineRestartLR', periods=[10, 10, 10], restart_weights=[0.5, 0.5, 0.5],
