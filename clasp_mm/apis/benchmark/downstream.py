@@ -91,8 +91,9 @@ def host_model(model: dict, host: str) -> dict:
 
 
 def host_upernet(model: dict, host: str) -> dict:
-    """:func:`host_model` with mmsegmentation's head, of equal weights and outputs."""
-    return dict(host_model(model, host), decode_head=dict(model['decode_head'], type='UPerHead'))
+    """:func:`host_model` with mmsegmentation's classes, of equal weights and outputs."""
+    return dict(host_model(model, host), type='EncoderDecoder',
+                decode_head=dict(model['decode_head'], type='UPerHead'))
 
 
 def host_faster_rcnn(model: dict, host: str) -> dict:
