@@ -70,7 +70,7 @@ def test_schedules_have_dinos_values():
         for scheduler in schedulers:
             scheduler.step()
     lr, decay = np.transpose(rows)
-    assert lr[:10] == pytest.approx(np.linspace(0, 5e-4, 10), abs=6e-8)  # LinearLR starts at 1e-4 lr
+    assert lr[:10] == pytest.approx(np.linspace(0, 5e-4, 10), abs=6e-8)  # from 1e-4 lr
     assert lr[[9, 10, 55]] == pytest.approx([5e-4, 5e-4, (5e-4 + 1e-6) / 2])
     assert lr[99] == pytest.approx(1e-6 + 4.99e-4 * (1 + np.cos(np.pi * 89 / 90)) / 2)
     assert decay[[0, 50]] == pytest.approx([.04, .22])
