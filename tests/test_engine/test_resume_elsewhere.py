@@ -17,7 +17,7 @@ from clasp_mm.datasets import ArraySampler, IdentitySampler, ResumableSampler
 from clasp_mm.datasets.synthetic import SyntheticPeople, write_people
 from clasp_mm.engine import ExactResumeHook
 from clasp_mm.engine.hooks.exact_resume_hook import _stretch
-from tests.test_engine.test_exact_resume import losses, make, resume, train
+from tests.test_engine.test_exact_resume import OURS, losses, make, resume, train
 from tests.test_engine.test_teacher_hook import read_scalars
 
 SECOND = {2: [[0, 1], [2, 3], [4, 5], [6, 7]], 4: [[0, 1, 2, 3], [4, 5, 6, 7]],
@@ -105,7 +105,8 @@ def test_schedules_go_on_from_the_same_share(people, tmp_path, old, new):
         dict(type='mmengine.CosineAnnealingLR', T_max=3, by_epoch=True, begin=1, end=4,
              convert_to_iter_based=True),
         dict(type='mmpretrain.CosineAnnealingWeightDecay', eta_min=.4, by_epoch=True, begin=0,
-             end=4, convert_to_iter_based=True)]}
+             end=4, convert_to_iter_based=True)],
+        'custom_hooks': [dict(type='clasp_mm.RunRecordHook'), *OURS]}
     whole = train(in_order(people, tmp_path / 'whole', new, **changes))
     with pytest.raises(KeyboardInterrupt):
         train(in_order(people, tmp_path / 'run', old, 8 // old, **changes))
@@ -115,6 +116,11 @@ def test_schedules_go_on_from_the_same_share(people, tmp_path, old, new):
     rows = [[(row['iter'], row['lr'], row['teacher_momentum']) for row in read_scalars(folder)]
             for folder in (tmp_path / 'run', tmp_path / 'whole')]
     assert len(rows[0]) == 24 // new
+    record = [json.loads(line) for line in open(tmp_path / 'run' / 'metrics.jsonl')]
+    share = [row['step'] * new / 32 for row in record]  # the end of each iteration, old and new
+    assert share == pytest.approx([old * n / 32 for n in range(1, 8 // old + 1)]
+                                  + [.25 + new * n / 32 for n in range(1, 24 // new + 1)],
+                                  abs=new / 64)
     decay = [it.optim_wrapper.param_groups[0]['weight_decay'] for it in (runner, whole)]
     for row, expected in zip(rows[0], rows[1][8 // new:], strict=True):
         assert row == pytest.approx(expected)

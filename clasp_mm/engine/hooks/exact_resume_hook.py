@@ -128,6 +128,7 @@ class ExactResumeHook(Hook):
         if (old_batch, old_length) != (batch, length):
             _stretch(checkpoint.get('param_schedulers'), runner.param_schedulers,
                      old_length, length, meta['iter'])
+            meta['stretched'] = length / old_length  # for RunRecordHook
             runner.logger.warning(
                 f'an epoch had {old_length} iterations of {old_batch} images, now it has {length} '
                 f'of {batch}: epoch {epoch + 1} goes on behind {images} images, as iteration '
