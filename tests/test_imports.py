@@ -33,7 +33,7 @@ DOWNSTREAM_HOSTS = {'mmdet', 'mmpose', 'mmseg'}
 NEED_A_HOST = ('clasp_mm.apis.benchmark.host_seqnet', 'clasp_mm.models.detection',
                'clasp_mm.models.parsing', 'clasp_mm.models.person_search',
                'clasp_mm.datasets.citypersons', 'clasp_mm.datasets.coco_keypoints',
-               'clasp_mm.datasets.person_search')
+               'clasp_mm.datasets.person_search', 'clasp_mm.datasets.pose_draws')
 
 
 def room(module: str) -> str:
