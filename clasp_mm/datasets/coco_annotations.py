@@ -27,6 +27,13 @@ def keypoints_fault(annotation: Mapping[str, Any]) -> str | None:
     return None if _are_finite(keypoints) else 'with keypoints that are not finite numbers'
 
 
+def unusable(file: str, annotation: Mapping[str, Any], fault: str) -> ValueError:
+    """The error for a file that a host's metric reads as well."""
+    return ValueError(
+        f'{file}: annotation {annotation.get("id")} of image {annotation.get("image_id")} is '
+        f'{fault}: the evaluation, which reads this file, would stop at it. Mend or remove it')
+
+
 def first(ids: Iterable, count: int = 3) -> str:
     """The first of some ids, as text."""
     ids = list(ids)

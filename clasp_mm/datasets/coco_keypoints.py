@@ -14,7 +14,7 @@ from mmpose.datasets import CocoDataset, CrowdPoseDataset
 
 from clasp_mm.registry import DATASETS
 
-from .coco_annotations import box_fault, first, keypoints_fault
+from .coco_annotations import box_fault, first, keypoints_fault, unusable
 
 
 class _Told:
@@ -50,10 +50,7 @@ class _Told:
     def _can_be_used(self, annotation: dict) -> bool:
         fault = keypoints_fault(annotation)
         if fault and self.test_mode:
-            raise ValueError(
-                f'{self.ann_file}: annotation {annotation.get("id")} of image '
-                f'{annotation["image_id"]} is {fault}: the evaluation, which reads this file, '
-                'would stop at it. Mend or remove it')
+            raise unusable(self.ann_file, annotation, fault)
         if fault:
             self._left_out[fault].append(annotation['id'])
         return not fault
