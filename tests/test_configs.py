@@ -1,7 +1,10 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
+from mmpretrain.registry import PARAM_SCHEDULERS
 
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
 from clasp_mm.registry import MODELS
@@ -48,6 +51,30 @@ def test_schedules_cover_the_run_without_a_gap(path):
     assert (warmup.begin, warmup.end) == (0, cosine.begin)
     assert cosine.end == decay.end == cfg.train_cfg.max_epochs
     assert cosine.T_max == cosine.end - cosine.begin and decay.begin == 0
+
+
+def test_schedules_have_dinos_values():
+    """linspace(0, lr, warm-up) and final + (base - final) (1 + cos(pi i / n)) / 2, as in main_dino.
+
+    With one iteration in an epoch: iterations 0 to 9 of 100 are the warm-up, 55 is the middle of
+    the 90 after it, and 50 that of the weight decay, which has none.
+    """
+    cfg = Config.fromfile(ROOT / '_base_/schedules/dino_100e.py')
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=5e-4, weight_decay=.04)
+    schedulers = [PARAM_SCHEDULERS.build(dict(step, optimizer=optimizer, epoch_length=1))
+                  for step in cfg.param_scheduler]
+    rows = []
+    for _ in range(100):
+        rows.append([optimizer.param_groups[0][name] for name in ('lr', 'weight_decay')])
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    lr, decay = np.transpose(rows)
+    assert lr[:10] == pytest.approx(np.linspace(0, 5e-4, 10), abs=6e-8)  # from 1e-4 lr
+    assert lr[[9, 10, 55]] == pytest.approx([5e-4, 5e-4, (5e-4 + 1e-6) / 2])
+    assert lr[99] == pytest.approx(1e-6 + 4.99e-4 * (1 + np.cos(np.pi * 89 / 90)) / 2)
+    assert decay[[0, 50]] == pytest.approx([.04, .22])
+    assert decay[99] == pytest.approx(.4 - .36 * (1 + np.cos(np.pi * 99 / 100)) / 2)
 
 
 def test_arches_and_batches_are_what_the_names_say():

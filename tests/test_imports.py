@@ -34,8 +34,9 @@ DOWNSTREAM_HOSTS = {'mmdet', 'mmpose', 'mmseg'}
 # Subclass a host's classes; a config names them in custom_imports, nothing else imports them.
 NEED_A_HOST = ('clasp_mm.apis.benchmark.host_seqnet', 'clasp_mm.models.detection',
                'clasp_mm.models.parsing', 'clasp_mm.models.person_search',
-               'clasp_mm.datasets.citypersons', 'clasp_mm.datasets.coco_keypoints',
-               'clasp_mm.datasets.lip', 'clasp_mm.datasets.person_search')
+               'clasp_mm.datasets.citypersons', 'clasp_mm.datasets.coco_boxes',
+               'clasp_mm.datasets.coco_keypoints', 'clasp_mm.datasets.lip',
+               'clasp_mm.datasets.person_search', 'clasp_mm.datasets.pose_draws')
 
 
 def room(module: str) -> str:

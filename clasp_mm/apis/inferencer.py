@@ -27,7 +27,7 @@ from clasp_mm.device import pick_device
 from clasp_mm.files import replacing
 from clasp_mm.models.weights_file import find_weights
 
-from .inference.boxes import Key, KnownBoxes, check_boxes, crop
+from .inference.boxes import Key, KnownBoxes, crop, whole
 from .inference.inputs import Frame, Given, count_frames, find_inputs, read_frames
 from .inference.outputs import Pictures, check_stems, plain, write_json
 from .model_zoo import _check_task, _weights
@@ -39,7 +39,7 @@ _CROPS = ('attribute', 'reid', 'parsing')  # their boxes are cut out, each becom
 _OPTIONS = dict(boxes=('pose', 'person_search', *_CROPS), gallery=('reid', ), camera=('reid', ),
                 query=('person_search', ))
 
-Boxes = str | os.PathLike | Mapping[Key, np.ndarray] | Sequence[np.ndarray]
+Boxes = str | os.PathLike | Mapping[Key, np.ndarray | None] | Sequence[np.ndarray | None]
 
 
 class Predictions(list):
@@ -122,6 +122,10 @@ class Inferencer:
         if out_dir is not None:
             write_json(folder / 'predictions.json', written)
         self._report(len(files), out_dir)
+        if known is not None and known.left_out:
+            print_log(f'{len(known.left_out)} boxes of {known.source} have no area inside their '
+                      f'image and were left out: {"; ".join(known.left_out[:5])}'
+                      + ('; ...' if len(known.left_out) > 5 else ''), 'current', logging.WARNING)
 
     def _load(self, config: Path, checkpoint: Path, device: torch.device) -> nn.Module:
         title = TASKS[self.task]
@@ -193,12 +197,11 @@ class Inferencer:
         options = dict(options, batch_size=batch_size)
         places = [(frame, frame.stem, frame.image, {}) for frame in frames]
         if known is not None:
-            boxes = [check_boxes(known.of(frame.file, frame.index), frame.image)
-                     for frame in frames]
+            boxes = [known.of(frame.file, frame.index, frame.image) for frame in frames]
             if self.task in _CROPS:
                 places = [(frame, f'{frame.stem}_box{number}', crop(frame.image, box),
                            dict(box=box)) for frame, own in zip(frames, boxes, strict=True)
-                          for number, box in enumerate(own)]
+                          for number, box in enumerate(whole(frame.image) if own is None else own)]
             else:
                 options['boxes'] = boxes
         results = self._module.predict(self.model, [image for _, _, image, _ in places], **options)
@@ -253,6 +256,8 @@ def inference(task: str, images: Given | Sequence[Given], config: str | os.PathL
             from file, or (file, frame), to (N, 4), or a JSON file of those, which may be a
             detection's ``predictions.json``. Pose and person search look at these people alone; of
             attribute, reid and parsing each is cut out and has an entry of its own, with ``box``.
+            Boxes of a file without area inside their image are left out and counted in a warning;
+            of a list or mapping they are an error. None for an image is as without ``boxes``.
 
             out_dir: Where to write pictures and videos (of reid only with a gallery), and
             ``predictions.json``, the entries with three decimals, in which a label map is the name

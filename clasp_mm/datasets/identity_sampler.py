@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator
-from itertools import islice
 
 import numpy as np
 from mmengine.dist import get_dist_info, sync_random_seed
@@ -59,10 +59,16 @@ class IdentitySampler(Sampler):
         self.seed = sync_random_seed() if seed is None else seed
         self.epoch = 0
         groups = sum(max(1, len(own) // num_instances) for own in self.images.values())
-        self.num_batches = max(1, groups // (num_identities * self.world_size))
+        self.total_batches = max(groups // num_identities, self.world_size)
 
     def __len__(self) -> int:
-        return self.num_batches * self.num_identities * self.num_instances
+        return self._own(self.total_batches) * self.num_identities * self.num_instances
+
+    @property
+    def remaining(self) -> int:
+        """Images of the epoch that this process has before it."""
+        size = self.num_identities * self.num_instances
+        return self._own(self.total_batches - self._passed()) * size
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the draw; called before each epoch."""
@@ -71,11 +77,20 @@ class IdentitySampler(Sampler):
     def __iter__(self) -> Iterator[Visit]:
         rng = np.random.default_rng((self.seed, self.epoch))
         waiting = {person: self._groups(images, rng) for person, images in self.images.items()}
-        total = self.num_batches * self.world_size
-        batches = [self._batch(waiting, total - number, rng) for number in range(total)]
-        own = (index for batch in batches[self.rank::self.world_size] for index in batch)
-        for index in islice(own, self.start, None):
-            yield Visit(index, self.seed, self.epoch)
+        batches = [self._batch(waiting, self.total_batches - number, rng)
+                   for number in range(self.total_batches)]
+        own = batches[self._passed() + self.rank::self.world_size]
+        for batch in own[:self._own(self.total_batches - self._passed())]:
+            for index in batch:
+                yield Visit(index, self.seed, self.epoch)
+
+    def _passed(self) -> int:
+        """Batches of all processes that a resumed epoch has behind it."""
+        return math.ceil(self.start / (self.num_identities * self.num_instances))
+
+    def _own(self, batches: int) -> int:
+        """The share of each process."""
+        return max(batches, 0) // self.world_size
 
     def _groups(self, images: list[int], rng: np.random.Generator) -> list[list[int]]:
         """Groups of K images of one identity, in random order."""

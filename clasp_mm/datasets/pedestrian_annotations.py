@@ -29,20 +29,22 @@ def read_folder(folder: str | Path) -> Iterator[dict]:
 
 def read_annotation(file: Path) -> dict:
     """One official file; see :func:`read_folder`."""
-    content = _load(file)
+    content, where = _load(file), str(file)
     instances = []
     try:
-        for item in content['objects']:
+        for number, item in enumerate(content['objects']):
+            where = f'{file}: object {number} (from 0)'
             if item['label'] not in LABELS:
-                raise ValueError(f'{file}: unknown label {item["label"]!r}; there are '
+                raise ValueError(f'{where}: unknown label {item["label"]!r}; there are '
                                  f'{", ".join(LABELS)}')
-            instances.append(dict(bbox=_corners(item['bbox'], file),
-                                  bbox_visible=_corners(item['bboxVis'], file),
+            instances.append(dict(bbox=_corners(item['bbox'], where),
+                                  bbox_visible=_finite(_corners(item['bboxVis'], where), where),
                                   ignore=item['label'] != 'pedestrian'))
+        where = str(file)
         return dict(img_path=f'{file.parent.name}/{file.name.removesuffix(ANNOTATION)}{IMAGE}',
                     width=content['imgWidth'], height=content['imgHeight'], instances=instances)
     except (KeyError, TypeError) as error:
-        raise ValueError(f'{file}: no annotation of CityPersons, {_reason(error)}') from error
+        raise ValueError(f'{where}: no annotation of CityPersons, {_reason(error)}') from error
 
 
 def read_coco(file: str | Path) -> Iterator[dict]:
@@ -57,27 +59,32 @@ def read_coco(file: str | Path) -> Iterator[dict]:
         raise FileNotFoundError(f'no annotations at {file} (relative to {Path.cwd()}): ann_file is '
                                 'gtBboxCityPersons/SPLIT or a JSON file in COCO form, below '
                                 'data_root')
-    content = _load(file)
+    content, where = _load(file), str(file)
     try:
         named = [one['id'] for one in content.get('categories', ()) if one['name'] == 'pedestrian']
         pedestrian = named[0] if named else 1
         by_image: dict[Any, list[dict]] = {image['id']: [] for image in content['images']}
         for item in content['annotations']:
+            where = f'{file}: annotation {item.get("id")}'
             if item['image_id'] not in by_image:
-                raise ValueError(f'{file}: annotation {item.get("id")} is of image '
-                                 f'{item["image_id"]}, which is not in the file')
+                raise ValueError(f'{where} is of image {item["image_id"]}, which is not in the '
+                                 'file')
+            box = visible = _corners(item['bbox'], where)
+            if item.get('vis_bbox') is not None:
+                visible = _finite(_corners(item['vis_bbox'], where), where)
+            visibility = item.get('vis_ratio')
             by_image[item['image_id']].append(dict(
-                bbox=_corners(item['bbox'], file),
-                bbox_visible=_corners(item.get('vis_bbox', item['bbox']), file),
-                visibility=item.get('vis_ratio'),
+                bbox=box, bbox_visible=visible,
+                visibility=None if visibility is None else _finite([visibility], where)[0],
                 ignore=bool(item.get('ignore') or item.get('iscrowd')
                             or item['category_id'] != pedestrian)))
+        where = str(file)
         for image in content['images']:
             yield dict(img_path=image['file_name'] if 'file_name' in image else image['im_name'],
                        width=image['width'], height=image['height'],
                        instances=by_image[image['id']])
     except (KeyError, TypeError) as error:
-        raise ValueError(f'{file}: no annotations in COCO form, {_reason(error)}') from error
+        raise ValueError(f'{where}: no annotations in COCO form, {_reason(error)}') from error
 
 
 def _load(file: Path) -> Any:
@@ -87,12 +94,19 @@ def _load(file: Path) -> Any:
         raise ValueError(f'{file} is no JSON file: {error}') from error
 
 
-def _corners(box: Any, file: Path) -> list[float]:
+def _corners(box: Any, where: str) -> list[float]:
     """x, y, width, height to x1, y1, x2, y2."""
-    if len(box) != 4:
-        raise ValueError(f'{file}: box {box} is not x, y, width, height')
+    if not isinstance(box, list) or len(box) != 4:
+        raise ValueError(f'{where}: box {box} is not x, y, width, height')
     x, y, width, height = map(float, box)
     return [x, y, x + width, y + height]
+
+
+def _finite(values: list[float], where: str) -> list[float]:
+    """What is visible must be known; a whole box that is not finite is left out by the reader."""
+    if not all(map(math.isfinite, values)):
+        raise ValueError(f'{where}: what is visible is {values}, not finite')
+    return values
 
 
 def has_area_inside(box: list[float], width: int, height: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 
 from clasp_mm.registry import DATA_SAMPLERS
 
@@ -34,12 +33,9 @@ class ResumableSampler(ArraySampler):
     """MMEngine's ``DefaultSampler`` that yields :class:`Visit` and can begin inside an epoch.
 
     The views of an image then depend on seed, epoch and index alone: not on the number of
-    processes or workers, nor on what was drawn before. ``clasp_mm.ExactResumeHook`` sets
-    ``start``, the images of the epoch that this process has seen already.
+    processes or workers, nor on what was drawn before.
     """
 
-    start: int = 0
-
     def __iter__(self) -> Iterator[Visit]:
-        for index in islice(super().__iter__(), self.start, None):
+        for index in super().__iter__():
             yield Visit(index, self.seed, self.epoch)

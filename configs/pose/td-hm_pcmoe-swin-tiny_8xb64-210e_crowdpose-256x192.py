@@ -1,6 +1,8 @@
 _base_ = 'mmpose::body_2d_keypoint/topdown_heatmap/crowdpose/td-hm_res50_8xb64-210e_crowdpose-256x192.py'
 
-# Another data set is the host's config for it and the backbone.
+# Another data set is the host's config for it and the backbone; here, too, the data set tells what is
+# wrong with it.
+custom_imports = dict(imports=['clasp_mm.datasets.coco_keypoints'])
 model = dict(
     backbone=dict(
         _delete_=True,
@@ -10,3 +12,6 @@ model = dict(
         init_cfg=dict(
             type='clasp_mm.Pretrained', checkpoint='clasp_pcmoe-swin-tiny_luperson')),
     head=dict(in_channels=768))
+train_dataloader = dict(dataset=dict(type='clasp_mm.CrowdPoseKeypoints'))
+val_dataloader = dict(dataset=dict(type='clasp_mm.CrowdPoseKeypoints'))
+test_dataloader = dict(dataset=dict(type='clasp_mm.CrowdPoseKeypoints'))

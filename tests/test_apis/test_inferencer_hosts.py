@@ -1,6 +1,7 @@
 """Predictions of the hosts' tasks are those of the hosts' own functions, one image at a time."""
 
 import json
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
 
+import torch
 from mmengine.registry import DefaultScope
 
 import clasp_mm
@@ -89,10 +91,30 @@ def test_detection_is_mmdet_s(infer, pictures):
         expected = [one.pred_instances for one in inference_detector(run.model, pictures)]
     for size in (1, 4):
         for entry, boxes in zip(run(pictures, batch_size=size), expected, strict=True):
+            sides = boxes.bboxes[:, 2:] - boxes.bboxes[:, :2]
+            boxes = boxes[(sides > 0).all(1)]  # some lie on the image's edge, without area
             assert len(entry['boxes']) == len(boxes) > 0
             np.testing.assert_allclose(entry['scores'], boxes.scores.numpy(), atol=1e-4)
     with pytest.raises(ValueError, match='boxes= goes with pose'):
         run(pictures, boxes=[[], [], []])
+
+
+@pytest.mark.parametrize('task', ['detection', 'person_search'])
+def test_boxes_put_out_have_an_area_in_the_image(infer, pictures, monkeypatch, task):
+    """Whatever the host's model gives: empty, outside, turned round or not finite."""
+    from mmengine.structures import InstanceData
+    run = infer(task)
+    boxes = torch.tensor([[10., 10, 60, 110], [160, 3, 160, 40], [-9, 0, 0, 50], [50, 9, 40, 90],
+                          [0, 0, float('nan'), 9], [-5, -5, 20, 20]])
+    found = InstanceData(bboxes=boxes, scores=torch.arange(6.) / 10, labels=torch.zeros(6).long(),
+                         features=torch.eye(6))
+    monkeypatch.setattr(f'clasp_mm.apis.inference.{task}.predict_batches',
+                        lambda *_: [SimpleNamespace(pred_instances=found)])
+    entry, = run(pictures[0])
+    assert entry['boxes'].tolist() == [[10, 10, 60, 110], [-5, -5, 20, 20]]
+    assert entry['scores'] == pytest.approx([0, .5])
+    if task == 'person_search':
+        assert entry['features'].argmax(1).tolist() == [0, 5]
 
 
 def test_models_of_all_hosts_leave_the_default_scope_alone(infer, pictures):
@@ -110,6 +132,9 @@ def test_person_search_of_own_boxes(infer, pictures):
     assert [entry['boxes'].shape for entry in found] == [(2, 4), (1, 4), (0, 4)]
     assert found[0]['boxes'][0].tolist() == boxes[0][1]  # itself first
     assert found[0]['similarity'][0] == pytest.approx(1, abs=1e-4)
+    mixed = run(pictures, boxes=[None, boxes[1], None], batch_size=2)  # None: find them
+    assert len(mixed[0]['boxes']) == len(run(pictures[0])[0]['boxes']) > 1
+    assert mixed[1]['boxes'].tolist() == boxes[1]
     vector = found[0]['features'][0]
     again = run(pictures[1], boxes=[boxes[1]], query=vector)
     assert again[0]['similarity'] == pytest.approx(found[1]['similarity'], abs=1e-4)

@@ -83,6 +83,42 @@ def test_coco_form_as_it_is_handed_round(write_official):
     assert ignored['visibility'] == 1.0 and ignored['ignore_flag'] == other['ignore_flag'] == 1
 
 
+def test_a_box_that_is_not_finite_is_left_out_and_named(write_official, warnings):
+    root = write_official(STREET)
+    coco_file(root, annotations=[
+        dict(id=number, image_id=7, category_id=1, bbox=[10, 20, width, 60])
+        for number, width in enumerate((24, float('nan'), float('inf')))])
+    assert len(dataset(root, ann_file='val_gt.json')[0]['instances']) == 1
+    (text, ) = warnings
+    assert 'left out 2 boxes' in text and '[10.0, 20.0, nan, 80.0]' in text
+
+
+BAD_BOXES = [({}, 'without bbox'), (dict(bbox=None), 'without bbox'),
+             (dict(bbox=[1, 2, 3]), 'that is not four finite'),
+             (dict(bbox=[1, 2, float('nan'), 9]), 'that is not four finite')]
+
+
+@pytest.mark.parametrize('bad, fault', BAD_BOXES)
+def test_boxes_of_coco_that_cannot_be_read_are_counted_and_named(tmp_path, monkeypatch, bad, fault):
+    from clasp_mm.datasets.coco_boxes import CocoBoxes
+    said: list[str] = []
+    monkeypatch.setattr('clasp_mm.datasets.coco_boxes.print_log',
+                        lambda text, *_: said.append(text))
+    common = dict(image_id=1, category_id=1)
+    (tmp_path / 'a.json').write_text(json.dumps(dict(
+        images=[dict(id=1, file_name='a.jpg', width=64, height=48)],
+        categories=[dict(id=1, name='person')],
+        annotations=[dict(common, id=1, bbox=[1, 2, 30, 40]), dict(common, id=8, **bad)])))
+    options = dict(data_root=str(tmp_path), ann_file='a.json', data_prefix=dict(img=''),
+                   metainfo=dict(classes=('person', )), pipeline=[])
+    image = CocoBoxes(**options)[0]
+    assert [one['bbox'] for one in image['instances']] == [[1, 2, 31, 42]]  # has no area, either
+    (text, ) = said
+    assert 'left out 1 annotations' in text and fault in text and text.endswith(': 8')
+    with pytest.raises(ValueError, match=f'annotation 8 of image 1 is .*{fault}.*evaluation'):
+        CocoBoxes(**options, test_mode=True)
+
+
 def test_boxes_without_area_or_outside_are_left_out_and_counted(write_official, warnings):
     root = write_official({'ulm_000001_000019': [
         official_box(10, 20, 24, 60), official_box(10, 20, 0, 60), official_box(10, 20, 24, -5),
@@ -107,6 +143,9 @@ def test_missing_annotations_say_where_they_were_looked_for(tmp_path):
     (dict(objects=[dict(label='pedestrian', bbox=[1, 2, 3, 4])]), "missing 'bboxVis'"),
     (dict(objects=[official_box(1, 2, 3, 4, 'horse')]), "unknown label 'horse'"),
     (dict(objects=[dict(official_box(1, 2, 3, 4), bbox=[1, 2, 3])]), 'not x, y, width, height'),
+    (dict(objects=[dict(official_box(1, 2, 3, 4), bbox=None)]), 'not x, y, width, height'),
+    (dict(objects=[dict(official_box(1, 2, 3, 4), bboxVis=[1, 2, float('nan'), 4])]),
+     'what is visible is'),
 ])
 def test_a_broken_annotation_is_named(write_official, content, message):
     root = write_official(STREET)
@@ -123,7 +162,17 @@ def test_a_broken_annotation_is_named(write_official, content, message):
     (dict(annotations=[dict(id=5, image_id=8, bbox=[1, 1, 2, 2], category_id=1)]),
      'annotation 5 is of image 8'),
     (dict(images=[dict(id=7, im_name='a.png', width=5)]), "missing 'height'"),
-    (dict(annotations=[dict(id=5, image_id=7, category_id=1)]), "missing 'bbox'"),
+    (dict(annotations=[dict(id=5, image_id=7, category_id=1)]), "annotation 5: .*missing 'bbox'"),
+    (dict(annotations=[dict(id=5, image_id=7, category_id=1, bbox=None)]),
+     'annotation 5: box None is not x, y, width, height'),
+    (dict(annotations=[dict(id=5, image_id=7, category_id=1, bbox=[1, 1, None, 9])]),
+     'annotation 5: no annotations in COCO form'),
+    (dict(annotations=[dict(id=5, image_id=7, bbox=[1, 1, 2, 9])]),
+     "annotation 5: .*missing 'category_id'"),
+    (dict(annotations=[dict(id=5, image_id=7, category_id=1, bbox=[1, 1, 2, 9],
+                            vis_bbox=[1, 1, float('nan'), 9])]), 'annotation 5: what is visible'),
+    (dict(annotations=[dict(id=5, image_id=7, category_id=1, bbox=[1, 1, 2, 9],
+                            vis_ratio=float('nan'))]), r'annotation 5: what is visible is \[nan'),
 ])
 def test_a_broken_coco_file_is_named(write_official, changes, message):
     root = write_official(STREET)

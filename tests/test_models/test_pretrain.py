@@ -238,13 +238,21 @@ def test_teacher_follows_by_the_moving_average_and_never_trains():
     assert not any(p.requires_grad for p in model.teacher.parameters())
 
 
-def test_temperature_warms_up_linearly_over_epochs():
-    model = make_dino(warmup_teacher_temp=0.04, teacher_temp=0.07, warmup_teacher_temp_epochs=4)
+@pytest.mark.parametrize('warm_up, expected', [
+    # numpy.linspace(0.04, 0.07, warm_up), as main_dino.py has it, then 0.07
+    (0, [0.07, 0.07, 0.07]),
+    (1, [0.04, 0.07, 0.07]),
+    (2, [0.04, 0.07, 0.07]),
+    (3, [0.04, 0.055, 0.07, 0.07]),
+    (4, [0.04, 0.05, 0.06, 0.07, 0.07, 0.07])])
+def test_temperature_warms_up_linearly_over_epochs(warm_up, expected):
+    model = make_dino(warmup_teacher_temp=0.04, teacher_temp=0.07,
+                      warmup_teacher_temp_epochs=warm_up)
     temps = []
-    for epoch in range(6):
-        model.set_progress(epoch, 6, epoch)
+    for epoch in range(len(expected)):
+        model.set_progress(epoch, len(expected), epoch)
         temps.append(model.teacher_temp)
-    assert temps == pytest.approx([0.04, 0.05, 0.06, 0.07, 0.07, 0.07])
+    assert temps == pytest.approx(expected)
 
 
 def test_prototypes_are_frozen_in_the_first_epoch_and_every_gradient_is_clipped_by_itself():

@@ -1,12 +1,14 @@
+import math
 import re
 
+import numpy as np
 import pytest
 
 pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
 
 import torch
 from mmengine.config import Config
-from mmpose.registry import MODELS
+from mmpose.registry import MODELS, TRANSFORMS
 
 from clasp_mm.apis.config_check import check_config
 from clasp_mm.apis.resources import resource
@@ -58,6 +60,57 @@ def test_recipe_is_soliders(arch):
         'AdamW', *SOLIDER[arch])
     assert (warmup.end, warmup.by_epoch) == (11710, False)
     assert cfg.model.backbone.drop_path_rate == 0 and cfg.codec.sigma == 2
+
+
+def draws(path, count=4000):
+    """Shift in boxes, size in boxes and angle of a person without keypoints, by a pipeline."""
+    pipeline = Config.fromfile(path).train_dataloader.dataset.pipeline
+    steps = [TRANSFORMS.build(step) for step in pipeline if 'BBox' in step.type]
+    rows = []
+    for _ in range(count):  # a box of 100 x 200 around (0, 0), padded by the pipeline
+        person = dict(bbox=np.array([[-50, -100, 50, 100]], np.float32))
+        for step in steps:
+            person = step(person)
+        rows.append([*person['bbox_center'][0] / (100, 200), person['bbox_scale'][0, 0] / 125,
+                     person['bbox_rotation'][0]])
+    return np.array(rows)
+
+
+@pytest.mark.parametrize('arch', SOLIDER)
+def test_draws_are_soliders(arch):
+    """30 % are shifted by U(-0.2, 0.2) of the box; clip(N(1, 0.5), 0.5, 1.5) is its size; 60 % are
+    turned by clip(N(0, 40), -80, 80) degrees.
+
+    Shift: variance 0.4^2 / 12 = 0.1155^2. Size: |N(0, 1)| > 1 with 0.3173, and the variance of N
+    clipped at 1 is 0.3173 + 0.1987 = 0.5161, so deviation 0.5 x 0.7184 = 0.359. Angle: |N| > 2 with
+    0.0455, variance of N clipped at 2 is 4 x 0.0455 + 0.7385 = 0.9205, so 40 x 0.9594 = 38.4.
+    """
+    path, = (path for path in CONFIGS if f'{arch}_' in path.name and '384x288' in path.name)
+    np.random.seed(0)
+    *shift, size, angle = draws(path).T
+    for side in shift:
+        moved = side[side != 0]
+        assert len(moved) / len(side) == pytest.approx(.3, abs=.03)
+        assert moved.std() == pytest.approx(.1155, rel=.04) and np.abs(moved).max() <= .2
+        assert (np.abs(moved) > .15).mean() == pytest.approx(.25, abs=.05)  # not bell-shaped
+    assert size.std() == pytest.approx(.359, rel=.03)
+    assert ((size < .5001) | (size > 1.4999)).mean() == pytest.approx(.3173, abs=.03)
+    assert (size.min(), size.max()) == pytest.approx((.5, 1.5))
+    turned = angle[angle != 0]
+    assert len(turned) / len(angle) == pytest.approx(.6, abs=.03)
+    assert turned.std() == pytest.approx(38.4, rel=.03)
+    assert np.abs(turned).max() == pytest.approx(80) and turned.mean() == pytest.approx(0, abs=2.5)
+
+
+def test_half_a_body_replaces_the_shifted_box():
+    """By SOLIDER's order: shift, flip, half of the body, size and angle."""
+    pipeline = Config.fromfile(CONFIGS[0]).train_dataloader.dataset.pipeline
+    assert [step.type for step in pipeline if step.get('shift_prob') or 'Half' in step.type
+            or step.type.startswith('clasp_mm')] == [
+        'clasp_mm.ClippedBBoxTransform', 'RandomHalfBody', 'clasp_mm.ClippedBBoxTransform']
+    half = next(step for step in pipeline if step.type == 'RandomHalfBody')
+    # numpy.random.randn() < 0.5 takes the upper half
+    assert half.upper_prioritized_prob == pytest.approx((1 + math.erf(.5 / 2**.5)) / 2, abs=1e-4)
 
 
 def test_no_weight_decay_on_relative_position_tables_and_prompts():

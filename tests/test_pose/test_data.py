@@ -72,6 +72,64 @@ def test_people_who_cannot_be_used_are_counted(root, said):
     assert '1 crowd regions' in line and 'of 7 images' in line and f'{whole - 3} people' in line
 
 
+FAULTS = [
+    (lambda person: person.pop('bbox'), 'without bbox'),
+    (lambda person: person.update(bbox=None), 'without bbox'),
+    (lambda person: person.update(bbox=[1., 2., 3.]), 'with a bbox that is not four finite'),
+    (lambda person: person.update(bbox=[1., 2., float('nan'), 4.]), 'with a bbox that is not four'),
+    (lambda person: person.pop('keypoints'), 'without keypoints'),
+    (lambda person: person.update(keypoints=None), 'without keypoints'),
+    (lambda person: person['keypoints'].__setitem__(4, float('nan')),
+     'with keypoints that are not finite'),
+    (lambda person: person['keypoints'].__setitem__(4, None), 'with keypoints that are not finite')]
+
+
+@pytest.mark.parametrize('spoil, fault', FAULTS)
+def test_annotations_that_cannot_be_read_are_counted_and_named(root, said, spoil, fault):
+    people = [person for person in json.loads((root / TRAIN).read_text())['annotations']
+              if person['num_keypoints']]
+    place = people[1]['id'] - 1
+    whole = [person['id'] for person in build(root)]
+    for name in (TRAIN, VAL):
+        edit(root / name, lambda content: spoil(content['annotations'][place]))
+    said.clear()
+    kept = build(root)
+    assert [person['id'] for person in kept] == [one for one in whole if one != place + 1]
+    line, = (line for line in said if 'left out' in line)
+    assert f'1 {fault}' in line and f'(annotation {place + 1})' in line
+    assert all(kept[i]['keypoints'].shape == (1, 17, 2) for i in range(len(kept)))
+    message = rf'val2017.json: annotation {place + 1} of image \d+ is {fault}.*evaluation'
+    for bbox_file in (None, str(root / DETECTIONS)):  # the metric reads the file in both cases
+        with pytest.raises(ValueError, match=message):
+            build(root, 'val', bbox_file=bbox_file)
+    problems = [line for line in check_coco(root).problems if fault in line]
+    assert len(problems) == 2 and all(line.endswith(f': {place + 1}') for line in problems)
+
+
+def test_crowdpose_is_told_alike(tmp_path, said):
+    """CrowdPose has 14 keypoints."""
+    def person(number, **changes):
+        return {**dict(id=number, image_id=1, category_id=1, iscrowd=0, num_keypoints=14,
+                       bbox=[1., 2., 30., 40.], keypoints=[9., 9., 2.] * 14), **changes}
+    (tmp_path / 'a.json').write_text(json.dumps(dict(
+        images=[dict(id=1, file_name='a.jpg', width=64, height=64, crowdIndex=.5)],
+        categories=[dict(id=1, name='person')],
+        annotations=[person(1), person(2, keypoints=None)])))
+    import clasp_mm.datasets.coco_keypoints  # noqa: F401
+    people = DATASETS.build(dict(type='clasp_mm.CrowdPoseKeypoints', data_root=str(tmp_path),
+                                 ann_file='a.json', data_prefix=dict(img='')))
+    assert len(people) == 1 and any('1 without keypoints (annotation 2)' in line for line in said)
+
+
+@pytest.mark.parametrize('box, fault', [(None, 'without bbox'), ([1, 2, 3], 'not four finite')])
+def test_a_detection_without_a_box_is_named(root, box, fault):
+    edit(root / DETECTIONS, lambda boxes: boxes.append(dict(boxes[0], bbox=box)))
+    number = len(json.loads((root / DETECTIONS).read_text())) - 1
+    with pytest.raises(ValueError, match=rf'detection {number} \(from 0\), of image .*{fault}'):
+        build(root, 'val', bbox_file=str(root / DETECTIONS))
+    assert any(f'cannot be used: {number} ' in line for line in check_coco(root).problems)
+
+
 def test_an_image_without_people_is_no_sample(root):
     def add(content):
         content['images'].append(dict(content['images'][0], id=998, file_name='nobody.jpg'))

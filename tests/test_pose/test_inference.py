@@ -10,6 +10,7 @@ pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.s
 
 import torch
 
+import clasp_mm
 from clasp_mm.apis.inference import pose
 from clasp_mm.apis.inference.boxes import read_boxes
 from clasp_mm.apis.inference.inputs import find_inputs
@@ -170,6 +171,49 @@ def test_demo_stops_with_one_clear_message(demo, tmp_path, monkeypatch, picture,
     (tmp_path / 'other.json').write_text('[{"file": "b.png", "boxes": []}]')
     with pytest.raises(SystemExit, match=message):
         demo(*arguments)
+
+
+def test_boxes_of_a_file_without_area_are_left_out_and_counted(fine_tuned, picture, tmp_path,
+                                                               monkeypatch):
+    """As a detector may write them: at the image's edge, or empty."""
+    cv2.imwrite(str(tmp_path / 'a.png'), picture)
+    cv2.imwrite(str(tmp_path / 'b.png'), picture)
+    good = [40., 20., 90., 120.]
+    (tmp_path / 'predictions.json').write_text(json.dumps([
+        dict(file='a.png', frame=None, boxes=[good, [160., 3., 160., 40.], [5., 5., 5., 5.]],
+             scores=[.9, .8, .7]),
+        dict(file='b.png', frame=None, boxes=[[float('nan'), 1., 2., 3.]], scores=[.6])]))
+    said = []
+    monkeypatch.setattr('clasp_mm.apis.inferencer.print_log', lambda text, *_: said.append(text))
+    run = clasp_mm.Inferencer('pose', *fine_tuned)
+    first, second = run([tmp_path / 'a.png', tmp_path / 'b.png'],
+                        boxes=tmp_path / 'predictions.json')
+    assert first['boxes'].tolist() == [good] and len(second['boxes']) == 0
+    text, = said
+    assert text.startswith('3 boxes of ') and 'a.png [160.0, 3.0, 160.0, 40.0]' in text
+    with pytest.raises(ValueError, match='no area inside the image'):  # the caller's own
+        run(tmp_path / 'a.png', boxes=[[[5., 5., 5., 5.]]])
+
+
+def test_none_for_an_image_is_the_whole_image(fine_tuned, model, picture):
+    expected, = pose.predict(model, [picture])
+    for found in (pose.predict(model, [picture], [None]),
+                  clasp_mm.Inferencer('pose', *fine_tuned)(picture, boxes=[None])):
+        assert found[0]['boxes'].tolist() == [[0, 0, 160, 128]]
+        np.testing.assert_allclose(found[0]['keypoints'], expected['keypoints'], atol=1e-3)
+    with pytest.raises(ValueError, match=r'boxes of shape \(\): x1, y1, x2, y2'):
+        pose.predict(model, [picture], [3.])
+
+
+@pytest.mark.parametrize('entry, message', [
+    (dict(file='a.png', boxes=None), r'shape \(\).* in the entry .*a\.png'),
+    (dict(file='a.png', boxes=[[1, 2, 3]]), r'shape \(1, 3\).* in the entry .*a\.png'),
+    (dict(file='a.png', boxes=[[1, 2, 3, 4]] * 2, scores=[.5]), r'IndexError .*entry .*a\.png'),
+    (dict(boxes=[[1, 2, 3, 4]]), r"KeyError 'file' in the entry")])
+def test_a_bad_entry_of_a_file_of_boxes_is_named(tmp_path, entry, message):
+    (tmp_path / 'boxes.json').write_text(json.dumps([dict(file='0.png', boxes=[]), entry]))
+    with pytest.raises(ValueError, match=message):
+        read_boxes(tmp_path / 'boxes.json')
 
 
 def test_boxes_of_a_frame_go_before_those_of_the_file(tmp_path):

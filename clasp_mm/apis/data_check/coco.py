@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from clasp_mm.datasets.coco_annotations import box_fault, keypoints_fault
 
 from .findings import Findings
 
@@ -37,6 +40,9 @@ def check_coco(root: Path) -> Findings:
                                      'annotations')
     detections = _read(root, DETECTIONS, findings)
     if detections is not None and 'val2017' in known:
+        findings.first('detections (numbers from 0) whose box cannot be used', [
+            f'{number} {fault}' for number, detection in enumerate(detections)
+            if (fault := box_fault(detection))])
         images = {detection['image_id'] for detection in detections}
         findings.facts.append(f'{DETECTIONS}: {len(detections)} boxes in {len(images)} images')
         findings.first('images of the detections that val2017 does not know; it is the file of '
@@ -57,13 +63,17 @@ def _read(root: Path, name: str, findings: Findings) -> Any:
 def _check_annotations(content: Mapping, name: str, split: str, findings: Findings) -> None:
     images = {image['id']: image for image in content['images']}
     people, crowds, counts, strange, empty = 0, 0, [], [], []
+    faults: dict[str, list] = defaultdict(list)
     for person in content['annotations']:
         crowds += bool(person.get('iscrowd'))
-        if len(person.get('keypoints', ())) != 3 * NUM_KEYPOINTS:
+        fault = keypoints_fault(person)
+        if fault:
+            faults[fault].append(person['id'])
+        elif len(person['keypoints']) != 3 * NUM_KEYPOINTS:
             counts.append(person['id'])
         if person['image_id'] not in images:
             strange.append(person['id'])
-        elif not person.get('iscrowd') and person.get('num_keypoints'):
+        elif not fault and not person.get('iscrowd') and person.get('num_keypoints'):
             people += 1
             x, y, width, height = person['bbox']
             image = images[person['image_id']]
@@ -74,6 +84,9 @@ def _check_annotations(content: Mapping, name: str, split: str, findings: Findin
         _OFFICIAL[split], ('images', 'people'), strict=True))
     findings.facts.append(f'{name}: {len(images)} images, {people} people with keypoints, '
                           f'{crowds} crowd regions (the whole of {split}: {official})')
+    for fault, ids in faults.items():
+        findings.first(f'annotations of {name} {fault}; training leaves them out, the evaluation '
+                       'stops at them', ids)
     findings.first(f'annotations of {name} without {NUM_KEYPOINTS} x 3 keypoint numbers', counts)
     findings.first(f'annotations of {name} of images that it does not list', strange)
     findings.first(f'people of {name} with a box that is empty or outside the image; they are '

@@ -22,17 +22,31 @@ def check_boxes(boxes: Sequence | np.ndarray, image: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: A box is empty, not finite or outside its image, or they are no boxes.
     """
-    boxes = np.asarray(boxes, np.float32)
-    if boxes.size and boxes.shape[-1] != 4:
-        raise ValueError(f'boxes of shape {boxes.shape}: x1, y1, x2, y2 of each are needed, (N, 4)')
-    boxes = boxes.reshape(-1, 4)
-    height, width = image.shape[:2]
-    inside = np.minimum(boxes[:, 2:], (width, height)) - np.maximum(boxes[:, :2], 0)
-    bad = ~(np.isfinite(boxes).all(1) & (inside > 0).all(1))
+    boxes = _array(boxes)
+    bad = ~has_area(boxes, image)
     if bad.any():
+        height, width = image.shape[:2]
         raise ValueError(f'box {boxes[bad][0].tolist()} (x1, y1, x2, y2) has no area inside the '
                          f'image of {width}x{height} pixels')
     return boxes
+
+
+def _array(boxes: Sequence | np.ndarray) -> np.ndarray:
+    boxes = np.asarray(boxes, np.float32)
+    if boxes.size and boxes.shape[-1:] != (4, ):
+        raise ValueError(f'boxes of shape {boxes.shape}: x1, y1, x2, y2 of each are needed, (N, 4)')
+    return boxes.reshape(-1, 4)
+
+
+def has_area(boxes: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Which of boxes (N, 4) are finite and cover any of the image (H, W, 3); (N, ) bool."""
+    inside = np.minimum(boxes[:, 2:], image.shape[1::-1]) - np.maximum(boxes[:, :2], 0)
+    return np.isfinite(boxes).all(1) & (inside > 0).all(1)
+
+
+def whole(image: np.ndarray) -> np.ndarray:
+    """The box (1, 4) of all of an image (H, W, 3)."""
+    return np.array([[0, 0, *image.shape[1::-1]]], np.float32)
 
 
 def crop(image: np.ndarray, box: np.ndarray) -> np.ndarray:
@@ -59,17 +73,18 @@ def read_boxes(path: str | os.PathLike, min_score: float = 0.3
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'no file of boxes at {path}')
+    boxes, entry = {}, None
     try:
-        boxes = {}
         for entry in json.loads(Path(path).read_text()):
-            found = np.asarray(entry['boxes'], np.float32).reshape(-1, 4)
+            found = _array(entry['boxes'])
             keep = np.asarray(entry.get('scores', np.ones(len(found)))) >= min_score
             boxes[entry['file'], entry.get('frame')] = found[keep]
         return boxes
     except (ValueError, TypeError, KeyError, IndexError) as error:
+        where = '' if entry is None else f' in the entry {json.dumps(entry):.80}'
         raise ValueError(
             f'{path} is no list of {{"file": "a.jpg", "boxes": [[x1, y1, x2, y2], ...]}}: '
-            f'{type(error).__name__} {error}') from error
+            f'{type(error).__name__} {error}{where}') from error
 
 
 class KnownBoxes:
@@ -77,19 +92,26 @@ class KnownBoxes:
 
     Args:
         boxes: A JSON file of :func:`read_boxes`; or a mapping from a file's name, or from (name,
-            number of the frame), to (N, 4); or a sequence with (N, 4) for each of the images.
+            number of the frame), to (N, 4); or a sequence with (N, 4) for each of the images. None
+            in place of (N, 4) is an image whose people are not known.
         names: Names of all files, in order.
         min_score: See :func:`read_boxes`.
+
+    Attributes:
+        left_out: Boxes of a file that have no area inside their image, so far.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file has another form, or there are other numbers of boxes and images.
     """
 
-    def __init__(self, boxes: str | os.PathLike | Mapping[Key, np.ndarray] | Sequence[np.ndarray],
-                 names: Sequence[str], min_score: float = 0.3) -> None:
+    def __init__(self, boxes: str | os.PathLike | Mapping[Key, np.ndarray | None]
+                 | Sequence[np.ndarray | None], names: Sequence[str],
+                 min_score: float = 0.3) -> None:
         self.source = 'boxes'
-        if isinstance(boxes, str | os.PathLike):
+        self.left_out: list[str] = []
+        self._of_a_file = isinstance(boxes, str | os.PathLike)
+        if self._of_a_file:
             self.source, boxes = str(boxes), read_boxes(boxes, min_score)
         elif not isinstance(boxes, Mapping):
             if len(boxes) != len(names):
@@ -99,15 +121,21 @@ class KnownBoxes:
         self.boxes = {key if isinstance(key, tuple) else (key, None): value
                       for key, value in boxes.items()}
 
-    def of(self, file: str, index: int | None) -> np.ndarray:
-        """The boxes of a file, or of a frame of a video.
+    def of(self, file: str, index: int | None, image: np.ndarray) -> np.ndarray | None:
+        """The boxes (N, 4) of a file, or of a frame of a video, which is ``image``; see above.
 
         Raises:
-            ValueError: Nothing is known of it.
+            ValueError: Nothing is known of it, or the caller's own are no boxes inside of it.
         """
-        for key in ((file, index), (file, None)):
-            if key in self.boxes:
-                return self.boxes[key]
         number = '' if index is None else f', frame {index}'
+        for key in ((file, index), (file, None)):
+            if key not in self.boxes:
+                continue
+            boxes = self.boxes[key]
+            if self._of_a_file:
+                keep = has_area(boxes, image)
+                self.left_out += [f'{file}{number} {box.tolist()}' for box in boxes[~keep]]
+                boxes = boxes[keep]
+            return None if boxes is None else check_boxes(boxes, image)
         raise ValueError(f'{self.source} says nothing about {file}{number}; give it "boxes": [] if '
                          'nobody is there')

@@ -13,6 +13,7 @@ from clasp_mm.compat import quiet_mmcv_lite
 from clasp_mm.device import pick_device
 
 from .batches import predict_batches
+from .boxes import has_area
 from .weights import load_weights
 
 BATCH = 1  # images in one forward; they are large
@@ -61,12 +62,13 @@ def predict(model: nn.Module, images: Sequence[np.ndarray], batch_size: int = BA
 
     Returns:
         For each image ``boxes`` (N, 4), x1, y1, x2, y2 in pixels, ``scores`` (N, ) and ``labels``
-        (N, ), the index of the class, best first.
+        (N, ), the index of the class, best first; none without area in the image.
     """
     results = []
     samples = (model.pipeline(dict(img=image, img_id=0)) for image in images)
-    for sample in predict_batches(model, samples, batch_size):
+    for sample, image in zip(predict_batches(model, samples, batch_size), images, strict=True):
         found = sample.pred_instances.numpy()
+        found = found[has_area(found.bboxes, image)]
         results.append(dict(boxes=found.bboxes, scores=found.scores, labels=found.labels))
     return results
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from . import detection
 from .batches import predict_batches
-from .boxes import check_boxes
+from .boxes import check_boxes, has_area
 from .detection import BATCH, load
 
 __all__ = ['BATCH', 'draw', 'embed', 'load', 'predict']
@@ -30,7 +30,7 @@ def embed(model: nn.Module, image: np.ndarray, box: Sequence[float]) -> np.ndarr
 
 
 def predict(model: nn.Module, images: Sequence[np.ndarray], query: np.ndarray | None = None,
-            boxes: Sequence[np.ndarray] | None = None, batch_size: int = BATCH
+            boxes: Sequence[np.ndarray | None] | None = None, batch_size: int = BATCH
             ) -> list[dict[str, np.ndarray]]:
     """Find everybody in each image, and how similar each is to the person searched for.
 
@@ -38,7 +38,7 @@ def predict(model: nn.Module, images: Sequence[np.ndarray], query: np.ndarray | 
         model: From :func:`load`.
         images: Each (H, W, 3) uint8, BGR.
         query: (C, ) of :func:`embed`.
-        boxes: Of the people to look at, for each image (N, 4); None finds them.
+        boxes: Of the people to look at, for each image (N, 4); None, of one or of all, finds them.
         batch_size: Images in one forward, where they are of one size.
 
     Returns:
@@ -49,15 +49,17 @@ def predict(model: nn.Module, images: Sequence[np.ndarray], query: np.ndarray | 
     Raises:
         ValueError: A box is empty, not finite or outside its image.
     """
-    given = [None] * len(images) if boxes is None else [
-        check_boxes(one, image) for image, one in zip(images, boxes, strict=True)]
+    given = [None if one is None else check_boxes(one, image) for image, one in zip(
+        images, [None] * len(images) if boxes is None else boxes, strict=True)]
     samples = (model.pipeline(dict(img=image, img_id=0, queries=[
         dict(bbox=box.tolist()) for box in (() if own is None else own)]))
         for image, own in zip(images, given, strict=True))
     results = []
-    for sample, own in zip(predict_batches(model, samples, batch_size), given, strict=True):
+    for sample, own, image in zip(
+            predict_batches(model, samples, batch_size), given, images, strict=True):
         found = sample.pred_instances.numpy()
         if own is None:
+            found = found[has_area(found.bboxes, image)]
             result = dict(boxes=found.bboxes, scores=found.scores, labels=found.labels,
                           features=found.features)
         else:

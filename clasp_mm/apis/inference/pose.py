@@ -14,7 +14,7 @@ from clasp_mm.compat import quiet_mmcv_lite
 from clasp_mm.device import pick_device
 
 from .batches import predict_batches
-from .boxes import check_boxes
+from .boxes import check_boxes, whole
 from .weights import load_weights
 
 BATCH = 32  # people in one forward
@@ -46,15 +46,15 @@ def load(config: str | Path, checkpoint: str | Path,
 
 
 def predict(model: nn.Module, images: Sequence[np.ndarray],
-            boxes: Sequence[np.ndarray] | None = None, batch_size: int = BATCH
+            boxes: Sequence[np.ndarray | None] | None = None, batch_size: int = BATCH
             ) -> list[dict[str, np.ndarray]]:
     """Find the keypoints of the people in each image.
 
     Args:
         model: From :func:`load`.
         images: Each (H, W, 3) uint8, BGR.
-        boxes: For each image (N, 4), x1, y1, x2, y2 in pixels; None takes the whole image as the
-            box of one person.
+        boxes: For each image (N, 4), x1, y1, x2, y2 in pixels; None, of one or of all, takes the
+            whole image as the box of one person.
         batch_size: People in one forward, of as many images.
 
     Returns:
@@ -64,9 +64,9 @@ def predict(model: nn.Module, images: Sequence[np.ndarray],
     Raises:
         ValueError: A box is empty, not finite or outside its image.
     """
-    if boxes is None:
-        boxes = [[[0, 0, image.shape[1], image.shape[0]]] for image in images]
-    boxes = [check_boxes(given, image) for image, given in zip(images, boxes, strict=True)]
+    given = [None] * len(images) if boxes is None else boxes
+    boxes = [whole(image) if own is None else check_boxes(own, image)
+             for image, own in zip(images, given, strict=True)]
     # As mmpose.apis.inference_topdown, which makes its pipeline and its batches for each image.
     samples = (model.pipeline(dict(model.dataset_meta, img=image, bbox=box[None],
                                    bbox_score=np.ones(1, np.float32)))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import get_rank
+from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
+from torch.utils.data import BatchSampler
 
 from clasp_mm.registry import HOOKS
 
@@ -25,8 +27,11 @@ class ExactResumeHook(Hook):
 
     * Before each iteration torch's draws (drop path, gate noise) are seeded from the run's seed,
       the rank and the iteration.
-    * An epoch that was broken off goes on behind the images it has seen, where the sampler is
-      ``clasp_mm.ResumableSampler``, which also settles the draws of the augmentation.
+    * An epoch that was broken off goes on behind the images it has seen, where the sampler is one
+      of clasp_mm's; ``clasp_mm.ResumableSampler`` also settles the draws of the augmentation. The
+      checkpoint says how many images that is, so batch size and number of processes may change:
+      iterations are then counted as if the whole run had had the new ones, and the schedules by
+      iterations of an epoch go on from the same share of theirs.
     * The checkpoint must have the model's tensors, all finite. MMEngine would only warn and train
       on from a mixture. The settings that differ from those it was saved with are logged.
 
@@ -36,22 +41,17 @@ class ExactResumeHook(Hook):
 
     priority = 'VERY_HIGH'
 
+    def __init__(self) -> None:
+        self._start = 0  # images of the next epoch that a resumed run passes over
+        self._offset = 0  # images of this epoch seen, less those of all iterations of the run
+
     def before_train_epoch(self, runner: Runner) -> None:
         """Pass over what this epoch has seen."""
-        loader = runner.train_dataloader
-        seen = runner.iter - runner.epoch * len(loader)
-        if not 0 <= seen <= len(loader):
-            runner.logger.warning(
-                f'iteration {runner.iter} does not lie in epoch {runner.epoch + 1} of '
-                f'{len(loader)} iterations: the batch size, the number of processes or of images '
-                'was another. The epoch starts anew')
-            seen = 0
-        if hasattr(loader.sampler, 'start'):
-            loader.sampler.start = seen * loader.batch_size
-        elif seen:
-            runner.logger.warning(
-                f'the epoch starts anew, not behind its first {seen} iterations: for that '
-                'train_dataloader.sampler must be clasp_mm.ResumableSampler')
+        batches = runner.train_dataloader.batch_sampler
+        start, self._start = self._start, 0
+        if hasattr(batches.sampler, 'start'):
+            batches.sampler.start = start
+        self._offset = start - runner.iter * _global_batch(batches)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seed torch's draws of this iteration."""
@@ -59,9 +59,14 @@ class ExactResumeHook(Hook):
         torch.manual_seed(int(key.generate_state(1, np.uint64)[0]))
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Save the settings as plain data, and the order of the images."""
-        checkpoint['meta']['settings'] = json.dumps(runner.cfg.to_dict(), default=str)
-        checkpoint['meta']['sampler_seed'] = getattr(runner.train_dataloader.sampler, 'seed', None)
+        """Save the settings as plain data, and the place in the order of the images."""
+        meta, loader = checkpoint['meta'], runner.train_dataloader
+        batch = _global_batch(loader.batch_sampler)
+        meta['settings'] = json.dumps(runner.cfg.to_dict(), default=str)
+        meta['sampler_seed'] = getattr(loader.batch_sampler.sampler, 'seed', None)
+        meta['place'] = dict(
+            images=self._offset + meta['iter'] * batch if meta['epoch'] == runner.epoch else 0,
+            global_batch=batch, epoch_length=len(loader))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Check what a run resumes from.
@@ -87,7 +92,69 @@ class ExactResumeHook(Hook):
         if told:
             runner.logger.warning(f'resumed with another config than it was saved with:{told}')
         if meta.get('sampler_seed') is not None:
-            runner.train_dataloader.sampler.seed = meta['sampler_seed']
+            runner.train_dataloader.batch_sampler.sampler.seed = meta['sampler_seed']
+        self._find_place(runner, checkpoint)
+
+    def _find_place(self, runner: Runner, checkpoint: dict) -> None:
+        """Set where the epoch goes on, and count iterations by its present length."""
+        meta, loader = checkpoint['meta'], runner.train_dataloader
+        batches, epoch, length = loader.batch_sampler, meta['epoch'], len(loader)
+        batch = old_batch = _global_batch(batches)
+        images, old_length = None if meta['iter'] != epoch * length else 0, length
+        if place := meta.get('place'):
+            images, old_batch, old_length = (
+                place[name] for name in ('images', 'global_batch', 'epoch_length'))
+        if isinstance(runner.train_loop, IterBasedTrainLoop):  # MMEngine passes over its batches
+            if old_batch != batch:
+                runner.logger.warning(
+                    f'iteration {meta["iter"]} of {old_batch} images each is another place than '
+                    f'that of {batch}: images are left out or come again')
+            return
+        sampler = batches.sampler
+        if place and meta['iter'] >= (epoch + 1) * old_length:
+            images = len(sampler) * get_world_size()  # with what drop_last left out
+        if images != 0 and not (images and hasattr(sampler, 'start')):
+            runner.logger.warning(
+                f'epoch {epoch + 1} starts anew, not behind the images it has seen: for that '
+                'clasp_mm.ExactResumeHook must run, and train_dataloader.sampler be '
+                'clasp_mm.ResumableSampler')
+            images = 0
+        left = length
+        if images:
+            self._start = sampler.start = images
+            rounding = math.floor if batches.drop_last else math.ceil
+            left = rounding(sampler.remaining / batches.batch_size)
+        meta['iter'] = (epoch + 1) * length - left
+        if (old_batch, old_length) != (batch, length):
+            _stretch(checkpoint.get('param_schedulers'), runner.param_schedulers,
+                     old_length, length, meta['iter'])
+            meta['stretched'] = length / old_length  # for RunRecordHook
+            runner.logger.warning(
+                f'an epoch had {old_length} iterations of {old_batch} images, now it has {length} '
+                f'of {batch}: epoch {epoch + 1} goes on behind {images} images, as iteration '
+                f'{meta["iter"]} of the run. The learning rate stays that of the checkpoint')
+
+
+def _global_batch(batches: BatchSampler) -> int:
+    return batches.batch_size * get_world_size()
+
+
+def _stretch(states: list | dict | None, schedulers: list | dict | None, old: int, new: int,
+             iteration: int) -> None:
+    """Set schedules made from epochs of ``old`` iterations to ``iteration`` of epochs of ``new``.
+
+    Their values are not touched: the share of the schedule that is over is the same.
+    """
+    if isinstance(schedulers, dict):
+        for name in schedulers:
+            _stretch(states[name], schedulers[name], old, new, iteration)
+        return
+    for state, scheduler in zip(states or (), schedulers or (), strict=False):
+        if not scheduler.by_epoch and state['end'] * new == scheduler.end * old:
+            last = min(iteration, scheduler.end - 1) - scheduler.begin
+            values = {name: state[name] for name in ('base_values', '_last_value')}
+            state.clear()
+            state.update(values, _global_step=iteration, last_step=max(last, -1))
 
 
 def _faults(saved: Mapping, own: Mapping) -> Iterator[str]:

@@ -28,11 +28,17 @@ class RunRecordHook(Hook):
     ``metrics.jsonl`` holds one line for every logged step, with all that was logged at it (the
     scalars that ``mmengine.LocalVisBackend`` writes, from all starts in one file); a value that is
     not finite is null. Where a run goes on from a checkpoint, the lines after it are dropped: no
-    step is there twice. A run that starts anew starts the file anew. ``report.html`` is written
-    after the run.
+    step is there twice; and if ``clasp_mm.ExactResumeHook`` counts by another length of the epoch
+    from there, so do the lines before. A run that starts anew starts the file anew.
+    ``report.html`` is written after the run.
     """
 
     priority = 'LOW'  # after what logs
+    stretched = 1.  # new steps for one of those in the file
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Note by what steps are counted from here."""
+        self.stretched = checkpoint['meta'].get('stretched', 1.) if runner._resume else 1.
 
     def before_train(self, runner: Runner) -> None:
         """Record this start, and cut the metrics where it goes on."""
@@ -44,7 +50,7 @@ class RunRecordHook(Hook):
         start = dict(started=_now(), step=runner.iter)
         _add_start(self.folder / 'environment.json', {**start, **environment()})
         record_code(self.folder, start)
-        cut_metrics(self.folder / 'metrics.jsonl', runner.iter)
+        cut_metrics(self.folder / 'metrics.jsonl', runner.iter, self.stretched)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: dict | None = None) -> None:
@@ -103,8 +109,11 @@ def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec='seconds')
 
 
-def cut_metrics(path: str | os.PathLike, step: int) -> None:
-    """Drop the rows after ``step`` from a metrics file, and a last line that was cut off."""
+def cut_metrics(path: str | os.PathLike, step: int, stretched: float = 1.) -> None:
+    """Drop the rows after ``step`` from a metrics file, and a last line that was cut off.
+
+    Steps in the file are multiplied by ``stretched`` first.
+    """
     path = Path(path)
     if not path.exists():
         return
@@ -115,6 +124,9 @@ def cut_metrics(path: str | os.PathLike, step: int) -> None:
             row = json.loads(line)
         except ValueError:  # the process was killed while it wrote
             continue
+        if stretched != 1:
+            row['step'] = math.ceil(row['step'] * stretched)
+            line = json.dumps(row) + line[len(line.rstrip('\n')):]
         if line.endswith('\n') and row['step'] <= step:
             kept.append(line)
     if kept != lines:

@@ -1,5 +1,6 @@
 """Drives DINO's schedules and the teacher."""
 
+import math
 import time
 from typing import Any
 
@@ -36,8 +37,8 @@ class TeacherHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Set the schedules of this step."""
         accumulation = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
-        self.model.set_progress(runner.iter // accumulation, runner.max_iters // accumulation,
-                                runner.epoch)
+        steps = math.ceil(runner.max_iters / accumulation)  # the last may be of fewer batches
+        self.model.set_progress(runner.iter // accumulation, steps, runner.epoch)
         if hasattr(runner.optim_wrapper, 'frozen'):
             runner.optim_wrapper.frozen = self.model.frozen_parameters()
 

@@ -30,7 +30,8 @@ class DINO(BaseSelfSupervisor):
         momentum: The teacher's momentum at the start; it rises to 1 on a cosine.
         teacher_temp: The teacher's temperature after the warm-up.
         warmup_teacher_temp: ... at the start.
-        warmup_teacher_temp_epochs: Epochs of its linear warm-up.
+        warmup_teacher_temp_epochs: Epochs of its linear warm-up, the last of which has
+            ``teacher_temp``; a single one has ``warmup_teacher_temp``.
         student_temp: The student's temperature.
         center_momentum: Momentum of the centre.
         centering: 'mean' or 'sinkhorn_knopp', see :class:`clasp_mm.models.losses.DINOLoss`.
@@ -93,7 +94,7 @@ class DINO(BaseSelfSupervisor):
         """Set temperature and momentum for optimizer step ``step`` of ``max_steps``."""
         self.epoch = epoch
         warmup = self.warmup_teacher_temp_epochs
-        share = 1.0 if warmup <= 1 or epoch >= warmup else epoch / (warmup - 1)
+        share = 1.0 if epoch >= warmup else epoch / max(warmup - 1, 1)
         self.teacher_temp = (self.warmup_teacher_temp
                              + share * (self.final_teacher_temp - self.warmup_teacher_temp))
         cosine = 0.5 * (1 + math.cos(math.pi * step / max(max_steps, 1)))

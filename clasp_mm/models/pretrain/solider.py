@@ -44,9 +44,10 @@ class SOLIDER(DINO):
     each such view, and of the view once more with one of its parts erased:
     ``L = L_dino + part_weight mean(lambda CE)``, over all tokens of these views.
 
-    SOLIDER's code never trains its part head and fails where no view counts; here the head is
-    trained and the loss is 0. It erases the same part in a whole batch; here every image draws its
-    own. lambda and part follow from the image's index and the epoch alone.
+    SOLIDER's code never trains its part head, a DINO head with logits in [-1, 1], and fails where
+    no view counts; here the head is linear and trained, and the loss is 0. It erases the same part
+    in a whole batch; here every image draws its own. lambda and part follow from the image's index
+    and the epoch alone.
 
     Args:
         backbone: Config of ``clasp_mm.SemanticSwin``.
