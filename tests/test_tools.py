@@ -71,7 +71,8 @@ def test_training_resumed_equals_training_in_one_go(call, config, tmp_path):
     more = ('--cfg-options', 'train_cfg.max_epochs=3')
     call('train.py', config, '--work-dir', whole, *more)
     call('train.py', config, '--work-dir', parts)
-    call('train.py', config, '--work-dir', parts, '--resume', *more)
+    (parts / 'last_checkpoint').write_text('/where/it/was/epoch_2.pth')
+    call('train.py', config, '--work-dir', parts, *more, 'resume=True')  # the same as --resume
     assert weights(parts / 'epoch_3.pth') == weights(whole / 'epoch_3.pth')
     assert weights(parts / 'epoch_3.pth') != weights(parts / 'epoch_2.pth')
 

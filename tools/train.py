@@ -33,8 +33,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', help='logs and checkpoints (default: work_dirs/NAME)')
     parser.add_argument(
         '--resume', nargs='?', const='auto', metavar='CKPT',
-        help='continue from CKPT; without a value or with "auto", from the last checkpoint in '
-        'the work directory')
+        help='continue from CKPT; without a value or with "auto", from the readable checkpoint of '
+        'the work directory with the highest iteration')
     parser.add_argument(
         '--amp', nargs='?', const='bf16', choices=('bf16', 'fp16'),
         help='mixed precision (without a value: bf16); needs a GPU')
@@ -59,8 +59,8 @@ def main() -> None:
     args = parse_args()
     try:
         cfg = load_config(args.config, args.work_dir, args.launcher, args.cfg_options)
-        if args.resume:
-            set_resume(cfg, args.resume)
+        if args.resume or (cfg.get('resume') and not cfg.get('load_from')):
+            set_resume(cfg, args.resume or 'auto')
         if args.amp:
             set_amp(cfg, args.amp)
     except (ValueError, FileNotFoundError, RuntimeError) as error:

@@ -17,11 +17,11 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS as HOST_MODELS
 from mmengine.registry import DefaultScope
-from mmengine.runner import find_latest_checkpoint
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from clasp_mm.compat import SAFETENSORS_META, load_file, quiet_mmcv_lite
+from clasp_mm.engine.checkpoints import last_checkpoint
 from clasp_mm.engine.provenance import git_state
 from clasp_mm.engine.run_report import write_run_report
 from clasp_mm.files import HASH_DIGITS, replacing
@@ -168,7 +168,7 @@ def publish_run(work_dir: str | os.PathLike, config: str | os.PathLike) -> Path:
         ValueError: As :func:`publish_model`.
     """
     folder = Path(work_dir)
-    checkpoint = find_latest_checkpoint(str(folder))
+    checkpoint = last_checkpoint(folder)
     if checkpoint is None:
         raise FileNotFoundError(f'no checkpoint in {folder} to publish')
     target = publish_model(checkpoint, Path(config).stem, folder / 'published', config,

@@ -2,6 +2,7 @@ import hashlib
 import json
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,7 +24,9 @@ def train(people, work_dir, **changes):  # noqa: F811
     cfg.custom_hooks += [dict(type='clasp_mm.HealthHook', interval=2, num_images=4),
                          dict(type='clasp_mm.RunRecordHook')]
     cfg.default_hooks.checkpoint = dict(type='mmengine.CheckpointHook', interval=1)
-    Runner.from_cfg(cfg).train()
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    return runner
 
 
 def read_rows(folder):
@@ -75,6 +78,10 @@ def test_a_new_run_in_the_folder_starts_its_metrics_anew(people, tmp_path):  # n
     train(people, tmp_path, **{'train_cfg.max_epochs': 1})
     rows = read_rows(tmp_path)
     assert [row['step'] for row in rows] == [1, 2] and rows[0]['loss'] != 9
+    (tmp_path / 'epoch_1.pth').rename(tmp_path / 'epoch_7.pth')
+    runner = train(people, tmp_path, **{'train_cfg.max_epochs': 1})
+    log = next(Path(runner.log_dir).glob('*.log')).read_text()
+    assert 'holds checkpoints of another run' in log and 'epoch_7.pth now' in log
 
 
 def test_cutting_keeps_what_is_whole(tmp_path):

@@ -14,6 +14,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from clasp_mm.engine.checkpoints import checkpoint_to_resume
 from clasp_mm.engine.provenance import environment, git_state
 from clasp_mm.engine.run_report import write_run_report
 from clasp_mm.files import replacing
@@ -45,6 +46,11 @@ class RunRecordHook(Hook):
         _add_start(self.folder / 'environment.json', {**start, **environment()})
         record_code(self.folder, start)
         cut_metrics(self.folder / 'metrics.jsonl', runner.iter)
+        if runner.iter == 0 and (other := checkpoint_to_resume(self.folder)):
+            runner.logger.warning(
+                f'{self.folder} holds checkpoints of another run: --resume would go on from the '
+                f'one with the highest iteration, {other.name} now; remove them, or name another '
+                '--work-dir')
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: dict | None = None) -> None:
