@@ -23,7 +23,7 @@ from clasp_mm.apis.launch import (
     set_amp,
     set_resume,
 )
-from clasp_mm.apis.publish import publish_run
+from clasp_mm.apis.publish import config_refusals, publish_run
 
 
 def parse_args() -> argparse.Namespace:
@@ -82,6 +82,8 @@ def main() -> None:
         return
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.logger.info(f'clasp_mm {clasp_mm.__version__} from {Path(clasp_mm.__file__).parent}')
+    for refusal in config_refusals(cfg):
+        runner.logger.warning(f'publish_model will refuse this run: {refusal}')
     runner.train()
     if is_main_process() and cfg.model.type in (
             'clasp_mm.DINO', 'clasp_mm.SOLIDER', 'clasp_mm.CLASP'):
