@@ -1,3 +1,4 @@
+import ast
 import json
 import os
 import re
@@ -135,6 +136,36 @@ def test_testing_names_what_is_missing(call, config, tmp_path):
     config.write_text(CONFIG.replace('test_evaluator', 'nothing'))
     with pytest.raises(SystemExit, match='no test_evaluator'):
         call('test.py', config, tmp_path / 'some.pth')
+
+
+COMMANDS = [*sorted(TOOLS.rglob('*.py')), *sorted((ROOT / 'clasp_mm/apis').rglob('*.py'))]
+OUTPUTS = ('--out', '--out-dir', '--html', '--picture', '--work-dir')
+
+
+def test_commands_write_below_work_dirs_unless_told_otherwise():
+    """Elsewhere their files would lie about in the checkout; data/ is left to data."""
+    defaults = {}
+    for path in COMMANDS:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, 'attr', '') == 'add_argument' and (
+                    isinstance(node.args[0], ast.Constant) and node.args[0].value in OUTPUTS):
+                text = [ast.unparse(one.value) for one in node.keywords if one.arg == 'default']
+                defaults.update({f'{path.name} {node.args[0].value}': one for one in text})
+    assert len(defaults) >= 12
+    wrong = {name: text for name, text in defaults.items()
+             if not re.match(r"(Path\()?'(work_dirs|data)/", text)}
+    assert not wrong
+
+
+def test_documented_commands_write_below_work_dirs():
+    told = {}
+    for path in (*COMMANDS, *TOOLS.rglob('*.sh'), *(ROOT / 'configs').rglob('*.md')):
+        for command in re.findall(r'(?m)(?:python |bash |clasp |^ +--)[^`\n]*', path.read_text()):
+            for value in re.findall(rf'(?:{"|".join(OUTPUTS)}) ([a-z~/]\S*)', command):
+                told[f'{path.name}: {value}'] = value
+    assert len(told) > 20
+    assert [place for place, value in told.items()
+            if not re.match('work_dirs/|data/|~|/', value)] == []
 
 
 @pytest.mark.parametrize('path', sorted(TOOLS.rglob('*.py')), ids=lambda path: path.name)

@@ -11,7 +11,7 @@ FOLDER holds images, or synthetic people (tools/make_synthetic_data.py). Writes 
 
 example:
   python tools/analysis/expert_use.py work_dirs/quickstart/seed0/published/*/clasp_*.pth \\
-      work_dirs/quickstart/data/held_out --size 64 32 --out analysis
+      work_dirs/quickstart/data/held_out --size 64 32 --out work_dirs/analysis
 """
 
 
@@ -25,7 +25,8 @@ def main() -> None:
                         help='of the input (%(default)s)')
     parser.add_argument('--images', type=int, default=640, help='at most (%(default)s)')
     parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1 (%(default)s)')
-    parser.add_argument('--out', type=Path, default=Path('analysis'), help='folder (%(default)s)')
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/analysis'),
+                        help='folder (%(default)s)')
     args = parser.parse_args()
     from clasp_mm.apis.analysis import write_expert_use  # slow, and not for --help
     from clasp_mm.apis.model_zoo import get_model

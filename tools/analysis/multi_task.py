@@ -31,8 +31,8 @@ def parse_args() -> argparse.Namespace:
                         help='of the input (64 32)')
     parser.add_argument('--repeats', type=int, default=7,
                         help='rounds whose median time counts (%(default)s)')
-    parser.add_argument('--out', type=Path, default=Path('multi_task.json'), metavar='FILE',
-                        help='(%(default)s)')
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/multi_task.json'),
+                        metavar='FILE', help='(%(default)s)')
     return parser.parse_args()
 
 
