@@ -17,8 +17,8 @@ esac
 case "$1" in
     -c) printf -- '--result\nreid/mAP=5.9\n' ;;
     tools/quickstart.py)
-        mkdir -p work_dirs/quickstart/seed0/clasp work_dirs/quickstart/seed0/published/x
-        touch work_dirs/quickstart/report.json work_dirs/quickstart/seed0/published/x/clasp_nano.pth
+        mkdir -p work_dirs/quickstart/seed0/clasp
+        touch work_dirs/quickstart/report.json
         touch -d '1 minute ago' work_dirs/quickstart/seed0/clasp/epoch_7.pth
         echo /gone/epoch_7.pth > work_dirs/quickstart/seed0/clasp/last_checkpoint ;;
     tools/quickstart_downstream.py)
@@ -63,8 +63,7 @@ def test_makes_publishes_and_lists_once(make, tmp_path):
         'tools/publish_model.py work_dirs/quickstart/seed0/clasp/epoch_7.pth '
         f'clasp_pcmoe-swin-nano_1xb32_synthetic-64x32 --out-dir {zoo} '
         '--result reid/mAP=5.9 --scored-on work_dirs/quickstart/data/held_out/list.txt')
-    assert calls[4] == ('tools/quickstart_downstream.py pose --backbone '
-                        'work_dirs/quickstart/seed0/published/x/clasp_nano.pth ')
+    assert calls[4] == 'tools/quickstart_downstream.py pose '
     assert 'pretrained/pose.pth pose_pcmoe-swin-nano_1xb32_synthetic-64x48' in calls[5]
     assert '| the table |' in done.stdout and 'all calls 0 min' in done.stdout
     done, calls = make('pose')

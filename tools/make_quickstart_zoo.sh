@@ -90,11 +90,10 @@ publish clasp_pcmoe-swin-nano_1xb32_synthetic-64x32 $QUICKSTART/seed0/clasp "${R
     --scored-on $QUICKSTART/data/held_out/list.txt \
     --dataset "synthetic people, 160 people held out, frozen features, seed 0"
 
-BACKBONE="$(ls -t $QUICKSTART/seed0/published/*/clasp_*.pth | head -n 1)"
 declare -A SCORED=([attribute]="600 people of val" [reid]="80 queries" [pose]="120 images of val"
     [parsing]="200 people of val" [detection]="400 streets of val" [person_search]="48 scenes of test")
 for task in "${TASKS[@]}"; do
-    "$PYTHON" tools/quickstart_downstream.py "$task" --backbone "$BACKBONE"
+    "$PYTHON" tools/quickstart_downstream.py "$task"
     publish "$(basename configs/quickstart/"${task}"_*.py .py)" \
         "work_dirs/quickstart_downstream/$task/seed0/pretrained" \
         --dataset "synthetic, ${SCORED[$task]}, last epoch, seed 0"

@@ -10,7 +10,7 @@ FOLDER holds images, or synthetic people (tools/make_synthetic_data.py). Writes 
 .json and .md. EAD: 0 where two tasks use the same experts alike, 1 where they share none.
 
 example:
-  python tools/analysis/expert_use.py work_dirs/quickstart/seed0/published/*/clasp_*.pth \\
+  python tools/analysis/expert_use.py work_dirs/quickstart/seed0/published/clasp_nano.pth \\
       work_dirs/quickstart/data/held_out --size 64 32 --out work_dirs/analysis
 """
 

@@ -15,7 +15,7 @@ no prompt touches, so scores are those of separate passes; at a later one they s
 mean of their prompts.
 
 example, after bash tools/quickstart.sh:
-  python tools/analysis/multi_task.py work_dirs/quickstart/seed0/clasp/published/clasp_*.pth \\
+  python tools/analysis/multi_task.py work_dirs/quickstart/seed0/published/clasp_nano.pth \\
       --train work_dirs/quickstart/data/train --held-out work_dirs/quickstart/data/held_out
 """
 

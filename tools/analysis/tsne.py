@@ -11,7 +11,7 @@ t-SNE_whole.png, t-SNE_part.png, and t-SNE.json and .md, which tell what share o
 neighbours in each picture has the same label.
 
 example:
-  python tools/analysis/tsne.py work_dirs/quickstart/seed0/published/*/clasp_*.pth \\
+  python tools/analysis/tsne.py work_dirs/quickstart/seed0/published/clasp_nano.pth \\
       work_dirs/quickstart/data/held_out --size 64 32 --out work_dirs/analysis
 """
 
