@@ -109,6 +109,7 @@ def test_testing_writes_the_metric_of_the_checkpoint(call, config, tmp_path):
 @pytest.mark.parametrize(('arguments', 'message'), [
     (['--cfg-options', 'train_cfg.max_epoch=3'], "train_cfg.max_epoch.*did you mean 'max_epochs'"),
     (['--cfg-options', 'max_epochs=3'], 'did you mean train_cfg.max_epochs'),
+    (['--cfg-options', 'model.init_cfg.checkpoint=x.pth'], 'set model.init_cfg.type=Pretrained'),
     (['--resume', 'no_such.pth'], 'no_such.pth'),
     (['--launcher', 'slurm'], 'dist_train.sh'),
 ])

@@ -8,13 +8,13 @@ On several GPUs: bash tools/dist_train.sh CONFIG GPUS [the options below].
 import argparse
 from pathlib import Path
 
-from mmengine.config import DictAction
 from mmengine.dist import is_main_process
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from rich.console import Console
 
 import clasp_mm
+from clasp_mm.apis.cfg_options import CfgOptions
 from clasp_mm.apis.estimate import describe, estimate
 from clasp_mm.apis.launch import (
     add_tensorboard,
@@ -46,7 +46,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--tensorboard', action='store_true', help='log for TensorBoard too')
     parser.add_argument('--no-validate', action='store_true', help='train without validation')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        '--cfg-options', nargs='+', action=CfgOptions, metavar='KEY=VALUE',
         help='override config keys, such as train_dataloader.batch_size=64 '
         'model.backbone.drop_path_rate=0.2; an unknown key is an error')
     parser.add_argument(

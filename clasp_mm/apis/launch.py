@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
+from clasp_mm.apis.cfg_options import merge_options
 from clasp_mm.apis.config_check import check_config
 from clasp_mm.compat import (
     allow_mmengine_checkpoints,
@@ -40,7 +41,8 @@ def load_config(path: str, work_dir: str | None = None, launcher: str = 'none',
 
     Raises:
         FileNotFoundError: There is no such config.
-        ConfigError: A key, in the file or in ``options``, that nothing reads.
+        ConfigError: A key, in the file or in ``options``, that nothing reads, or one of
+            ``options`` that cannot be set.
         RuntimeError: A launcher that needs GPUs, and none is there.
     """
     quiet_mmcv_lite()
@@ -48,7 +50,7 @@ def load_config(path: str, work_dir: str | None = None, launcher: str = 'none',
         import_module(f'clasp_mm.{room}')
     allow_mmengine_checkpoints()
     cfg = Config.fromfile(path)
-    cfg.merge_from_dict(dict(options or {}))
+    merge_options(cfg, options or {})
     check_config(cfg, overrides=options or ())
     cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
