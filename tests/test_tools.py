@@ -121,6 +121,30 @@ def test_training_stops_with_one_clear_message(call, config, arguments, message)
     assert re.search(message, str(stop.value)), stop.value
 
 
+def test_training_needs_a_whole_batch(call, config, tmp_path):
+    config.write_text(CONFIG.replace('batch_size=4', 'batch_size=32, drop_last=True', 1))
+    for more in ((), ('--estimate', '1')):
+        with pytest.raises(SystemExit, match=r'train.py.*: 16 images, batches of 32: not one batch '
+                                             r'is full.*train_dataloader.batch_size=16 or less'):
+            call('train.py', config, *more)
+    call('train.py', config, '--cfg-options', 'train_dataloader.batch_size=16')
+    assert (tmp_path / 'work_dirs' / 'tiny' / 'epoch_2.pth').is_file()
+
+
+@pytest.mark.parametrize(('tool', 'arguments', 'message'), [
+    ('quickstart.py', ['--epochs', '1', '1'], 'a stage takes at least 2'),
+    ('quickstart.py', ['--seeds', '0'], '--seeds must be at least 1, got 0'),
+    ('quickstart.py', ['--held-out', '0'], '--held-out must be at least 1, got 0'),
+    ('run_ablation.py', ['--table', 'I', '--epochs', '3', '1'], 'a stage takes at least 2'),
+    ('run_ablation.py', ['--table', 'I', '--identities', '0'], '--identities must be at least 1')])
+def test_what_cannot_be_run_is_refused_before_anything_is(
+        call, tmp_path, capsys, tool, arguments, message):
+    with pytest.raises(SystemExit) as stop:
+        call(tool, *arguments)
+    assert stop.value.code == 2 and message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_testing_refuses_weights_that_do_not_fit(call, config, tmp_path):
     call('train.py', config, '--work-dir', tmp_path / 'w')
     content = load_file(tmp_path / 'w' / 'epoch_2.pth')

@@ -18,6 +18,7 @@ from clasp_mm.apis.cfg_options import CfgOptions
 from clasp_mm.apis.estimate import describe, estimate
 from clasp_mm.apis.launch import (
     add_tensorboard,
+    check_batches,
     leave_together,
     load_config,
     set_amp,
@@ -81,6 +82,10 @@ def main() -> None:
         leave_together()
         return
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    try:
+        check_batches(runner)
+    except ValueError as error:
+        raise SystemExit(f'train.py: {error}') from error
     runner.logger.info(f'clasp_mm {clasp_mm.__version__} from {Path(clasp_mm.__file__).parent}')
     for refusal in config_refusals(cfg):
         runner.logger.warning(f'publish_model will refuse this run: {refusal}')

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import get_world_size
+from mmengine.runner import Runner
 
 from clasp_mm.apis.cfg_options import merge_options
 from clasp_mm.apis.config_check import check_config
@@ -90,6 +92,22 @@ def set_resume(cfg: Config, resume: str) -> None:
         check_resumable(resume)
     cfg.resume = resume is not None
     cfg.load_from = resume
+
+
+def check_batches(runner: Runner) -> None:
+    """Build the training data, and see that they fill a batch.
+
+    Raises:
+        ValueError: They do not, and the loader drops what is left over.
+    """
+    loader = runner.train_loop.dataloader
+    if len(loader) == 0:
+        images, processes = len(loader.dataset), get_world_size()
+        shared = f' in each of {processes} processes' if processes > 1 else ''
+        raise ValueError(
+            f'{images} images, batches of {loader.batch_size}{shared}: not one batch is full; '
+            'train on more, or set train_dataloader.batch_size='
+            f'{max(1, images // processes)} or less (--cfg-options)')
 
 
 def set_amp(cfg: Config, dtype: str) -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ from .jobs import ONE_THREAD, Job, run_jobs
 from .layout import LABELS, STAGE1, point, published, seed_dir
 from .report import write_report
 from .step_cost import measure_steps
-from .training import Training, set_epochs
+from .training import Training, check_epochs, set_epochs
 
 DINO = 'configs/quickstart/dino_swin-nano_1xb32_synthetic-64x32.py'
 DINO_STAGE2 = 'configs/quickstart/dino_swin-nano_stage2_1xb32_synthetic-64x32.py'
@@ -78,6 +79,9 @@ class Options:
         identities: Number of synthetic people to pretrain on.
         held_out: Number of synthetic people to evaluate on.
         epochs: Epochs of stage 1 and of stage 2; None takes those of the configs.
+
+    Raises:
+        ValueError: A stage of less than two epochs.
     """
 
     work_dir: Path
@@ -88,6 +92,10 @@ class Options:
     identities: int = 256
     held_out: int = 160
     epochs: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.epochs is not None:
+            check_epochs(*self.epochs)
 
 
 def run_quickstart(options: Options) -> dict[str, Any]:
@@ -118,6 +126,9 @@ class Quickstart:
 
     def run(self) -> dict[str, Any]:
         self.make_data()
+        batch = Config.fromfile(resource(DINO)).train_dataloader.batch_size
+        if self.images < batch:
+            self.console.print(f'{self.images} images: batches of that many, not of {batch}')
         results = [self.run_seed(seed) for seed in range(self.options.seeds)]
         self.say('step cost and report')
         folder = seed_dir(self.dir, 0)
@@ -161,6 +172,13 @@ class Quickstart:
         return dict(data_root=str(self.train_dir),
                     ann_file='' if self.options.images else 'list.txt')
 
+    @cached_property
+    def images(self) -> int:
+        """How many there are to pretrain on."""
+        if self.options.images is None:
+            return self.options.identities * IMAGES_PER_IDENTITY
+        return len(LUPerson(**self.data))
+
     def stage1(self, seed: int) -> Training:
         """The DINO that a seed's stage 2 starts from."""
         return self.prepare(seed_dir(self.dir, seed) / 'dino', Config.fromfile(resource(DINO)),
@@ -185,6 +203,7 @@ class Quickstart:
         cfg = copy.deepcopy(cfg)
         cfg.merge_from_dict(dict(randomness=dict(seed=seed), train_dataloader=dict(dataset=data),
                                  **changes))
+        cfg.train_dataloader.batch_size = min(cfg.train_dataloader.batch_size, self.images)
         if store is not None:
             cfg.train_dataloader.dataset.pipeline[0].store = str(store)
         if self.options.epochs is not None:
