@@ -77,7 +77,7 @@ def _history_statistic(owner: type, name: str) -> Callable:
     return getattr(HistoryBuffer, name)
 
 
-def load_file(path: str | Path) -> Any:
+def load_file(path: str | Path, mmap: bool = False) -> Any:
     """Read a checkpoint onto the CPU without running code that it may hide.
 
     Reads torch's formats, mmengine's and DINO's training checkpoints, and ``.safetensors`` files,
@@ -85,6 +85,7 @@ def load_file(path: str | Path) -> Any:
 
     Args:
         path: A local file.
+        mmap: Leave the tensors of torch's format on the disk until they are used.
 
     Returns:
         What the file holds.
@@ -115,13 +116,14 @@ def load_file(path: str | Path) -> Any:
         raise ValueError(f'{path} is a Git LFS pointer, not the checkpoint: run `git lfs pull`')
     if not start.startswith((b'PK', b'\x80')):
         raise ValueError(f'{path} is no PyTorch checkpoint: it starts with {start[:8]!r}')
+    mmap = mmap and start.startswith(b'PK')  # not in the format before torch 1.6
     try:
         if not torch_at_least(2, 6):
-            return _load_with_own_list(path)
+            return _load_with_own_list(path, mmap)
         allow_mmengine_checkpoints()
         # DINO's, SOLIDER's and Swin's checkpoints carry their arguments
         with torch.serialization.safe_globals([Namespace]):
-            return torch.load(path, map_location='cpu', weights_only=True)
+            return torch.load(path, map_location='cpu', weights_only=True, mmap=mmap)
     except Exception as error:  # torch raises half a dozen types for damaged files
         code = re.search(r'(?:GLOBAL|[Cc]lass|function) ([\w.]+\.[\w.]+)', str(error))
         if isinstance(error, pickle.UnpicklingError) and code:
@@ -139,7 +141,7 @@ def _whole_keys(value: dict) -> dict:
     return value
 
 
-def _load_with_own_list(path: Path) -> Any:
+def _load_with_own_list(path: Path, mmap: bool = False) -> Any:
     """Read as under ``weights_only``, where torch's list of allowed names cannot be extended.
 
     Before torch 2.6 that mode refuses every object mmengine writes. Here torch's own list and ours
@@ -161,7 +163,8 @@ def _load_with_own_list(path: Path) -> Any:
     reader = SimpleNamespace(
         __name__='pickle', Unpickler=Unpickler,
         load=lambda file, **kwargs: Unpickler(file, **kwargs).load())
-    return torch.load(path, map_location='cpu', pickle_module=reader, weights_only=False)
+    return torch.load(path, map_location='cpu', pickle_module=reader, weights_only=False,
+                      mmap=mmap)
 
 
 def prepare_cpu_distributed(cfg: Config) -> None:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from clasp_mm.apis.quickstart.layout import WORK_DIR, published, seed_dir
 from tests.source_tree import ROOT
 
 CLIP = ROOT / os.environ.get('CLASP_REAL_PEOPLE', '../shared/data/real_people') / 'mmtracking'
@@ -67,8 +68,8 @@ def chance(pids):
 
 
 def published_backbone():
-    """The quickstart's newest of its first seed, or skip."""
-    found = list((ROOT / 'work_dirs/quickstart').glob('seed0/published/*/clasp_*.pth'))
-    if not found:
+    """The quickstart's of its first seed, or skip."""
+    found = published(seed_dir(ROOT / WORK_DIR, 0))
+    if not found.is_file():
         pytest.skip('no published backbone: bash tools/quickstart.sh')
-    return max(found, key=lambda file: file.stat().st_mtime)
+    return found

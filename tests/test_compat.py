@@ -1,5 +1,6 @@
 import pickle
 from collections import OrderedDict
+from functools import partial
 
 import numpy as np
 import pytest
@@ -20,10 +21,12 @@ def load(path):
 
 # The second reads for torch < 2.6; it is held to the same everywhere.
 READERS = [pytest.param(load, marks=modern, id='torch'),
-           pytest.param(compat._load_with_own_list, id='own-list')]
+           pytest.param(compat._load_with_own_list, id='own-list'),
+           pytest.param(partial(compat.load_file, mmap=True), id='mapped')]
 
 
-@pytest.mark.parametrize('load', READERS)
+@pytest.mark.parametrize('load', [*READERS, pytest.param(
+    partial(compat._load_with_own_list, mmap=True), id='own-list, mapped')])
 def test_message_hub_of_a_checkpoint_survives(load, tmp_path):
     history = HistoryBuffer([1.0, 2.0, 6.0], [1, 1, 2])
     hub = dict(log_scalars=OrderedDict(loss=history), runtime_info=OrderedDict(iter=3),

@@ -1,3 +1,4 @@
+import ast
 import json
 import os
 import re
@@ -71,7 +72,8 @@ def test_training_resumed_equals_training_in_one_go(call, config, tmp_path):
     more = ('--cfg-options', 'train_cfg.max_epochs=3')
     call('train.py', config, '--work-dir', whole, *more)
     call('train.py', config, '--work-dir', parts)
-    call('train.py', config, '--work-dir', parts, '--resume', *more)
+    (parts / 'last_checkpoint').write_text('/where/it/was/epoch_2.pth')
+    call('train.py', config, '--work-dir', parts, *more, 'resume=True')  # the same as --resume
     assert weights(parts / 'epoch_3.pth') == weights(whole / 'epoch_3.pth')
     assert weights(parts / 'epoch_3.pth') != weights(parts / 'epoch_2.pth')
 
@@ -107,6 +109,7 @@ def test_testing_writes_the_metric_of_the_checkpoint(call, config, tmp_path):
 @pytest.mark.parametrize(('arguments', 'message'), [
     (['--cfg-options', 'train_cfg.max_epoch=3'], "train_cfg.max_epoch.*did you mean 'max_epochs'"),
     (['--cfg-options', 'max_epochs=3'], 'did you mean train_cfg.max_epochs'),
+    (['--cfg-options', 'model.init_cfg.checkpoint=x.pth'], 'set model.init_cfg.type=Pretrained'),
     (['--resume', 'no_such.pth'], 'no_such.pth'),
     (['--launcher', 'slurm'], 'dist_train.sh'),
 ])
@@ -116,6 +119,30 @@ def test_training_stops_with_one_clear_message(call, config, arguments, message)
     with pytest.raises(SystemExit) as stop:
         call('train.py', config, *arguments)
     assert re.search(message, str(stop.value)), stop.value
+
+
+def test_training_needs_a_whole_batch(call, config, tmp_path):
+    config.write_text(CONFIG.replace('batch_size=4', 'batch_size=32, drop_last=True', 1))
+    for more in ((), ('--estimate', '1')):
+        with pytest.raises(SystemExit, match=r'train.py.*: 16 images, batches of 32: not one batch '
+                                             r'is full.*train_dataloader.batch_size=16 or less'):
+            call('train.py', config, *more)
+    call('train.py', config, '--cfg-options', 'train_dataloader.batch_size=16')
+    assert (tmp_path / 'work_dirs' / 'tiny' / 'epoch_2.pth').is_file()
+
+
+@pytest.mark.parametrize(('tool', 'arguments', 'message'), [
+    ('quickstart.py', ['--epochs', '1', '1'], 'a stage takes at least 2'),
+    ('quickstart.py', ['--seeds', '0'], '--seeds must be at least 1, got 0'),
+    ('quickstart.py', ['--held-out', '0'], '--held-out must be at least 1, got 0'),
+    ('run_ablation.py', ['--table', 'I', '--epochs', '3', '1'], 'a stage takes at least 2'),
+    ('run_ablation.py', ['--table', 'I', '--identities', '0'], '--identities must be at least 1')])
+def test_what_cannot_be_run_is_refused_before_anything_is(
+        call, tmp_path, capsys, tool, arguments, message):
+    with pytest.raises(SystemExit) as stop:
+        call(tool, *arguments)
+    assert stop.value.code == 2 and message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_testing_refuses_weights_that_do_not_fit(call, config, tmp_path):
@@ -134,6 +161,36 @@ def test_testing_names_what_is_missing(call, config, tmp_path):
     config.write_text(CONFIG.replace('test_evaluator', 'nothing'))
     with pytest.raises(SystemExit, match='no test_evaluator'):
         call('test.py', config, tmp_path / 'some.pth')
+
+
+COMMANDS = [*sorted(TOOLS.rglob('*.py')), *sorted((ROOT / 'clasp_mm/apis').rglob('*.py'))]
+OUTPUTS = ('--out', '--out-dir', '--html', '--picture', '--work-dir')
+
+
+def test_commands_write_below_work_dirs_unless_told_otherwise():
+    """Elsewhere their files would lie about in the checkout; data/ is left to data."""
+    defaults = {}
+    for path in COMMANDS:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, 'attr', '') == 'add_argument' and (
+                    isinstance(node.args[0], ast.Constant) and node.args[0].value in OUTPUTS):
+                text = [ast.unparse(one.value) for one in node.keywords if one.arg == 'default']
+                defaults.update({f'{path.name} {node.args[0].value}': one for one in text})
+    assert len(defaults) >= 12
+    wrong = {name: text for name, text in defaults.items()
+             if not re.match(r"(Path\()?'(work_dirs|data)/", text)}
+    assert not wrong
+
+
+def test_documented_commands_write_below_work_dirs():
+    told = {}
+    for path in (*COMMANDS, *TOOLS.rglob('*.sh'), *(ROOT / 'configs').rglob('*.md')):
+        for command in re.findall(r'(?m)(?:python |bash |clasp |^ +--)[^`\n]*', path.read_text()):
+            for value in re.findall(rf'(?:{"|".join(OUTPUTS)}) ([a-z~/]\S*)', command):
+                told[f'{path.name}: {value}'] = value
+    assert len(told) > 20
+    assert [place for place, value in told.items()
+            if not re.match('work_dirs/|data/|~|/', value)] == []
 
 
 @pytest.mark.parametrize('path', sorted(TOOLS.rglob('*.py')), ids=lambda path: path.name)

@@ -13,11 +13,11 @@ found in each frame. Pose needs boxes of people: give those of a detector, or on
 Of attributes, every image is one person, cut out.
 
 examples:
-  python tools/demo.py detection photos/ --config DET.py --checkpoint DET.pth --out found
+  python tools/demo.py detection photos/ --config DET.py --checkpoint DET.pth --out work_dirs/found
   python tools/demo.py pose photos/ --boxes found/predictions.json --config POSE.py \\
-      --checkpoint POSE.pth --out posed
+      --checkpoint POSE.pth --out work_dirs/posed
   python tools/demo.py reid queries/ --gallery people/ --config REID.py --checkpoint REID.pth \\
-      --out ranked
+      --out work_dirs/ranked
 """
 
 
@@ -31,7 +31,7 @@ def parse_args() -> argparse.Namespace:
                         'zoo')
     parser.add_argument('--checkpoint', help='checkpoint of its training; by default the '
                         "zoo's of that name")
-    parser.add_argument('--out', default='demo', metavar='DIR', help='(%(default)s)')
+    parser.add_argument('--out', default='work_dirs/demo', metavar='DIR', help='(%(default)s)')
     parser.add_argument('--boxes', metavar='JSON',
                         help='boxes of the people, [{"file": "a.jpg", "boxes": [[x1, y1, x2, y2], '
                         '...]}, ...]; of attribute, reid and parsing each is cut out')

@@ -14,9 +14,9 @@ formats and checks what it is given.
 
 examples:
   python tools/export_onnx.py published/clasp_nano_DATE-SHA.pth --size 64 32 --prompt-input \\
-      --out clasp_nano.onnx
-  python tools/export_onnx.py REID.py --checkpoint REID.pth --out reid.onnx
-  python tools/export_onnx.py POSE.py --checkpoint POSE.pth --format torch --out pose.pt2
+      --out work_dirs/clasp_nano.onnx
+  python tools/export_onnx.py REID.py --checkpoint REID.pth --out work_dirs/reid.onnx
+  python tools/export_onnx.py POSE.py --checkpoint POSE.pth --format torch --out work_dirs/pose.pt2
 """
 
 

@@ -23,7 +23,7 @@ table. An hour on two busy cores. What is done is not done again: call it once m
   --zoo DIR      where the models go (default: work_dirs/quickstart_zoo)
   --venv DIR     the environment that tools/setup.sh --with-ops keeps (default: .venv)
   --python FILE  an interpreter that has everything, in place of that
-  --allow-dirty  the checkout has changes that are not committed; the models' passports will say so
+  --allow-dirty  the code has changes that are not committed; the models' passports will say so
 
 Afterwards: CLASP_ZOO=DIR python tools/demo.py parsing IMAGES \\
                 --config parsing_schp_pcmoe-swin-nano_1xb8_synthetic-64x32
@@ -45,14 +45,19 @@ while [ $# -gt 0 ]; do
     shift
 done
 cd "$ROOT"
-if [ ${#DIRTY[@]} = 0 ] && [ -n "$(git status --porcelain 2>/dev/null)" ]; then
-    echo "make_quickstart_zoo.sh: the checkout has changes that are not committed, and models of" \
-         "such code are not published; commit them, or say --allow-dirty" >&2
-    exit 1
-fi
 if [ -z "$PYTHON" ]; then
     bash tools/setup.sh --venv "$VENV" --with-ops
     PYTHON="$VENV/bin/python"
+fi
+if [ ${#DIRTY[@]} = 0 ]; then
+    CHANGES="$("$PYTHON" -c 'from clasp_mm.engine.provenance import describe_changes, git_state
+state = git_state() or {}
+print(describe_changes(state) if state.get("dirty") else "")')"
+    if [ -n "$CHANGES" ]; then
+        echo "make_quickstart_zoo.sh: models of code that is not committed are not published" \
+             "($CHANGES): commit it, or say --allow-dirty" >&2
+        exit 1
+    fi
 fi
 mkdir -p "$ZOO"
 keep_time() {  # of all calls so far
@@ -85,11 +90,10 @@ publish clasp_pcmoe-swin-nano_1xb32_synthetic-64x32 $QUICKSTART/seed0/clasp "${R
     --scored-on $QUICKSTART/data/held_out/list.txt \
     --dataset "synthetic people, 160 people held out, frozen features, seed 0"
 
-BACKBONE="$(ls -t $QUICKSTART/seed0/published/*/clasp_*.pth | head -n 1)"
 declare -A SCORED=([attribute]="600 people of val" [reid]="80 queries" [pose]="120 images of val"
     [parsing]="200 people of val" [detection]="400 streets of val" [person_search]="48 scenes of test")
 for task in "${TASKS[@]}"; do
-    "$PYTHON" tools/quickstart_downstream.py "$task" --backbone "$BACKBONE"
+    "$PYTHON" tools/quickstart_downstream.py "$task"
     publish "$(basename configs/quickstart/"${task}"_*.py .py)" \
         "work_dirs/quickstart_downstream/$task/seed0/pretrained" \
         --dataset "synthetic, ${SCORED[$task]}, last epoch, seed 0"

@@ -13,10 +13,10 @@ the checkpoint's own, and a run from code that was not committed. The folder's m
 model's entry; CLASP_ZOO=FOLDER then makes its name known to get_model, inference and list_models.
 
 examples:
-  python tools/publish_model.py work_dirs/pose/best_coco_AP_epoch_210.pth my_pose --out-dir zoo \\
-      --data COCO --data-licence 'CC BY 4.0'
-  python tools/publish_model.py work_dirs/reid/epoch_120.pth my_reid --out-dir zoo --part test \\
-      --result mAP=89.1 --result rank1=95.0 --dataset Market-1501 --data Market-1501 \\
+  python tools/publish_model.py work_dirs/pose/best_coco_AP_epoch_210.pth my_pose \\
+      --out-dir work_dirs/zoo --data COCO --data-licence 'CC BY 4.0'
+  python tools/publish_model.py work_dirs/reid/epoch_120.pth my_reid --out-dir work_dirs/zoo \\
+      --part test --result mAP=89.1 --result rank1=95.0 --dataset Market-1501 --data Market-1501 \\
       --data-licence 'research only'
 """
 

@@ -32,6 +32,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--epochs', type=int, nargs=2, metavar=('STAGE1', 'STAGE2'),
                         help='epochs of both stages; by default those of the configs')
     args = parser.parse_args()
+    for name in ('seeds', 'identities', 'held_out'):
+        if (value := getattr(args, name)) < 1:
+            parser.error(f'--{name.replace("_", "-")} must be at least 1, got {value}')
+    if args.epochs and min(args.epochs) < 2:
+        parser.error(f'--epochs: a stage takes at least 2, the first warms up; got {args.epochs}')
     if args.images is not None and not args.images.is_dir():
         parser.error(f'--images {args.images} is no folder')
     return args

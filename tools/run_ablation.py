@@ -39,9 +39,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--identities', type=int, metavar='N',
                         help="synthetic people, in place of the budget's")
     args = parser.parse_args()
-    for name in ('seeds', 'parallel', 'processes'):
-        if getattr(args, name) < 1:
-            parser.error(f'--{name} must be at least 1, got {getattr(args, name)}')
+    for name in ('seeds', 'parallel', 'processes', 'identities'):
+        if (value := getattr(args, name)) is not None and value < 1:
+            parser.error(f'--{name} must be at least 1, got {value}')
+    if args.epochs and min(args.epochs) < 2:
+        parser.error(f'--epochs: a stage takes at least 2, the first warms up; got {args.epochs}')
     return args
 
 

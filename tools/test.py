@@ -8,11 +8,11 @@ import argparse
 import json
 from pathlib import Path
 
-from mmengine.config import DictAction
 from mmengine.dist import is_main_process
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from clasp_mm.apis.cfg_options import CfgOptions
 from clasp_mm.apis.inference.weights import check_weights
 from clasp_mm.apis.launch import leave_together, load_config
 from clasp_mm.apis.model_hub import zoo_address
@@ -30,7 +30,7 @@ def parse_args() -> argparse.Namespace:
                         help="test-time augmentation by the config's tta_pipeline and tta_model")
     parser.add_argument('--out', metavar='JSON', help='write the metrics to this file')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        '--cfg-options', nargs='+', action=CfgOptions, metavar='KEY=VALUE',
         help='override config keys, such as test_dataloader.batch_size=64; an unknown key is an '
         'error')
     parser.add_argument(

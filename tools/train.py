@@ -8,22 +8,23 @@ On several GPUs: bash tools/dist_train.sh CONFIG GPUS [the options below].
 import argparse
 from pathlib import Path
 
-from mmengine.config import DictAction
 from mmengine.dist import is_main_process
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from rich.console import Console
 
 import clasp_mm
+from clasp_mm.apis.cfg_options import CfgOptions
 from clasp_mm.apis.estimate import describe, estimate
 from clasp_mm.apis.launch import (
     add_tensorboard,
+    check_batches,
     leave_together,
     load_config,
     set_amp,
     set_resume,
 )
-from clasp_mm.apis.publish import publish_run
+from clasp_mm.apis.publish import config_refusals, publish_run
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,8 +34,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', help='logs and checkpoints (default: work_dirs/NAME)')
     parser.add_argument(
         '--resume', nargs='?', const='auto', metavar='CKPT',
-        help='continue from CKPT; without a value or with "auto", from the last checkpoint in '
-        'the work directory')
+        help='continue from CKPT; without a value or with "auto", from the readable checkpoint of '
+        'the work directory with the highest iteration')
     parser.add_argument(
         '--amp', nargs='?', const='bf16', choices=('bf16', 'fp16'),
         help='mixed precision (without a value: bf16); needs a GPU')
@@ -46,7 +47,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--tensorboard', action='store_true', help='log for TensorBoard too')
     parser.add_argument('--no-validate', action='store_true', help='train without validation')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        '--cfg-options', nargs='+', action=CfgOptions, metavar='KEY=VALUE',
         help='override config keys, such as train_dataloader.batch_size=64 '
         'model.backbone.drop_path_rate=0.2; an unknown key is an error')
     parser.add_argument(
@@ -59,8 +60,8 @@ def main() -> None:
     args = parse_args()
     try:
         cfg = load_config(args.config, args.work_dir, args.launcher, args.cfg_options)
-        if args.resume:
-            set_resume(cfg, args.resume)
+        if args.resume or (cfg.get('resume') and not cfg.get('load_from')):
+            set_resume(cfg, args.resume or 'auto')
         if args.amp:
             set_amp(cfg, args.amp)
     except (ValueError, FileNotFoundError, RuntimeError) as error:
@@ -81,7 +82,13 @@ def main() -> None:
         leave_together()
         return
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    try:
+        check_batches(runner)
+    except ValueError as error:
+        raise SystemExit(f'train.py: {error}') from error
     runner.logger.info(f'clasp_mm {clasp_mm.__version__} from {Path(clasp_mm.__file__).parent}')
+    for refusal in config_refusals(cfg):
+        runner.logger.warning(f'publish_model will refuse this run: {refusal}')
     runner.train()
     if is_main_process() and cfg.model.type in (
             'clasp_mm.DINO', 'clasp_mm.SOLIDER', 'clasp_mm.CLASP'):

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.runner import find_latest_checkpoint
 from torch import nn
 
 from clasp_mm.apis.expert_use import ead_table, expert_use, find_images, summarize_use
@@ -19,6 +18,7 @@ from clasp_mm.apis.task_conflict import System, conflict_table, measure_system
 from clasp_mm.apis.tsne import agreement_table, tsne_figures
 from clasp_mm.datasets.synthetic import load_ground_truth
 from clasp_mm.device import pick_device
+from clasp_mm.engine.checkpoints import last_checkpoint
 from clasp_mm.engine.run_report import ANALYSES, write_run_report
 from clasp_mm.visualization.analysis import draw_bars, draw_embeddings
 from clasp_mm.visualization.analysis_page import write_analysis
@@ -101,16 +101,16 @@ def analyse_run(work_dir: str | os.PathLike, data: str | os.PathLike,
         FileNotFoundError: The run has no config or checkpoint, or there are no data.
     """
     folder = Path(work_dir)
-    checkpoint = find_latest_checkpoint(str(folder))
+    checkpoint = last_checkpoint(folder)
     if checkpoint is None:
         raise FileNotFoundError(f'no checkpoint in {work_dir}: nothing to analyse yet')
-    config = find_config(Path(checkpoint))
+    config = find_config(checkpoint)
     cfg, out = Config.fromfile(config), folder / ANALYSES
     backbone = get_model(config, checkpoint).to(pick_device(device))
     size, done = input_size(cfg), {}
     if cfg.model.type in PRETRAINING:
         done['task conflict'] = write_conflict(
-            [System(config.stem, str(config), checkpoint)], out / 'task_conflict', batches,
+            [System(config.stem, str(config), str(checkpoint))], out / 'task_conflict', batches,
             device=device)
     else:
         done['task conflict'] = f'left out: {cfg.model.type} has no pretext tasks'

@@ -135,6 +135,9 @@ def _dict_problems(node: Mapping[str, Any], place: str, scope: str) -> Iterator[
     elif place == 'optim_wrapper.paramwise_cfg':
         yield from _unknown(keys, _PARAMWISE_KEYS, place, 'the optimizer constructor',
                             strict=False)
+    elif last.partition('[')[0] == 'init_cfg' and 'type' not in node:
+        yield (f'{place}: nothing reads it without its type; to load weights, set '
+               f'{place}.type=Pretrained too')
     elif last not in _FREE_TYPES:
         type_ = node.get('type', _default_type(node, place))
         if type_ is not None:

@@ -274,7 +274,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_semantic_weight(parser)
     parser.add_argument('--size', type=int, nargs=2, default=(256, 128), metavar=('H', 'W'),
                         help='of the input, %(default)s')
-    parser.add_argument('--out', default='features.npy',
+    parser.add_argument('--out', default='work_dirs/features.npy',
                         help='.npy, or .parquet where pyarrow is installed (%(default)s)')
     parser.add_argument('--list', default='', help='file with one image name per line')
     parser.add_argument('--clip', help='name parts and attributes on the page with this CLIP: '

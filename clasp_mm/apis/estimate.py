@@ -28,6 +28,7 @@ from clasp_mm.files import replacing
 from clasp_mm.registry import TRANSFORMS
 
 from .label_cost import LABELER, label_cost
+from .launch import check_batches
 
 WARMUP = 3  # steps that are not counted: memory is allocated, kernels are chosen or compiled
 LOG_LINE = 700  # bytes of log, scalars and metrics for every logged step
@@ -108,7 +109,7 @@ def estimate(cfg: Config, steps: int = 10) -> dict[str, Any]:
         The report, plain data: seconds, hours, GiB. See :func:`describe`.
 
     Raises:
-        ValueError: ``steps`` is less than 1.
+        ValueError: ``steps`` is less than 1, or the images do not fill a batch.
         FileNotFoundError: The data are not there.
     """
     if steps < 1:
@@ -165,6 +166,7 @@ def _measure(cfg: Config, steps: int, batch_size: int) -> _Measured | None:
     with tempfile.TemporaryDirectory(prefix='estimate_') as folder:
         cfg.work_dir = folder
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        check_batches(runner)
         runner.register_hook(clock)
         if cuda:
             torch.cuda.reset_peak_memory_stats()

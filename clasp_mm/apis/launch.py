@@ -7,22 +7,23 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.logging import MMLogger
+from mmengine.dist import get_world_size
+from mmengine.runner import Runner
 
+from clasp_mm.apis.cfg_options import merge_options
 from clasp_mm.apis.config_check import check_config
 from clasp_mm.compat import (
     allow_mmengine_checkpoints,
-    load_file,
     prepare_cpu_distributed,
     quiet_mmcv_lite,
 )
+from clasp_mm.engine.checkpoints import check_resumable, checkpoint_to_resume
 
 _AMP_WRAPPERS = {
     'OptimWrapper': 'AmpOptimWrapper',
     'mmengine.OptimWrapper': 'mmengine.AmpOptimWrapper',
     'clasp_mm.DINOOptimWrapper': 'clasp_mm.DINOAmpOptimWrapper',
 }
-_RUN = frozenset({'meta', 'state_dict', 'optimizer', 'message_hub'})  # what Runner.resume reads
 _AMP_DTYPES = {'bf16': 'bfloat16', 'fp16': 'float16'}
 
 
@@ -42,7 +43,8 @@ def load_config(path: str, work_dir: str | None = None, launcher: str = 'none',
 
     Raises:
         FileNotFoundError: There is no such config.
-        ConfigError: A key, in the file or in ``options``, that nothing reads.
+        ConfigError: A key, in the file or in ``options``, that nothing reads, or one of
+            ``options`` that cannot be set.
         RuntimeError: A launcher that needs GPUs, and none is there.
     """
     quiet_mmcv_lite()
@@ -50,7 +52,7 @@ def load_config(path: str, work_dir: str | None = None, launcher: str = 'none',
         import_module(f'clasp_mm.{room}')
     allow_mmengine_checkpoints()
     cfg = Config.fromfile(path)
-    cfg.merge_from_dict(dict(options or {}))
+    merge_options(cfg, options or {})
     check_config(cfg, overrides=options or ())
     cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
@@ -72,8 +74,8 @@ def leave_together() -> None:
 def set_resume(cfg: Config, resume: str) -> None:
     """Continue from a checkpoint: its path, or ``auto`` for the last one in the work directory.
 
-    ``auto`` passes over files that cannot be read, as a killed run may leave, and begins at the
-    start where there is none. No code that a checkpoint may hide is run.
+    ``auto`` takes the readable one with the highest iteration, and begins at the start where there
+    is none. No code that a checkpoint may hide is run.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
@@ -84,31 +86,28 @@ def set_resume(cfg: Config, resume: str) -> None:
             f'no checkpoint {resume!r} to resume from; give the path of a .pth file, or "auto" '
             f'for the last one in {cfg.work_dir}')
     if resume == 'auto':
-        resume = _last_readable(Path(cfg.work_dir))
+        found = checkpoint_to_resume(cfg.work_dir)
+        resume = found and str(found)
     elif '://' not in resume:
-        _check_run(resume)
+        check_resumable(resume)
     cfg.resume = resume is not None
     cfg.load_from = resume
 
 
-def _last_readable(work_dir: Path) -> str | None:
-    """The newest checkpoint of a run that can be resumed from."""
-    files = sorted(work_dir.glob('*.pth'), key=lambda file: file.stat().st_mtime_ns, reverse=True)
-    for file in files:
-        try:
-            _check_run(file)
-        except ValueError as error:
-            MMLogger.get_current_instance().warning(f'passed over in resuming: {error}')
-        else:
-            return str(file)
-    return None
+def check_batches(runner: Runner) -> None:
+    """Build the training data, and see that they fill a batch.
 
-
-def _check_run(path: str | Path) -> None:
-    content = load_file(path)
-    if not isinstance(content, Mapping) or not _RUN.issubset(content):
-        raise ValueError(f'{path} is no checkpoint of a run, which has {", ".join(sorted(_RUN))}; '
-                         'to start from its weights, set load_from or model.stage1')
+    Raises:
+        ValueError: They do not, and the loader drops what is left over.
+    """
+    loader = runner.train_loop.dataloader
+    if len(loader) == 0:
+        images, processes = len(loader.dataset), get_world_size()
+        shared = f' in each of {processes} processes' if processes > 1 else ''
+        raise ValueError(
+            f'{images} images, batches of {loader.batch_size}{shared}: not one batch is full; '
+            'train on more, or set train_dataloader.batch_size='
+            f'{max(1, images // processes)} or less (--cfg-options)')
 
 
 def set_amp(cfg: Config, dtype: str) -> None:

@@ -189,13 +189,20 @@ def _selection(cfg: Config, checkpoint: Path, meta: Mapping[str, Any], scored: b
 
 def run_git(folder: Path) -> dict[str, Any] | None:
     """Commit of a run's last start, and whether the code of any of them differed from its own."""
-    path = folder / 'git.json'
-    if not path.is_file():
-        return None
-    starts = json.loads(path.read_text(encoding='utf-8'))
+    starts = _starts(folder)
     if not starts or not starts[-1].get('commit'):
         return None
     return dict(commit=starts[-1]['commit'], dirty=any(start.get('dirty') for start in starts))
+
+
+def run_changes(folder: Path) -> dict[str, Any] | None:
+    """State of the code at a run's last start whose code was not committed, if there is one."""
+    return next((start for start in reversed(_starts(folder)) if start.get('dirty')), None)
+
+
+def _starts(folder: Path) -> list[dict[str, Any]]:
+    path = folder / 'git.json'
+    return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else []
 
 
 def logged_results(folder: Path, step: int | None, metric: str | None) -> dict[str, float]:

@@ -17,13 +17,13 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS as HOST_MODELS
 from mmengine.registry import DefaultScope
-from mmengine.runner import find_latest_checkpoint
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from clasp_mm.compat import SAFETENSORS_META, load_file, quiet_mmcv_lite
 from clasp_mm.config_text import config_differences, read_config_text
-from clasp_mm.engine.provenance import git_state
+from clasp_mm.engine.checkpoints import last_checkpoint
+from clasp_mm.engine.provenance import describe_changes, git_state
 from clasp_mm.engine.run_report import write_run_report
 from clasp_mm.files import HASH_DIGITS, replacing
 from clasp_mm.models.checkpoint import load_backbone
@@ -31,7 +31,7 @@ from clasp_mm.registry import MODELS
 from clasp_mm.version import __version__
 
 from .inference.weights import check_weights
-from .passport import logged_results, make_passport
+from .passport import input_size, logged_results, make_passport, run_changes
 from .zoo_entry import About, make_entry, write_entry
 from .zoo_index import TASKS, model_task
 
@@ -78,8 +78,9 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
 
     Raises:
         FileNotFoundError: If there is no checkpoint, or no single config beside it.
-        ValueError: If the checkpoint does not fit its config, key by key, holds a NaN, is not
-            averaged where its run was, or is dirty; or a fact for the metafile is missing.
+        ValueError: If the checkpoint is dirty or facts for the metafile are missing (the message
+            has all of that); or it does not fit its config, key by key, holds a NaN, or is not
+            averaged where its run was.
         OSError: If the files cannot be written; names the file.
     """
     if not name or os.sep in name:
@@ -89,22 +90,21 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
     quiet_mmcv_lite()
     cfg, content = Config.fromfile(config), load_file(checkpoint)
     training = content.get('meta') or {} if isinstance(content, Mapping) else {}
+    refusals = config_refusals(cfg, entry=about is not None)
+    differences = _config_differences(cfg, config, training, checkpoint)
+    if not allow_dirty:
+        refusals += _dirt(config, checkpoint, differences)
+    if about is not None:
+        about, missing = about.completed(name, config)
+        refusals += missing
+    if refusals:
+        raise ValueError('\n'.join(refusals))
     task = model_task(cfg.model)
-    if task is None:
-        raise ValueError(f'{config}: the task of a model of type {cfg.model.type} is not known; '
-                         f'known are those of {", ".join(TASKS)}')
-    differences = _config_differences(cfg, config, training, checkpoint, allow_dirty)
     pretraining = task == TASKS['pretrain']
     ema = not pretraining and _is_averaged(cfg, content, checkpoint)
     weights = _backbone(cfg, checkpoint) if pretraining else _whole(cfg, checkpoint)
-    if about is not None:
-        about = about.completed(name, config)
     passport = make_passport(cfg, checkpoint, training, ema, about and about.data_licence, part,
                              scored_on, tta)
-    if (passport['git'] or {}).get('dirty') and not allow_dirty:
-        raise ValueError(f'{checkpoint} is of a run from code that was not committed (on top of '
-                         f'{passport["git"]["commit"][:10]}), which nobody can get: commit and '
-                         'train again, or publish it all the same with --allow-dirty')
     own = next(key for key, title in TASKS.items() if title == task)
     if results is None:
         results = {} if pretraining else {'': _logged(cfg, checkpoint, training)}
@@ -142,6 +142,23 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
     return target
 
 
+def config_refusals(cfg: Config, entry: bool = True) -> list[str]:
+    """Why models of a config are not published, in sentences; what holds before it is trained.
+
+    Args:
+        cfg: The config.
+        entry: The model is to have an entry in the metafile.
+    """
+    found = []
+    if model_task(cfg.model) is None:
+        found.append(f'the task of a model of type {cfg.model.type} is not known; known are those '
+                     f'of {", ".join(TASKS)}')
+    if entry and input_size(cfg) is None:
+        found.append("no step of the config's test data has an input_size, scale or size, and a "
+                     'model of the zoo has to say its input size')
+    return found
+
+
 def find_config(checkpoint: Path) -> Path:
     """The config that MMEngine left beside a training checkpoint."""
     found = sorted(checkpoint.parent.glob('*.py'))
@@ -168,7 +185,7 @@ def publish_run(work_dir: str | os.PathLike, config: str | os.PathLike) -> Path:
         ValueError: As :func:`publish_model`.
     """
     folder = Path(work_dir)
-    checkpoint = find_latest_checkpoint(str(folder))
+    checkpoint = last_checkpoint(folder)
     if checkpoint is None:
         raise FileNotFoundError(f'no checkpoint in {folder} to publish')
     target = publish_model(checkpoint, Path(config).stem, folder / 'published', config,
@@ -188,28 +205,35 @@ def _resolved(cfg: Config, config: Path) -> str:
     return text
 
 
-def _config_differences(cfg: Config, config: Path, training: Mapping[str, Any], checkpoint: Path,
-                        allow: bool) -> list[str]:
-    """Where the config is not the checkpoint's own, if that is known; an error unless allowed."""
+def _config_differences(cfg: Config, config: Path, training: Mapping[str, Any], checkpoint: Path
+                        ) -> list[str]:
+    """Where the config is not the checkpoint's own, if that is known."""
     if not training.get('cfg'):
         return []
     try:
         stored = read_config_text(training['cfg'])
     except ValueError as error:
-        if allow:
-            return [f'the config in the checkpoint cannot be read: {error}']
-        raise ValueError(f'the config that {checkpoint} was trained by cannot be read from it '
-                         f'({error}); publish it all the same with --allow-dirty') from error
+        return [f'the config in the checkpoint cannot be read: {error}']
     other, wanted = model_task(stored.get('model', {})), model_task(cfg.model)
-    if other not in (None, wanted):
+    if wanted is not None and other not in (None, wanted):
         raise ValueError(f'{checkpoint} is of another task, {other}, and {config} is for {wanted}: '
                          'give the config that it was trained by')
-    found = config_differences(cfg.to_dict(), stored)
-    if found and not allow:
-        raise ValueError(
-            f'{config} is not the config that {checkpoint} was trained by:\n  '
-            + '\n  '.join(found[:5]) + (f'\n  ... ({len(found)})' if len(found) > 5 else '')
-            + '\nGive the one in its work directory, or publish it all the same with --allow-dirty')
+    return config_differences(cfg.to_dict(), stored)
+
+
+def _dirt(config: Path, checkpoint: Path, differences: Sequence[str]) -> list[str]:
+    """What of a checkpoint nobody could get again, in sentences."""
+    found = []
+    if differences:
+        more = [f'... ({len(differences)})'] if len(differences) > 5 else []
+        found.append('\n  '.join([
+            f'{config} is not the config that {checkpoint} was trained by; give the one in its '
+            'work directory, or publish it all the same with --allow-dirty:',
+            *differences[:5], *more]))
+    if start := run_changes(checkpoint.parent):
+        found.append(f'{checkpoint} is of a run from code that was not committed, which nobody can '
+                     f'get ({describe_changes(start)}): commit and train again, or publish it all '
+                     'the same with --allow-dirty')
     return found
 
 

@@ -35,11 +35,11 @@ class About:
     recipe: str | None = None
     dataset: str | None = None
 
-    def completed(self, name: str, config: Path) -> About:
+    def completed(self, name: str, config: Path) -> tuple[About, list[str]]:
         """With what the library's metafiles say of the model of that name, or of that config.
 
-        Raises:
-            ValueError: They have no such model, and something is missing.
+        Returns:
+            That, and what is still missing, each in a sentence.
         """
         entries = read_index()
         entry = entries.get(name) or entries.get(config.stem) or {}
@@ -48,12 +48,11 @@ class About:
             self, data=self.data or meta.get('Training Data'),
             data_licence=self.data_licence or meta.get('Data Licence'),
             recipe=self.recipe or meta.get('Recipe') or config.stem)
-        for field, option in (('data', '--data'), ('data_licence', '--data-licence')):
-            if getattr(found, field) is None:
-                raise ValueError(
-                    f'what {name} was trained on is not known: its name and that of its config, '
-                    f'{config.stem}, are none of the zoo\'s; say it with {option} TEXT')
-        return found
+        asked = [f'{option} TEXT ({what})' for value, option, what in (
+            (found.data, '--data', 'what it was trained on'),
+            (found.data_licence, '--data-licence', 'the terms of that')) if value is None]
+        return found, [f'the zoo has neither {name} nor its config, {config.stem}: say '
+                       + ' and '.join(asked)] if asked else []
 
 
 def parse_results(texts: Iterable[str]) -> dict[str, dict[str, float | str]]:
@@ -92,14 +91,9 @@ def make_entry(name: str, cfg: Config, about: About, passport: Mapping[str, Any]
         target: The ``.pth`` file; the config lies beside it under its stem.
         safetensors: Name of the other file.
 
-    Raises:
-        ValueError: The input size cannot be told from the config.
     """
     from .zoo_cost import config_macs  # imports the quickstart, which publishes
     size = passport['input_size']
-    if size is None:
-        raise ValueError(f'{name}: no step of the config\'s test data has an input_size, scale or '
-                         'size; a model of the zoo has to say its input size')
     parameters, flops = config_macs(cfg, size)
     meta = {
         'Task': model_task(cfg.model), 'Host': _HOSTS.get(scope := cfg.get('default_scope'), scope)

@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,19 @@ _PACKAGES = ('mmengine', 'mmcv', 'mmcv-lite', 'mmpretrain', 'open_clip_torch', '
              'numpy', 'opencv-python', 'opencv-python-headless')
 
 
+# New files that a run may import or read its config from; others are what commands have written.
+_CODE = (':(top)clasp_mm', ':(top)configs', ':(top)tools', ':(top,glob)**/*.py',
+         ':(top,exclude,glob)**/site-packages/**')
+
+
 def git_state(folder: str | os.PathLike = Path(__file__).parent) -> dict[str, Any] | None:
-    """State of the checkout that holds ``folder``, by default the one this package runs from.
+    """State of the code in the checkout that holds ``folder``, by default this package's.
 
     Returns:
-        ``commit``; ``dirty``, whether anything differs from it; ``diff_sha256``, the hash of what
-        does (changes of tracked files and names of untracked ones), None when nothing does. None
+        ``commit``; ``dirty``, whether the code differs from it: a tracked file that was changed, or
+        a new one, which git does not ignore, below ``clasp_mm``, ``configs`` or ``tools`` or that
+        ends in ``.py``; ``changed``, the names of those files; ``diff_sha256``, the hash of what
+        differs (changes of tracked files and names of new ones), None when nothing does. None
         outside a checkout.
     """
     def git(*arguments: str) -> bytes:
@@ -34,12 +42,21 @@ def git_state(folder: str | os.PathLike = Path(__file__).parent) -> dict[str, An
 
     try:
         commit = git('rev-parse', 'HEAD').decode().strip()
-        status = git('status', '--porcelain')
-        diff = git('diff', 'HEAD') + status if status else b''
+        new = git('ls-files', '--others', '--exclude-standard', '--full-name', '-z', '--', *_CODE)
+        names = git('diff', 'HEAD', '--name-only', '-z') + new
+        diff = git('diff', 'HEAD') + new if names else b''
     except (OSError, subprocess.CalledProcessError):
         return None
-    return dict(commit=commit, dirty=bool(status),
-                diff_sha256=hashlib.sha256(diff).hexdigest() if diff else None)
+    changed = names.decode('utf-8', 'backslashreplace').split('\0')[:-1]
+    return dict(commit=commit, dirty=bool(changed), changed=changed,
+                diff_sha256=hashlib.sha256(diff).hexdigest() if changed else None)
+
+
+def describe_changes(state: Mapping[str, Any]) -> str:
+    """The first files of a :func:`git_state` that differ from its commit, in words."""
+    names = state.get('changed') or ['files that were not recorded']
+    more = f' and {len(names) - 4} more' if len(names) > 4 else ''
+    return f'changed since commit {state["commit"][:10]}: {", ".join(names[:4])}{more}'
 
 
 def environment() -> dict[str, Any]:

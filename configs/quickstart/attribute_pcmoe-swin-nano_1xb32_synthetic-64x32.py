@@ -9,7 +9,7 @@ model = dict(
         window_size=4,
         drop_path_rate=0.,
         moe=dict(num_experts=10, top_k=6, num_prompts=3, expert_hidden=8),
-        init_cfg=dict(checkpoint='clasp_nano')),
+        init_cfg=dict(checkpoint='work_dirs/quickstart/seed0/published/clasp_nano.pth')),
     head=dict(in_channels=256))
 train_pipeline = _base_.train_pipeline
 train_pipeline[1].scale = size[::-1]

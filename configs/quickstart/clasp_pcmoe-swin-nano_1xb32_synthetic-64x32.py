@@ -21,7 +21,7 @@ optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'.moe.': dict(lr_mult=10.)}
 train_pipeline = [
     dict(
         type='clasp_mm.CLIPPseudoLabeler',
-        store='work_dirs/quickstart/labels',
+        store='work_dirs/quickstart/seed0/labels',
         cluster_numbers=(3, 4, 5)),
     _base_.multi_crop,
     dict(type='clasp_mm.PackViews'),

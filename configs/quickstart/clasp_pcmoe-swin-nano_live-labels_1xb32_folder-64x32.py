@@ -9,7 +9,7 @@ teacher = dict(
     window_size=4,
     out_indices=(0, 1, 2, 3),
     init_cfg=dict(
-        type='Pretrained', checkpoint='work_dirs/quickstart/seed0/dino/epoch_12.pth'))
+        type='Pretrained', checkpoint='work_dirs/quickstart/seed0/dino.pth'))
 train_pipeline = [
     dict(
         type='clasp_mm.CLIPPseudoLabeler',
@@ -27,4 +27,4 @@ train_pipeline = [
 ]
 train_dataloader = dict(
     dataset=dict(data_root='data/crops', ann_file='', pipeline=train_pipeline))
-model = dict(stage1='work_dirs/quickstart/seed0/dino/epoch_12.pth')
+model = dict(stage1='work_dirs/quickstart/seed0/dino.pth')

@@ -11,7 +11,7 @@ model = dict(
         window_size=4,
         moe=dict(num_experts=10, top_k=6, num_prompts=3, expert_hidden=8),
         drop_path_rate=0.,
-        init_cfg=dict(checkpoint='clasp_nano')),
+        init_cfg=dict(checkpoint='work_dirs/quickstart/seed0/published/clasp_nano.pth')),
     neck=dict(in_channels=(64, 128, 256), out_channels=64),
     bbox_head=dict(
         in_channels=192, feat_channels=64, predict_width=False, aspect_ratio=0.36),

@@ -2,7 +2,7 @@ _base_ = './dino_swin-nano_1xb32_synthetic-64x32.py'
 
 # More DINO from stage 1: what CLASP is compared with, at equal epochs.
 max_epochs = 7
-model = dict(stage1='work_dirs/quickstart/dino/epoch_12.pth')
+model = dict(stage1='work_dirs/quickstart/seed0/dino.pth')
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 train_cfg = dict(max_epochs=max_epochs)
 param_scheduler = [

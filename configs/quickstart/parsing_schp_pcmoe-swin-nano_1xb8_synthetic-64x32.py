@@ -16,7 +16,7 @@ model = dict(
         arch='nano',
         window_size=4,
         moe=dict(num_experts=10, top_k=6, num_prompts=3, expert_hidden=8),
-        init_cfg=dict(checkpoint='clasp_nano')),
+        init_cfg=dict(checkpoint='work_dirs/quickstart/seed0/published/clasp_nano.pth')),
     decode_head=dict(
         in_channels=[32, 64, 128, 256],
         channels=64,

@@ -18,7 +18,7 @@ model = dict(
         window_size=4,
         moe=dict(num_experts=10, top_k=6, num_prompts=3, expert_hidden=8),
         drop_path_rate=0.,
-        init_cfg=dict(checkpoint='clasp_nano')),
+        init_cfg=dict(checkpoint='work_dirs/quickstart/seed0/published/clasp_nano.pth')),
     rpn_head=dict(
         in_channels=128,
         feat_channels=64,

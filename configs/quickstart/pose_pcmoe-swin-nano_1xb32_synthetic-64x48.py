@@ -10,7 +10,7 @@ model = dict(
         strides=(4, 2, 2, 1),
         out_indices=(1, 3),
         moe=dict(num_experts=10, top_k=6, num_prompts=3, expert_hidden=8),
-        init_cfg=dict(checkpoint='clasp_nano')),
+        init_cfg=dict(checkpoint='work_dirs/quickstart/seed0/published/clasp_nano.pth')),
     neck=dict(type='FeatureMapProcessor', concat=True),
     head=dict(
         in_channels=64 + 256,

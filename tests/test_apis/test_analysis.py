@@ -200,7 +200,7 @@ def test_a_run_is_analysed_into_its_page(system, folder, tmp_path):  # noqa: F81
     run.mkdir()
     shutil.move(system.config, run)
     shutil.move(system.checkpoint, run / 'epoch_1.pth')
-    (run / 'last_checkpoint').write_text(str(run / 'epoch_1.pth'))
+    (run / 'last_checkpoint').write_text('/where/the/run/was/epoch_1.pth')
     (run / 'metrics.jsonl').write_text('{"step": 1, "loss": 2.0}\n')
     done = analyse_run(run, folder, batches=1)
     page = (run / 'report.html').read_text()
@@ -210,7 +210,7 @@ def test_a_run_is_analysed_into_its_page(system, folder, tmp_path):  # noqa: F81
     ead = json.loads((run / 'analysis/expert_use.json').read_text())['ead']
     assert f'<td class=n>{ead:.3f}</td>' in page
     assert 'src="http' not in page and '<script' not in page
-    (run / 'last_checkpoint').unlink()
+    (run / 'epoch_1.pth').unlink()
     with pytest.raises(FileNotFoundError, match='no checkpoint in'):
         analyse_run(run, folder)
 

@@ -3,8 +3,10 @@ import os
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 
 from clasp_mm.apis import launch
+from clasp_mm.engine.checkpoints import last_checkpoint
 
 
 @pytest.fixture
@@ -71,6 +73,41 @@ def test_resume_from_a_file_or_from_the_last(tmp_path):
     assert (cfg.resume, cfg.load_from) == (True, str(checkpoint))
     with pytest.raises(FileNotFoundError, match=r'epoch_4\.pth'):
         launch.set_resume(cfg, str(tmp_path / 'epoch_4.pth'))
+
+
+def test_resuming_counts_iterations_not_the_times_of_files(tmp_path, monkeypatch):
+    """After a copy without times: epoch 9 is the newest file, best_* has no optimizer's state."""
+    warned = []
+    monkeypatch.setattr(MMLogger, 'warning', lambda logger, text: warned.append(text))
+    cfg = config(None)
+    cfg.work_dir = str(tmp_path)
+    for name, iteration, time in (('epoch_10', 50, 1), ('iter_47', 47, 2), ('epoch_9', 45, 9),
+                                  ('best_mAP_epoch_10', 51, 8)):
+        optimizer = {} if name.startswith('best') else dict(optimizer={})
+        torch.save(dict(meta=dict(iter=iteration), state_dict={}, message_hub={}, **optimizer),
+                   tmp_path / f'{name}.pth')
+        os.utime(tmp_path / f'{name}.pth', (time, time))
+    (tmp_path / 'last_checkpoint').write_text('/gone/epoch_9.pth')
+    launch.set_resume(cfg, 'auto')
+    assert cfg.load_from == str(tmp_path / 'epoch_10.pth')
+    whole = (tmp_path / 'epoch_10.pth').read_bytes()
+    (tmp_path / 'epoch_10.pth').write_bytes(whole[:len(whole) // 2])
+    launch.set_resume(cfg, 'auto')
+    assert cfg.load_from == str(tmp_path / 'iter_47.pth')
+    assert len(warned) == 1 and 'epoch_10.pth is damaged' in warned[0]
+
+
+def test_the_last_checkpoint_is_looked_for_by_name_in_the_folder(tmp_path):
+    old, new = tmp_path / 'old', tmp_path / 'new'
+    for folder in (old, new):
+        folder.mkdir()
+        for epoch in (2, 3, 11):
+            torch.save(dict(meta=dict(iter=epoch), state_dict={}), folder / f'epoch_{epoch}.pth')
+    (new / 'last_checkpoint').write_text(f'{old}/epoch_3.pth\n')
+    assert last_checkpoint(new) == new / 'epoch_3.pth'
+    (new / 'epoch_3.pth').unlink()
+    assert last_checkpoint(new) == new / 'epoch_11.pth'
+    assert last_checkpoint(tmp_path) is None
 
 
 def test_tensorboard_is_added_once_and_keeps_what_is_there():

@@ -58,7 +58,7 @@ def test_a_run_publishes_its_last_checkpoint_and_links_it(run):
     folder, _ = run
     with pytest.raises(FileNotFoundError, match='no checkpoint'):
         publish_run(folder / 'none', folder / 'config.py')
-    (folder / 'last_checkpoint').write_text(str(folder / 'epoch_3.pth'))
+    (folder / 'last_checkpoint').write_text('/where/the/run/was/epoch_3.pth')
     (folder / 'metrics.jsonl').write_text('{"loss": 1.0, "step": 1}\n')
     path = publish_run(folder, folder / 'config.py')
     assert path.parent == folder / 'published' and path.name.startswith('config_')

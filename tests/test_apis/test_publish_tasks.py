@@ -191,20 +191,22 @@ def test_another_config_is_refused_unless_said(run):
     text = (run / 'reid.py').read_text()
     (run / 'reid.py').write_text(text.replace("seed=0", "seed=7").replace(
         "work_dir = None", "work_dir = 'elsewhere'"))
-    with pytest.raises(ValueError, match=r'is not the config that .*\n  randomness.seed: 7, not 0'):
+    with pytest.raises(ValueError, match=r'is not the config that .*\n  randomness.seed: 7, not'):
         publish(run)
     side_car = json.loads(publish(run, allow_dirty=True).with_suffix('.json').read_text())
     assert side_car['config_differences'] == ['randomness.seed: 7, not 0']
     change(run, lambda content: content['meta'].update(cfg='a = open("x")'))
-    with pytest.raises(ValueError, match=r'trained by cannot be read from it \(line 1 holds'):
+    with pytest.raises(ValueError, match=r'config in the checkpoint cannot be read: line 1 holds'):
         publish(run)
     publish(run, allow_dirty=True)
 
 
 def test_code_that_was_not_committed_is_refused_unless_said(run):
-    starts = [dict(commit='0123456789abcdef', dirty=True), dict(commit='fedcba', dirty=False)]
+    starts = [dict(commit='0123456789abcdef', dirty=True, changed=['tools/my.py', 'setup.py']),
+              dict(commit='fedcba', dirty=False)]
     (run / 'git.json').write_text(json.dumps(starts))
-    with pytest.raises(ValueError, match=r'not committed \(on top of fedcba\)'):
+    with pytest.raises(ValueError, match=r'not committed, .*\(changed since commit '
+                                         r'0123456789: tools/my.py, setup.py\)'):
         publish(run)
     passport = load_file(publish(run, allow_dirty=True))['meta']['passport']
     assert passport['git'] == dict(commit='fedcba', dirty=True)
@@ -256,11 +258,25 @@ def test_entries_are_added_and_replaced(run, monkeypatch):
     assert path.read_text() == 'Models: nothing'
 
 
+def test_all_that_is_missing_is_asked_for_at_once(run):
+    config = run / 'reid.py'
+    cfg = Config.fromfile(config)
+    cfg.randomness.seed = 7
+    for part in ('train', 'val', 'test'):
+        cfg[f'{part}_dataloader'].dataset.pipeline = [dict(type='LoadImageFromFile')]
+    cfg.dump(config)
+    (run / 'git.json').write_text(json.dumps([dict(commit='0123456789ab', dirty=True)]))
+    with pytest.raises(ValueError) as caught:
+        publish_model(run / 'epoch_10.pth', 'mine', run.parent / 'zoo', about=About())
+    for part in ('has to say its input size', 'randomness.seed: 7, not 0', 'code that was not '
+                 'committed', '--data TEXT (what', 'and --data-licence TEXT (the'):
+        assert part in str(caught.value)
+
+
 def test_what_it_was_trained_on_has_to_be_known(run):
     config = run / 'reid.py'
-    with pytest.raises(ValueError, match='--data TEXT'):
-        publish_model(run / 'epoch_10.pth', 'mine', run.parent / 'zoo', about=About())
-    with pytest.raises(ValueError, match='--data-licence TEXT'):
+    with pytest.raises(ValueError, match=r'neither mine nor its config, reid: say --data-licence '
+                                         r'TEXT \(the terms of that\)$'):
         publish_model(run / 'epoch_10.pth', 'mine', run.parent / 'zoo', about=About(data='drawn'))
     config.rename(run / f'{REID}.py')  # the zoo knows that config
     path = publish_model(run / 'epoch_10.pth', 'mine', run.parent / 'zoo', about=About())

@@ -1,6 +1,8 @@
 import json
 import sys
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -10,6 +12,7 @@ from clasp_mm.apis.quickstart import Options, run_quickstart
 from clasp_mm.apis.quickstart.evaluate import evaluate_backbone
 from clasp_mm.apis.quickstart.jobs import Job, run_jobs
 from clasp_mm.apis.quickstart.report import _summarize
+from clasp_mm.apis.quickstart.run import Quickstart
 from clasp_mm.apis.quickstart.training import Training, set_epochs
 from clasp_mm.apis.resources import resource
 from clasp_mm.datasets.synthetic import SyntheticPeople, load_ground_truth, write_people
@@ -73,6 +76,21 @@ def test_schedules_stretch_with_the_epochs():
     assert cfg.param_scheduler[1].T_max == 2
     with pytest.raises(ValueError, match='at least two'):
         set_epochs(cfg, 1)
+
+
+def test_few_images_make_smaller_batches(tmp_path):
+    for identities, batch in ((1, 8), (4, 32), (256, 32)):  # 8 images of each
+        quickstart = Quickstart(Options(tmp_path, identities=identities))
+        assert quickstart.stage1(0).cfg.train_dataloader.batch_size == batch
+    for name in 'abcde':
+        cv2.imwrite(str(tmp_path / f'{name}.png'), np.zeros((64, 32, 3), np.uint8))
+    quickstart = Quickstart(Options(tmp_path / 'run', images=tmp_path))
+    assert quickstart.stage1(0).cfg.train_dataloader.batch_size == 5
+
+
+def test_one_epoch_is_refused_at_once(tmp_path):
+    with pytest.raises(ValueError, match='at least two epochs, the first warms up; got 2, 1'):
+        Options(tmp_path, epochs=(2, 1))
 
 
 @pytest.fixture(scope='module')

@@ -2,6 +2,7 @@ import hashlib
 import json
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,8 +11,9 @@ from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 
 from clasp_mm.compat import allow_mmengine_checkpoints
+from clasp_mm.engine.hooks import run_record_hook
 from clasp_mm.engine.hooks.run_record_hook import cut_metrics
-from clasp_mm.engine.provenance import git_state
+from clasp_mm.engine.provenance import describe_changes, git_state
 from clasp_mm.engine.run_report import write_run_report
 from tests.test_engine.test_teacher_hook import make_config, people, read_scalars  # noqa: F401
 
@@ -23,7 +25,9 @@ def train(people, work_dir, **changes):  # noqa: F811
     cfg.custom_hooks += [dict(type='clasp_mm.HealthHook', interval=2, num_images=4),
                          dict(type='clasp_mm.RunRecordHook')]
     cfg.default_hooks.checkpoint = dict(type='mmengine.CheckpointHook', interval=1)
-    Runner.from_cfg(cfg).train()
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    return runner
 
 
 def read_rows(folder):
@@ -75,6 +79,10 @@ def test_a_new_run_in_the_folder_starts_its_metrics_anew(people, tmp_path):  # n
     train(people, tmp_path, **{'train_cfg.max_epochs': 1})
     rows = read_rows(tmp_path)
     assert [row['step'] for row in rows] == [1, 2] and rows[0]['loss'] != 9
+    (tmp_path / 'epoch_1.pth').rename(tmp_path / 'epoch_7.pth')
+    runner = train(people, tmp_path, **{'train_cfg.max_epochs': 1})
+    log = next(Path(runner.log_dir).glob('*.log')).read_text()
+    assert 'holds checkpoints of another run' in log and 'epoch_7.pth now' in log
 
 
 def test_cutting_keeps_what_is_whole(tmp_path):
@@ -120,10 +128,49 @@ def test_git_state_tells_commit_and_changes(tmp_path):
     git('commit', '-qm', 'one')
     clean = git_state(tmp_path)
     assert clean == dict(commit=git('rev-parse', 'HEAD').decode().strip(), dirty=False,
-                         diff_sha256=None)
+                         changed=[], diff_sha256=None)
     (tmp_path / 'code.py').write_text('2\n')
     changed = git_state(tmp_path)
-    expected = hashlib.sha256(git('diff', 'HEAD') + git('status', '--porcelain')).hexdigest()
-    assert changed == dict(clean, dirty=True, diff_sha256=expected)
+    expected = hashlib.sha256(git('diff', 'HEAD')).hexdigest()
+    assert changed == dict(clean, dirty=True, changed=['code.py'], diff_sha256=expected)
     (tmp_path / 'code.py').write_text('3\n')
     assert git_state(tmp_path)['diff_sha256'] != expected
+
+
+def test_only_code_makes_a_checkout_dirty(tmp_path):
+    def git(*arguments):
+        subprocess.run(
+            ['git', '-C', str(tmp_path), '-c', 'user.name=a', '-c', 'user.email=a@b', *arguments],
+            check=True, capture_output=True)
+
+    def write(name):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text('x')
+
+    git('init', '-q')
+    (tmp_path / '.gitignore').write_text('work_dirs/\n')
+    write('clasp_mm/__init__.py')
+    git('add', '.')
+    git('commit', '-qm', 'one')
+    for name in ('features.npy', 'choose_prompt.json', 'search.html', 'demo/predictions.json',
+                 'work_dirs/run/config.py', 'env/lib/python3/site-packages/x.py'):
+        write(name)
+    package = tmp_path / 'clasp_mm'  # what is asked from below the top is of the whole checkout
+    assert git_state(package)['changed'] == []
+    for name in ('configs/mine/käse.py', 'my_project/heads.py', 'clasp_mm/words.txt'):
+        write(name)
+    state = git_state(package)
+    assert state['dirty'] and state['changed'] == [
+        'clasp_mm/words.txt', 'configs/mine/käse.py', 'my_project/heads.py']
+    assert describe_changes(dict(state, changed=list('abcdef'))) == (
+        f'changed since commit {state["commit"][:10]}: a, b, c, d and 2 more')
+
+
+def test_a_run_that_would_not_be_published_says_so_when_it_starts(
+        people, tmp_path, monkeypatch):  # noqa: F811
+    state = dict(commit='0123456789abcdef', dirty=True, changed=['configs/mine.py'])
+    monkeypatch.setattr(run_record_hook, 'git_state', lambda: state)
+    runner = train(people, tmp_path, **{'train_cfg.max_epochs': 1})
+    log = next(Path(runner.log_dir).glob('*.log')).read_text()
+    assert re.search(r'publish_model will refuse this run.*changed since commit 0123456789: '
+                     r'configs/mine.py\)', log.split('Epoch(train)')[0])

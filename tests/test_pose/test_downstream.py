@@ -18,6 +18,7 @@ from clasp_mm.apis.quickstart.downstream import (
     read_run,
     run_downstream,
 )
+from clasp_mm.apis.quickstart.layout import WORK_DIR, point, published
 
 from .conftest import QUICKSTART
 
@@ -55,17 +56,19 @@ def test_table_has_mean_and_deviation_of_each_start():
         assert part in lines[5]
 
 
-def test_each_seed_has_its_own_newest_backbone(tmp_path, monkeypatch):
+def test_each_seed_has_its_own_latest_backbone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match=r'no backbone of seed 0.*quickstart\.sh'):
         find_backbones(None, 1)
     with pytest.raises(FileNotFoundError, match='no backbone at none'):
         find_backbones(Path('none.pth'), 1)
-    for number, name in enumerate(('seed0/published/a', 'seed0/published/b', 'seed1/published/c')):
-        path = Path('work_dirs/quickstart') / name / f'clasp_{name[-1]}.pth'
+    for time, name in (
+            (9, 'seed0/published/a'), (1, 'seed0/published/b'), (5, 'seed1/published/c')):
+        path = WORK_DIR / name / f'clasp_{name[-1]}.pth'
         path.parent.mkdir(parents=True)
         path.touch()
-        os.utime(path, (number, number))
+        os.utime(path, (time, time))  # does not count
+        point(published(WORK_DIR / name.split('/')[0]), path)
     assert [path.name for path in find_backbones(None, 2)] == ['clasp_b.pth', 'clasp_c.pth']
     assert find_backbones(path, 3) == [path] * 3
     with pytest.raises(FileNotFoundError, match=r'no backbone of seed 2.*--seeds 3'):

@@ -3,6 +3,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from clasp_mm.compat import quiet_mmcv_lite
 from clasp_mm.device import add_device_argument, announce_device
@@ -16,7 +17,8 @@ Then, in Python:
 
 example:
   python tools/analysis/calibrate_reid.py people/ --config REID.py --checkpoint REID.pth \\
-      --false-match-rate 1e-3 --out reid_calibrated.pth --picture similarities.png
+      --false-match-rate 1e-3 --out work_dirs/reid_calibrated.pth \
+      --picture work_dirs/similarities.png
 """
 
 
@@ -51,6 +53,7 @@ def main() -> None:
           f'a false match rate of {found.false_match_rate:g}; there '
           f'{100 * found.false_non_match_rate:.2f} % of the pairs of one person are missed')
     if args.picture:
+        Path(args.picture).parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(args.picture, draw_verification(found.to_dict())[..., ::-1])
 
 

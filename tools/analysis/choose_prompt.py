@@ -52,8 +52,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0, help='of their draw (%(default)s)')
     parser.add_argument('--rows', type=int, default=15, help='to print (%(default)s)')
     add_device_argument(parser)
-    parser.add_argument('--out', type=Path, default=Path('choose_prompt.json'), metavar='FILE',
-                        help='all rows (%(default)s)')
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/choose_prompt.json'),
+                        metavar='FILE', help='all rows (%(default)s)')
     return parser.parse_args()
 
 

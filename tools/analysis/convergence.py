@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--metric', required=True, help='as it is logged: mAP, coco/AP')
     parser.add_argument('--target', type=float, required=True, help='score to reach')
     parser.add_argument('--lower-is-better', action='store_true', help='as for a miss rate')
-    parser.add_argument('--out', type=Path, default=Path('convergence'), metavar='STEM',
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/convergence'), metavar='STEM',
                         help='STEM.png, .json and .md (%(default)s)')
     args = parser.parse_args()
     args.names = args.names or [Path(run).name for run in args.runs]

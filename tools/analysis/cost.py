@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument('--images', type=int, help='of an epoch, for the estimate of its hours')
     add_device_argument(parser)
     parser.add_argument('--no-step', action='store_true', help='leave the training step out')
-    parser.add_argument('--out', type=Path, default=Path('cost'), metavar='STEM',
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/cost'), metavar='STEM',
                         help='STEM.png, .json and .md (%(default)s)')
     args = parser.parse_args()
     from clasp_mm.apis.cost import cost_table, measure_cost  # slow

@@ -12,8 +12,8 @@ FOLDER holds images, or synthetic people (tools/make_synthetic_data.py). Writes 
 .json and .md. EAD: 0 where two tasks use the same experts alike, 1 where they share none.
 
 example:
-  python tools/analysis/expert_use.py work_dirs/quickstart/seed0/published/*/clasp_*.pth \\
-      work_dirs/quickstart/data/held_out --size 64 32 --out analysis
+  python tools/analysis/expert_use.py work_dirs/quickstart/seed0/published/clasp_nano.pth \\
+      work_dirs/quickstart/data/held_out --size 64 32 --out work_dirs/analysis
 """
 
 
@@ -27,7 +27,8 @@ def main() -> None:
                         help='of the input (%(default)s)')
     parser.add_argument('--images', type=int, default=640, help='at most (%(default)s)')
     add_device_argument(parser)
-    parser.add_argument('--out', type=Path, default=Path('analysis'), help='folder (%(default)s)')
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/analysis'),
+                        help='folder (%(default)s)')
     args = parser.parse_args()
     from clasp_mm.apis.analysis import write_expert_use  # slow, and not for --help
     from clasp_mm.apis.model_zoo import get_model

@@ -16,7 +16,7 @@ no prompt touches, so scores are those of separate passes; at a later one they s
 mean of their prompts.
 
 example, after bash tools/quickstart.sh:
-  python tools/analysis/multi_task.py work_dirs/quickstart/seed0/clasp/published/clasp_*.pth \\
+  python tools/analysis/multi_task.py work_dirs/quickstart/seed0/published/clasp_nano.pth \\
       --train work_dirs/quickstart/data/train --held-out work_dirs/quickstart/data/held_out
 """
 
@@ -33,8 +33,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--repeats', type=int, default=7,
                         help='rounds whose median time counts (%(default)s)')
     add_device_argument(parser)
-    parser.add_argument('--out', type=Path, default=Path('multi_task.json'), metavar='FILE',
-                        help='(%(default)s)')
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/multi_task.json'),
+                        metavar='FILE', help='(%(default)s)')
     return parser.parse_args()
 
 

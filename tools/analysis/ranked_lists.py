@@ -9,7 +9,7 @@ from clasp_mm.device import add_device_argument, announce_device
 
 EPILOG = """\
 example:
-  python tools/analysis/ranked_lists.py REID.py REID.pth --out ranked.html
+  python tools/analysis/ranked_lists.py REID.py REID.pth --out work_dirs/ranked.html
 """
 
 
@@ -18,7 +18,8 @@ def main() -> None:
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config of the model')
     parser.add_argument('checkpoint', help='checkpoint of its training')
-    parser.add_argument('--out', default='ranked.html', metavar='HTML', help='(%(default)s)')
+    parser.add_argument('--out', default='work_dirs/ranked.html', metavar='HTML',
+                        help='(%(default)s)')
     parser.add_argument('--queries', type=int, default=4, help='of each kind (%(default)s)')
     parser.add_argument('--top', type=int, default=10, help='length of the lists (%(default)s)')
     add_device_argument(parser)

@@ -30,7 +30,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batches', type=int, default=8, help='of each system (%(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of the batches (%(default)s)')
     add_device_argument(parser)
-    parser.add_argument('--out', type=Path, default=Path('task_conflict'), metavar='STEM',
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/task_conflict'), metavar='STEM',
                         help='STEM.png, STEM.json and STEM.md (%(default)s)')
     args = parser.parse_args()
     if len(args.systems) % 2:

@@ -13,8 +13,8 @@ t-SNE_whole.png, t-SNE_part.png, and t-SNE.json and .md, which tell what share o
 neighbours in each picture has the same label.
 
 example:
-  python tools/analysis/tsne.py work_dirs/quickstart/seed0/published/*/clasp_*.pth \\
-      work_dirs/quickstart/data/held_out --size 64 32 --out analysis
+  python tools/analysis/tsne.py work_dirs/quickstart/seed0/published/clasp_nano.pth \\
+      work_dirs/quickstart/data/held_out --size 64 32 --out work_dirs/analysis
 """
 
 
@@ -29,7 +29,8 @@ def main() -> None:
     parser.add_argument('--number', type=int, default=12, help='identities (%(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of t-SNE (%(default)s)')
     add_device_argument(parser)
-    parser.add_argument('--out', type=Path, default=Path('analysis'), help='folder (%(default)s)')
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/analysis'),
+                        help='folder (%(default)s)')
     args = parser.parse_args()
     from clasp_mm.apis.analysis import write_tsne  # slow, and not for --help
     from clasp_mm.apis.model_zoo import get_model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -27,10 +28,12 @@ from clasp_mm.files import replacing
 from clasp_mm.models.layers.pc_moe import TASKS
 
 from .jobs import run_jobs
+from .layout import DOWNSTREAM_DIR as WORK_DIR
+from .layout import WORK_DIR as QUICKSTART_DIR
+from .layout import published, seed_dir
 from .report import machine
 from .training import Training
 
-WORK_DIR = Path('work_dirs/quickstart_downstream')  # the configs look for their data below it
 DATA_SEED = 0
 STARTS = ('pretrained', 'random')
 # Writer, images to train on, images to score on. Their people are not those of pretraining. The
@@ -76,15 +79,14 @@ def run_downstream(task: str, backbone: Path | None = None, seeds: int = 1,
         f'pretrained, task={prompt}': prompt for prompt in prompts}
     console, backbones = Console(), find_backbones(backbone, seeds)
     config = find_config(task)
-    write, most, scored = DATA[task]
+    _, most, scored = DATA[task]
     counts = [train_images or most, scored]
     if most % counts[0]:
         raise ValueError(f'{task} trains on {most} images or a part of them that divides {most}, '
                          f'not {train_images}')
     name = task if train_images is None else f'{task}-{train_images}'
     console.rule(f'{task}: synthetic data', align='left')
-    for split, count in zip(('train', 'val'), counts, strict=True):
-        write(WORK_DIR / 'data' / name, split, count, seed=DATA_SEED)
+    write_data(task, counts, name)
     runs, metric = [], ''
     for seed, backbone in enumerate(backbones):
         console.rule(f'{task}: seed {seed}, all starts side by side', align='left')
@@ -117,6 +119,12 @@ def run_downstream(task: str, backbone: Path | None = None, seeds: int = 1,
     return report
 
 
+def write_data(task: str, counts: Sequence[int], name: str) -> None:
+    """Draw the images to train on and those to score on, where the configs look for them."""
+    for split, count in zip(('train', 'val'), counts, strict=True):
+        DATA[task][0](WORK_DIR / 'data' / name, split, count, seed=DATA_SEED)
+
+
 def few_images(cfg: Config, task: str, train_images: int | None) -> Config:
     """A quickstart config with as many steps on a training set of fewer images."""
     if train_images is None:
@@ -139,12 +147,15 @@ def find_backbones(path: Path | None, seeds: int) -> list[Path]:
         if not path.is_file():
             raise FileNotFoundError(f'no backbone at {path}')
         return [path] * seeds
-    found = [max(Path(f'work_dirs/quickstart/seed{seed}').glob('published/*/clasp_*.pth'),
-                 key=lambda file: file.stat().st_mtime, default=None) for seed in range(seeds)]
-    if None in found:
-        raise FileNotFoundError(
-            f'the quickstart has no backbone of seed {found.index(None)}: run `bash '
-            f'tools/quickstart.sh --seeds {seeds}` first, or name a backbone by --backbone')
+    found = []
+    for seed in range(seeds):
+        latest = published(seed_dir(QUICKSTART_DIR, seed))
+        if not latest.is_file():
+            raise FileNotFoundError(
+                f'the quickstart has no backbone of seed {seed}, {latest}: run `bash '
+                f'tools/quickstart.sh --seeds {seeds}` first, or name a backbone by --backbone')
+        # by its own name, which tells it from another
+        found.append(latest.parent / os.readlink(latest) if latest.is_symlink() else latest)
     return found
 
 

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ from clasp_mm.datasets.synthetic import (
 )
 from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
 from clasp_mm.device import pick_device
+from clasp_mm.engine.checkpoints import last_checkpoint
 from clasp_mm.files import file_hash
 from clasp_mm.models.checkpoint import load_backbone
 from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler
@@ -47,9 +49,10 @@ from clasp_mm.registry import MODELS
 
 from .evaluate import evaluate_backbone
 from .jobs import ONE_THREAD, Job, run_jobs
+from .layout import LABELS, STAGE1, point, published, seed_dir
 from .report import write_report
 from .step_cost import measure_steps
-from .training import Training, set_epochs
+from .training import Training, check_epochs, set_epochs
 
 DINO = 'configs/quickstart/dino_swin-nano_1xb32_synthetic-64x32.py'
 DINO_STAGE2 = 'configs/quickstart/dino_swin-nano_stage2_1xb32_synthetic-64x32.py'
@@ -77,6 +80,9 @@ class Options:
         identities: Number of synthetic people to pretrain on.
         held_out: Number of synthetic people to evaluate on.
         epochs: Epochs of stage 1 and of stage 2; None takes those of the configs.
+
+    Raises:
+        ValueError: A stage of less than two epochs.
     """
 
     work_dir: Path
@@ -87,6 +93,10 @@ class Options:
     identities: int = 256
     held_out: int = 160
     epochs: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.epochs is not None:
+            check_epochs(*self.epochs)
 
 
 def run_quickstart(options: Options) -> dict[str, Any]:
@@ -117,13 +127,16 @@ class Quickstart:
 
     def run(self) -> dict[str, Any]:
         self.make_data()
+        batch = Config.fromfile(resource(DINO)).train_dataloader.batch_size
+        if self.images < batch:
+            self.console.print(f'{self.images} images: batches of that many, not of {batch}')
         results = [self.run_seed(seed) for seed in range(self.options.seeds)]
         self.say('step cost and report')
-        folder = self.dir / 'seed0'
+        folder = seed_dir(self.dir, 0)
         runs = dict(DINO=folder / 'dino_stage2', CLASP=folder / 'clasp')
         steps = measure_steps({name: Config.fromfile(run / f'{run.name}.py')
                                for name, run in runs.items()})
-        logs = {title: sorted(run.glob('*/vis_data/scalars.json'))[-1]
+        logs = {title: run / 'metrics.jsonl'  # of all starts
                 for title, run in (('stage 1: DINO', folder / 'dino'),
                                    ('stage 2: DINO', runs['DINO']),
                                    ('stage 2: CLASP', runs['CLASP']))}
@@ -133,14 +146,16 @@ class Quickstart:
         return report
 
     def run_seed(self, seed: int) -> dict[str, Any]:
-        folder, data = self.dir / f'seed{seed}', self.data
+        folder, data = seed_dir(self.dir, seed), self.data
         stage1 = self.stage1(seed)
         jobs = [stage1, *self.clip_jobs()]
         self.say(f'seed {seed}: ' + ' beside '.join(job.name for job in jobs))
         self.run_missing(jobs)
+        point(folder / STAGE1, stage1.result)
 
         self.say(f'seed {seed}: pseudo-labels')
         store, labels, page = self.label(folder, data, self.labeler(stage1))
+        point(folder / LABELS, store)
         stage2 = dict(model=dict(stage1=str(stage1.result)))
         jobs = [self.prepare(folder / 'dino_stage2', Config.fromfile(resource(DINO_STAGE2)), seed,
                              1, data, **stage2),
@@ -158,9 +173,16 @@ class Quickstart:
         return dict(data_root=str(self.train_dir),
                     ann_file='' if self.options.images else 'list.txt')
 
+    @cached_property
+    def images(self) -> int:
+        """How many there are to pretrain on."""
+        if self.options.images is None:
+            return self.options.identities * IMAGES_PER_IDENTITY
+        return len(LUPerson(**self.data))
+
     def stage1(self, seed: int) -> Training:
         """The DINO that a seed's stage 2 starts from."""
-        return self.prepare(self.dir / f'seed{seed}' / 'dino', Config.fromfile(resource(DINO)),
+        return self.prepare(seed_dir(self.dir, seed) / 'dino', Config.fromfile(resource(DINO)),
                             seed, 0, self.data)
 
     def say(self, text: str) -> None:
@@ -182,6 +204,7 @@ class Quickstart:
         cfg = copy.deepcopy(cfg)
         cfg.merge_from_dict(dict(randomness=dict(seed=seed), train_dataloader=dict(dataset=data),
                                  **changes))
+        cfg.train_dataloader.batch_size = min(cfg.train_dataloader.batch_size, self.images)
         if store is not None:
             cfg.train_dataloader.dataset.pipeline[0].store = str(store)
         if self.options.epochs is not None:
@@ -281,8 +304,9 @@ class Quickstart:
 
 def publish_once(folder: Path, name: str) -> Path:
     """Publish a run's last checkpoint, or find what an earlier call published of it."""
-    checkpoint = max((folder / name).glob('epoch_*.pth'), key=lambda p: p.stat().st_mtime)
-    out_dir = folder / 'published' / file_hash(checkpoint)
-    found = sorted(out_dir.glob('*.pth'))
-    return found[0] if found else publish_model(
-        checkpoint, f'{name}_nano', out_dir, folder / name / f'{name}.py', allow_dirty=True)
+    checkpoint, latest = last_checkpoint(folder / name), published(folder, name)
+    out_dir = latest.parent / file_hash(checkpoint)
+    found = sorted(out_dir.glob('*.pth')) or [publish_model(
+        checkpoint, latest.stem, out_dir, folder / name / f'{name}.py', allow_dirty=True)]
+    point(latest, found[0])
+    return found[0]

@@ -73,14 +73,20 @@ class Training:
                    {} if torch.cuda.is_available() else ONE_THREAD)
 
 
+def check_epochs(*epochs: int) -> None:
+    """Raise a ValueError where a stage has less than two epochs."""
+    if min(epochs) < 2:
+        raise ValueError('a stage takes at least two epochs, the first warms up; got '
+                         f'{", ".join(map(str, epochs))}')
+
+
 def set_epochs(cfg: Config, epochs: int) -> None:
     """Stretch the schedules of a config whose first epoch is the warm-up.
 
     Raises:
         ValueError: For less than two epochs.
     """
-    if epochs < 2:
-        raise ValueError(f'a stage takes at least two epochs, the first warms up; got {epochs}')
+    check_epochs(epochs)
     cfg.train_cfg.max_epochs = epochs
     for scheduler in cfg.param_scheduler:
         if 'Linear' in scheduler.type:

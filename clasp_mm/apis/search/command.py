@@ -40,7 +40,7 @@ Attributes of your own, in a JSON or YAML file for --attributes, each with two v
 examples:
   clasp search photos/ "red upper clothes, backpack" --clip-pretrained ViT-B-32.pt
   clasp search photos/ "umbrella=umbrella" --attributes umbrella.json
-  clasp search photos/ someone.jpg --checkpoint clasp.pth --html alike.html
+  clasp search photos/ someone.jpg --checkpoint clasp.pth --html work_dirs/alike.html
 """
 
 
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('folder', help='folder of images, or of an LMDB')
     parser.add_argument('query', nargs='+', help='words, ATTRIBUTE=VALUE or an image, see below')
     parser.add_argument('--count', type=int, default=24, help='images to find (%(default)s)')
-    parser.add_argument('--html', type=Path, default=Path('search.html'), metavar='FILE',
+    parser.add_argument('--html', type=Path, default=Path('work_dirs/search.html'), metavar='FILE',
                         help='page of the results (%(default)s)')
     parser.add_argument('--json', action='store_true', help='print JSON in place of a table')
     parser.add_argument('--index', type=Path, metavar='DIR', help='where the features are kept '

@@ -14,7 +14,8 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from clasp_mm.engine.provenance import environment, git_state
+from clasp_mm.engine.checkpoints import checkpoint_to_resume
+from clasp_mm.engine.provenance import describe_changes, environment, git_state
 from clasp_mm.engine.run_report import write_run_report
 from clasp_mm.files import replacing
 from clasp_mm.registry import HOOKS
@@ -49,8 +50,18 @@ class RunRecordHook(Hook):
         self.offset = self.scalars.stat().st_size if self.scalars.exists() else 0
         start = dict(started=_now(), step=runner.iter)
         _add_start(self.folder / 'environment.json', {**start, **environment()})
-        record_code(self.folder, start)
+        code = record_code(self.folder, start)
+        if code.get('dirty'):
+            runner.logger.warning(
+                f'publish_model will refuse this run, whose code is not committed '
+                f'({describe_changes(code)}): commit and start again, or publish it with '
+                '--allow-dirty')
         cut_metrics(self.folder / 'metrics.jsonl', runner.iter, self.stretched)
+        if runner.iter == 0 and (other := checkpoint_to_resume(self.folder)):
+            runner.logger.warning(
+                f'{self.folder} holds checkpoints of another run: --resume would go on from the '
+                f'one with the highest iteration, {other.name} now; remove them, or name another '
+                '--work-dir')
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: dict | None = None) -> None:
@@ -94,15 +105,19 @@ class RunRecordHook(Hook):
             file.write(json.dumps({**row, 'step': step}) + '\n')
 
 
-def record_code(folder: Path, start: Mapping[str, Any] | None = None) -> None:
+def record_code(folder: Path, start: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Add the state of the code to a run's ``git.json``.
 
     Args:
         folder: The run's work directory.
         start: What else is known of this start; by default the time.
+
+    Returns:
+        The state, see :func:`~clasp_mm.engine.provenance.git_state`.
     """
-    _add_start(folder / 'git.json', {**(start or dict(started=_now())),
-                                     **(git_state() or dict(commit=None))})
+    state = git_state() or dict(commit=None)
+    _add_start(folder / 'git.json', {**(start or dict(started=_now())), **state})
+    return state
 
 
 def _now() -> str:
