@@ -16,6 +16,7 @@ _RUN = frozenset({'meta', 'state_dict', 'optimizer', 'message_hub'})  # what Run
 
 class _Found(NamedTuple):
     resumable: bool
+    epoch: int  # before the iteration: after a change of the batch size its count is another
     iteration: int
     path: Path
 
@@ -33,7 +34,8 @@ def check_resumable(path: str | os.PathLike) -> None:
 
 
 def checkpoint_to_resume(folder: str | os.PathLike) -> Path | None:
-    """The readable checkpoint of a run's folder with the highest iteration, if there is one.
+    """The readable checkpoint of a run's folder with the highest epoch and iteration, if there
+    is one.
 
     What cannot be read, as a killed run may leave, is passed over and named in a warning; files
     without the optimizer's state, as the best ones that MMEngine keeps, are no candidates.
@@ -67,7 +69,8 @@ def _checkpoints(folder: str | os.PathLike) -> Iterator[_Found]:
             continue
         meta = content.get('meta') if isinstance(content, Mapping) else None
         if isinstance(meta, Mapping) and 'state_dict' in content:
-            yield _Found(_is_resumable(content), int(meta.get('iter', 0)), path)
+            yield _Found(_is_resumable(content), int(meta.get('epoch', 0)), int(meta.get('iter', 0)),
+                         path)
 
 
 def _is_resumable(content: Any) -> bool:

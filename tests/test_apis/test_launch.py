@@ -97,6 +97,17 @@ def test_resuming_counts_iterations_not_the_times_of_files(tmp_path, monkeypatch
     assert len(warned) == 1 and 'epoch_10.pth is damaged' in warned[0]
 
 
+def test_after_a_change_of_the_batch_size_the_epoch_counts_before_the_iteration(tmp_path):
+    """9 epochs of 100 iterations, then a tenth of a run whose epochs have 50: 10 x 50 = 500."""
+    cfg = config(None)
+    cfg.work_dir = str(tmp_path)
+    for epoch, iteration in ((9, 900), (10, 500)):
+        torch.save(dict(meta=dict(epoch=epoch, iter=iteration), state_dict={}, message_hub={},
+                        optimizer={}), tmp_path / f'epoch_{epoch}.pth')
+    launch.set_resume(cfg, 'auto')
+    assert cfg.load_from == str(tmp_path / 'epoch_10.pth')
+
+
 def test_the_last_checkpoint_is_looked_for_by_name_in_the_folder(tmp_path):
     old, new = tmp_path / 'old', tmp_path / 'new'
     for folder in (old, new):
