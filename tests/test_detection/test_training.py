@@ -72,10 +72,15 @@ def test_it_finds_the_people_it_was_trained_on(trained):
     for image, found, objects in zip(images, predict(model, images), STREET.values(), strict=True):
         people = np.array([[x, y, x + w, y + h] for x, y, w, h in (
             one['bbox'] for one in objects if one['label'] == 'pedestrian')], float)
-        best = found['boxes'][:len(people)]
+        # The rider looks as they do, and neither training nor score say what to make of her.
+        middle = (found['boxes'][:, 0] + found['boxes'][:, 2]) / 2
+        free = np.ones(len(middle), bool)
+        for x, _, width, _ in (one['bbox'] for one in objects if one['label'] == 'rider'):
+            free &= (middle < x) | (middle > x + width)
+        best, scores = found['boxes'][free][:len(people)], found['scores'][free]
         order = best[:, 0].argsort()
         assert np.abs(best[order] - people).max() < 12
-        picture = draw(image, found, min_score=found['scores'][len(people) - 1] - 1e-4)
+        picture = draw(image, found, min_score=scores[len(people) - 1] - 1e-4)
         changed = (picture != image).any(-1)
         x1, y1, _, y2 = best[0].round().astype(int)
         assert changed[(y1 + y2) // 2, [x1 - 1, x1, x1 + 1]].any()
