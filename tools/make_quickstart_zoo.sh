@@ -66,12 +66,8 @@ keep_time() {  # of all calls so far
 trap keep_time EXIT
 
 publish() {  # name, folder of the run, options
-    local checkpoint file
+    local checkpoint
     checkpoint="$2/$(basename "$(cat "$2/last_checkpoint")")"  # the folder may have been moved
-    for file in "$ZOO/$1"_*.pth; do
-        if [ "$file" -nt "$checkpoint" ] && grep -qs "Weights: $(basename "$file")" "$ZOO/metafile.yml"
-        then echo "published already: $file"; return; fi
-    done
     "$PYTHON" tools/publish_model.py "$checkpoint" "$1" --out-dir "$ZOO" "${@:3}" \
         ${DIRTY[@]+"${DIRTY[@]}"}
 }

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from datetime import date
+from glob import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,7 +56,8 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
     The file holds tensors and plain data only and loads with ``weights_only=True``. Beside it:
     the same as ``.safetensors``, under its own hash; the run's config, ``.py``; and ``.json``,
     which says how the model was made: passport (:mod:`~clasp_mm.apis.passport`), results, config,
-    coverage, versions. Each file is whole or not there.
+    coverage, versions. Each file is whole or not there; the same model published again keeps its
+    name, date included.
 
     Args:
         checkpoint: Of a run; of :class:`clasp_mm.DINO`, :class:`clasp_mm.SOLIDER`,
@@ -116,14 +118,14 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
         results=results, **{key: _plain(training[key]) for key in (
             'dataset_meta', 'verification') if not pretraining and training.get(key)})
 
-    day, folder = f'{date.today():%Y%m%d}', Path(out_dir)
+    folder = Path(out_dir)
     files = {'.pth': _pth(weights.state, meta)}
     if safetensors:
         files['.safetensors'] = to_safetensors(
             weights.state, {SAFETENSORS_META: json.dumps(meta)})  # one key: more have no order
     hashes = {suffix: hashlib.sha256(data).hexdigest()[:HASH_DIGITS]
               for suffix, data in files.items()}
-    names = {suffix: f'{name}_{day}-{sha}{suffix}' for suffix, sha in hashes.items()}
+    names = {suffix: _file_name(folder, name, sha, suffix) for suffix, sha in hashes.items()}
     target = folder / names['.pth']
     side_car = dict(
         meta, sha256_8=hashes['.pth'], files=list(names.values()), parameters=weights.parameters,
@@ -140,6 +142,12 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
     if entry is not None:
         write_entry(folder, entry)
     return target
+
+
+def _file_name(folder: Path, name: str, sha: str, suffix: str) -> str:
+    """Under an earlier day, where the folder has the same bytes already."""
+    known = sorted(folder.glob(f'{escape(name)}_{"[0-9]" * 8}-{sha}{suffix}'))
+    return known[0].name if known else f'{name}_{date.today():%Y%m%d}-{sha}{suffix}'
 
 
 def config_refusals(cfg: Config, entry: bool = True) -> list[str]:
