@@ -54,29 +54,6 @@ def cross_entropy(logits, label, target=None):
     return total / max(count, 1)
 
 
-def consistency(probs, edge_logits, label):
-    """Mean over the true edges of |edge of the parsing - edge of the branch|, width 3."""
-    total = count = 0
-    for p, (off, on), truth in zip(probs, edge_logits, label, strict=True):
-        h, w = len(truth), len(truth[0])
-        marks = [[0.] * w for _ in range(h)]
-        for y in range(h):
-            for x in range(w):
-                for ny, nx in ((y - 1, x), (y, x + 1), (y + 1, x + 1), (y + 1, x - 1)):
-                    if 0 <= ny < h and 0 <= nx < w and 255 not in (truth[y][x], truth[ny][nx]):
-                        same = sum(plane[y][x] * plane[ny][nx] for plane in p)
-                        marks[y][x] = max(marks[y][x], 1 - same)
-        true_edges = edges(truth)
-        for y in range(h):
-            for x in range(w):
-                if true_edges[y][x] == 1:
-                    near = max(marks[v][u] for v in range(max(y - 1, 0), min(y + 2, h))
-                               for u in range(max(x - 1, 0), min(x + 2, w)))
-                    total += abs(near - 1 / (1 + math.exp(off[y][x] - on[y][x])))
-                    count += 1
-    return total / max(count, 1)
-
-
 def refine(label, logits, cycle):
     """One pixel: label an int, logits a list."""
     mixed = [math.exp((cycle * z + (c == label % 255)) / (cycle + 1))

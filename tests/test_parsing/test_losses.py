@@ -5,11 +5,9 @@ import torch
 
 from clasp_mm.models.losses.parsing import (
     balanced_edge_loss,
-    edge_consistency,
     label_edges,
     parsing_loss,
     refine_labels,
-    soft_edges,
 )
 from tests.oracles import parsing_losses as oracle
 
@@ -31,8 +29,6 @@ def test_edges_equal_loops_over_pixels(size, blocks, width):
     label = labels(size=size, blocks=blocks)
     found = label_edges(label, width)
     assert found.tolist() == [oracle.edges(image.tolist(), width) for image in label]
-    one_hot = torch.nn.functional.one_hot(label % 255, CLASSES).permute(0, 3, 1, 2).float()
-    assert torch.equal(soft_edges(one_hot, label, width), found.float())
 
 
 def test_edges_by_hand():
@@ -95,19 +91,6 @@ def test_nothing_labelled_costs_nothing(soft):
                         if soft else None)
     loss.backward()
     assert loss == 0 and logits.grad.abs().max() == 0
-
-
-def test_consistency_and_its_gradient():
-    label = labels()
-    logits = torch.randn(2, CLASSES, 9, 11, dtype=torch.float64, requires_grad=True)
-    edge_logits = torch.randn(2, 2, 9, 11, dtype=torch.float64, requires_grad=True)
-    loss = edge_consistency(logits.softmax(1), edge_logits, label, label_edges(label))
-    expected = oracle.consistency(logits.softmax(1).tolist(), edge_logits.tolist(), label.tolist())
-    assert loss.item() == pytest.approx(expected)
-    loss.backward()
-    assert logits.grad.abs().max() > 0 and edge_logits.grad.abs().max() > 0
-    flat = torch.zeros_like(label)
-    assert edge_consistency(logits.softmax(1), edge_logits, flat, label_edges(flat)) == 0
 
 
 @pytest.mark.parametrize('cycle', [1, 2, 5])

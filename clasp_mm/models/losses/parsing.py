@@ -1,6 +1,6 @@
 """Losses of human parsing with edges and self-correction (Li et al. 2020, SCHP)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -24,28 +24,8 @@ def label_edges(label: Tensor, width: int = 3) -> Tensor:
     """
     marks = [F.pad(((a != b) & (a != IGNORE) & (b != IGNORE)).float(), side)
              for a, b, side in _neighbours(label)]
-    return _spread(marks, width).long()
-
-
-def soft_edges(probs: Tensor, label: Tensor, width: int = 3) -> Tensor:
-    """Probability that an edge runs through each pixel of a soft parsing.
-
-    Two neighbours differ with probability ``1 - sum_c p_c q_c``; of one-hot maps this is
-    :func:`label_edges`, and it has a gradient where an edge map of the most likely classes has
-    none.
-
-    Args:
-        probs: (B, C, H, W) probabilities of the classes.
-        label: (B, H, W); pairs with an ignored pixel are no edge.
-        width: As in :func:`label_edges`.
-
-    Returns:
-        (B, H, W).
-    """
-    marks = [F.pad((1 - (p * q).sum(1)) * ((a != IGNORE) & (b != IGNORE)), side)
-             for (p, q, side), (a, b, _) in zip(_neighbours(probs), _neighbours(label),
-                                                strict=True)]
-    return _spread(marks, width)
+    marked = torch.stack(marks, 1).amax(1, keepdim=True)
+    return F.max_pool2d(marked, width, 1, width // 2)[:, 0].long()
 
 
 def balanced_edge_loss(logits: Tensor, edges: Tensor) -> Tensor:
@@ -62,22 +42,6 @@ def balanced_edge_loss(logits: Tensor, edges: Tensor) -> Tensor:
     classes = torch.stack([edges == 1, edges == 0])
     total = torch.stack([_masked_mean(loss, pixels) for pixels in classes]).sum()
     return total / classes.flatten(1).any(1).sum().clamp(min=1)
-
-
-def edge_consistency(probs: Tensor, edge_logits: Tensor, label: Tensor, edges: Tensor) -> Tensor:
-    """Distance between the edges of the parsing and those of the edge branch (SCHP).
-
-    The mean, over the true edge pixels, of the absolute difference between :func:`soft_edges` and
-    the branch's probability; 0 where there is no edge.
-
-    Args:
-        probs: (B, C, H, W) probabilities of the parsing.
-        edge_logits: (B, 2, H, W).
-        label: (B, H, W).
-        edges: :func:`label_edges` of the label.
-    """
-    difference = (soft_edges(probs, label) - edge_logits.softmax(1)[:, 1]).abs()
-    return _masked_mean(difference, edges == 1)
 
 
 def parsing_loss(logits: Tensor, label: Tensor, target: Tensor | None = None) -> Tensor:
@@ -124,10 +88,6 @@ def _neighbours(maps: Tensor) -> Iterator[tuple[Tensor, Tensor, tuple[int, int, 
     yield maps[..., :-1], maps[..., 1:], (0, 1, 0, 0)
     yield maps[..., :-1, :-1], maps[..., 1:, 1:], (0, 1, 0, 1)
     yield maps[..., :-1, 1:], maps[..., 1:, :-1], (1, 0, 0, 1)
-
-
-def _spread(marks: Sequence[Tensor], width: int) -> Tensor:
-    return F.max_pool2d(torch.stack(marks, 1).amax(1, keepdim=True), width, 1, width // 2)[:, 0]
 
 
 def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:

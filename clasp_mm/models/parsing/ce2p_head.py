@@ -15,7 +15,6 @@ from clasp_mm.models.losses import upcast
 from clasp_mm.models.losses.parsing import (
     IGNORE,
     balanced_edge_loss,
-    edge_consistency,
     label_edges,
     parsing_loss,
 )
@@ -46,9 +45,9 @@ class CE2PHead(BaseDecodeHead):
     Pyramid pooling of the last stage gives context, a decoder joins it with the first stage, a
     branch on the first three stages finds edges, and what both saw is fused into the refined
     parsing, the prediction. Loss of both parsings: cross-entropy and Lovasz-softmax; of the edges:
-    balanced cross-entropy; and consistency of the refined parsing with the edges. Where a sample
-    has soft labels (``soft_sem_seg``, ``soft_edge``), both cross-entropies are the divergences from
-    these. Layers start as PyTorch's defaults, as published.
+    balanced cross-entropy. Where a sample has soft labels (``soft_sem_seg``, ``soft_edge``), the
+    cross-entropies are the divergences from these. SCHP's consistency of parsing and edges is left
+    out: in the published code it is a constant. Layers start as PyTorch's defaults, as published.
 
     Args:
         in_channels: Channels of the four stages.
@@ -60,7 +59,6 @@ class CE2PHead(BaseDecodeHead):
         loss_decode: The region loss of both parsings.
         ce_weight: Weight of their cross-entropy.
         edge_weight: Weight of the edge loss.
-        consistency_weight: Weight of the consistency.
         **kwargs: Of mmsegmentation's ``BaseDecodeHead``, but ``init_cfg``.
 
     Raises:
@@ -77,7 +75,6 @@ class CE2PHead(BaseDecodeHead):
                  loss_decode: dict | None = None,
                  ce_weight: float = 0.5,
                  edge_weight: float = 1.0,
-                 consistency_weight: float = 0.1,
                  **kwargs: Any) -> None:
         loss_decode = loss_decode or dict(
             type='mmseg.LovaszLoss', reduction='none', loss_weight=0.5)
@@ -90,7 +87,6 @@ class CE2PHead(BaseDecodeHead):
                              f'ignore label {IGNORE}; save the labels so')
         self.ce_weight = ce_weight
         self.edge_weight = edge_weight
-        self.consistency_weight = consistency_weight
 
         def conv(inputs: int, outputs: int, size: int = 1) -> ConvModule:
             return ConvModule(inputs, outputs, size, padding=size // 2, conv_cfg=self.conv_cfg,
@@ -156,9 +152,7 @@ class CE2PHead(BaseDecodeHead):
         edges = label_edges(label)
         edge_loss = balanced_edge_loss(edge, edges) if target is None else parsing_loss(
             edge, edges, edge_target)
-        losses = {'loss_edge': self.edge_weight * edge_loss,
-                  'loss_consistency': self.consistency_weight * edge_consistency(
-                      refined.softmax(1), edge, label, edges)}
+        losses = dict(loss_edge=self.edge_weight * edge_loss)
         labelled = int((label != IGNORE).sum())
         for name, logits in (('parsing', parsing), ('refined', refined)):
             losses[f'loss_{name}_ce'] = self.ce_weight * parsing_loss(logits, label, target)
