@@ -244,14 +244,14 @@ def test_cells_that_are_empty_or_have_spaces(people, tmp_path):
 
 
 def test_nobody_and_unknown_cameras_in_the_score():
-    """Ten people of two images, the second's camera unknown, and a nobody nearer than either.
+    """Ten people of two images, one camera known among them, and a nobody nearer than either.
 
     Of each query nobody is first, its match second: AP = 1/2; nobody is no query.
     """
     angles = np.r_[np.arange(10) * 30., np.arange(10) * 30. + 2, np.arange(10) * 30. + 1]
     features = np.stack([np.cos(np.radians(angles)), np.sin(np.radians(angles))], 1)
     values = np.r_[np.arange(10), np.arange(10), np.full(10, NOBODY)]
-    cameras = np.r_[np.zeros(10), np.full(20, NO_CAMERA)]
+    cameras = np.r_[0, np.full(29, NO_CAMERA)]
     groups = np.r_[np.arange(10), np.arange(10), np.arange(10, 20)]
     tally = make_score(read_like('identity', values, groups, cameras))(features, 0)
     assert tally.score(tally.sums.sum(0)) == 50.

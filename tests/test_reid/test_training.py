@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+import cv2
+import numpy as np
 import pytest
 from mmengine.config import Config
 
@@ -64,6 +66,24 @@ def test_a_run_is_trained_resumed_tested_and_drawn(market, tmp_path, cameras):
             scores['reid/mAP'], abs=1e-3)
         for kind in ('median', 'best', 'worst'):
             assert page.read_text().count(f'<h2>{kind}: average precision') == 2
+
+
+def test_a_page_of_data_whose_cameras_are_not_all_known(fine_tuned, tmp_path):
+    """The query lies in the gallery too, where it does not count; a distractor has a camera."""
+    rng = np.random.default_rng(0)
+    for name in 'abcd':
+        cv2.imwrite(str(tmp_path / f'{name}.png'), rng.integers(0, 256, (64, 32, 3), np.uint8))
+    (tmp_path / 'labels.csv').write_text(
+        'image,identity,camera,split\na.png,ann,,query\na.png,ann,,gallery\n'
+        'b.png,ann,,gallery\nc.png,bob,,gallery\nd.png,,0,gallery\n')
+    cfg = Config.fromfile(fine_tuned[0])
+    cfg.test_dataloader.dataset = dict(
+        type='clasp_mm.ReIDTable', data_root=str(tmp_path), split='test', pipeline=[])
+    cfg.dump(tmp_path / 'table.py')
+    page = tmp_path / 'page.html'
+    found = write_ranked_page(tmp_path / 'table.py', fine_tuned[1], page)
+    assert any(found == pytest.approx(100 / place) for place in (1, 2, 3))  # b among b, c, d
+    assert '1 queries, 4 gallery images' in page.read_text()
 
 
 def test_layer_decay_reaches_the_head(fine_tuned):
