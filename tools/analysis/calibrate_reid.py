@@ -33,9 +33,8 @@ def main() -> None:
     parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1 (%(default)s)')
     args = parser.parse_args()
     quiet_mmcv_lite()
-    import cv2
-
     from clasp_mm.apis.verification import calibrate  # slow, and not for --help
+    from clasp_mm.visualization.analysis import write_png
     from clasp_mm.visualization.similarity import draw_verification
     try:
         found = calibrate(args.config, args.checkpoint, args.folder, args.out,
@@ -49,7 +48,7 @@ def main() -> None:
           f'a false match rate of {found.false_match_rate:g}; there '
           f'{100 * found.false_non_match_rate:.2f} % of the pairs of one person are missed')
     if args.picture:
-        cv2.imwrite(args.picture, draw_verification(found.to_dict())[..., ::-1])
+        write_png(draw_verification(found.to_dict()), args.picture)
 
 
 if __name__ == '__main__':

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+
+from clasp_mm.files import read_json
 
 Key = str | tuple[str, int | None]
 
@@ -61,7 +62,7 @@ def read_boxes(path: str | os.PathLike, min_score: float = 0.3
         raise FileNotFoundError(f'no file of boxes at {path}')
     try:
         boxes = {}
-        for entry in json.loads(Path(path).read_text()):
+        for entry in read_json(path):
             found = np.asarray(entry['boxes'], np.float32).reshape(-1, 4)
             keep = np.asarray(entry.get('scores', np.ones(len(found)))) >= min_score
             boxes[entry['file'], entry.get('frame')] = found[keep]
