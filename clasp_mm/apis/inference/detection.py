@@ -11,7 +11,7 @@ from torch import nn
 
 from clasp_mm.compat import quiet_mmcv_lite
 
-from .batches import predict_batches
+from .batches import predict_batches, prepare
 from .weights import load_weights
 
 BATCH = 1  # images in one forward; they are large
@@ -62,7 +62,7 @@ def predict(model: nn.Module, images: Sequence[np.ndarray], batch_size: int = BA
         (N, ), the index of the class, best first.
     """
     results = []
-    samples = (model.pipeline(dict(img=image, img_id=0)) for image in images)
+    samples = (prepare(model, image, img_id=0) for image in images)
     for sample in predict_batches(model, samples, batch_size):
         found = sample.pred_instances.numpy()
         results.append(dict(boxes=found.bboxes, scores=found.scores, labels=found.labels))
