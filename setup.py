@@ -82,7 +82,8 @@ class DistInfo(dist_info):
     def run(self) -> None:
         super().run()
         if self.distribution.get_command_obj('editable_wheel', create=False):
-            (Path(self.dist_info_dir) / 'top_level.txt').write_text(f'{ROOT / "clasp_mm"}\n')
+            (Path(self.dist_info_dir) / 'top_level.txt').write_text(
+                f'{ROOT / "clasp_mm"}\n', 'utf-8')
 
 
 def version() -> str:

@@ -2,13 +2,68 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 HASH_DIGITS = 8
+# UTF-32's first: its mark begins as that of UTF-16.
+_MARKS = ((codecs.BOM_UTF8, 'utf-8'), (codecs.BOM_UTF32_LE, 'utf-32-le'),
+          (codecs.BOM_UTF32_BE, 'utf-32-be'), (codecs.BOM_UTF16_LE, 'utf-16-le'),
+          (codecs.BOM_UTF16_BE, 'utf-16-be'))
+
+
+def printable(name: str | bytes | os.PathLike) -> str:
+    """A file's name in characters that any page, log and terminal can take."""
+    return os.fsdecode(name).encode('utf-8', 'backslashreplace').decode()
+
+
+def read_text(path: str | os.PathLike) -> str:
+    """Text that anybody wrote: UTF-8, or UTF-16 or UTF-32 where a byte-order mark says so.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is none of them; names file and line.
+    """
+    data = Path(path).read_bytes()
+    mark, encoding = next(((mark, name) for mark, name in _MARKS if data.startswith(mark)),
+                          (b'', 'utf-8'))
+    data = data[len(mark):]
+    if encoding == 'utf-8' and b'\0' in data:
+        at, fault = data.index(b'\0'), 'it holds a zero byte'
+    else:
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError as error:
+            at, fault = error.start, f'byte 0x{data[error.start]:02x}: {error.reason}'
+    line = data[:at].decode(encoding, 'replace').count('\n') + 1
+    raise ValueError(f'{printable(path)}:{line}: no {encoding} text, {fault}; save the file as '
+                     'UTF-8')
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """What a JSON file holds, in any encoding of :func:`read_text`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no JSON; names the file.
+    """
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f'{printable(path)} is no JSON file: {error}') from error
+
+
+def write_text(path: str | os.PathLike, text: str, sync: bool = True) -> None:
+    """Write UTF-8, whole or not at all, see :func:`replacing`; see also :func:`printable`."""
+    with replacing(path, sync) as partial:
+        partial.write_bytes(text.encode('utf-8', 'backslashreplace'))
 
 
 def file_hash(path: str | os.PathLike) -> str:

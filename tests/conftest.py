@@ -33,3 +33,13 @@ def offline(monkeypatch):
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, 'connect', local_only)
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """Messages of MMEngine's loggers, as they come."""
+    from mmengine.logging import MMLogger
+    messages = []
+    monkeypatch.setattr(MMLogger, 'callHandlers',
+                        lambda _, record: messages.append(record.getMessage()))
+    return messages

@@ -5,6 +5,7 @@ import argparse
 from pathlib import Path
 
 from clasp_mm.compat import allow_mmengine_checkpoints, quiet_mmcv_lite
+from clasp_mm.files import printable
 
 
 def parse_args() -> argparse.Namespace:
@@ -39,6 +40,9 @@ def parse_args() -> argparse.Namespace:
         parser.error(f'--epochs: a stage takes at least 2, the first warms up; got {args.epochs}')
     if args.images is not None and not args.images.is_dir():
         parser.error(f'--images {args.images} is no folder')
+    if args.images is not None and printable(args.images) != str(args.images):
+        parser.error(f'--images {printable(args.images)}: the name is no UTF-8, as configs need: '
+                     'rename the folder')
     return args
 
 

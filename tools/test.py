@@ -71,7 +71,7 @@ def main() -> None:
     if args.out and is_main_process():
         out = Path(args.out)
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(metrics, indent=2, default=float) + '\n')
+        out.write_text(json.dumps(metrics, indent=2, default=float) + '\n', 'utf-8')
     leave_together()
 
 

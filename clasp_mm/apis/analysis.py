@@ -41,9 +41,9 @@ def write_expert_use(backbone: nn.Module, folder: str | os.PathLike, out: Path,
     Returns:
         The table of EAD by pair of tasks and stage, in Markdown.
     """
-    paths = find_images(folder)
-    taken = np.linspace(0, len(paths) - 1, min(images, len(paths))).round().astype(int)
-    use = expert_use(backbone, [paths[i] for i in taken], size)
+    source = find_images(folder)
+    taken = np.linspace(0, len(source) - 1, min(images, len(source))).round().astype(int)
+    use = expert_use(backbone, source, taken, size)
     summary = dict(images=len(taken), size=list(size), **summarize_use(use))
     return write_analysis(out / 'expert_use', ead_table(summary), summary,
                           {'expert_use': draw_expert_use(use)})

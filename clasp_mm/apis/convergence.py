@@ -38,7 +38,7 @@ def read_validations(run: str | os.PathLike, metric: str) -> list[dict[str, floa
     scores: dict[int, float] = {}
     other: set[str] = set()
     for log in logs:
-        for line in log.read_text().splitlines():
+        for line in log.read_text('utf-8').splitlines():
             row = json.loads(line)
             if 'loss' in row:
                 step = int(row.get('iter', row['step']))

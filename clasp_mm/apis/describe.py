@@ -11,7 +11,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from clasp_mm.compat import load_file
-from clasp_mm.datasets.resize import resize_images
+from clasp_mm.datasets.images import resize_images
 from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler
 from clasp_mm.pseudo_labels.vocabulary import Vocabulary
 from clasp_mm.registry import MODELS

@@ -10,21 +10,19 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.logging import MMLogger
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch import nn
 from tqdm import tqdm
 
 from clasp_mm.compat import load_file
 from clasp_mm.datasets import LUPerson
-from clasp_mm.datasets.resize import resize_images
+from clasp_mm.datasets.images import warn_unreadable
+from clasp_mm.datasets.readable import readable_batches
 from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
-from clasp_mm.datasets.transforms.loading import UnreadableImageError
 from clasp_mm.device import add_device_argument, announce_device
+from clasp_mm.files import printable, read_json, write_text
 from clasp_mm.models.backbones import SemanticSwin
 from clasp_mm.models.layers import TASKS
 from clasp_mm.models.weights_file import find_weights
@@ -40,23 +38,6 @@ from .publish import find_config
 Describe = Callable[[Sequence[np.ndarray], Sequence[str]], list[Description]]
 _NPY_HEADER_BYTES = 128
 _CHUNK = 1 << 16
-
-
-class _Batches(Dataset):
-    """Readable images of some rows, (n, 3, H, W) uint8 RGB, their rows, and the other names."""
-
-    def __init__(self, source: LUPerson, size: tuple[int, int]) -> None:
-        self.source, self.size = source, size
-
-    def __getitem__(self, rows: range) -> tuple[list[int], Tensor, list[str]]:
-        kept, images, faults = [], [], []
-        for row in rows:
-            try:
-                images.append(resize_images([self.source.load(row)['img']], self.size))
-                kept.append(row)
-            except UnreadableImageError as error:
-                faults.append(f'{_printable(self.source.names[row])}: {error}')
-        return kept, torch.cat(images) if images else torch.empty(0, 3, *self.size), faults
 
 
 def embed_images(model: nn.Module, source: LUPerson, out: str | os.PathLike,
@@ -117,12 +98,7 @@ def embed_images(model: nn.Module, source: LUPerson, out: str | os.PathLike,
         page = _page(features, rows, source, describe, vocabulary, batch_size,
                      num_queries, num_neighbours)
         _replace(Path(folder), out.with_suffix('.html'), page)
-    logger = MMLogger.get_current_instance()
-    for fault in faults[:20]:
-        logger.warning(f'left out, {fault}')
-    if faults:
-        logger.warning(f'{len(faults)} of {len(source)} images could not be read; all are named '
-                       f'in {out.with_suffix(".json")}')
+    warn_unreadable(faults, len(source))
     return result
 
 
@@ -145,11 +121,7 @@ def _stream(model: nn.Module, source: LUPerson, size: tuple[int, int], batch_siz
             show_progress: bool) -> tuple[np.ndarray, list[str]]:
     """Write features and names; the rows that were read, (n,) int64, and what is wrong."""
     device = next(model.parameters()).device
-    batches = [range(start, min(start + batch_size, len(source)))
-               for start in range(0, len(source), batch_size)]
-    loader = DataLoader(_Batches(source, size), sampler=batches, batch_size=None,
-                        num_workers=min(num_workers, len(batches)), collate_fn=_as_is,
-                        worker_init_fn=_init_worker)
+    loader = readable_batches(source, range(len(source)), size, batch_size, num_workers)
     done, faults = [], []
     with table.open('wb') as file, names.open('wb') as name_file, torch.inference_mode(), tqdm(
             total=len(source), unit='img', desc='embed', disable=not show_progress) as bar:
@@ -184,7 +156,7 @@ def _write_parquet(path: Path, features: np.ndarray, source: LUPerson, rows: np.
     schema = pa.schema([('name', pa.string()), ('feature', pa.list_(pa.float32(), width))])
     with pq.ParquetWriter(path, schema) as writer:
         for start in range(0, len(rows), _CHUNK):
-            names = [_printable(source.names[row]) for row in rows[start:start + _CHUNK]]
+            names = [printable(source.names[row]) for row in rows[start:start + _CHUNK]]
             values = pa.array(features[start:start + _CHUNK].reshape(-1))
             writer.write_table(pa.table([pa.array(names, pa.string()),
                                          pa.FixedSizeListArray.from_arrays(values, width)],
@@ -244,21 +216,8 @@ def _page(features: np.ndarray, rows: np.ndarray, source: LUPerson, describe: De
 
 
 def _replace(folder: Path, target: Path, text: str) -> None:
-    (folder / target.name).write_text(text, encoding='utf-8')
+    write_text(folder / target.name, text)
     os.replace(folder / target.name, target)
-
-
-def _printable(name: str) -> str:
-    return name.encode('utf-8', 'backslashreplace').decode()
-
-
-def _as_is(batch: tuple) -> tuple:
-    return batch
-
-
-def _init_worker(_: int) -> None:
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -304,7 +263,7 @@ def run(args: argparse.Namespace) -> int:
         _check_out(args.out)
         vocabulary = DEFAULT_VOCABULARY
         if args.vocabulary:
-            vocabulary = Vocabulary.from_dict(json.loads(Path(args.vocabulary).read_text('utf-8')))
+            vocabulary = Vocabulary.from_dict(read_json(args.vocabulary))
         model, spec, heads = _load(args)
         source = LUPerson(args.folder, args.list)
         size = tuple(args.size)

@@ -139,7 +139,7 @@ def estimate(cfg: Config, steps: int = 10) -> dict[str, Any]:
     report.update(_advice(batch_size, first, second))
     if is_main_process():
         with replacing(Path(cfg.work_dir) / 'estimate.json') as path:
-            path.write_text(json.dumps(report, indent=1) + '\n')
+            path.write_text(json.dumps(report, indent=1) + '\n', 'utf-8')
     return report
 
 

@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from clasp_mm.apis.features import batches
+from clasp_mm.apis.features import normalize
 from clasp_mm.datasets import LUPerson
+from clasp_mm.datasets.images import warn_unreadable
+from clasp_mm.datasets.readable import readable_batches
 from clasp_mm.evaluation.functional.conflict import (
     expert_activation_divergence,
     expert_divergences,
@@ -21,32 +23,39 @@ from clasp_mm.evaluation.task_conflict import expert_use as use_of_batch
 from clasp_mm.models.layers import TASKS
 
 
-def find_images(folder: str | os.PathLike) -> list[str]:
-    """Image files of a folder; of synthetic people, those of its list and no parsing maps."""
+def find_images(folder: str | os.PathLike) -> LUPerson:
+    """Images of a folder or LMDB; of synthetic people, those of its list and no parsing maps."""
     listed = 'list.txt' if Path(folder, 'list.txt').is_file() else ''
-    return [str(Path(folder, name)) for name in LUPerson(os.fspath(folder), listed).names]
+    return LUPerson(os.fspath(folder), listed)
 
 
-def expert_use(backbone: nn.Module, paths: Sequence[str],
+def expert_use(backbone: nn.Module, source: LUPerson, rows: Sequence[int],
                size: tuple[int, int]) -> dict[str, np.ndarray]:
     """Mean gate of every expert under each task, {task: (stages, n)}.
 
     Args:
         backbone: With PC-MoE.
-        paths: Image files.
+        source: The images.
+        rows: Which of them; those that cannot be read are left out, counted and named in the log.
         size: (H, W) of the input.
 
     Raises:
-        ValueError: The backbone has no PC-MoE, or there is no image.
+        ValueError: The backbone has no PC-MoE, or no image can be read.
     """
     if not backbone.has_moe:
         raise ValueError('the backbone has no PC-MoE, and so no experts')
-    if not paths:
-        raise ValueError('no image to see which experts are used')
     device = next(backbone.parameters()).device
-    total = sum(use_of_batch(backbone, images) * len(images)
-                for images in batches(paths, size, device)) / len(paths)
-    return dict(zip(TASKS, total.cpu().numpy(), strict=True))
+    total, count, unreadable = 0., 0, []
+    for kept, images, faults in readable_batches(source, rows, size):
+        unreadable += faults
+        if kept:
+            total = total + use_of_batch(backbone, normalize(images.to(device))) * len(kept)
+            count += len(kept)
+    if not count:
+        raise ValueError('no image to see which experts are used'
+                         + (f'; the first: {unreadable[0]}' if unreadable else ''))
+    warn_unreadable(unreadable, len(rows))
+    return dict(zip(TASKS, (total / count).cpu().numpy(), strict=True))
 
 
 def summarize_use(use: Mapping[str, np.ndarray]) -> dict[str, Any]:

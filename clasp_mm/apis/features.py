@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clasp_mm.datasets.resize import resize_images
-from clasp_mm.datasets.transforms.loading import read_image
+from clasp_mm.datasets.images import read_image, resize_images
 
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
@@ -34,9 +33,9 @@ def load_images(paths: Sequence[str | os.PathLike], size: tuple[int, int] = (256
         (B, 3, H, W) float32, RGB with ImageNet's mean and deviation.
 
     Raises:
-        clasp_mm.datasets.transforms.loading.UnreadableImageError: If a file cannot be read.
+        clasp_mm.datasets.images.UnreadableImageError: If a file cannot be read; names it.
     """
-    return normalize(torch.cat([resize_images([read_image(str(path))], size) for path in paths]))
+    return normalize(torch.cat([resize_images([read_image(path)], size) for path in paths]))
 
 
 def batches(paths: Sequence[str], size: tuple[int, int], device: torch.device,

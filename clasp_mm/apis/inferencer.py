@@ -22,9 +22,9 @@ from torch import nn
 from tqdm import tqdm
 
 from clasp_mm.compat import load_file
-from clasp_mm.datasets.transforms.loading import UnreadableImageError
+from clasp_mm.datasets.images import UnreadableImageError
 from clasp_mm.device import pick_device
-from clasp_mm.files import replacing
+from clasp_mm.files import printable, write_text
 from clasp_mm.models.weights_file import find_weights
 
 from .inference.boxes import Key, KnownBoxes, crop, whole
@@ -119,6 +119,10 @@ class Inferencer:
                         written.append(plain(entry, image, stem, folder))
                     yield entry
                 bar.update(len(chunk))
+        if self.skipped and len(self.skipped) == len(files):
+            first = next(iter(self.skipped.values()))
+            raise ValueError(first if len(files) == 1 else
+                             f'none of {len(files)} images can be read; the first: {first}')
         if out_dir is not None:
             write_json(folder / 'predictions.json', written)
         self._report(len(files), out_dir)
@@ -185,10 +189,6 @@ class Inferencer:
                 yield from read_frames(name, source)
             except UnreadableImageError as error:
                 self.skipped[name] = str(error)
-        if self.skipped and len(self.skipped) == len(files):
-            first = next(iter(self.skipped.values()))
-            raise ValueError(first if len(files) == 1 else
-                             f'none of {len(files)} images can be read; the first: {first}')
 
     def _predict(self, frames: Sequence[Frame], known: KnownBoxes | None,
                  options: Mapping[str, Any], batch_size: int
@@ -204,20 +204,36 @@ class Inferencer:
                           for number, box in enumerate(whole(frame.image) if own is None else own)]
             else:
                 options['boxes'] = boxes
-        results = self._module.predict(self.model, [image for _, _, image, _ in places], **options)
+        results = self._results([image for _, _, image, _ in places], options)
         for (frame, stem, image, box), result in zip(places, results, strict=True):
-            yield frame, stem, image, dict(file=frame.file, frame=frame.index, **box, **result)
+            if isinstance(result, UnreadableImageError):
+                self.skipped[frame.file] = f'{printable(frame.file)}: {result}'
+            else:
+                yield frame, stem, image, dict(file=frame.file, frame=frame.index, **box, **result)
+
+    def _results(self, images: Sequence[np.ndarray], options: Mapping[str, Any]
+                 ) -> list[dict[str, Any] | UnreadableImageError]:
+        """What is predicted of each image; where the pipeline refuses one, each alone."""
+        try:
+            return self._module.predict(self.model, images, **options)
+        except UnreadableImageError as error:
+            if len(images) == 1:
+                return [error]
+        results = []
+        for place, image in enumerate(images):
+            own = dict(options, boxes=[options['boxes'][place]]) if 'boxes' in options else options
+            results += self._results([image], own)
+        return results
 
     def _report(self, number: int, out_dir: str | os.PathLike | None) -> None:
         if not self.skipped:
             return
-        lines = [f'{name}: {reason}' for name, reason in self.skipped.items()]
+        lines = list(self.skipped.values())
         print_log(f'{len(lines)} of {number} inputs could not be read and were skipped: '
                   + '; '.join(lines[:5]) + ('; ...' if len(lines) > 5 else ''),
                   'current', logging.WARNING)
         if out_dir is not None:
-            with replacing(Path(out_dir, 'skipped_images.txt')) as partial_file:
-                partial_file.write_text('\n'.join(lines) + '\n')
+            write_text(Path(out_dir, 'skipped_images.txt'), '\n'.join(lines) + '\n')
 
 
 def inference(task: str, images: Given | Sequence[Given], config: str | os.PathLike,

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
+from clasp_mm.datasets.images import UnreadableImageError
 from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
-from clasp_mm.datasets.transforms.loading import UnreadableImageError
 from clasp_mm.device import pick_device
 from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, LabelSettings
 from clasp_mm.pseudo_labels.clip_model import CLIPModel

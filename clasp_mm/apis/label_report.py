@@ -13,10 +13,10 @@ import numpy as np
 from tqdm import tqdm
 
 from clasp_mm.datasets import LUPerson
+from clasp_mm.datasets.images import UnreadableImageError, read_map, warn_unreadable
 from clasp_mm.datasets.synthetic import load_ground_truth
-from clasp_mm.datasets.transforms.loading import UnreadableImageError
 from clasp_mm.evaluation.functional.parsing import ConfusionMatrix
-from clasp_mm.files import replacing
+from clasp_mm.files import write_text
 from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, PseudoLabels, Scores
 from clasp_mm.pseudo_labels.vocabulary import (
     DEFAULT_VOCABULARY,
@@ -51,7 +51,8 @@ class LabelledImage:
 
 def read_labelled_images(source, parsing_dir: str | os.PathLike | None = None,
                          attributes: Mapping[str, Mapping[str, str]] | None = None,
-                         lip_to_part: Sequence[int] = LIP_TO_PART) -> Iterator[LabelledImage]:
+                         lip_to_part: Sequence[int] = LIP_TO_PART,
+                         unreadable: list[str] | None = None) -> Iterator[LabelledImage]:
     """Images of a source with LIP-style annotation; unreadable images are left out.
 
     Args:
@@ -60,16 +61,20 @@ def read_labelled_images(source, parsing_dir: str | os.PathLike | None = None,
             for the suffix, in the same subfolders or in none.
         attributes: Image name -> attribute name -> value.
         lip_to_part: Part label of each LIP class.
+        unreadable: What is wrong with the images that are left out is added, by name.
 
     Raises:
         FileNotFoundError: If an image has no parsing map.
+        ValueError: If its parsing map cannot be read.
     """
+    unreadable = [] if unreadable is None else unreadable
     table = np.full(256, 255, np.uint8)
     table[:len(lip_to_part)] = lip_to_part
     for index, name in enumerate(source.names):
         try:
             image = source.load(index)['img'][..., ::-1]
-        except UnreadableImageError:
+        except UnreadableImageError as error:
+            unreadable.append(str(error))
             continue
         parts = None
         if parsing_dir is not None:
@@ -107,9 +112,7 @@ def _read_parsing(folder: Path, name: str) -> np.ndarray:
     inner = Path(*relative.parts[1:]) if len(relative.parts) > 1 else relative
     for candidate in (relative, inner, Path(relative.name)):
         if (folder / candidate).is_file():
-            parsing = cv2.imread(str(folder / candidate), cv2.IMREAD_GRAYSCALE)
-            if parsing is not None:
-                return parsing
+            return read_map(folder / candidate)
     raise FileNotFoundError(f'no parsing map {str(relative)!r} in {str(folder)!r} for {name!r}')
 
 
@@ -276,7 +279,7 @@ def report_labels(labeler: CLIPLabeler, images: Iterable[LabelledImage],
                   out_dir: str | os.PathLike | None = None, num_examples: int = 12,
                   batch_size: int = 32, total: int | None = None,
                   title: str = 'CLIP pseudo-labels', paraphrases: Sequence[Vocabulary] = (),
-                  num_extremes: int = 0) -> dict:
+                  num_extremes: int = 0, unreadable: Sequence[str] = ()) -> dict:
     """Label images, judge the labels, and write ``report.json`` and ``report.html``.
 
     What can be known without the truth: what the filters reject, and with ``paraphrases`` under
@@ -288,13 +291,14 @@ def report_labels(labeler: CLIPLabeler, images: Iterable[LabelledImage],
         out_dir: Where the two files go; None writes none.
         num_examples: Images shown on the page, the first ones.
         batch_size: Images per teacher forward.
-        total: Number of images, for the progress bar and to tell the unreadable ones; None shows
-            none.
+        total: Number of images, for the progress bar; None shows none.
         title: Heading of the page.
         paraphrases: The labeler's vocabulary in other words, see
             :func:`~clasp_mm.apis.label_reliability.paraphrase`.
         num_extremes: Images shown of the most and the least sure accepted ones each, and of the
             rejected ones.
+        unreadable: What ``images`` leaves out, as :func:`read_labelled_images` fills it; it is
+            counted, and named in the log and in ``report.json``.
 
     Returns:
         What :meth:`LabelEvaluation.compute` gives, with the labeler's identity and settings.
@@ -322,14 +326,14 @@ def report_labels(labeler: CLIPLabeler, images: Iterable[LabelledImage],
             bar.update(len(batch))
     result = dict(clip=labeler.clip.identity, teacher=labeler.teacher_id,
                   settings=settings.to_dict(), grid=list(labeler.grid), **evaluation.compute())
-    if total is not None:
-        result['rejected']['unreadable'] = total - result['num_images']
+    result['rejected']['unreadable'] = len(unreadable)
+    result['unreadable'] = list(unreadable)
+    warn_unreadable(unreadable, len(unreadable) + result['num_images'])
     if paraphrases:
         result['reliability'] = reliability.compute()
     if out_dir is not None:
         out_dir = Path(out_dir)
-        with replacing(out_dir / 'report.json') as partial:
-            partial.write_text(json.dumps(result, indent=1))
+        write_text(out_dir / 'report.json', json.dumps(result, indent=1))
         write_label_page(out_dir / 'report.html', title, gallery.examples(), labeler.vocabulary,
                          labeler.grid, settings.cluster_numbers, summary_html(result))
     return result

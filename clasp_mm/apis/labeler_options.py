@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
-from pathlib import Path
 
 from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
 from clasp_mm.device import add_device_argument, announce_device
+from clasp_mm.files import read_json
 from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, LabelSettings
 from clasp_mm.pseudo_labels.colour_teacher import ColourTeacher
 from clasp_mm.pseudo_labels.regions import FOREGROUND_RULES
@@ -82,7 +81,7 @@ def labeler_from_arguments(args: argparse.Namespace) -> CLIPLabeler:
     device = announce_device(args.device)
     vocabulary = DEFAULT_VOCABULARY
     if args.vocabulary:
-        vocabulary = Vocabulary.from_dict(json.loads(Path(args.vocabulary).read_text('utf-8')))
+        vocabulary = Vocabulary.from_dict(read_json(args.vocabulary))
     if args.teacher == 'none':
         if args.teacher_config or args.teacher_task or args.teacher_semantic_weight is not None:
             raise ValueError('--teacher none has no config, no task and no semantic weight')

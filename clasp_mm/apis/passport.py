@@ -24,12 +24,13 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
+from clasp_mm.datasets.images import list_files
 from clasp_mm.files import HASH_DIGITS
 from clasp_mm.version import __version__
 
@@ -112,7 +113,8 @@ def files_hash(paths: list[Path], contents: bool | None = None) -> str | None:
     """Hash of files: their contents, or their names and sizes.
 
     Args:
-        paths: Files, or folders with all below them but what is hidden.
+        paths: Files, or folders with all below them that
+            :func:`~clasp_mm.datasets.images.list_files` names.
         contents: Of folders hash contents too; by default only of files.
 
     Returns:
@@ -122,23 +124,18 @@ def files_hash(paths: list[Path], contents: bool | None = None) -> str | None:
     for path in paths:
         if not path.exists():
             return None
-        files = [('', path)] if path.is_file() else sorted(_below(path))
-        for name, file in files:
-            empty = False
-            digest.update(f'{name}\0{file.stat().st_size}\n'.encode())
+        try:
+            names = [''] if path.is_file() else list_files(path)
+        except FileNotFoundError:  # it cannot be entered
+            return None
+        for name in names:
+            empty, file = False, path / name
+            digest.update(os.fsencode(name) + b'\0%d\n' % file.stat().st_size)
             if contents or (contents is None and path.is_file()):
                 with open(file, 'rb') as stream:
                     while chunk := stream.read(1 << 20):
                         digest.update(chunk)
     return None if empty else digest.hexdigest()[:HASH_DIGITS]
-
-
-def _below(folder: Path) -> Iterator[tuple[str, Path]]:
-    for where, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith('.')]
-        for name in names:
-            if not name.startswith('.'):
-                yield (Path(where) / name).relative_to(folder).as_posix(), Path(where, name)
 
 
 def _digest(text: str) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from clasp_mm.datasets.transforms.loading import UnreadableImageError
+from clasp_mm.datasets.images import UnreadableImageError, warn_unreadable
 from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, PseudoLabels, to_canvas
 from clasp_mm.pseudo_labels.hashing import hash_names
 from clasp_mm.pseudo_labels.store import LabelStore, StoreWriter, list_digest, make_header
@@ -24,7 +24,7 @@ class ImageSource(Protocol):
     """What is labelled; ``clasp_mm.LUPerson`` is one.
 
     ``names`` are the images' names in order; ``load(i)['img']`` is an image, (H, W, 3) uint8 BGR,
-    or raises UnreadableImageError.
+    or raises UnreadableImageError, which names it.
     """
 
     names: Sequence[str]
@@ -46,7 +46,7 @@ class _Batches(Dataset):
             try:
                 image = self.source.load(int(row))['img']
             except UnreadableImageError as error:
-                faults.append(f'{self.source.names[int(row)]}: {error}')
+                faults.append(str(error))
                 names.append('')
                 continue
             names.append(self.source.names[int(row)])
@@ -102,11 +102,7 @@ def make_store(source: ImageSource, labeler: CLIPLabeler, out: str | os.PathLike
                 unreadable += faults
                 bar.update(len(rows))
         store = writer.finish()
-    for fault in unreadable[:20]:
-        logger.warning(f'not labelled, {fault}')
-    if unreadable:
-        logger.warning(f'{len(unreadable)} of {total} images could not be read; they count as '
-                       'rejected')
+    warn_unreadable(unreadable, total)  # they count as rejected
     if store is not None:
         logger.info(f'labels of {len(store)} images in {store.path}: {summarize(store)}')
     return store

@@ -9,19 +9,16 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from tqdm import tqdm
 
-from clasp_mm.datasets.transforms.loading import read_image
+from clasp_mm.datasets.images import read_image
 from clasp_mm.evaluation.functional import evaluate_reid
 from clasp_mm.evaluation.functional.reid_distances import FeatureDistances, as_features
 from clasp_mm.evaluation.functional.reid_ranking import with_own_files
-from clasp_mm.files import replacing
+from clasp_mm.files import printable, write_text
 from clasp_mm.registry import DATASETS
 from clasp_mm.visualization.ranked_lists import RankedList, ranked_page, telling_queries
 
-from .inference.reid import load, predict
-
-_BATCH = 64
+from .inference.reid import embed_files, load
 
 
 def write_ranked_page(config: str | os.PathLike, checkpoint: str | os.PathLike,
@@ -30,7 +27,8 @@ def write_ranked_page(config: str | os.PathLike, checkpoint: str | os.PathLike,
     """Rank the test set of a config and draw its telling queries.
 
     Images of the query's identity and camera, which do not count, are left out of the lists; where
-    the camera is not known, the query's own file.
+    the camera is not known, the query's own file. Images that cannot be read are left out of the
+    test set, counted and named.
 
     Args:
         config: Config of the model, with ``test_dataloader``.
@@ -52,11 +50,8 @@ def write_ranked_page(config: str | os.PathLike, checkpoint: str | os.PathLike,
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         data = DATASETS.build({**settings, 'pipeline': []})
     infos = [data.get_data_info(i) for i in range(len(data))]
-    features = []
-    for start in tqdm(range(0, len(infos), _BATCH), desc='features'):
-        images = [read_image(info['img_path']) for info in infos[start:start + _BATCH]]
-        features += [result['feature'] for result in predict(model, images)]
-    features = np.stack(features)
+    features, rows = embed_files(model, [info['img_path'] for info in infos])
+    infos = [infos[row] for row in rows]
     is_query = np.array([info['is_query'] for info in infos])
     pids, cameras, paths = (np.array([info[key] for info in infos])
                             for key in ('pid', 'camera', 'img_path'))
@@ -76,13 +71,12 @@ def write_ranked_page(config: str | os.PathLike, checkpoint: str | os.PathLike,
                 _rgb(paths[is_query][row]), [_rgb(paths[~is_query][i]) for i in stays[near]],
                 np.sqrt(exact[near]), pids[stays[near]] == query_pids[row],
                 f'{kind}: average precision {found["average_precision"][row]:.1f} %, '
-                f'{Path(paths[is_query][row]).name}'))
+                f'{printable(Path(paths[is_query][row]).name)}'))
     note = (f'{found["num_valid"]} queries, {len(gallery)} gallery images, mAP {found["mAP"]:.1f}, '
             f'rank-1 {found["rank1"]:.1f}. Images of the query\'s person and camera are left out.')
-    with replacing(out) as temporary:
-        temporary.write_text(ranked_page(f'Ranked lists of {Path(checkpoint).name}', note, lists))
+    write_text(out, ranked_page(f'Ranked lists of {Path(checkpoint).name}', note, lists))
     return found['mAP']
 
 
 def _rgb(path: str) -> np.ndarray:
-    return read_image(str(path))[..., ::-1]
+    return read_image(path)[..., ::-1]

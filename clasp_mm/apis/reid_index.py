@@ -11,17 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
-from clasp_mm.datasets.luperson import IMAGE_SUFFIXES
-from clasp_mm.datasets.name_table import scan_folder
-from clasp_mm.datasets.transforms.loading import UnreadableImageError, read_image
+from clasp_mm.datasets.images import list_images
 from clasp_mm.evaluation.functional.reid_distances import FeatureDistances, as_features
 from clasp_mm.files import replacing
 
-from .inference.reid import predict
+from .inference.reid import embed_files
 
-_BATCH = 64
 _SPARE = 32  # further candidates, among which float32 may have erred
 
 
@@ -76,22 +72,11 @@ class ReIDIndex:
         folder = Path(folder)
         if not folder.is_dir():
             raise FileNotFoundError(f'no folder {folder}')
-        table = scan_folder(str(folder), IMAGE_SUFFIXES)
-        names = sorted(table[i] for i in range(len(table)))
-        features, kept = [], []
-        for start in tqdm(range(0, len(names), _BATCH), desc='features', disable=not progress):
-            images = []
-            for name in names[start:start + _BATCH]:
-                try:
-                    images.append(read_image(str(folder / name)))
-                except UnreadableImageError as error:
-                    tqdm.write(f'skipped {folder / name}: {error}')
-                else:
-                    kept.append(name)
-            features += [result['feature'] for result in predict(model, images)]
-        if not kept:
-            raise FileNotFoundError(f'no image that can be read in {folder}')
-        return cls(np.stack(features), kept, folder)
+        names = list(list_images(folder))
+        if not names:
+            raise FileNotFoundError(f'no image in {folder}')
+        features, kept = embed_files(model, [folder / name for name in names], progress)
+        return cls(features, [names[place] for place in kept], folder)
 
     def __len__(self) -> int:
         return len(self.names)

@@ -31,7 +31,7 @@ def name_of(index: int) -> str:
 
 def write_list(path: Path, count: int) -> None:
     """A list file of ``count`` names."""
-    with path.open('w') as file:
+    with path.open('w', encoding='utf-8') as file:
         for start in range(0, count, _ROWS):
             file.write(''.join(f'{name_of(i)}\n' for i in range(start, min(start + _ROWS, count))))
 
@@ -86,7 +86,7 @@ def memory(process: int | None = None) -> dict[str, float]:
         ``pss``, its share of all; ``own``, nobody else's; ``anonymous``, its share of what is no
         mapped file; ``written``, what it has written itself.
     """
-    text = Path(f'/proc/{process or os.getpid()}/smaps_rollup').read_text()
+    text = Path(f'/proc/{process or os.getpid()}/smaps_rollup').read_text('utf-8')
     kib = {line.split(':')[0]: int(line.split()[1]) for line in text.splitlines()[1:]}
     own = kib['Private_Clean'] + kib['Private_Dirty']
     return {name: value / 1024 for name, value in dict(

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from clasp_mm.compat import load_file
+from clasp_mm.datasets.images import read_image
 from clasp_mm.datasets.labelled_folder import LabelledFolder
-from clasp_mm.datasets.transforms.loading import read_image
 from clasp_mm.evaluation.functional.verification import Verification, verify
 from clasp_mm.files import replacing
 
-from .inference.reid import load, predict
-
-_BATCH = 64
+from .inference.reid import embed_files, load, predict
 
 
 class Match(NamedTuple):
@@ -47,7 +43,8 @@ def calibrate(config: str | os.PathLike, checkpoint: str | os.PathLike,
     Args:
         config: Config of the model.
         checkpoint: Checkpoint of its training.
-        folder: One folder of images (a tracklet) for each person; not of people trained on.
+        folder: One folder of images (a tracklet) for each person; not of people trained on. Images
+            that cannot be read are left out, counted and named.
         out: Checkpoint to write: the weights, and the result in its ``meta``.
         false_match_rate: Share of pairs of different people that may be taken as one.
         device: Where the model runs; by default on the GPU where there is one.
@@ -59,11 +56,8 @@ def calibrate(config: str | os.PathLike, checkpoint: str | os.PathLike,
     """
     people = LabelledFolder.read(folder)
     model = load(config, checkpoint, device)
-    features = []
-    for start in tqdm(range(0, len(people.paths), _BATCH), desc='features'):
-        images = [read_image(path) for path in people.paths[start:start + _BATCH]]
-        features += [result['feature'] for result in predict(model, images)]
-    found = verify(np.stack(features), people.labels, false_match_rate)
+    features, rows = embed_files(model, people.paths)
+    found = verify(features, people.labels[rows], false_match_rate)
     meta = load_file(checkpoint).get('meta', {})
     kept = {key: meta[key] for key in ('dataset_meta', 'epoch', 'iter', 'seed') if key in meta}
     with replacing(out) as temporary:
@@ -91,7 +85,7 @@ def match(a: np.ndarray | str | os.PathLike, b: np.ndarray | str | os.PathLike,
     if known is None:
         raise ValueError('the model has no threshold: calibrate it by '
                          'tools/analysis/calibrate_reid.py and load the checkpoint that it writes')
-    images = [read_image(str(Path(image))) if isinstance(image, (str, os.PathLike)) else image
+    images = [read_image(image) if isinstance(image, (str, os.PathLike)) else image
               for image in (a, b)]
     first, second = (result['feature'].astype(np.float64) for result in predict(model, images))
     similarity = float(first @ second / np.linalg.norm(first) / np.linalg.norm(second))

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from clasp_mm.datasets.attribute_files import AttributeTable
+from clasp_mm.datasets.images import read_image
 from clasp_mm.evaluation.functional import attribute_metrics
 from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, LabelSettings
 from clasp_mm.pseudo_labels.clip_model import CLIPModel
@@ -94,7 +94,8 @@ def score_zero_shot(clip: CLIPModel, table: AttributeTable, split: str, folder: 
 
     Raises:
         FileNotFoundError: An image is not there.
-        ValueError: An attribute of the data has no texts, or there is no such split.
+        ValueError: An attribute of the data has no texts, there is no such split, or an image
+            cannot be read.
     """
     vocabulary, meaning = texts
     missing = [name for name in table.attributes if name not in meaning]
@@ -127,7 +128,4 @@ def _read(path: Path) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(f'there is no image {path}: give the folder of the images as '
                                 '--images')
-    image = cv2.imread(str(path))
-    if image is None:
-        raise ValueError(f'{path} is no image that can be read')
-    return np.ascontiguousarray(image[..., ::-1])
+    return np.ascontiguousarray(read_image(path)[..., ::-1])

@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .luperson import IMAGE_SUFFIXES
-from .name_table import scan_folder
+from .images import list_images
 
 
 class LabelledFolder(NamedTuple):
@@ -37,8 +36,7 @@ class LabelledFolder(NamedTuple):
         if not root.is_dir():
             raise FileNotFoundError(f'{str(root)!r} is no folder; give one with a sub-folder of '
                                     'images for every class')
-        table = scan_folder(str(root), IMAGE_SUFFIXES)
-        names = sorted(name for name in (table[i] for i in range(len(table))) if '/' in name)
+        names = [name for name in list_images(root) if '/' in name]
         owners = [name.split('/')[0] for name in names]
         classes = sorted(set(owners))
         if len(classes) < 2:

@@ -13,16 +13,16 @@ from mmengine.dataset import Compose
 from mmengine.logging import MMLogger
 from torch.utils.data import Dataset
 
+from clasp_mm.files import printable
 from clasp_mm.registry import DATASETS
 
-from .name_table import NameTable, scan_folder
+from .images import IMAGE_SUFFIXES, UnreadableImageError, decode_image, list_images, read_bytes
+from .name_table import NameTable
 from .resumable_sampler import Visit
-from .transforms.loading import UnreadableImageError, decode_image, read_image
 
 if TYPE_CHECKING:
     import lmdb
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif')
 _LARGE_SOURCE = 200_000
 
 
@@ -30,7 +30,8 @@ _LARGE_SOURCE = 200_000
 class LUPerson(Dataset):
     """Images without labels, read by name; an image that cannot be read never stops a run.
 
-    Three sources: a folder, scanned for images; a list file (``ann_file``, one name per line,
+    Three sources: a folder, searched by
+    :func:`~clasp_mm.datasets.images.list_images`; a list file (``ann_file``, one name per line,
     relative to ``data_root``), which starts in a second where a scan of millions takes minutes;
     an LMDB of encoded images, the keys being the names (``ann_file`` may narrow and order them).
     LUPerson's own LMDB, with ``lmdb/`` inside its folder, is found from either folder.
@@ -135,10 +136,13 @@ class LUPerson(Dataset):
         """The sample before the pipeline.
 
         Raises:
-            UnreadableImageError: The image is missing, corrupt or empty.
+            UnreadableImageError: The image is missing, corrupt or empty; names it.
         """
         sample = self.get_data_info(index)
-        image = self._reader.read(self.names.raw(index))
+        try:
+            image = self._reader.read(self.names.raw(index))
+        except UnreadableImageError as error:
+            raise UnreadableImageError(f'{printable(sample["img_key"])}: {error}') from error
         sample.update(img=image, ori_shape=image.shape[:2], img_shape=image.shape[:2], skipped='')
         return sample
 
@@ -158,11 +162,11 @@ class LUPerson(Dataset):
                 sample = self.pipeline(sample)
                 if sample is not None:
                     return sample
-                reason = 'the pipeline returned None for it'
-            skipped.append(_printable(self.names[candidate]))
+                reason = f'{printable(self.names[candidate])}: the pipeline returned None for it'
+            skipped.append(printable(self.names[candidate]))
         raise RuntimeError(
-            f'{len(skipped)} images in a row could not be used; the last was '
-            f'{self._reader.locate(skipped[-1])!r}: {reason}. Check that data_root='
+            f'{len(skipped)} images in a row could not be used; the last was {reason}. Check that '
+            f'data_root='
             f'{self.data_root!r} holds what {self.source!r} names and that it can be read; '
             'max_refetch sets how many are tried')
 
@@ -192,7 +196,7 @@ class _FileReader:
 
     def names(self) -> NameTable:
         begin = time.perf_counter()
-        names = scan_folder(self.path, IMAGE_SUFFIXES)
+        names = list_images(self.path)
         _advise_a_list(self.path, names, time.perf_counter() - begin)
         return names
 
@@ -200,7 +204,7 @@ class _FileReader:
         return os.path.join(self.path, name)
 
     def read(self, name: bytes) -> np.ndarray:
-        return read_image(os.path.join(os.fsencode(self.path), name))
+        return decode_image(read_bytes(os.path.join(os.fsencode(self.path), name)))
 
 
 class _LmdbReader:
@@ -263,8 +267,3 @@ def _find_lmdb(folder: str) -> str | None:
         if os.path.isfile(os.path.join(path, 'data.mdb')):
             return path
     return None
-
-
-def _printable(name: str) -> str:
-    """The name in characters that any log can take."""
-    return name.encode('utf-8', 'backslashreplace').decode()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from clasp_mm.files import replacing
+from clasp_mm.files import read_text, replacing
 
 _NEWLINE, _CARRIAGE_RETURN = 10, 13
-_UTF8_MARK = b'\xef\xbb\xbf'
+_UTF8_MARK = codecs.BOM_UTF8
+_WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 _CHUNK = 1 << 26
 
 
@@ -36,11 +38,21 @@ class NameTable:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike) -> NameTable:
-        """Map a text file with one name per line; blank lines do not count."""
+        """Map a text file with one name per line; blank lines do not count.
+
+        One that a byte-order mark declares as UTF-16 or UTF-32 is read instead.
+
+        Raises:
+            ValueError: It is no text; names file and line.
+        """
         path = os.fspath(path)
         if os.path.getsize(path) == 0:
             return cls.from_names(())
         buffer = np.memmap(path, np.uint8, mode='r')
+        if bytes(buffer[:4]).startswith(_WIDE_MARKS) or any(
+                (buffer[at:at + _CHUNK] == 0).any() for at in range(0, len(buffer), _CHUNK)):
+            lines = (line.removesuffix('\r') for line in read_text(path).split('\n'))
+            return cls.from_names(line.encode() for line in lines if line)
         breaks = [np.flatnonzero(buffer[at:at + _CHUNK] == _NEWLINE) + at
                   for at in range(0, len(buffer), _CHUNK)]
         ends = np.concatenate(breaks)
@@ -118,32 +130,3 @@ class NameTable:
         self.__dict__.update(state)
         if self._path is not None:
             self._buffer = np.memmap(self._path, np.uint8, mode='r')
-
-
-def scan_folder(folder: str | os.PathLike, suffixes: tuple[str, ...]) -> NameTable:
-    """Names of all files below a folder that end in one of the suffixes, in byte order.
-
-    Args:
-        folder: Where to look; linked folders are followed, each folder is visited once.
-        suffixes: Lower-case endings, such as ``'.jpg'``; case in the file names does not matter.
-
-    Returns:
-        Names relative to ``folder``, with ``/`` between the parts.
-    """
-    endings = tuple(os.fsencode(suffix) for suffix in suffixes)
-    root = os.fsencode(folder)
-    names, waiting, seen = [], [(root, b'')], set()
-    while waiting:
-        path, prefix = waiting.pop()
-        status = os.stat(path)
-        if (status.st_dev, status.st_ino) in seen:
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        with os.scandir(path) as entries:
-            for entry in entries:
-                if entry.is_dir():
-                    waiting.append((entry.path, prefix + entry.name + b'/'))
-                elif entry.name.lower().endswith(endings):
-                    names.append(prefix + entry.name)
-    names.sort()
-    return NameTable.from_names(names)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from clasp_mm.files import read_json
+
+from .images import list_files
 
 LABELS = ('pedestrian', 'rider', 'sitting person', 'person (other)', 'person group', 'ignore')
 ANNOTATION, IMAGE = '_gtBboxCityPersons.json', '_leftImg8bit.png'
@@ -19,17 +22,22 @@ def read_folder(folder: str | Path) -> Iterator[dict]:
         ``img_path`` (city and file), ``width``, ``height`` and ``instances``: ``bbox``,
         ``bbox_visible`` (x1, y1, x2, y2) and ``ignore``, true for all but pedestrians.
     """
-    files = sorted(Path(folder).glob(f'*/*{ANNOTATION}'))
-    if not files:
+    names = names_in_cities(folder, ANNOTATION) if Path(folder).is_dir() else []
+    if not names:
         raise FileNotFoundError(f'no */*{ANNOTATION} below {folder}: it should be the folder of '
                                 'a split, such as gtBboxCityPersons/train')
-    for file in files:
-        yield read_annotation(file)
+    for name in names:
+        yield read_annotation(Path(folder, name))
+
+
+def names_in_cities(folder: str | Path, suffix: str) -> list[str]:
+    """``CITY/FILE`` of all files of that ending, as Cityscapes has them, in order."""
+    return [name for name in list_files(folder, (suffix.lower(), )) if name.count('/') == 1]
 
 
 def read_annotation(file: Path) -> dict:
     """One official file; see :func:`read_folder`."""
-    content, where = _load(file), str(file)
+    content, where = read_json(file), str(file)
     instances = []
     try:
         for number, item in enumerate(content['objects']):
@@ -59,7 +67,7 @@ def read_coco(file: str | Path) -> Iterator[dict]:
         raise FileNotFoundError(f'no annotations at {file} (relative to {Path.cwd()}): ann_file is '
                                 'gtBboxCityPersons/SPLIT or a JSON file in COCO form, below '
                                 'data_root')
-    content, where = _load(file), str(file)
+    content, where = read_json(file), str(file)
     try:
         named = [one['id'] for one in content.get('categories', ()) if one['name'] == 'pedestrian']
         pedestrian = named[0] if named else 1
@@ -85,13 +93,6 @@ def read_coco(file: str | Path) -> Iterator[dict]:
                        instances=by_image[image['id']])
     except (KeyError, TypeError) as error:
         raise ValueError(f'{where}: no annotations in COCO form, {_reason(error)}') from error
-
-
-def _load(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text('utf-8'))
-    except ValueError as error:
-        raise ValueError(f'{file} is no JSON file: {error}') from error
 
 
 def _corners(box: Any, where: str) -> list[float]:

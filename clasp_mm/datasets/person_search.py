@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 
 from clasp_mm.registry import DATASETS
 
+from .images import list_images
 from .search_annotations import UNLABELLED, Frame, Query, read_cuhk_sysu, read_prw
 
 
@@ -80,7 +81,7 @@ class PersonSearchDataset(BaseDetDataset):
         return [one for one in data_list if one['instances']]
 
     def _check_images(self, folder: Path, frames: Sequence[Frame]) -> None:
-        there = set(os.listdir(folder)) if folder.is_dir() else set()
+        there = set(list_images(folder)) if folder.is_dir() else set()
         missing = [frame.name for frame in frames if frame.name not in there]
         if missing:
             raise FileNotFoundError(

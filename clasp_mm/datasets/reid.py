@@ -12,9 +12,10 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
+from clasp_mm.files import read_text
 from clasp_mm.registry import DATASETS
 
-from .luperson import IMAGE_SUFFIXES
+from .images import list_images
 from .resumable_sampler import Visit
 from .table import read_table
 
@@ -139,15 +140,10 @@ def _people(shots: Iterable[Shot]) -> set[str | int]:
 
 
 def _images(folder: Path) -> list[str]:
-    """Names of the images directly in a folder, sorted; hidden files are none."""
+    """Names of the images in and below a folder, sorted."""
     if not folder.is_dir():
         raise FileNotFoundError(f'no folder {folder}; configs/reid/README.md shows the layouts')
-    return sorted(entry.name for entry in os.scandir(folder)
-                  if not entry.name.startswith('.') and _is_image(entry.name))
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(IMAGE_SUFFIXES)
+    return list(list_images(folder))
 
 
 def _refuse(names: Iterable[str], where: str, expected: str) -> None:
@@ -175,7 +171,7 @@ class Market1501(ReIDDataset):
     def read(self, part: str) -> list[Shot]:
         folder = self.FOLDERS[part]
         names = _images(Path(self.data_root, folder))
-        found = {name: self.NAME.match(name) for name in names}
+        found = {name: self.NAME.match(Path(name).name) for name in names}
         _refuse((name for name, match in found.items() if match is None), folder,
                 'identity_cCAMERAsSEQUENCE_frame_box, as 0002_c1s1_000451_03.jpg')
         return [Shot(f'{folder}/{name}',
@@ -212,7 +208,7 @@ class MSMT17(ReIDDataset):
             path = Path(self.data_root, name)
             if not path.is_file():
                 raise FileNotFoundError(f'no list {path}; it comes with the images')
-            lines = [line for line in path.read_text().splitlines() if line.strip()]
+            lines = [line for line in read_text(path).splitlines() if line.strip()]
             found = {line: self.LINE.fullmatch(line.strip()) for line in lines}
             _refuse((line for line, match in found.items() if match is None), name,
                     '0000/0000_000_01_0303morning_0015_0.jpg 0: file, identity')
@@ -226,7 +222,7 @@ class MSMT17(ReIDDataset):
 
 @DATASETS.register_module()
 class ReIDFolder(ReIDDataset):
-    """Images in folders ``{train,query,gallery}/IDENTITY/``, of anybody's own.
+    """Images in and below folders ``{train,query,gallery}/IDENTITY/``, of anybody's own.
 
     Args:
         data_root: Folder of the three folders.
@@ -250,11 +246,10 @@ class ReIDFolder(ReIDDataset):
         if not folder.is_dir():
             raise FileNotFoundError(f'no folder {folder}; it should hold one folder of images for '
                                     'every identity')
-        people = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
-        names = [(person, name) for person in people for name in _images(folder / person)]
+        names = [tuple(name.split('/', 1)) for name in _images(folder) if '/' in name]
         cameras = dict.fromkeys(names, NO_CAMERA)
         if self.camera_pattern is not None:
-            found = {key: self.camera_pattern.search(key[1]) for key in names}
+            found = {key: self.camera_pattern.search(Path(key[1]).name) for key in names}
             _refuse((name for (_, name), match in found.items() if match is None), str(folder),
                     f'a match of camera_pattern={self.camera_pattern.pattern!r}')
             cameras = {key: int(match[1] or NO_CAMERA) for key, match in found.items()}

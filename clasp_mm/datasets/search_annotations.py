@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from clasp_mm.files import read_text
+
 from .mat_file import load_mat
 
 UNLABELLED = 5555  # identity of whoever has none, as in the data sets' own code
@@ -147,7 +149,7 @@ def _prw_queries(file: Path) -> list[Query]:
     if not file.is_file():
         raise FileNotFoundError(f'no {file}')
     queries = []
-    for number, line in enumerate(file.read_text().splitlines(), 1):
+    for number, line in enumerate(read_text(file).splitlines(), 1):
         try:
             pid, x, y, width, height, frame = line.split()
             box = np.floor(_corners([float(one) for one in (x, y, width, height)]).clip(min=0))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable
 from itertools import zip_longest
 from pathlib import Path
+
+from clasp_mm.files import read_text
 
 
 def read_table(path: Path, needed: Iterable[str]
@@ -26,12 +29,11 @@ def read_table(path: Path, needed: Iterable[str]
     """
     if not path.is_file():
         raise FileNotFoundError(f'no table {path}')
-    with path.open(newline='', encoding='utf-8-sig') as file:
-        reader = csv.reader(file)
-        columns = [name.strip() for name in next(reader, ())]
-        if missing := set(needed) - set(columns):
-            raise ValueError(f'{path} has no column {", ".join(sorted(missing))}; it has '
-                             f'{", ".join(columns) or "none"}')
-        return columns, [
-            (reader.line_num, {name: (cell or '').strip() for name, cell in zip_longest(
-                columns, cells[:len(columns)])}) for cells in reader if cells]
+    reader = csv.reader(io.StringIO(read_text(path), newline=''))
+    columns = [name.strip() for name in next(reader, ())]
+    if missing := set(needed) - set(columns):
+        raise ValueError(f'{path} has no column {", ".join(sorted(missing))}; it has '
+                         f'{", ".join(columns) or "none"}')
+    return columns, [
+        (reader.line_num, {name: (cell or '').strip() for name, cell in zip_longest(
+            columns, cells[:len(columns)])}) for cells in reader if cells]

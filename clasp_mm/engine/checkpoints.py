@@ -69,8 +69,8 @@ def _checkpoints(folder: str | os.PathLike) -> Iterator[_Found]:
             continue
         meta = content.get('meta') if isinstance(content, Mapping) else None
         if isinstance(meta, Mapping) and 'state_dict' in content:
-            yield _Found(_is_resumable(content), int(meta.get('epoch', 0)), int(meta.get('iter', 0)),
-                         path)
+            epoch, iteration = (int(meta.get(key, 0)) for key in ('epoch', 'iter'))
+            yield _Found(_is_resumable(content), epoch, iteration, path)
 
 
 def _is_resumable(content: Any) -> bool:

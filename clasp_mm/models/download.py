@@ -113,6 +113,6 @@ def _alone(path: Path) -> Iterator[None]:
     except ImportError:  # Windows
         yield
         return
-    with open(path.with_name(f'.{path.name}.lock'), 'w') as lock:
+    with open(path.with_name(f'.{path.name}.lock'), 'wb') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -70,5 +70,5 @@ class Pretrained:
 def _write(report: LoadReport) -> None:
     log_file = MMLogger.get_current_instance().log_file
     if log_file is not None and Path(log_file).parent.is_dir():  # gone after train.py --estimate
-        with (Path(log_file).parent / REPORT_FILE).open('a') as file:
+        with (Path(log_file).parent / REPORT_FILE).open('a', encoding='utf-8') as file:
             file.write(json.dumps(report.to_dict()) + '\n')

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,8 @@ from types import ModuleType
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from clasp_mm.files import read_json
 
 _OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -127,12 +128,12 @@ def _register_architecture(open_clip: ModuleType, path: Path) -> str:
     """Make an architecture file known to open_clip; return the model's name."""
     if not path.is_file():
         raise FileNotFoundError(f'no CLIP architecture file at {str(path)!r}')
-    spec = json.loads(path.read_text())
+    spec = read_json(path)
     missing = {'embed_dim', 'vision_cfg', 'text_cfg'} - set(spec)
     if missing:
         raise ValueError(f'{str(path)!r} is no open_clip architecture: it lacks {sorted(missing)}')
     builtin = Path(open_clip.__file__).parent / 'model_configs' / path.name
-    if builtin.is_file() and json.loads(builtin.read_text()) != spec:
+    if builtin.is_file() and read_json(builtin) != spec:
         raise ValueError(f'open_clip has another model named {path.stem!r}; rename {str(path)!r}')
     open_clip.add_model_config(path)
     return path.stem

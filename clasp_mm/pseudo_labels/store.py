@@ -300,7 +300,7 @@ class StoreWriter:
             order = np.argsort(hashes, kind='stable')
             np.save(fresh / 'name_hash.npy', hashes[order].astype('<u8'))
             np.save(fresh / 'name_row.npy', order.astype('<u4'))
-            (fresh / HEADER).write_text(json.dumps(header, indent=1))
+            (fresh / HEADER).write_text(json.dumps(header, indent=1), 'utf-8')
             fresh.rename(self.partial)
         except OSError:
             if not self.partial.exists():         # else another process was faster
@@ -354,7 +354,7 @@ class StoreWriter:
             sums = {file.name: checksum(file) for file in
                     [self.partial / HEADER, *sorted(self.partial.glob('*.npy'))]}
             with replacing(self.partial / CHECKSUMS) as fresh:
-                fresh.write_text(json.dumps(sums, indent=1))
+                fresh.write_text(json.dumps(sums, indent=1), 'utf-8')
             self.partial.rename(self.path)
         except OSError:
             if not self.path.exists():            # else another process was faster

@@ -62,7 +62,7 @@ def draw_losses(logs: Mapping[str, Path]) -> np.ndarray:
     figure = Figure(figsize=(11, 3), dpi=110, layout='constrained')
     axes = np.atleast_1d(figure.subplots(1, len(logs)))
     for axis, (title, path) in zip(axes, logs.items(), strict=True):
-        rows = [json.loads(line) for line in Path(path).read_text().splitlines()]
+        rows = [json.loads(line) for line in Path(path).read_text('utf-8').splitlines()]
         rows = [row for row in rows if 'loss' in row]
         for name in sorted({key for row in rows for key in row if key.startswith('loss_')}):
             axis.plot([row['step'] for row in rows], [row.get(name, np.nan) for row in rows],

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from clasp_mm.files import printable
 from clasp_mm.pseudo_labels.vocabulary import Vocabulary
 
 from .pseudo_labels import PART_COLOURS, paint_parts
@@ -105,7 +106,7 @@ def _figure(cell: Cell, caption: str, query: Cell, kind: str = '') -> str:
              for name, value, p in cell.description.attributes]
     if cell.description.note:
         lines.append(f'<i>{html.escape(cell.description.note)}</i>')
-    name = cell.name.encode('utf-8', 'backslashreplace').decode()
+    name = printable(cell.name)
     return (f'<figure class="{kind}" title="{html.escape(name)}">'
             f'{"".join(map(_inline_jpeg, pictures))}<figcaption><span class="cos">'
             f'{html.escape(caption)}</span> {html.escape(name.rsplit("/", 1)[-1])}<br>'

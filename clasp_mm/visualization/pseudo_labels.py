@@ -13,7 +13,7 @@ from operator import attrgetter
 import cv2
 import numpy as np
 
-from clasp_mm.files import replacing
+from clasp_mm.files import write_text
 from clasp_mm.pseudo_labels.clip_labeler import PseudoLabels
 from clasp_mm.pseudo_labels.vocabulary import IGNORE, Vocabulary
 
@@ -22,6 +22,7 @@ PART_COLOURS = np.array([
     (214, 39, 40), (140, 86, 75), (255, 187, 120), (31, 119, 180), (255, 127, 14), (44, 160, 44),
     (227, 119, 194), (188, 189, 34), (148, 103, 189), (23, 190, 207), (127, 127, 127),
     (199, 199, 199), (174, 199, 232), (152, 223, 138), (255, 152, 150)], np.uint8)
+_MAX_ASPECT = 4  # width by height of a picture
 _IGNORED = np.array((90, 90, 90), np.uint8)
 _STYLE = """body{font:14px sans-serif;margin:24px;max-width:1500px}h2{margin-top:28px}
 section{display:flex;gap:18px;flex-wrap:wrap;border-top:1px solid #ccc;padding:14px 0}
@@ -108,9 +109,10 @@ def draw_example(example: Example, grid: tuple[int, int], cluster_numbers: Seque
     """Image, truth if known, then regions and part labels for each k, side by side.
 
     Returns:
-        (height, W, 3) uint8 RGB.
+        (height, W, 3) uint8 RGB; of a strip wider than ``_MAX_ASPECT`` heights, less high.
     """
-    size = (max(1, round(example.image.shape[1] * height / example.image.shape[0])), height)
+    zoom = min(height / example.image.shape[0], _MAX_ASPECT * height / example.image.shape[1])
+    size = [max(1, round(side * zoom)) for side in example.image.shape[1::-1]]
     image = cv2.resize(example.image, size, interpolation=cv2.INTER_CUBIC)
     panels = [image]
     if example.truth is not None:
@@ -119,7 +121,7 @@ def draw_example(example: Example, grid: tuple[int, int], cluster_numbers: Seque
         regions = example.labels.regions[0, which].reshape(grid)
         parts = example.labels.part_maps(cluster_numbers, which)[0].reshape(grid)
         panels += [outline_regions(image, regions), paint_parts(image, parts)]
-    gap = np.full((height, 6, 3), 255, np.uint8)
+    gap = np.full((size[1], 6, 3), 255, np.uint8)
     return np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=1)
 
 
@@ -150,8 +152,7 @@ def write_label_page(path: str | os.PathLike, title: str, examples: Sequence[Exa
         body += [_section(example, vocabulary, grid, cluster_numbers) for example in members]
     page = (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}'
             f'</title><style>{_STYLE}</style><body>{"".join(body)}</body></html>')
-    with replacing(path) as partial:
-        partial.write_text(page, encoding='utf-8')
+    write_text(path, page)
 
 
 def inline_png(image: np.ndarray) -> str:

@@ -124,9 +124,9 @@ def test_what_cannot_be_drawn_is_named(backbone, folder):
     with pytest.raises(ValueError, match='no prompts to compare'):
         tsne_figures(plain, truth, SIZE)
     with pytest.raises(ValueError, match='no experts'):
-        expert_use(plain, find_images(folder), SIZE)
+        expert_use(plain, find_images(folder), [0], SIZE)
     with pytest.raises(ValueError, match='no image'):
-        expert_use(backbone, [], SIZE)
+        expert_use(backbone, find_images(folder), [], SIZE)
 
 
 def test_the_picture_colours_by_the_labels():
@@ -136,9 +136,10 @@ def test_the_picture_colours_by_the_labels():
 
 
 def test_expert_use_is_the_mean_gate_of_each_prompt(backbone, folder):
-    paths = find_images(folder)
-    assert len(paths) == 12 and not any('parsing' in path for path in paths)
-    use = expert_use(backbone, paths, SIZE)
+    source = find_images(folder)
+    paths = [folder / name for name in source.names]
+    assert len(paths) == 12 and not any('parsing' in name for name in source.names)
+    use = expert_use(backbone, source, range(12), SIZE)
     assert list(use) == list(TASKS)
     with torch.no_grad():
         for task, gates in use.items():
@@ -177,8 +178,7 @@ def test_the_tools_write_table_picture_and_data(name, pictures, folder, tmp_path
     if tool == 'expert_use':
         data = json.loads((tmp_path / 'out/expert_use.json').read_text())
         torch.manual_seed(0)
-        paths = np.asarray(find_images(folder))[[0, 3, 6, 8, 11]]
-        expected = expert_use(get_model(config), paths.tolist(), SIZE)
+        expected = expert_use(get_model(config), find_images(folder), [0, 3, 6, 8, 11], SIZE)
         assert data['use']['part'] == pytest.approx(expected['part'])
 
 

@@ -1,6 +1,7 @@
 """One call over tasks: inputs, boxes, skips, what is written, what is refused."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -88,9 +89,9 @@ def test_unreadable_entries_are_skipped_counted_and_named(recogniser, folder, tm
     found = recogniser(paths, out_dir=tmp_path / 'out')
     assert [entry['file'] for entry in found] == ['a.png', 'b.png']
     assert set(found.skipped) == {'broken.jpg', 'clip.mp4', 'missing.jpg'}
-    assert 'no image that can be read' in found.skipped['broken.jpg']
+    assert found.skipped['broken.jpg'] == f'{folder}/broken.jpg: no known image format'
     lines = (tmp_path / 'out/skipped_images.txt').read_text().splitlines()
-    assert [line.split(':')[0] for line in lines] == list(found.skipped)
+    assert [Path(line.split(':')[0]).name for line in lines] == list(found.skipped)
     assert not recogniser(folder / 'a.png').skipped
     with pytest.raises(ValueError, match=r'none of 2 images can be read; the first: .*broken'):
         recogniser([folder / 'broken.jpg', folder / 'clip.mp4'])
@@ -105,7 +106,8 @@ def test_the_count_of_skips_is_reported_once_at_the_end(recogniser, folder, monk
     stream = recogniser.stream(folder, batch_size=1)
     assert [next(stream)['file'] for _ in range(3)][-1] == 'sub/c.png' and not said
     assert list(stream) == [] and len(said) == 1
-    assert said[0].startswith('1 of 4 inputs could not be read and were skipped: broken.jpg')
+    assert said[0].startswith('1 of 4 inputs could not be read and were skipped: '
+                              f'{folder}/broken.jpg: ')
 
 
 def test_own_boxes_are_cut_out(recogniser, folder, pictures, tmp_path):
@@ -132,6 +134,17 @@ def test_own_boxes_are_cut_out(recogniser, folder, pictures, tmp_path):
         recogniser(pictures[0], boxes=[[[[0, 0], [9, 9]]]])
     with pytest.raises(ValueError, match=r'says nothing about a.png'):
         recogniser(folder / 'a.png', boxes={'b.png': []})
+
+
+@pytest.mark.parametrize('shape, width', [
+    ((64, 32), 216), ((1, 1), 432), ((2, 300), 432), ((2, 3000), 3000), ((3000, 2), 2),
+    ((100, 200), 432)])
+def test_a_strip_is_enlarged_to_no_more_width_than_height(shape, width):
+    """26 attributes and a line take 27 x 16 = 432 pixels; beside the crop stand 190."""
+    image = np.full((*shape, 3), 200, np.uint8)
+    drawn = attribute.draw(image, dict(probabilities=np.linspace(0, 1, 26)))
+    assert drawn.shape == (max(432, shape[0]), width + 190, 3)
+    assert (drawn[0, :width] == 200).all()
 
 
 def test_pictures_of_one_name_are_refused(recogniser, folder, pictures, tmp_path):

@@ -117,6 +117,23 @@ def test_boxes_put_out_have_an_area_in_the_image(infer, pictures, monkeypatch, t
         assert entry['features'].argmax(1).tolist() == [0, 5]
 
 
+@pytest.mark.parametrize('task, skips', [
+    ('pose', False), ('parsing', False), ('detection', True), ('person_search', True)])
+def test_strips_are_drawn_or_skipped(infer, pictures, tmp_path, task, skips):
+    """A 3000 x 2 picture has no row left at these models' sizes; one of 1 x 1 has."""
+    for name, picture in (('a', pictures[0]), ('b', pictures[0][:1, :1]), ('c', pictures[1]),
+                          ('strip', np.resize(pictures[0], (2, 3000, 3)))):
+        cv2.imwrite(str(tmp_path / f'{name}.png'), picture)
+    found = infer(task)(tmp_path, out_dir=tmp_path / 'out', min_score=0., batch_size=4)
+    assert [entry['file'] for entry in found] == ['a.png', 'b.png', 'c.png', 'strip.png'][
+        :3 if skips else 4]
+    assert list(found.skipped) == ['strip.png'] * skips
+    assert {path.stem for path in (tmp_path / 'out').glob('*.jpg')} >= {'a', 'b', 'c'}
+    if skips:
+        assert '3000x2 pixels cannot be brought' in found.skipped['strip.png']
+        assert (found[0]['boxes'] == infer(task)(pictures[0])[0]['boxes']).all()
+
+
 def test_models_of_all_hosts_leave_the_default_scope_alone(infer, pictures):
     DefaultScope._instance_dict.clear()
     DefaultScope.get_instance('mine', scope_name='mmpretrain')

@@ -189,7 +189,7 @@ def test_check_finds_nothing_wrong_with_good_data(pa100k, tmp_path):
     assert not findings.problems
     assert 'PA-100K: 80000, 10000, 10000' in findings.facts[0]
     assert 'train 12, val 5, test 4' in findings.facts[0]
-    assert 'data/: 21 files' in findings.facts[-1]
+    assert 'data/: 21 images' in findings.facts[-1]
     labels = loadmat(pa100k / 'annotation.mat')['val_label']
     lacking = [name for name, column in zip(PA100K_ATTRIBUTES, labels.T, strict=True)
                if column.min() == column.max()]

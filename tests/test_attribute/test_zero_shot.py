@@ -83,7 +83,7 @@ def test_says_what_is_missing(people, tmp_path):
     with pytest.raises(FileNotFoundError, match=r'there is no image .*3\.png.*--images'):
         score_zero_shot(clip(), people, 'test', tmp_path, read_texts(TEXTS))
     (tmp_path / '3.png').write_text('no picture')
-    with pytest.raises(ValueError, match=r'3\.png is no image'):
+    with pytest.raises(ValueError, match=r'3\.png: no known image'):
         score_zero_shot(clip(), people, 'test', tmp_path, read_texts(TEXTS))
 
 

@@ -12,8 +12,8 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from clasp_mm.datasets import LUPerson
+from clasp_mm.datasets.images import UnreadableImageError, decode_image
 from clasp_mm.datasets.name_table import NameTable
-from clasp_mm.datasets.transforms.loading import UnreadableImageError, decode_image
 from clasp_mm.registry import DATASETS
 
 COLOUR = (200, 120, 40)  # red, green, blue
@@ -146,7 +146,7 @@ def test_a_cut_file_is_refused_wherever_it_is_cut():
     dict(format='JPEG'), dict(format='JPEG', progressive=True, exif=b'Exif\0\0' + b'x' * 300),
     dict(format='PNG'), dict(format='BMP')], ids=str)
 def test_a_large_image_is_refused_before_it_is_decoded(monkeypatch, options):
-    loading = 'clasp_mm.datasets.transforms.loading'
+    loading = 'clasp_mm.datasets.images'
     data = encode(Image.new('RGB', (120, 61)), **options)
     monkeypatch.setattr(f'{loading}.MAX_PIXELS', 120 * 61)
     assert decode_image(data).shape == (61, 120, 3)

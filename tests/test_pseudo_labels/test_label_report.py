@@ -10,7 +10,13 @@ from clasp_mm.apis.label_report import (
     read_labelled_images,
     report_labels,
 )
-from clasp_mm.visualization.pseudo_labels import PART_COLOURS, outline_regions, paint_parts
+from clasp_mm.visualization.pseudo_labels import (
+    PART_COLOURS,
+    Example,
+    draw_example,
+    outline_regions,
+    paint_parts,
+)
 from tests.test_pseudo_labels.fakes import (
     BLACK,
     BLUE,
@@ -108,7 +114,8 @@ def test_report_without_truth(tmp_path):
               LabelledImage('black', draw_person([BLACK] * 4)),
               LabelledImage('narrow', draw_person(sure, columns=(0, 0.5)))]
     result = report_labels(make_labeler(), images, tmp_path, num_examples=0, batch_size=3,
-                           total=6, paraphrases=[VOCABULARY], num_extremes=1)
+                           paraphrases=[VOCABULARY], num_extremes=1,
+                           unreadable=['x.jpg: empty', 'y.jpg: cut off'])
     assert result['rejected'] == dict(too_little_foreground=1, no_person=0, both=1, unreadable=2)
     assert result['filter_scores']['foreground'][1] == pytest.approx((0.5 + 0.75) / 2)
     assert result['reliability']['num_images'] == 2
@@ -121,6 +128,20 @@ def test_report_without_truth(tmp_path):
     assert page.count('data:image/png') == 3
     for text in ('foreground IoU', 'part IoU', 'balanced', 'The first'):
         assert text not in page
+
+
+@pytest.mark.parametrize('shape, size', [
+    ((64, 32), (320, 160)), ((2, 3000), (1, 1280)), ((3000, 2), (320, 1)), ((1, 1), (320, 320)),
+    ((10, 40), (320, 1280)), ((10, 50), (256, 1280))])
+def test_a_strip_is_drawn_no_wider_than_four_heights(shape, size):
+    """320 high: 1280 wide at most, of 5 x 1 then 1280 / 5 = 256 high; 3000 x 2 gives 0.85, 1."""
+    labeler = make_labeler()
+    image = np.zeros((*shape, 3), np.uint8)
+    labels = labeler.label([image], ['a'])
+    drawn = draw_example(Example('a', image, labels, np.zeros((0, 3)), [], True), labeler.grid,
+                         labeler.settings.cluster_numbers)
+    panels = 1 + 2 * len(labeler.settings.cluster_numbers)
+    assert drawn.shape == (size[0], panels * size[1] + (panels - 1) * 6, 3)
 
 
 def test_reads_lip_style_annotation(tmp_path):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from clasp_mm.apis.pseudo_labels import make_store
-from clasp_mm.datasets.transforms.loading import UnreadableImageError
+from clasp_mm.datasets.images import UnreadableImageError
 from clasp_mm.pseudo_labels.store import LabelStore
 from tests.test_pseudo_labels.fakes import draw_people, make_labeler
 
@@ -20,7 +20,7 @@ class People:
         if index == self.break_at:
             raise RuntimeError('power cut')
         if index in self.unreadable:
-            raise UnreadableImageError('the file is empty')
+            raise UnreadableImageError(f'{self.names[index]}: the file is empty')
         return dict(img=self.images[index][..., ::-1])
 
 

@@ -3,7 +3,6 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from clasp_mm.compat import quiet_mmcv_lite
 from clasp_mm.device import add_device_argument, announce_device
@@ -36,9 +35,8 @@ def main() -> None:
     add_device_argument(parser)
     args = parser.parse_args()
     quiet_mmcv_lite()
-    import cv2
-
     from clasp_mm.apis.verification import calibrate  # slow, and not for --help
+    from clasp_mm.visualization.analysis import write_png
     from clasp_mm.visualization.similarity import draw_verification
     try:
         device = announce_device(args.device)
@@ -53,8 +51,7 @@ def main() -> None:
           f'a false match rate of {found.false_match_rate:g}; there '
           f'{100 * found.false_non_match_rate:.2f} % of the pairs of one person are missed')
     if args.picture:
-        Path(args.picture).parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(args.picture, draw_verification(found.to_dict())[..., ::-1])
+        write_png(draw_verification(found.to_dict()), args.picture)
 
 
 if __name__ == '__main__':

@@ -80,7 +80,7 @@ def main() -> None:
               file=sys.stderr)
     print(format_choice(choice, args.rows))
     with replacing(args.out) as partial:
-        partial.write_text(json.dumps(choice.to_dict(), indent=1))
+        partial.write_text(json.dumps(choice.to_dict(), indent=1), 'utf-8')
 
 
 if __name__ == '__main__':

@@ -53,7 +53,7 @@ def main() -> None:
         sys.exit(f'multi_task.py: {error}')
     print(format_table(rows))
     with replacing(args.out) as partial:
-        partial.write_text(json.dumps(rows, indent=1))
+        partial.write_text(json.dumps(rows, indent=1), 'utf-8')
 
 
 if __name__ == '__main__':

@@ -21,6 +21,7 @@ from clasp_mm.apis.label_report import (
 from clasp_mm.apis.labeler_options import add_labeler_arguments, labeler_from_arguments
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.synthetic.writers import MARKER as SYNTHETIC_MARKER
+from clasp_mm.files import read_json
 
 EPILOG = """\
 on your own folder, before anything is trained:
@@ -53,18 +54,19 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    unreadable: list[str] = []
     try:
         labeler = labeler_from_arguments(args)
         if (Path(args.data_root) / SYNTHETIC_MARKER).is_file() and not args.parsing:
             images, total = read_synthetic_people(args.data_root, args.num_images)
         else:
             source = LUPerson(args.data_root, args.list, num_images=args.num_images)
-            truth = (json.loads(Path(args.attributes).read_text('utf-8'))
-                     if args.attributes else None)
-            images, total = read_labelled_images(source, args.parsing, truth), len(source)
+            truth = read_json(args.attributes) if args.attributes else None
+            images = read_labelled_images(source, args.parsing, truth, unreadable=unreadable)
+            total = len(source)
         result = report_labels(labeler, images, args.out, args.num_examples, args.batch_size,
                                total=total, paraphrases=paraphrase(labeler.vocabulary),
-                               num_extremes=args.num_extremes)
+                               num_extremes=args.num_extremes, unreadable=unreadable)
     except (ValueError, OSError, ImportError) as error:
         raise SystemExit(f'pseudo_label_report.py: {error}') from error
     print(json.dumps({name: result[name] for name in (

@@ -9,7 +9,7 @@ from clasp_mm.apis.zero_shot import pa100k_texts, read_texts, score_zero_shot
 from clasp_mm.datasets.attribute_files import read_attribute_file
 from clasp_mm.device import add_device_argument, announce_device
 from clasp_mm.evaluation.functional import attribute_table
-from clasp_mm.files import replacing
+from clasp_mm.files import read_json, replacing
 from clasp_mm.pseudo_labels.clip_model import build_clip
 
 EPILOG = """\
@@ -49,7 +49,7 @@ def main() -> None:
     try:
         device = announce_device(args.device)
         table = read_attribute_file(args.annotation)
-        texts = read_texts(json.loads(args.texts.read_text())) if args.texts else pa100k_texts()
+        texts = read_texts(read_json(args.texts)) if args.texts else pa100k_texts()
         own_weights = args.clip.startswith(('local-dir:', 'hf-hub:'))
         clip = build_clip(args.clip, None if own_weights else args.clip_pretrained, device)
         result = score_zero_shot(clip, table, args.split, args.images, texts)
@@ -64,7 +64,7 @@ def main() -> None:
         with replacing(args.out) as partial:
             partial.write_text(json.dumps(dict(
                 shown, split=args.split, clip=clip.identity, attributes=result['attributes'],
-                per_attribute=rows), indent=1))
+                per_attribute=rows), indent=1), 'utf-8')
 
 
 if __name__ == '__main__':

@@ -16,10 +16,9 @@ from torch import Tensor, nn
 
 from clasp_mm.apis.features import dense_features, load_images, normalize
 from clasp_mm.apis.quickstart.evaluate import PROMPTS, evaluate_backbone
-from clasp_mm.datasets.resize import resize_images
+from clasp_mm.datasets.images import read_image, resize_images
 from clasp_mm.datasets.search_annotations import read_cuhk_sysu
 from clasp_mm.datasets.synthetic import GroundTruth, write_cuhk_sysu
-from clasp_mm.datasets.transforms.loading import read_image
 from clasp_mm.evaluation.dense_probes import PeopleProbe, linear_probe_keypoints
 from clasp_mm.evaluation.functional import detection_average_precision, evaluate_person_search
 

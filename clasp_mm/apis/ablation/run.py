@@ -108,12 +108,12 @@ class _Ablation:
         own = dict(identities=self.quickstart.options.identities, epochs=self.options.epochs)
         own = json.loads(json.dumps(own))
         file = self.dir / 'ablation.json'
-        if file.exists() and (found := json.loads(file.read_text())) != own:
+        if file.exists() and (found := json.loads(file.read_text('utf-8'))) != own:
             raise ValueError(f'{self.dir} was begun with {found}, and is asked to go on with '
                              f'{own}: name another --work-dir')
         self.dir.mkdir(parents=True, exist_ok=True)
         with replacing(file) as partial:
-            partial.write_text(json.dumps(own))
+            partial.write_text(json.dumps(own), 'utf-8')
 
     def run_stage1(self) -> None:
         """DINO of every seed, beside the mini CLIP."""
@@ -170,14 +170,14 @@ class _Ablation:
                     out=str(self.result_file(row, seed)))
                 file = self.result_file(row, seed)
                 if file.exists():
-                    known = json.loads(file.read_text())['job']
+                    known = json.loads(file.read_text('utf-8'))['job']
                     if known | dict(wrong_prompts=True) == job | dict(wrong_prompts=True) and (
                             known['wrong_prompts'] or not job['wrong_prompts']):
                         continue
                 ticket = file.with_suffix('.job')
                 ticket.parent.mkdir(parents=True, exist_ok=True)
                 with replacing(ticket) as partial:
-                    partial.write_text(json.dumps(job))
+                    partial.write_text(json.dumps(job), 'utf-8')
                 jobs.append(Job(f'seed{seed} {row.key}', [
                     sys.executable, '-m', 'clasp_mm.apis.ablation.score', str(ticket)],
                     file.with_suffix('.log'), env=ONE_THREAD))
@@ -192,7 +192,7 @@ class _Ablation:
         return self.dir / 'results' / f'{row.key}-seed{seed}.json'
 
     def result(self, row: Row, seed: int) -> dict[str, Any]:
-        return json.loads(self.result_file(row, seed).read_text())
+        return json.loads(self.result_file(row, seed).read_text('utf-8'))
 
 
 def uses_labels(cfg: Config) -> bool:

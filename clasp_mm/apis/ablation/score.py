@@ -76,19 +76,19 @@ def step_seconds(folder: Path) -> float:
     """Median time of a step over the last logged quarter of a run, loading left out."""
     rows = [json.loads(line)
             for log in sorted(folder.glob('*/vis_data/scalars.json'))
-            for line in log.read_text().splitlines()]
+            for line in log.read_text('utf-8').splitlines()]
     times = [row['time'] - row.get('data_time', 0) for row in rows if 'time' in row]
     return float(np.median(times[-max(1, len(times) // 4):]))
 
 
 def main() -> None:
     """Score the row that a file of :mod:`.run` describes."""
-    job = json.loads(Path(sys.argv[1]).read_text())
+    job = json.loads(Path(sys.argv[1]).read_text('utf-8'))
     quiet_mmcv_lite()
     result = score_row(Path(job['config']), job['checkpoint'] and Path(job['checkpoint']),
                        job['seed'], Path(job['data']), job['wrong_prompts'])
     with replacing(Path(job['out'])) as partial:
-        partial.write_text(json.dumps({**result, 'job': job}, indent=1))
+        partial.write_text(json.dumps({**result, 'job': job}, indent=1), 'utf-8')
 
 
 if __name__ == '__main__':

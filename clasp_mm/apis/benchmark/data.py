@@ -17,9 +17,9 @@ from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
 from clasp_mm.datasets import LUPerson
+from clasp_mm.datasets.images import read_image
 from clasp_mm.datasets.synthetic import SyntheticPeople
 from clasp_mm.datasets.transforms import MultiCrop, PackViews
-from clasp_mm.datasets.transforms.loading import read_image
 
 from .contest import Goal, Options, Row, race
 
@@ -104,5 +104,5 @@ def data(options: Options) -> Iterator[Row]:
             'Pillow and torchvision form of DINO\'s recipe', ours,
             lambda: [recipe(str(path)) for path in paths], Goal(2.5, at_least=True),
             replace(options, profile=False),  # torch sees nothing of it
-            number, dict(decoding=lambda: [read_image(str(path)) for path in paths],
+            number, dict(decoding=lambda: [read_image(path) for path in paths],
                          normalised_on_the_cpu_too=normalised))

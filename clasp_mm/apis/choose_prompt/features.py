@@ -13,8 +13,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from clasp_mm.apis.features import normalize
-from clasp_mm.datasets.resize import resize_images
-from clasp_mm.datasets.transforms.loading import UnreadableImageError, read_image
+from clasp_mm.datasets.images import read_images, resize_images
 from clasp_mm.models import PCMoESwin
 from clasp_mm.models.prompt_tree import Prompts, forward_tree
 
@@ -30,12 +29,7 @@ def load_readable(paths: Sequence[str], size: tuple[int, int]
         wrong with the others, by name.
     """
     images, rows, sizes, faults = [torch.empty(0, 3, *size, dtype=torch.uint8)], [], [], []
-    for row, path in enumerate(paths):
-        try:
-            image = read_image(path)
-        except UnreadableImageError as error:
-            faults.append(f'{path}: {error}')
-            continue
+    for row, image in read_images(paths, faults):
         images.append(resize_images([image], size))
         sizes.append(image.shape[:2])
         rows.append(row)

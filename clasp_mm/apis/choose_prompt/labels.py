@@ -7,11 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from clasp_mm.datasets import images as image_files
 from clasp_mm.datasets.labelled_folder import LabelledFolder
-from clasp_mm.datasets.luperson import IMAGE_SUFFIXES
-from clasp_mm.datasets.name_table import scan_folder
 from clasp_mm.datasets.reid import NO_CAMERA, NOBODY, Market1501, camera_number
 from clasp_mm.datasets.table import read_table
 
@@ -113,15 +111,10 @@ def read_map(path: str, size: tuple[int, int], grid: tuple[int, int]) -> np.ndar
     Raises:
         ValueError: It cannot be read, is no map of class numbers, or has another size.
     """
-    try:
-        with Image.open(path) as file:
-            label = np.asarray(file)
-    except Exception as error:  # a damaged file may raise whatever Pillow's parsers stumble over
-        raise ValueError(f'label map {path} cannot be read: {error}') from error
-    if label.ndim != 2 or label.min() < 0 or label.max() > IGNORE:
-        raise ValueError(f'label map {path} of shape {label.shape} must have one channel of class '
-                         f'numbers from 0 to {IGNORE - 1}, and {IGNORE} to ignore; it has colours '
-                         'or other numbers')
+    label = image_files.read_map(path)
+    if label.min() < 0 or label.max() > IGNORE:
+        raise ValueError(f'label map {path} must have class numbers from 0 to {IGNORE - 1}, and '
+                         f'{IGNORE} to ignore; it has {label.min()} to {label.max()}')
     if label.shape != tuple(size):
         raise ValueError(f'label map {path} is {label.shape}, its image {tuple(size)}')
     rows, columns = ((np.arange(cells) + .5) * side / cells for cells, side in
@@ -132,7 +125,7 @@ def read_map(path: str, size: tuple[int, int], grid: tuple[int, int]) -> np.ndar
 def _read_maps(root: Path, folder: Path) -> Labels:
     if not folder.is_dir():
         raise FileNotFoundError(f'no folder of label maps {folder}')
-    names = list(scan_folder(root, IMAGE_SUFFIXES))
+    names = list(image_files.list_images(root))
     maps = [folder / Path(name).with_suffix('.png') for name in names]
     there = [i for i, path in enumerate(maps) if path.is_file()]
     if not there:
@@ -144,7 +137,7 @@ def _read_maps(root: Path, folder: Path) -> Labels:
 
 def _market(root: Path) -> Labels | None:
     """Images named as Market-1501's, if all are."""
-    names = list(scan_folder(root, IMAGE_SUFFIXES))
+    names = list(image_files.list_images(root))
     found = [Market1501.NAME.match(Path(name).name) for name in names]
     if not found or not all(found):
         return None

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from clasp_mm.datasets.attribute_files import OFFICIAL_SPLITS, AttributeTable, read_attribute_file
+from clasp_mm.datasets.images import list_images
 
 from .findings import Findings
 
@@ -78,10 +79,10 @@ def _check_images(root: Path, folders: tuple[str, ...], table: AttributeTable,
         findings.problems.append(f'there is no folder {" or ".join(folders)} with the images '
                                  f'below {root}')
         return
-    there = {path.name for path in folder.iterdir()}
+    there = set(list_images(folder))
     used = np.unique(np.concatenate([*table.splits.values()]))
     names = Counter(table.names[row] for row in used)
-    findings.facts.append(f'{folder.name}/: {len(there)} files')
+    findings.facts.append(f'{folder.name}/: {len(there)} images')
     findings.first(f'images are missing in {folder.name}/',
                    sorted(name for name in names if name not in there))
     findings.first('images are listed more than once',

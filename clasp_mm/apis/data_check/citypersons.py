@@ -11,6 +11,7 @@ from clasp_mm.datasets.pedestrian_annotations import (
     ANNOTATION,
     IMAGE,
     has_area_inside,
+    names_in_cities,
     read_annotation,
 )
 
@@ -47,8 +48,8 @@ def check_citypersons(root: Path) -> Findings:
 
 def _names(folder: Path, suffix: str) -> dict[str, Path]:
     """``city/stem`` and file of all that ends in ``suffix``."""
-    return {f'{file.parent.name}/{file.name.removesuffix(suffix)}': file
-            for file in sorted(folder.glob(f'*/*{suffix}'))}
+    names = names_in_cities(folder, suffix) if folder.is_dir() else []
+    return {name.removesuffix(suffix): folder / name for name in names}
 
 
 def _check_boxes(annotations: dict[str, Path], split: str, findings: Findings) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from clasp_mm.datasets.coco_annotations import box_fault, keypoints_fault
+from clasp_mm.datasets.images import list_images
+from clasp_mm.files import read_json
 
 from .findings import Findings
 
@@ -52,7 +53,7 @@ def check_coco(root: Path) -> Findings:
 
 def _read(root: Path, name: str, findings: Findings) -> Any:
     try:
-        return json.loads((root / name).read_text())
+        return read_json(root / name)
     except FileNotFoundError:
         findings.problems.append(f'{name} is missing below {root}')
     except (ValueError, OSError) as error:
@@ -97,8 +98,8 @@ def _check_images(folder: Path, content: Mapping, findings: Findings) -> None:
     if not folder.is_dir():
         findings.problems.append(f'{folder.name}/ is missing below {folder.parent}')
         return
-    there = {path.name for path in folder.iterdir()}
+    there = set(list_images(folder))
     names = [image['file_name'] for image in content['images']]
-    findings.facts.append(f'{folder.name}/: {len(there)} files')
+    findings.facts.append(f'{folder.name}/: {len(there)} images')
     findings.first(f'images are missing in {folder.name}/',
                    sorted(name for name in names if name not in there))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from clasp_mm.files import printable
+
 
 @dataclass
 class Findings:
@@ -27,4 +29,4 @@ class Findings:
     def __str__(self) -> str:
         lines = [f'  ok       {fact}' for fact in self.facts]
         lines += [f'  PROBLEM  {problem}' for problem in self.problems]
-        return '\n'.join(lines)
+        return printable('\n'.join(lines))

@@ -13,9 +13,10 @@ import cv2
 import mmcv
 from tqdm import tqdm
 
+from clasp_mm.datasets.images import list_files
 from clasp_mm.datasets.name_table import NameTable
 from clasp_mm.datasets.transforms.check_label_map import label_problem
-from clasp_mm.files import replacing
+from clasp_mm.files import write_text
 
 from .findings import Findings
 
@@ -66,11 +67,11 @@ def arrange_lip(source: Path, root: Path) -> list[Path]:
     for split in OFFICIAL:
         target = root / f'{split}_id.txt'
         if not target.exists():
-            names = sorted(path.stem for path in (root / folders(split)[0]).glob('*.jpg'))
+            names = [name.removesuffix('.jpg') for name in list_files(
+                root / folders(split)[0], ('.jpg', ))]
             if not names:
                 raise FileNotFoundError(f'no .jpg in {root / folders(split)[0]}')
-            with replacing(target) as partial_file:
-                partial_file.write_text(''.join(f'{name}\n' for name in names))
+            write_text(target, ''.join(f'{name}\n' for name in names))
             made.append(target)
     return made
 
@@ -114,7 +115,7 @@ def _check_names(split: str, listed: Sequence[str], places: Mapping[str, Path],
     findings.first(f'names are in {split}_id.txt twice',
                    [name for name, count in Counter(listed).items() if count > 1])
     for suffix, folder in places.items():
-        there = {path.stem for path in folder.iterdir() if path.suffix == suffix}
+        there = {name.removesuffix(suffix) for name in list_files(folder, (suffix, ))}
         findings.facts.append(f'{folder.name}/: {len(there)} {suffix}')
         findings.first(f'of {split}_id.txt are missing in {folder.name}/',
                        sorted(set(listed) - there))

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
+from clasp_mm.datasets.images import UnreadableImageError, image_shape
 from clasp_mm.datasets.search_annotations import (
     GALLERY_SIZES,
     UNLABELLED,
@@ -80,10 +80,9 @@ def _check_frames(folder: Path, split: str, frames: list[Frame], progress: bool,
             missing.append(frame.name)
             continue
         try:
-            with Image.open(path) as image:
-                width, height = image.size
-        except OSError as error:
-            unread.append(f'{frame.name} ({error})')
+            height, width = image_shape(path)
+        except UnreadableImageError as error:
+            unread.append(str(error))
             continue
         cut = frame.boxes.clip(0, [width, height, width, height])
         outside += [f'{frame.name} {frame.boxes[row].tolist()}' for row in np.flatnonzero(

@@ -13,7 +13,7 @@ from torch import nn
 from clasp_mm.compat import quiet_mmcv_lite
 from clasp_mm.device import pick_device
 
-from .batches import predict_batches
+from .batches import predict_batches, prepare
 from .weights import load_weights
 
 BATCH = 64  # crops in one forward
@@ -64,8 +64,8 @@ def predict(model: nn.Module, images: Sequence[np.ndarray], batch_size: int = BA
         and ``attributes``, the names of those above 0.5.
     """
     names, results = np.array(model.dataset_meta['classes']), []
-    samples = (model.pipeline(dict(img=image, img_shape=image.shape[:2],
-                                   ori_shape=image.shape[:2])) for image in images)
+    samples = (prepare(model, image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
+               for image in images)
     for sample in predict_batches(model, samples, batch_size):
         scores = sample.pred_score.cpu().numpy()
         results.append(dict(probabilities=scores, attributes=names[scores > .5]))
@@ -77,7 +77,8 @@ def draw(image: np.ndarray, result: Mapping[str, np.ndarray],
     """Put the attributes beside the crop, the most probable first, by MMEngine's visualizer.
 
     Args:
-        image: (H, W, 3) uint8, BGR; it is enlarged where the list needs more height.
+        image: (H, W, 3) uint8, BGR; it is enlarged where the list needs more height, to no more
+            width than that.
         result: Of :func:`predict`.
         classes: Names of the attributes, by default numbers.
         min_score: Attributes of a lower probability are left out.
@@ -89,10 +90,11 @@ def draw(image: np.ndarray, result: Mapping[str, np.ndarray],
     scores = result['probabilities']
     names = [str(name) for name in (classes or range(len(scores)))]
     height = max(image.shape[0], (len(scores) + 1) * _LINE)
-    crop = cv2.resize(image, (round(image.shape[1] * height / image.shape[0]), height),
-                      interpolation=cv2.INTER_CUBIC)
+    zoom = min(height / image.shape[0], max(height / image.shape[1], 1))  # of a strip, no more
+    size = [max(1, round(side * zoom)) for side in image.shape[1::-1]]
+    crop = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
     canvas = np.full((height, crop.shape[1] + _PANEL, 3), 255, np.uint8)
-    canvas[:, :crop.shape[1]] = crop[..., ::-1]
+    canvas[:crop.shape[0], :crop.shape[1]] = crop[..., ::-1]
     order = [index for index in np.argsort(-scores, kind='stable') if scores[index] >= min_score]
     visualizer = Visualizer(image=canvas)
     if order:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
 from mmengine.dataset import pseudo_collate
 from torch import nn
+
+from clasp_mm.datasets.images import UnreadableImageError
 
 
 def predict_batches(model: nn.Module, samples: Iterable[Mapping[str, Any]], batch_size: int
@@ -36,6 +40,25 @@ def predict_batches(model: nn.Module, samples: Iterable[Mapping[str, Any]], batc
         batch.append(sample)
     if batch:
         yield from _forward(model, batch)
+
+
+def prepare(model: nn.Module, image: np.ndarray, **fields: Any) -> Mapping[str, Any]:
+    """A sample of an image by the model's pipeline.
+
+    Args:
+        model: With ``pipeline``.
+        image: (H, W, 3) uint8, BGR.
+        **fields: What else the pipeline reads.
+
+    Raises:
+        UnreadableImageError: Nothing is left of the image at the model's size: it is too thin.
+    """
+    try:
+        return model.pipeline(dict(img=image, **fields))
+    except cv2.error as error:
+        raise UnreadableImageError(
+            f'an image of {image.shape[1]}x{image.shape[0]} pixels cannot be brought to the '
+            f'model\'s size: {error.err}') from error
 
 
 @torch.no_grad()

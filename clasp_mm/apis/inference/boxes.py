@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from clasp_mm.files import read_json
+
 Key = str | tuple[str, int | None]
 
 
@@ -75,7 +77,7 @@ def read_boxes(path: str | os.PathLike, min_score: float = 0.3
         raise FileNotFoundError(f'no file of boxes at {path}')
     boxes, entry = {}, None
     try:
-        for entry in json.loads(Path(path).read_text()):
+        for entry in read_json(path):
             found = _array(entry['boxes'])
             keep = np.asarray(entry.get('scores', np.ones(len(found)))) >= min_score
             boxes[entry['file'], entry.get('frame')] = found[keep]

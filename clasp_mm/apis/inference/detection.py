@@ -12,7 +12,7 @@ from torch import nn
 from clasp_mm.compat import quiet_mmcv_lite
 from clasp_mm.device import pick_device
 
-from .batches import predict_batches
+from .batches import predict_batches, prepare
 from .boxes import has_area
 from .weights import load_weights
 
@@ -65,7 +65,7 @@ def predict(model: nn.Module, images: Sequence[np.ndarray], batch_size: int = BA
         (N, ), the index of the class, best first; none without area in the image.
     """
     results = []
-    samples = (model.pipeline(dict(img=image, img_id=0)) for image in images)
+    samples = (prepare(model, image, img_id=0) for image in images)
     for sample, image in zip(predict_batches(model, samples, batch_size), images, strict=True):
         found = sample.pred_instances.numpy()
         found = found[has_area(found.bboxes, image)]

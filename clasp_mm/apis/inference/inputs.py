@@ -11,9 +11,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from clasp_mm.datasets.transforms.loading import UnreadableImageError, read_image
+from clasp_mm.datasets.images import (
+    IMAGE_SUFFIXES,
+    UnreadableImageError,
+    list_files,
+    read_image,
+)
+from clasp_mm.files import printable
 
-IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm')
 
 Given = str | os.PathLike | np.ndarray
@@ -48,7 +53,7 @@ def find_inputs(images: Given | Sequence[Given]) -> dict[str, Path | np.ndarray]
 
     Args:
         images: A path, an array (H, W, 3) or (N, H, W, 3), or several; of paths, images, folders
-            (with all below them) and videos.
+            (with all below them, see :mod:`clasp_mm.datasets.images`) and videos.
 
     Raises:
         FileNotFoundError: There is nothing, or nothing in a folder. Where only some of several
@@ -68,11 +73,11 @@ def find_inputs(images: Given | Sequence[Given]) -> dict[str, Path | np.ndarray]
         if isinstance(given, np.ndarray):
             found = {f'{place:06d}': _checked(given, place)}
         elif (folder := Path(given)).is_dir():
-            found = {str(path.relative_to(folder)): path for path in sorted(folder.rglob('*'))
-                     if path.suffix.lower() in (*IMAGES, *VIDEOS)}
+            suffixes = (*IMAGE_SUFFIXES, *VIDEOS)
+            found = {name: folder / name for name in list_files(folder, suffixes)}
             if not found:
                 raise FileNotFoundError(f'no image or video below {given}: names must end in '
-                                        f'{" ".join((*IMAGES, *VIDEOS))}')
+                                        f'{" ".join(suffixes)}')
         else:
             found = {folder.name: folder}
         for name, one in found.items():
@@ -87,16 +92,12 @@ def read_frames(name: str, source: Path | np.ndarray) -> Iterator[Frame]:
     """The frames of a video, or the one image of a file or array.
 
     Raises:
-        UnreadableImageError: If it cannot be read.
+        UnreadableImageError: If it cannot be read; names it.
     """
     if isinstance(source, np.ndarray):
         yield Frame(name, None, source)
     elif source.suffix.lower() not in VIDEOS:
-        try:
-            image = read_image(str(source))
-        except UnreadableImageError as error:
-            raise UnreadableImageError(f'{source} is no image that can be read: {error}') from error
-        yield Frame(name, None, image)
+        yield Frame(name, None, read_image(source))
     else:
         with _video(source) as video:
             rate, index = video.get(cv2.CAP_PROP_FPS) or 25., 0
@@ -118,10 +119,12 @@ def count_frames(source: Path | np.ndarray) -> int:
 
 @contextmanager
 def _video(path: Path) -> Iterator[cv2.VideoCapture]:
+    if printable(path) != str(path):  # OpenCV ends the process
+        raise UnreadableImageError(f'{printable(path)}: a video whose name is no UTF-8: rename it')
     video = cv2.VideoCapture(str(path))
     try:
         if not video.isOpened():
-            raise UnreadableImageError(f'{path} is no video that OpenCV can read')
+            raise UnreadableImageError(f'{path}: no video that OpenCV can read')
         yield video
     finally:
         video.release()

@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from clasp_mm.files import replacing
+from clasp_mm.files import printable, replacing, write_text
 
 from .inputs import Frame
 
@@ -52,6 +52,8 @@ class Pictures:
 
     def _open(self, frame: Frame, picture: np.ndarray) -> None:
         target = (self.folder / frame.file).with_suffix('.mp4')
+        if printable(target) != str(target):  # OpenCV ends the process
+            raise ValueError(f'{printable(target)} is no name in UTF-8, which a video needs')
         partial_file = self._stack.enter_context(replacing(target))
         writing = partial_file.with_suffix('.mp4')  # OpenCV chooses the container by the name's end
         writer = cv2.VideoWriter(str(writing), cv2.VideoWriter_fourcc(*'mp4v'), frame.rate,
@@ -104,5 +106,4 @@ def plain(entry: Mapping[str, Any], image: np.ndarray, stem: str, folder: Path) 
 
 def write_json(path: Path, entries: Iterable[Mapping[str, Any]]) -> None:
     """Write ``predictions.json``, whole or not at all."""
-    with replacing(path) as partial_file:
-        partial_file.write_text(json.dumps(list(entries), indent=1))
+    write_text(path, json.dumps(list(entries), indent=1))

@@ -12,7 +12,7 @@ from torch import nn
 from clasp_mm.compat import quiet_mmcv_lite
 from clasp_mm.device import pick_device
 
-from .batches import predict_batches
+from .batches import predict_batches, prepare
 from .weights import load_weights
 
 BATCH = 8  # images in one forward
@@ -60,7 +60,7 @@ def predict(model: nn.Module, images: Sequence[np.ndarray], batch_size: int = BA
     Returns:
         For each image ``labels``, (H, W) uint8: the class of every pixel.
     """
-    samples = (model.pipeline(dict(img=image)) for image in images)
+    samples = (prepare(model, image) for image in images)
     return [dict(labels=sample.pred_sem_seg.data[0].cpu().numpy().astype(np.uint8))
             for sample in predict_batches(model, samples, batch_size)]
 
@@ -75,14 +75,13 @@ def draw(image: np.ndarray, result: Mapping[str, np.ndarray]) -> np.ndarray:
     Returns:
         The picture, as ``image``.
     """
-    import torch
     from mmengine.structures import PixelData
     from mmseg.datasets import LIPDataset
     from mmseg.structures import SegDataSample
     from mmseg.visualization import SegLocalVisualizer
     visualizer = SegLocalVisualizer(alpha=0.6)
     visualizer.dataset_meta = LIPDataset.METAINFO  # its constructor exchanges classes and palette
-    labels = torch.from_numpy(result['labels'].astype(np.int64))[None]
+    labels = result['labels'].astype(np.int64)[None]  # an array: one pixel as a tensor is an index
     visualizer.add_datasample(
         'parsing', np.ascontiguousarray(image[..., ::-1]),
         SegDataSample(pred_sem_seg=PixelData(data=labels)), draw_gt=False, with_labels=False)

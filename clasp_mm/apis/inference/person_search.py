@@ -8,7 +8,7 @@ import numpy as np
 from torch import nn
 
 from . import detection
-from .batches import predict_batches
+from .batches import predict_batches, prepare
 from .boxes import check_boxes, has_area
 from .detection import BATCH, load
 
@@ -51,8 +51,8 @@ def predict(model: nn.Module, images: Sequence[np.ndarray], query: np.ndarray | 
     """
     given = [None if one is None else check_boxes(one, image) for image, one in zip(
         images, [None] * len(images) if boxes is None else boxes, strict=True)]
-    samples = (model.pipeline(dict(img=image, img_id=0, queries=[
-        dict(bbox=box.tolist()) for box in (() if own is None else own)]))
+    samples = (prepare(model, image, img_id=0, queries=[
+        dict(bbox=box.tolist()) for box in (() if own is None else own)])
         for image, own in zip(images, given, strict=True))
     results = []
     for sample, own, image in zip(

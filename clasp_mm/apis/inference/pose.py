@@ -13,7 +13,7 @@ from torch import nn
 from clasp_mm.compat import quiet_mmcv_lite
 from clasp_mm.device import pick_device
 
-from .batches import predict_batches
+from .batches import predict_batches, prepare
 from .boxes import check_boxes, whole
 from .weights import load_weights
 
@@ -68,8 +68,8 @@ def predict(model: nn.Module, images: Sequence[np.ndarray],
     boxes = [whole(image) if own is None else check_boxes(own, image)
              for image, own in zip(images, given, strict=True)]
     # As mmpose.apis.inference_topdown, which makes its pipeline and its batches for each image.
-    samples = (model.pipeline(dict(model.dataset_meta, img=image, bbox=box[None],
-                                   bbox_score=np.ones(1, np.float32)))
+    samples = (prepare(model, image, **model.dataset_meta, bbox=box[None],
+                       bbox_score=np.ones(1, np.float32))
                for image, given in zip(images, boxes, strict=True) for box in given)
     people = predict_batches(model, samples, batch_size)
     num_keypoints, results = model.dataset_meta['num_keypoints'], []

@@ -12,13 +12,14 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 from torch import nn
+from tqdm import tqdm
 
 from clasp_mm.compat import quiet_mmcv_lite
-from clasp_mm.datasets.transforms.loading import read_image
+from clasp_mm.datasets.images import read_image, read_images, warn_unreadable
 from clasp_mm.device import pick_device
 from clasp_mm.visualization.ranked_lists import RankedList, draw_ranked_list
 
-from .batches import predict_batches
+from .batches import predict_batches, prepare
 from .weights import load_weights
 
 if TYPE_CHECKING:
@@ -81,8 +82,8 @@ def predict(model: nn.Module, images: Sequence[np.ndarray], index: ReIDIndex | N
         if image.ndim != 3 or not image.size:
             raise ValueError(f'an image of shape {image.shape}: a colour image (H, W, 3) with '
                              'pixels is needed')
-    samples = (model.pipeline(dict(img=image, img_shape=image.shape[:2],
-                                   ori_shape=image.shape[:2], camera=camera)) for image in images)
+    samples = (prepare(model, image, img_shape=image.shape[:2], ori_shape=image.shape[:2],
+                       camera=camera) for image in images)
     results: list[dict[str, np.ndarray]] = [
         dict(feature=sample.feature.cpu().numpy())
         for sample in predict_batches(model, samples, batch_size)]
@@ -93,6 +94,34 @@ def predict(model: nn.Module, images: Sequence[np.ndarray], index: ReIDIndex | N
             result['names'] = np.array([one.name for one in near])
             result['distances'] = np.array([one.distance for one in near])
     return results
+
+
+def embed_files(model: nn.Module, paths: Sequence[str | Path], progress: bool = True
+                ) -> tuple[np.ndarray, list[int]]:
+    """Features (n, C) of the files that can be read, and their places in ``paths``.
+
+    The others are counted and named in the log.
+
+    Args:
+        model: From :func:`load`.
+        paths: Of images of one person each.
+        progress: Show a bar.
+
+    Raises:
+        FileNotFoundError: None can be read.
+    """
+    features, places, unreadable = [], [], []
+    for start in tqdm(range(0, len(paths), BATCH), desc='features', disable=not progress):
+        images = []
+        for place, image in read_images(paths[start:start + BATCH], unreadable):
+            images.append(image)
+            places.append(start + place)
+        features += [result['feature'] for result in predict(model, images)]
+    if not places:
+        raise FileNotFoundError(f'none of {len(paths)} images can be read; the first: '
+                                f'{unreadable[0]}')
+    warn_unreadable(unreadable, len(paths))
+    return np.stack(features), places
 
 
 def draw(image: np.ndarray, result: Mapping[str, np.ndarray], root: str | Path) -> np.ndarray:
@@ -106,6 +135,6 @@ def draw(image: np.ndarray, result: Mapping[str, np.ndarray], root: str | Path) 
     Returns:
         The picture, BGR.
     """
-    found = [read_image(str(Path(root, name)))[..., ::-1] for name in result['names']]
+    found = [read_image(Path(root, name))[..., ::-1] for name in result['names']]
     ranked = RankedList(image[..., ::-1], found, result['distances'])
     return np.ascontiguousarray(draw_ranked_list(ranked)[..., ::-1])

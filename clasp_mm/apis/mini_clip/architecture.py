@@ -43,7 +43,7 @@ def build_mini_clip(architecture: dict = ARCHITECTURE) -> nn.Module:
 def write_json(path: Path, content: dict) -> None:
     """Write plain data, all of it or nothing."""
     with replacing(path) as partial:
-        partial.write_text(json.dumps(content, indent=2) + '\n')
+        partial.write_text(json.dumps(content, indent=2) + '\n', 'utf-8')
 
 
 def save_mini_clip(model: nn.Module, out_dir: Path, architecture: dict = ARCHITECTURE) -> None:

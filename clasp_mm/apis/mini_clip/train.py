@@ -125,7 +125,7 @@ def read_report(out_dir: str | Path) -> dict | None:
     path, checkpoint = Path(out_dir) / REPORT_FILE, Path(out_dir) / CHECKPOINT_FILE
     if not path.is_file() or not checkpoint.is_file():
         return None
-    report = json.loads(path.read_text())
+    report = json.loads(path.read_text('utf-8'))
     return report if report['sha256'] == file_hash(checkpoint) else None
 
 

@@ -112,9 +112,9 @@ def run_downstream(task: str, backbone: Path | None = None, seeds: int = 1,
                   backbones=list(map(str, dict.fromkeys(backbones))), images=counts,
                   command=shlex.join(sys.argv), machine=machine(), runs=runs)
     with replacing(WORK_DIR / f'{name}.json') as partial:
-        partial.write_text(json.dumps(report, indent=1))
+        partial.write_text(json.dumps(report, indent=1), 'utf-8')
     with replacing(WORK_DIR / f'{name}.md') as partial:
-        partial.write_text(markdown(report))
+        partial.write_text(markdown(report), 'utf-8')
     console.print(markdown(report), markup=False, soft_wrap=True)
     return report
 
@@ -171,7 +171,7 @@ def run_missing(trainings: Mapping[str, Training]) -> None:
     usage = run_jobs([training.job() for training in missing.values()])
     for training in missing.values():
         with replacing(training.folder / 'cost.json') as partial:
-            partial.write_text(json.dumps(usage[training.name]))
+            partial.write_text(json.dumps(usage[training.name]), 'utf-8')
 
 
 def read_run(folder: Path, metric: str) -> dict[str, Any]:
@@ -182,7 +182,7 @@ def read_run(folder: Path, metric: str) -> dict[str, Any]:
     """
     scores: dict[int, float] = {}
     for log in sorted(folder.glob('*/vis_data/scalars.json')):
-        for line in log.read_text().splitlines():
+        for line in log.read_text('utf-8').splitlines():
             row = json.loads(line)
             if metric in row:
                 scores[row['step']] = row[metric]
@@ -190,7 +190,7 @@ def read_run(folder: Path, metric: str) -> dict[str, Any]:
         raise ValueError(f'no {metric} in the logs of {folder}')
     steps = sorted(scores)
     return dict(steps=steps, scores=[scores[step] for step in steps],
-                **json.loads((folder / 'cost.json').read_text()))
+                **json.loads((folder / 'cost.json').read_text('utf-8')))
 
 
 def markdown(report: Mapping[str, Any]) -> str:

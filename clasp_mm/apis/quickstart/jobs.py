@@ -114,7 +114,7 @@ def run_jobs(jobs: Sequence[Job], poll_seconds: float = 0.5, parallel: int | Non
 def _peak_memory_mb(pid: int) -> float | None:
     """Peak of a running process where the system tells it (Linux)."""
     try:
-        found = _PEAK.search(Path(f'/proc/{pid}/status').read_text())
+        found = _PEAK.search(Path(f'/proc/{pid}/status').read_text('utf-8'))
     except OSError:
         return None
     return int(found[1]) / 1024 if found else None
@@ -126,6 +126,6 @@ def _megabytes(usage: resource.struct_rusage) -> float:
 
 
 def _failure(job: Job, code: int) -> str:
-    tail = job.log.read_text(errors='replace').splitlines()[-15:]
+    tail = job.log.read_text('utf-8', 'replace').splitlines()[-15:]
     return '\n'.join([f'{job.name} failed with exit status {code}; its log is {job.log} and ends:',
                       *(f'  {line}' for line in tail)])

@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from clasp_mm.files import replacing
+from clasp_mm.files import write_text
 from clasp_mm.version import __version__
 from clasp_mm.visualization.figures import draw_expert_use, draw_losses, draw_part_iou
 from clasp_mm.visualization.pseudo_labels import html_table, inline_png
@@ -57,10 +57,8 @@ def write_report(folder: Path, seeds: Sequence[Mapping[str, Any]],
                                  for task, use in seed['expert_use'].items()}}
                for seed in seeds],
         step_cost=dict(steps), job_cost=dict(jobs))
-    with replacing(folder / 'report.json') as partial:
-        partial.write_text(json.dumps(report, indent=1), encoding='utf-8')
-    with replacing(folder / 'report.html') as partial:
-        partial.write_text(_page(report, seeds, pictures, logs, folder), encoding='utf-8')
+    write_text(folder / 'report.json', json.dumps(report, indent=1))
+    write_text(folder / 'report.html', _page(report, seeds, pictures, logs, folder))
     _print(console, summary, steps, seeds)
     return report
 

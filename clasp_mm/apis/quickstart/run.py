@@ -14,7 +14,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -33,6 +32,7 @@ from clasp_mm.apis.pseudo_labels import make_store
 from clasp_mm.apis.publish import publish_model
 from clasp_mm.apis.resources import resource
 from clasp_mm.datasets import LUPerson
+from clasp_mm.datasets.images import read_image
 from clasp_mm.datasets.synthetic import (
     SyntheticPeople,
     contact_sheet,
@@ -42,7 +42,7 @@ from clasp_mm.datasets.synthetic import (
 from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
 from clasp_mm.device import pick_device
 from clasp_mm.engine.checkpoints import last_checkpoint
-from clasp_mm.files import file_hash
+from clasp_mm.files import file_hash, read_json
 from clasp_mm.models.checkpoint import load_backbone
 from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler
 from clasp_mm.registry import MODELS
@@ -248,12 +248,14 @@ class Quickstart:
         if not store.exists():
             make_store(source, labeler, store, num_workers=0)
         if not (page / 'report.json').exists():
+            unreadable: list[str] = []
             if self.options.images is None:
                 images, _ = read_synthetic_people(self.held_out_dir, LABEL_REPORT_IMAGES)
             else:
-                images = islice(read_labelled_images(source), LABEL_REPORT_IMAGES)
-            report_labels(labeler, images, page)
-        return store, json.loads((page / 'report.json').read_text()), page / 'report.html'
+                images = islice(read_labelled_images(source, unreadable=unreadable),
+                                LABEL_REPORT_IMAGES)
+            report_labels(labeler, images, page, unreadable=unreadable)
+        return store, read_json(page / 'report.json'), page / 'report.html'
 
     def evaluate(self, seed: int, folder: Path) -> dict[str, Any]:
         """Publish both results, and score them and random weights on held-out people."""
@@ -272,12 +274,12 @@ class Quickstart:
             for title, backbone in backbones.items():
                 backbone.to(pick_device())
                 scores[title] = evaluate_backbone(backbone, train, held_out, INPUT_SIZE)
-            paths = [str(held_out.root / name) for name in held_out.names]
-        else:
-            paths = [str(self.train_dir / name) for name in LUPerson(str(self.train_dir)).names]
+        source = (LUPerson(**self.data) if self.options.images is not None
+                  else LUPerson(str(self.held_out_dir), 'list.txt'))
+        shown = range(min(EXPERT_USE_IMAGES, len(source)))
         return dict(seed=seed, scores=scores,
                     published={title: str(path) for title, path in published.items()},
-                    expert_use=expert_use(clasp, paths[:EXPERT_USE_IMAGES], INPUT_SIZE))
+                    expert_use=expert_use(clasp, source, shown, INPUT_SIZE))
 
     def setting(self) -> dict[str, Any]:
         """What was run, in words and as plain data."""
@@ -299,7 +301,7 @@ class Quickstart:
         path = self.dir / 'people.png'
         contact_sheet(SyntheticPeople(self.options.held_out, IMAGES_PER_IDENTITY, HELD_OUT_SEED),
                       path, identities=4)
-        return {'Synthetic people, with their ground truth': cv2.imread(str(path))[..., ::-1]}
+        return {'Synthetic people, with their ground truth': read_image(path)[..., ::-1]}
 
 
 def publish_once(folder: Path, name: str) -> Path:

@@ -42,11 +42,11 @@ class Training:
     def is_done(self) -> bool:
         """Whether this very config was trained to its end."""
         return (self.result.exists() and self._key_file.exists()
-                and self._key_file.read_text() == self._key())
+                and self._key_file.read_text('utf-8') == self._key())
 
     def holds_another(self) -> bool:
         """Whether the folder holds a run of another config."""
-        return self._key_file.exists() and self._key_file.read_text() != self._key()
+        return self._key_file.exists() and self._key_file.read_text('utf-8') != self._key()
 
     def job(self, processes: int = 1, name: str | None = None) -> Job:
         """The process that trains, from the start or from the last checkpoint.
@@ -55,11 +55,11 @@ class Training:
             processes: With more than one, tools/dist_train.sh starts them.
             name: Of the job; by default the folder's.
         """
-        if not self._key_file.exists() or self._key_file.read_text() != self._key():
+        if not self._key_file.exists() or self._key_file.read_text('utf-8') != self._key():
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
             self.cfg.dump(self.config_file)
-            self._key_file.write_text(self._key())
+            self._key_file.write_text(self._key(), 'utf-8')
         if all(hook['type'] != 'clasp_mm.RunRecordHook'
                for hook in self.cfg.get('custom_hooks') or ()):
             record_code(self.folder)  # which that hook does by itself

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from clasp_mm.apis.embed import _load, add_semantic_weight
 from clasp_mm.datasets import LUPerson
-from clasp_mm.datasets.transforms.loading import UnreadableImageError, read_image
+from clasp_mm.datasets.images import UnreadableImageError, read_image
 from clasp_mm.device import add_device_argument, announce_device
-from clasp_mm.files import replacing
+from clasp_mm.files import printable, write_text
 from clasp_mm.models.layers import TASKS
 from clasp_mm.pseudo_labels.clip_model import build_clip
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
@@ -23,7 +23,7 @@ from clasp_mm.visualization.search_page import Result, search_page
 
 from .index import look_encoder
 from .query import parse_query, read_attributes
-from .search import Found, printable, search_images
+from .search import Found, search_images
 
 _SCALES = dict(text="cosine with the text, less the mean over the vocabulary's texts",
                attribute='probability among the values of the attribute', image='cosine')
@@ -85,8 +85,7 @@ def run(args: argparse.Namespace) -> int:
         with redirect_stdout(sys.stderr):  # loggers write there; a reader of JSON wants it alone
             found, source, index = _search(args)
             page = _page(found, source)
-        with replacing(args.html) as partial:
-            partial.write_text(page, encoding='utf-8')
+        write_text(args.html, page)
     except (ValueError, OSError, ImportError) as error:
         print(f'clasp search: {error}', file=sys.stderr)
         return 1

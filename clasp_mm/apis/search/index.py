@@ -16,14 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from clasp_mm.apis.embed import _as_is, _Batches, _init_worker
 from clasp_mm.apis.features import normalize
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.luperson import _find_lmdb
-from clasp_mm.files import replacing
+from clasp_mm.datasets.readable import readable_batches
+from clasp_mm.files import replacing, write_text
 from clasp_mm.pseudo_labels.clip_model import CLIPModel, state_digest
 
 SEGMENT_ROWS = 8192  # images that are lost at most where a run is killed
@@ -119,9 +118,9 @@ class FeatureIndex:
             ValueError: The index is damaged.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with replacing(self.folder / 'index.json') as partial:
-            partial.write_text(json.dumps(dict(source=self.source.source, encoder=self.encoder.name,
-                                               size=self.encoder.size), indent=1))
+        write_text(self.folder / 'index.json', json.dumps(
+            dict(source=self.source.source, encoder=self.encoder.name, size=self.encoder.size),
+            indent=1))
         kept = [segment['key'] for segment in self._segments()]
         known = np.unique(np.concatenate([np.zeros(0, np.uint64), *kept]))
         missing = np.flatnonzero(~np.isin(self.keys, known))
@@ -167,10 +166,7 @@ class FeatureIndex:
 
     def _embed(self, rows: np.ndarray, batch_size: int, num_workers: int, progress: bool
                ) -> tuple[int, list[str]]:
-        batches = [rows[start:start + batch_size] for start in range(0, len(rows), batch_size)]
-        loader = DataLoader(_Batches(self.source, self.encoder.size), sampler=batches,
-                            batch_size=None, num_workers=min(num_workers, len(batches)),
-                            collate_fn=_as_is, worker_init_fn=_init_worker)
+        loader = readable_batches(self.source, rows, self.encoder.size, batch_size, num_workers)
         waiting: list[tuple[np.ndarray, np.ndarray]] = []
         count, faults = 0, []
         with torch.inference_mode(), tqdm(total=len(rows), unit='img', desc='embed',

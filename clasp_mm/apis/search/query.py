@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import NamedTuple
 
 from mmengine.fileio import load
 
-from clasp_mm.datasets.luperson import IMAGE_SUFFIXES
+from clasp_mm.datasets.images import IMAGE_SUFFIXES
+from clasp_mm.files import read_text
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Attribute
 
 _FULL_TEXT = 'a photo of '
@@ -83,7 +85,7 @@ def read_attributes(path: str | os.PathLike) -> tuple[Attribute, ...]:
     if path.suffix not in ('.json', '.yaml', '.yml'):
         raise ValueError(f'attributes are read from .json or .yaml, got {path}')
     try:
-        content = load(path)
+        content = load(io.StringIO(read_text(path)), file_format=path.suffix[1:])
     except Exception as error:  # the parsers of both formats raise their own types
         raise ValueError(f'{path} cannot be read: {error}') from error
     if not isinstance(content, Mapping) or not content:

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from clasp_mm.datasets import LUPerson
-from clasp_mm.datasets.resize import resize_images
-from clasp_mm.datasets.transforms.loading import UnreadableImageError, read_image
+from clasp_mm.datasets.images import read_image, resize_images
+from clasp_mm.files import printable
 from clasp_mm.pseudo_labels.clip_model import CLIPModel
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
 
@@ -92,7 +92,7 @@ def search_images(source: LUPerson, parts: Sequence[Part], index: str | os.PathL
         progress: Show a bar.
 
     Raises:
-        ValueError: A model is missing for a part, or no image can be read.
+        ValueError: A model is missing for a part, or no image, or not the query's, can be read.
     """
     spaces: dict[str, FeatureIndex] = {}
     updates: dict[str, Update] = {}
@@ -139,10 +139,7 @@ def _words(part: Part, clip: CLIPModel, space: FeatureIndex) -> np.ndarray:
 
 
 def _look_alike(part: Part, look: Encoder, space: FeatureIndex) -> np.ndarray:
-    try:
-        image = read_image(part.path)
-    except UnreadableImageError as error:
-        raise ValueError(f'{part.path}: {error}') from error
+    image = read_image(part.path)
     with torch.inference_mode():
         feature = look.encode(resize_images([image], look.size))
     return space.scores(feature.float().cpu().numpy())[:, 0]
@@ -154,8 +151,3 @@ def _best(scores: np.ndarray, count: int) -> np.ndarray:
     bound = np.partition(scores, len(scores) - count)[len(scores) - count]
     rows = np.flatnonzero(scores >= bound)
     return rows[np.argsort(-scores[rows], kind='stable')[:count]]
-
-
-def printable(name: str) -> str:
-    """A file name in characters that any page can take."""
-    return name.encode('utf-8', 'backslashreplace').decode()

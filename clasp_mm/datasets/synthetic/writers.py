@@ -21,6 +21,7 @@ from rich.progress import track
 from clasp_mm.files import replacing
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
 
+from ..images import read_map
 from .people import PersonRecord, SyntheticPeople
 from .words import PA100K_ATTRIBUTES
 
@@ -129,11 +130,7 @@ class GroundTruth:
 
     def parsing(self, index: int) -> np.ndarray:
         """LIP's 20 classes of image ``index``, (H, W) uint8."""
-        path = self.root / _parsing_name(index)
-        parsing = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-        if parsing is None:
-            raise FileNotFoundError(f'there is no parsing map at {path}')
-        return parsing
+        return read_map(self.root / _parsing_name(index))
 
 
 def load_ground_truth(out_dir: str | os.PathLike) -> GroundTruth:

@@ -15,9 +15,8 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from clasp_mm.datasets.images import read_images, resize_images, warn_unreadable
 from clasp_mm.datasets.labelled_folder import LabelledFolder
-from clasp_mm.datasets.resize import resize_images
-from clasp_mm.datasets.transforms.loading import UnreadableImageError, read_image
 from clasp_mm.evaluation.class_probes import knn_accuracy, linear_accuracy
 from clasp_mm.registry import HOOKS
 
@@ -84,23 +83,24 @@ class ProbeHook(Hook):
         share = math.ceil(number / world)
         own = range(rank * share, min((rank + 1) * share, number))
         found: dict[int, np.ndarray] = {}
+        unreadable: list[str] = []
         for begin in range(own.start, own.stop, self.batch_size):
-            images, rows = [], []
-            for row in own[begin - own.start:begin - own.start + self.batch_size]:
-                try:
-                    images.append(read_image(self.folder.paths[row]))
-                except UnreadableImageError:
-                    continue
-                rows.append(row)
-            if rows:
-                batch = [resize_images(images, self.size).flip(1)]  # the preprocessor takes BGR
+            paths = self.folder.paths[begin:min(begin + self.batch_size, own.stop)]
+            read = list(read_images(paths, unreadable))
+            if read:
+                rows = [begin + place for place, _ in read]
+                batch = [resize_images([image for _, image in read], self.size)
+                         .flip(1)]  # the preprocessor takes BGR
                 batch = model.data_preprocessor(dict(inputs=batch, data_samples=None))['inputs']
                 task = model.task if self.task is None else self.task
                 pooled = model.teacher.backbone(batch[0], task)[-1].mean((2, 3)).float().cpu()
                 found.update(zip(rows, pooled.numpy(), strict=True))
+        gathered: list[tuple[dict[int, np.ndarray], list[str]]] = all_gather_object(
+            (found, unreadable))
         everything: dict[int, np.ndarray] = {}
-        for part in all_gather_object(found):
+        for part, _ in gathered:
             everything.update(part)
+        warn_unreadable([fault for _, faults in gathered for fault in faults], number)
         known = np.array([row in everything for row in range(number)])
         features = np.zeros((number, len(next(iter(everything.values()), ()))), np.float32)
         for row, feature in everything.items():
