@@ -257,14 +257,15 @@ def fitted_sample(picture, size, label=None, **meta):
         results.get('gt_seg_map')
 
 
-@pytest.mark.parametrize('flip', [False, True])
+@pytest.mark.parametrize('flip', [None, 'horizontal', 'vertical'])
 @pytest.mark.parametrize('picture', [(30, 12), (21, 30), (32, 16), (1, 1), (40, 2)])
 def test_predictions_return_to_the_pixel_they_came_from(picture, flip):
     label = np.random.default_rng(0).integers(0, 20, picture).astype(np.uint8)
-    sample, fitted = fitted_sample(picture, (64, 32), label, flip=flip)
+    sample, fitted = fitted_sample(picture, (64, 32), label, flip=bool(flip), flip_direction=flip)
     logits = nn.functional.one_hot(torch.from_numpy(fitted).long(), 20).permute(2, 0, 1).float()
     model = tiny_parser()
-    result, = model.postprocess_result((logits.flip(-1) if flip else logits)[None], [sample])
+    seen = logits.flip({'horizontal': 2, 'vertical': 1}[flip]) if flip else logits
+    result, = model.postprocess_result(seen[None], [sample])
     assert torch.equal(result.pred_sem_seg.data[0], torch.from_numpy(label).long())
     assert torch.equal(result.seg_logits.data, logits)
 

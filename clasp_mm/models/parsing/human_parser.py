@@ -25,7 +25,9 @@ class HumanParser(EncoderDecoder):
         if data_samples is None or 'affine' not in data_samples[0].metainfo:
             return super().postprocess_result(seg_logits, data_samples)
         for logits, sample in zip(seg_logits, data_samples, strict=True):
-            set_prediction(sample, logits.flip(-1) if sample.metainfo.get('flip') else logits)
+            if sample.metainfo.get('flip'):
+                logits = logits.flip(-2 if sample.get('flip_direction') == 'vertical' else -1)
+            set_prediction(sample, logits)
         return data_samples
 
 
