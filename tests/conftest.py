@@ -15,6 +15,13 @@ def seeded():
 
 
 @pytest.fixture(autouse=True)
+def no_program(monkeypatch):
+    """No tool that a test called says where the next test computes."""
+    monkeypatch.setattr('clasp_mm.device._announced', [])
+    monkeypatch.delenv('LOCAL_RANK', raising=False)
+
+
+@pytest.fixture(autouse=True)
 def offline(monkeypatch):
     """No test may reach the network: what it needs is made here or given as a file."""
     connect = socket.socket.connect

@@ -15,6 +15,7 @@ from clasp_mm.apis.benchmark import (
     table,
     write_report,
 )
+from clasp_mm.device import add_device_argument, announce_device
 
 EPILOG = """\
   backbone  Swin-B with PC-MoE, forward, against mmpretrain's Swin-B without
@@ -36,7 +37,7 @@ EPILOG = """\
 
 examples:
   python tools/benchmark.py backbone step --profile --json speed.json
-  python tools/benchmark.py all --device cuda --amp --compile
+  python tools/benchmark.py all --amp --compile
 """
 
 
@@ -47,8 +48,7 @@ def parse_args() -> argparse.Namespace:
                         help=f'{", ".join(BENCHMARKS)}, all or downstream')
     parser.add_argument('--threads', type=int,
                         help='CPU threads (default: 1 for labels and data, else one per core)')
-    parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu',
-                        help='where networks compute (%(default)s)')
+    add_device_argument(parser)
     parser.add_argument('--amp', action='store_true', help='networks in bfloat16 autocast')
     parser.add_argument('--compile', action='store_true',
                         help='compile the backbones, the peer\'s too')
@@ -68,8 +68,8 @@ def main() -> None:
     console = Console(width=None if sys.stdout.isatty() else 140)  # a log gets whole rows
     try:
         options = Options(
-            device=args.device, threads=args.threads, repeats=args.repeats, amp=args.amp,
-            compiled=args.compile, quick=args.quick, profile=args.profile,
+            device=str(announce_device(args.device)), threads=args.threads, repeats=args.repeats,
+            amp=args.amp, compiled=args.compile, quick=args.quick, profile=args.profile,
             batch_size=args.batch_size)
         names = benchmark_names(args.benchmarks)
     except ValueError as error:
@@ -82,7 +82,7 @@ def main() -> None:
             console.print(profile_table(row))
         if args.json:
             write_report(args.json, rows, options)
-    console.print(table(rows, f'{args.device}, medians of {options.repeats}'))
+    console.print(table(rows, f'{options.device}, medians of {options.repeats}'))
 
 
 if __name__ == '__main__':

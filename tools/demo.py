@@ -5,6 +5,7 @@ import argparse
 import sys
 
 from clasp_mm.compat import quiet_mmcv_lite
+from clasp_mm.device import add_device_argument, announce_device
 
 EPILOG = """\
 Every image becomes a picture and every video a video below --out; predictions.json lists what was
@@ -42,7 +43,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--min-score', type=float, default=0.3, metavar='S',
                         help='least score of a keypoint, box or attribute that is drawn, and of a '
                         'box that is taken from --boxes (%(default)s)')
-    parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1 (%(default)s)')
+    add_device_argument(parser)
     args = parser.parse_args()
     if args.boxes and args.task == 'detection':
         parser.error('--boxes goes with the other tasks, not with detection')
@@ -63,8 +64,9 @@ def main() -> None:
     quiet_mmcv_lite()
     from clasp_mm import inference  # slow, and not for --help
     try:
+        device = announce_device(args.device)
         entries = inference(
-            args.task, args.inputs, args.config, args.checkpoint, device=args.device,
+            args.task, args.inputs, args.config, args.checkpoint, device=device,
             boxes=args.boxes, out_dir=args.out, min_score=args.min_score, gallery=args.gallery,
             query=args.query, progress=True)
     except (FileNotFoundError, ValueError) as error:

@@ -35,6 +35,8 @@ def parse_args() -> argparse.Namespace:
     prompt.add_argument('--task', nargs='+', metavar='TASK',
                         help='prompt to fix: appearance, part or attribute, several for their '
                         'mean, or one a stage; by default the config\'s')
+    prompt.add_argument('--semantic-weight', type=float, metavar='W',
+                        help='to fix of a backbone of SOLIDER, 0 to 1; by default the config\'s')
     prompt.add_argument('--prompt-input', action='store_true',
                         help='the prompt is an input')
     parser.add_argument('--out-indices', type=int, nargs='+', metavar='STAGE',
@@ -49,7 +51,8 @@ def main() -> None:
     task = args.task[0] if args.task and len(args.task) == 1 else args.task
     try:
         report = export_model(args.source, args.out, args.checkpoint, args.size, task,
-                              args.prompt_input, args.out_indices, args.format)
+                              args.prompt_input, args.out_indices, args.format,
+                              args.semantic_weight)
     except (FileNotFoundError, ModuleNotFoundError, ValueError, RuntimeError) as error:
         sys.exit(f'export_onnx.py: {error}')
     height, width = report.meta['input_size']

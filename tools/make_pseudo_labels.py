@@ -8,8 +8,6 @@ start it with torchrun; the store does not depend on their number.
 import argparse
 import os
 
-import torch
-
 from clasp_mm.apis.labeler_options import add_labeler_arguments, labeler_from_arguments
 from clasp_mm.apis.pseudo_labels import make_store
 from clasp_mm.datasets import LUPerson
@@ -34,9 +32,6 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     rank, world_size = int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
-    if args.device == 'cuda':
-        args.device = f'cuda:{os.environ.get("LOCAL_RANK", 0)}'
-        torch.cuda.set_device(args.device)
     try:
         store = make_store(
             LUPerson(args.data_root, args.list), labeler_from_arguments(args), args.out,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 from torch import nn
@@ -17,6 +18,7 @@ from clasp_mm.apis.publish import find_config
 from clasp_mm.apis.task_conflict import System, conflict_table, measure_system
 from clasp_mm.apis.tsne import agreement_table, tsne_figures
 from clasp_mm.datasets.synthetic import load_ground_truth
+from clasp_mm.device import pick_device
 from clasp_mm.engine.run_report import ANALYSES, write_run_report
 from clasp_mm.visualization.analysis import draw_bars, draw_embeddings
 from clasp_mm.visualization.analysis_page import write_analysis
@@ -71,7 +73,7 @@ def write_tsne(backbone: nn.Module, people: str | os.PathLike, out: Path, size: 
 
 
 def write_conflict(systems: Sequence[System], stem: Path, batches: int = 8, seed: int = 0,
-                   device: str = 'cpu') -> str:
+                   device: str | torch.device | None = None) -> str:
     """Write GCR, EAD and HM of systems to ``STEM.png``, ``.json`` and ``.md``; the table."""
     rows = [measure_system(system, batches, seed, device) for system in systems]
     panels = {key.upper(): [row[key] for row in rows] for key in ('gcr', 'ead', 'hm')}
@@ -81,14 +83,15 @@ def write_conflict(systems: Sequence[System], stem: Path, batches: int = 8, seed
     return write_analysis(stem, conflict_table(rows), rows, {stem.name: picture})
 
 
-def analyse_run(work_dir: str | os.PathLike, data: str | os.PathLike, device: str = 'cpu',
-                batches: int = 8) -> dict[str, str]:
+def analyse_run(work_dir: str | os.PathLike, data: str | os.PathLike,
+                device: str | torch.device | None = None, batches: int = 8
+                ) -> dict[str, str]:
     """Analyse a run's last checkpoint into its folder, and write its page anew.
 
     Args:
         work_dir: Folder of the run, with its config and checkpoint.
         data: Images, or synthetic people with ground truth, that the run was not trained on.
-        device: Where to compute.
+        device: Where to compute; by default on the GPU where there is one.
         batches: Of the run's own training data, for the conflict of the tasks.
 
     Returns:
@@ -103,7 +106,7 @@ def analyse_run(work_dir: str | os.PathLike, data: str | os.PathLike, device: st
         raise FileNotFoundError(f'no checkpoint in {work_dir}: nothing to analyse yet')
     config = find_config(Path(checkpoint))
     cfg, out = Config.fromfile(config), folder / ANALYSES
-    backbone = get_model(config, checkpoint).to(device)
+    backbone = get_model(config, checkpoint).to(pick_device(device))
     size, done = input_size(cfg), {}
     if cfg.model.type in PRETRAINING:
         done['task conflict'] = write_conflict(

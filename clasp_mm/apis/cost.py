@@ -13,6 +13,7 @@ from torch import nn
 
 from clasp_mm.apis.benchmark.timing import interleaved
 from clasp_mm.apis.quickstart.step_cost import measure_steps
+from clasp_mm.device import pick_device
 from clasp_mm.models.backbones import SemanticSwin
 from clasp_mm.registry import MODELS
 
@@ -47,15 +48,16 @@ def count_macs(model: nn.Module, images: torch.Tensor) -> int:
 
 
 def measure_cost(configs: Mapping[str, Config], size: tuple[int, int] = (256, 128),
-                 images_per_epoch: int | None = None, device: str = 'cpu',
-                 repeats: int = 7, steps: bool = True) -> list[dict[str, Any]]:
+                 images_per_epoch: int | None = None,
+                 device: str | torch.device | None = None, repeats: int = 7, steps: bool = True
+                 ) -> list[dict[str, Any]]:
     """Cost of pretraining configs; times are medians, all configs by turns.
 
     Args:
         configs: Name -> pretraining config.
         size: (H, W) of the image whose forward pass is counted and timed, a batch of one.
         images_per_epoch: For the estimate of an epoch on one process of this machine.
-        device: Where to count and time.
+        device: Where to count and time; by default on the GPU where there is one.
         repeats: Rounds of the latency.
         steps: Also measure a training step, at the config's batch and crops on random images.
 
@@ -70,6 +72,7 @@ def measure_cost(configs: Mapping[str, Config], size: tuple[int, int] = (256, 12
     for name, cfg in configs.items():
         if not cfg.get('model', {}).get('backbone'):
             raise ValueError(f'{name} has no model.backbone to measure')
+    device = pick_device(device)
     image = torch.randn(1, 3, *size, device=device)
     models = {name: _Run(MODELS.build(dict(cfg.model.backbone, init_cfg=None))).to(device).eval()
               for name, cfg in configs.items()}
@@ -80,7 +83,7 @@ def measure_cost(configs: Mapping[str, Config], size: tuple[int, int] = (256, 12
                  macs=(macs := count_macs(model, image)), flops=2 * macs,
                  latency=latency[name].seconds) for name, model in models.items()]
     if steps:
-        measured = measure_steps(configs)
+        measured = measure_steps(configs, device)
         for row in rows:
             step, batch = measured[row['name']], configs[row['name']].train_dataloader.batch_size
             row.update(batch_size=batch, step=step['seconds'],

@@ -24,6 +24,8 @@ from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.resize import resize_images
 from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
 from clasp_mm.datasets.transforms.loading import UnreadableImageError
+from clasp_mm.device import add_device_argument, announce_device
+from clasp_mm.models.backbones import SemanticSwin
 from clasp_mm.models.layers import TASKS
 from clasp_mm.models.weights_file import find_weights
 from clasp_mm.pseudo_labels.clip_labeler import LabelSettings
@@ -269,6 +271,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'beside it)')
     parser.add_argument('--task', nargs='+', choices=TASKS,
                         help='prompt of a backbone with PC-MoE; several: their mean')
+    add_semantic_weight(parser)
     parser.add_argument('--size', type=int, nargs=2, default=(256, 128), metavar=('H', 'W'),
                         help='of the input, %(default)s')
     parser.add_argument('--out', default='features.npy',
@@ -284,12 +287,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--neighbours', type=int, default=8, help='of each (%(default)s)')
     parser.add_argument('--batch-size', type=int, default=64, help='images (%(default)s)')
     parser.add_argument('--workers', type=int, default=2, help='processes that read (%(default)s)')
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    add_device_argument(parser)
+
+
+def add_semantic_weight(parser: argparse._ActionsContainer, of: str = '') -> None:
+    """Add ``--semantic-weight``, ``SemanticSwin``'s argument."""
+    parser.add_argument(f'--{of}semantic-weight', type=float, metavar='W',
+                        help='of a backbone of SOLIDER: 0 (appearance) to 1 (semantics); default: '
+                        "its config's")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run ``clasp embed``; the exit code."""
     try:
+        args.device = announce_device(args.device)
         _check_out(args.out)
         vocabulary = DEFAULT_VOCABULARY
         if args.vocabulary:
@@ -305,7 +316,8 @@ def run(args: argparse.Namespace) -> int:
         result = embed_images(
             model, source, args.out, size, args.batch_size, args.workers, describe, vocabulary,
             args.queries, args.neighbours,
-            meta=dict(source=source.source, checkpoint=args.checkpoint, task=args.task))
+            meta=dict(source=source.source, checkpoint=args.checkpoint, task=args.task,
+                      semantic_weight=getattr(model, 'semantic_weight', None)))
     except (ValueError, OSError, ImportError) as error:
         print(f'clasp embed: {error}', file=sys.stderr)
         return 1
@@ -315,18 +327,31 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _load(args: argparse.Namespace) -> tuple[nn.Module, dict, dict]:
-    """The backbone, what :func:`get_model` makes it of, and the heads that come with it."""
+def _load(args: argparse.Namespace, default_task: str | None = None
+          ) -> tuple[nn.Module, dict, dict]:
+    """The backbone, what :func:`get_model` makes it of, and the heads that come with it.
+
+    A backbone with prompts has ``default_task`` where the command line names none.
+    """
     path, heads = Path(args.checkpoint), {}
     if args.config is None and (path.suffix != '.pth' or _is_published(path)):
         spec = dict(source=find_weights(args.checkpoint))
     else:
         spec = dict(source=args.config or find_config(path), pretrained=path)
         heads = load_heads(Config.fromfile(spec['source']), path, args.device)
+    if args.semantic_weight is not None:
+        spec['semantic_weight'] = args.semantic_weight
     task = args.task[0] if args.task and len(args.task) == 1 else args.task
     model = get_model(**spec, task=task).to(args.device)
+    if model.has_moe and not task and default_task:
+        model.task = default_task
     if model.has_moe and model.task is None:
         raise ValueError(f'{path.name} has prompts: choose one with --task {"|".join(TASKS)}')
+    if isinstance(model, SemanticSwin):
+        if model.semantic_weight is None:
+            raise ValueError(f'{path.name} has a semantic controller: choose --semantic-weight 0 '
+                             '(appearance) to 1 (semantics)')
+        heads = {}  # its three parts have no names
     return model, spec, heads
 
 

@@ -86,8 +86,10 @@ class _Source(NamedTuple):
 def export_model(source: str | Path, out: str | Path, checkpoint: str | Path | None = None,
                  size: Sequence[int] | None = None, task: str | Sequence | None = None,
                  prompt_input: bool = False, out_indices: Sequence[int] | None = None,
-                 format: str = 'onnx') -> Report:
+                 format: str = 'onnx', semantic_weight: float | None = None) -> Report:
     """Write a network for one size of image and any batch, having compared it with torch.
+
+    It is traced on the CPU, so that the file is bound to no device.
 
     Args:
         source: A published backbone (see :func:`~clasp_mm.apis.get_model`), the name of a model in
@@ -101,6 +103,7 @@ def export_model(source: str | Path, out: str | Path, checkpoint: str | Path | N
             ``TASKS``; for a ``SemanticSwin`` (B, 1), its semantic weight.
         out_indices: Stages whose maps a backbone puts out; by default its config's.
         format: ``'onnx'`` or ``'torch'`` (torch.export).
+        semantic_weight: Of a ``SemanticSwin``, built in as ``task`` is; by default the config's.
 
     Raises:
         FileNotFoundError: There is no such source or checkpoint.
@@ -118,7 +121,10 @@ def export_model(source: str | Path, out: str | Path, checkpoint: str | Path | N
         raise RuntimeError(f'export needs torch 2.6 or later, this is {torch.__version__}')
     if format == 'onnx':
         _check_onnx()
-    loaded = _load(source, checkpoint, out_indices)
+    overrides = {} if out_indices is None else dict(out_indices=tuple(out_indices))
+    if semantic_weight is not None:
+        overrides['semantic_weight'] = semantic_weight
+    loaded = _load(source, checkpoint, overrides)
     size = _image_size(size, loaded)
     network = loaded.network.eval().requires_grad_(False)
     prompts = _set_prompt(network.backbone, task, prompt_input)
@@ -152,36 +158,36 @@ def trace(network: Network, example: tuple[Tensor, ...]) -> torch.export.Exporte
 
 
 def _load(source: str | Path, checkpoint: str | Path | None,
-          out_indices: Sequence[int] | None) -> _Source:
+          overrides: dict[str, Any]) -> _Source:
     config, named = source, Path(source).suffix != '.py'
     if named:
         if checkpoint is not None:
             raise ValueError(f'{source} has its weights; a checkpoint goes with a config')
         entry = None if Path(source).is_file() else read_zoo().get(str(source))
         if entry is None:
-            return _backbone(source, None, out_indices)
+            return _backbone(source, None, overrides)
         config = entry['Config']
     cfg = Config.fromfile(config)
     head = cfg.get('model', {}).get('head', {}).get('type')
     load_task = _TASKS_OF_HEADS.get(head)
     if load_task is None:
-        if named or str(cfg.get('model', {}).get('type')) in ('clasp_mm.DINO', 'clasp_mm.CLASP'):
-            return _backbone(source, checkpoint, out_indices)
+        if named or str(cfg.get('model', {}).get('type')) in (
+                'clasp_mm.DINO', 'clasp_mm.SOLIDER', 'clasp_mm.CLASP'):
+            return _backbone(source, checkpoint, overrides)
         raise ValueError(f'{source} has a model.head of type {head!r}: backbones of pretraining '
                          f'configs and {", ".join(_TASKS_OF_HEADS)} can be exported')
     if named:
         checkpoint = _weights(entry)
     if checkpoint is None:
         raise ValueError(f'{source} is the config of a task: name the checkpoint of its training')
-    if out_indices is not None:
-        raise ValueError(f'out_indices={tuple(out_indices)} is for a backbone; the head of '
-                         f'{source} needs its own maps')
+    for name, value in overrides.items():
+        raise ValueError(f'{name}={value} is for a backbone; the head of {source} needs its own '
+                         'maps')
     return load_task(config, checkpoint, cfg)
 
 
 def _backbone(source: str | Path, checkpoint: str | Path | None,
-              out_indices: Sequence[int] | None) -> _Source:
-    overrides = {} if out_indices is None else dict(out_indices=tuple(out_indices))
+              overrides: dict[str, Any]) -> _Source:
     backbone = get_model(source, checkpoint, **overrides)
     return _Source(
         Network(backbone), [f'stage{index + 1}' for index in backbone.out_indices], None,
@@ -190,7 +196,7 @@ def _backbone(source: str | Path, checkpoint: str | Path | None,
 
 def _pose(config: str | Path, checkpoint: str | Path, cfg: Config) -> _Source:
     from .inference import pose
-    model = pose.load(config, checkpoint)
+    model = pose.load(config, checkpoint, 'cpu')
     codec = cfg.model.head.decoder
     names = model.dataset_meta.get('keypoint_id2name', {})
     meta = dict(codec=json.loads(json.dumps(codec)),
@@ -201,7 +207,7 @@ def _pose(config: str | Path, checkpoint: str | Path, cfg: Config) -> _Source:
 
 def _attribute(config: str | Path, checkpoint: str | Path, cfg: Config) -> _Source:
     from .inference import attribute
-    model = attribute.load(config, checkpoint)
+    model = attribute.load(config, checkpoint, 'cpu')
     return _Source(_joined(model, nn.Sigmoid()), ['probabilities'], _resized(cfg),
                    dict(_preprocessing(model), kind='attribute',
                         classes=list(model.dataset_meta['classes'])))
@@ -209,7 +215,7 @@ def _attribute(config: str | Path, checkpoint: str | Path, cfg: Config) -> _Sour
 
 def _reid(config: str | Path, checkpoint: str | Path, cfg: Config) -> _Source:
     from .inference import reid
-    model = reid.load(config, checkpoint)
+    model = reid.load(config, checkpoint, 'cpu')
     if model.head.num_cameras:
         raise ValueError(f'{config}: a head with num_cameras={model.head.num_cameras} needs the '
                          'camera of each image, which has no input here; train with num_cameras=0')
@@ -272,8 +278,8 @@ def _set_prompt(backbone: PCMoESwin, task: str | Sequence | None, as_input: bool
     if isinstance(backbone, SemanticSwin):
         if task is not None or backbone.semantic_weight is None:
             raise ValueError(f'task={task!r}, semantic_weight={backbone.semantic_weight}: a '
-                             'SemanticSwin is exported with the semantic_weight of its config, or '
-                             'with prompt_input=True')
+                             'SemanticSwin is exported with a semantic_weight, its config\'s or '
+                             'one that is given, or with prompt_input=True')
     elif names:
         backbone.task = backbone.task if task is None else task
         backbone._prompt_weights(backbone.task)  # raises when it names no task

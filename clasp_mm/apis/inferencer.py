@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
@@ -22,6 +23,7 @@ from tqdm import tqdm
 
 from clasp_mm.compat import load_file
 from clasp_mm.datasets.transforms.loading import UnreadableImageError
+from clasp_mm.device import pick_device
 from clasp_mm.files import replacing
 from clasp_mm.models.weights_file import find_weights
 
@@ -59,7 +61,7 @@ class Inferencer:
         task: One of ``INFERENCES``.
         config: The model's config, or its name in the zoo.
         checkpoint: A checkpoint of its training, or published; by default the zoo's of that name.
-        device: Where it runs.
+        device: Where it runs; by default on the GPU where there is one.
 
     Attributes:
         model: The host's model.
@@ -67,11 +69,13 @@ class Inferencer:
 
     Raises:
         FileNotFoundError: There is no such config or checkpoint.
-        ValueError: There is no such task or name, or config or checkpoint are of another task.
+        ValueError: There is no such task, name or device, or config or checkpoint are of another
+            task.
     """
 
     def __init__(self, task: str, config: str | os.PathLike,
-                 checkpoint: str | os.PathLike | None = None, device: str = 'cpu') -> None:
+                 checkpoint: str | os.PathLike | None = None,
+                 device: str | torch.device | None = None) -> None:
         if task not in INFERENCES:
             near = difflib.get_close_matches(str(task), INFERENCES, n=1)
             raise ValueError(f'no task {task!r}: {", ".join(INFERENCES)}'
@@ -79,7 +83,7 @@ class Inferencer:
         self.task = task
         self.skipped: dict[str, str] = {}
         self._module = import_module(f'clasp_mm.apis.inference.{task}')
-        self.model = self._load(*_files(config, checkpoint), device)
+        self.model = self._load(*_files(config, checkpoint), pick_device(device))
 
     def __call__(self, images: Given | Sequence[Given], **options: Any) -> Predictions:
         """As :func:`inference`, which documents the options."""
@@ -119,7 +123,7 @@ class Inferencer:
             write_json(folder / 'predictions.json', written)
         self._report(len(files), out_dir)
 
-    def _load(self, config: Path, checkpoint: Path, device: str) -> nn.Module:
+    def _load(self, config: Path, checkpoint: Path, device: torch.device) -> nn.Module:
         title = TASKS[self.task]
         cfg = Config.fromfile(config)
         found = model_task(cfg.get('model', {}))
@@ -214,7 +218,8 @@ class Inferencer:
 
 
 def inference(task: str, images: Given | Sequence[Given], config: str | os.PathLike,
-              checkpoint: str | os.PathLike | None = None, *, device: str = 'cpu',
+              checkpoint: str | os.PathLike | None = None, *,
+              device: str | torch.device | None = None,
               **options: Any) -> Predictions:
     """Run a fine-tuned model of any task over images.
 
@@ -242,7 +247,7 @@ def inference(task: str, images: Given | Sequence[Given], config: str | os.PathL
             ``boxes``, an image is one person, cut out.
         config: Config of the model, or its name in the zoo.
         checkpoint: A checkpoint of its training; by default the zoo's.
-        device: Where the model runs.
+        device: Where the model runs; by default on the GPU where there is one.
         **options:
             boxes: The people that the caller knows: a list with (N, 4) for each image, a mapping
             from file, or (file, frame), to (N, 4), or a JSON file of those, which may be a
@@ -268,8 +273,8 @@ def inference(task: str, images: Given | Sequence[Given], config: str | os.PathL
 
     Raises:
         FileNotFoundError: There is no such config, checkpoint or input.
-        ValueError: There is no such task, config or checkpoint are of another, an option goes with
-            another, no input can be read, two have one name, or ``boxes`` does not fit.
+        ValueError: There is no such task or device, config or checkpoint are of another, an option
+            goes with another, no input can be read, two have one name, or ``boxes`` does not fit.
     """
     return Inferencer(task, config, checkpoint, device)(images, **options)
 

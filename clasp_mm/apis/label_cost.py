@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
 from clasp_mm.datasets.transforms.loading import UnreadableImageError
+from clasp_mm.device import pick_device
 from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, LabelSettings
 from clasp_mm.pseudo_labels.clip_model import CLIPModel
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
@@ -44,9 +45,8 @@ def label_cost(cfg: Config) -> dict[str, Any] | None:
         labeler = build_labeler(**dict(spec['labeler']))
         how = 'made live, at the first visit of an image in each process'
     else:
-        device = 'cuda' if torch.cuda.is_available() else 'cpu'
         try:
-            labeler = stand_in_labeler(cfg, device)
+            labeler = stand_in_labeler(cfg, pick_device())
         except ImportError as error:
             return dict(error=f'there is no store {spec["store"]!r}, and no time to tell: {error}')
         how = (f'the store {spec["store"]!r} is missing: make it with tools/make_pseudo_labels.py '
@@ -75,7 +75,7 @@ def _readable(dataset: Any, number: int) -> list[dict]:
     return samples
 
 
-def stand_in_labeler(cfg: Config, device: str) -> CLIPLabeler:
+def stand_in_labeler(cfg: Config, device: torch.device) -> CLIPLabeler:
     """A labeler with random weights that costs what the real one does.
 
     Raises:

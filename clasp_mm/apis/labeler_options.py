@@ -6,14 +6,14 @@ import argparse
 import json
 from pathlib import Path
 
-import torch
-
 from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
+from clasp_mm.device import add_device_argument, announce_device
 from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, LabelSettings
 from clasp_mm.pseudo_labels.colour_teacher import ColourTeacher
 from clasp_mm.pseudo_labels.regions import FOREGROUND_RULES
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary
 
+from .embed import add_semantic_weight
 from .model_zoo import get_model
 
 
@@ -33,6 +33,7 @@ def add_labeler_arguments(parser: argparse.ArgumentParser) -> None:
                           'training checkpoint')
     networks.add_argument('--teacher-task', choices=('appearance', 'part', 'attribute'),
                           help='prompt of a teacher that has PC-MoE')
+    add_semantic_weight(networks, 'teacher-')
     networks.add_argument('--clip', default='ViT-B-32',
                           help='open_clip model, local-dir:DIR or an architecture file (.json); '
                           '%(default)s')
@@ -40,7 +41,7 @@ def add_labeler_arguments(parser: argparse.ArgumentParser) -> None:
                           help='tag of open_clip or weights file (%(default)s)')
     networks.add_argument('--vocabulary', metavar='JSON',
                           help='parts, attributes and texts (default: the built-in ones)')
-    networks.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    add_device_argument(networks)
     networks.add_argument('--batch-size', type=int, default=64, help='images (%(default)s)')
     networks.add_argument('--clip-batch-size', type=int, default=256,
                           help='regions per CLIP forward (%(default)s)')
@@ -78,22 +79,25 @@ def labeler_from_arguments(args: argparse.Namespace) -> CLIPLabeler:
     """The labeler that the options of :func:`add_labeler_arguments` describe."""
     if not 0 <= args.stage <= 3:
         raise ValueError(f'--stage must be 0 to 3, got {args.stage}')
+    device = announce_device(args.device)
     vocabulary = DEFAULT_VOCABULARY
     if args.vocabulary:
         vocabulary = Vocabulary.from_dict(json.loads(Path(args.vocabulary).read_text('utf-8')))
     if args.teacher == 'none':
-        if args.teacher_config or args.teacher_task:
-            raise ValueError('--teacher none has no config and no task')
+        if args.teacher_config or args.teacher_task or args.teacher_semantic_weight is not None:
+            raise ValueError('--teacher none has no config, no task and no semantic weight')
         teacher = ColourTeacher()
     else:
         source = dict(source=args.teacher)
         if args.teacher_config:
             source = dict(source=args.teacher_config, pretrained=args.teacher)
+        if args.teacher_semantic_weight is not None:
+            source['semantic_weight'] = args.teacher_semantic_weight
         teacher = get_model(**source, out_indices=tuple(range(args.stage + 1)))
     pretrained = None if args.clip.startswith(('local-dir:', 'hf-hub:')) else args.clip_pretrained
     labeler = build_labeler(
         clip=dict(name=args.clip, pretrained=pretrained), teacher=teacher, vocabulary=vocabulary,
-        device=args.device, clip_batch_size=args.clip_batch_size, task=args.teacher_task,
+        device=device, clip_batch_size=args.clip_batch_size, task=args.teacher_task,
         cluster_numbers=args.clusters, image_size=args.image_size,
         input_size=[round(side * args.scale) for side in args.image_size], stage=args.stage,
         foreground=args.foreground, position_weight=args.position_weight,

@@ -34,8 +34,9 @@ def get_model(source: str | os.PathLike, pretrained: str | os.PathLike | bool | 
             published file, its address or name, or training checkpoint.
         task: ``'appearance'``, ``'part'``, ``'attribute'``, several of them, or one per stage; a
             backbone with PC-MoE that is given none must be told at every forward.
-        **overrides: Backbone arguments to change, as ``out_indices=(0, 1, 2, 3)``. A warning names
-            those without which the weights were trained.
+        **overrides: Backbone arguments to change, as ``out_indices=(0, 1, 2, 3)``, or to give, as
+            ``semantic_weight=0.2`` to SOLIDER's. A warning tells where the features are not those
+            that the weights were trained for.
 
     Returns:
         The backbone in evaluation mode, on the CPU (``.to(device)`` moves it): images (B, 3, H, W),
@@ -58,7 +59,13 @@ def get_model(source: str | os.PathLike, pretrained: str | os.PathLike | bool | 
     if backbone is None:
         raise ValueError(f'{source} has no model.backbone')
     overrides = overrides if task is None else dict(overrides, task=task)
-    model = MODELS.build({**backbone, 'init_cfg': None, **overrides})
+    try:
+        model = MODELS.build({**backbone, 'init_cfg': None, **overrides})
+    except TypeError as error:
+        if not overrides:
+            raise
+        raise ValueError(f'the backbone of {source}, {backbone["type"]}, does not take '
+                         f'{", ".join(overrides)}: {error}') from error
     if weights is not None and pretrained is not False:
         report = load_backbone(model, weights)
         if report.differing:

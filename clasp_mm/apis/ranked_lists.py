@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from tqdm import tqdm
@@ -25,7 +26,7 @@ _BATCH = 64
 
 def write_ranked_page(config: str | os.PathLike, checkpoint: str | os.PathLike,
                       out: str | os.PathLike, count: int = 4, top: int = 10,
-                      device: str = 'cpu') -> float:
+                      device: str | torch.device | None = None) -> float:
     """Rank the test set of a config and draw its telling queries.
 
     Images of the query's identity and camera, which do not count, are left out of the lists; of
@@ -37,7 +38,7 @@ def write_ranked_page(config: str | os.PathLike, checkpoint: str | os.PathLike,
         out: HTML file to write.
         count: Queries of each kind.
         top: Length of the lists.
-        device: Where the model runs.
+        device: Where the model runs; by default on the GPU where there is one.
 
     Returns:
         mAP in percent.
@@ -63,8 +64,9 @@ def write_ranked_page(config: str | os.PathLike, checkpoint: str | os.PathLike,
         cameras = np.unique(paths, return_inverse=True)[1]
     parts = [(values[is_query], values[~is_query]) for values in (features, pids, cameras)]
     (query, gallery), (query_pids, pids), (query_cams, cameras) = parts
-    found = evaluate_reid(query, gallery, query_pids, pids, query_cams, cameras)
-    distances = FeatureDistances(as_features('query', query), as_features('gallery', gallery))
+    found = evaluate_reid(query, gallery, query_pids, pids, query_cams, cameras, device=device)
+    distances = FeatureDistances(as_features('query', query, device),
+                                 as_features('gallery', gallery, device))
     lists = []
     for kind, rows in telling_queries(found['average_precision'], count).items():
         for row in rows:

@@ -96,23 +96,26 @@ class ReIDIndex:
     def __len__(self) -> int:
         return len(self.names)
 
-    def search(self, features: np.ndarray, count: int = 10) -> list[list[Found]]:
+    def search(self, features: np.ndarray, count: int = 10,
+               device: str | torch.device | None = None) -> list[list[Found]]:
         """The nearest images of each feature.
 
         Args:
             features: (Q, C) of unit length.
             count: How many, at most.
+            device: Where to compute; by default on the GPU where there is one.
 
         Raises:
             ValueError: The features have other channels, or are not finite.
         """
         features = np.ascontiguousarray(features, np.float32)
-        queries = as_features('query', features)
+        queries = as_features('query', features, device)
         if features.shape[1] != self.features.shape[1]:
             raise ValueError(f'features of {features.shape[1]} channels in an index of '
                              f'{self.features.shape[1]}: it was built with another model')
         count = min(count, len(self))
-        distances = FeatureDistances(queries, as_features('index', self.features))
+        distances = FeatureDistances(
+            queries, as_features('index', self.features, queries.device))
         results = []
         for row, near in enumerate(self._candidates(features, distances, count)):
             near = np.sort(near)

@@ -7,11 +7,13 @@ import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import torch
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, set_random_seed
 
 from clasp_mm.apis.launch import load_config
 from clasp_mm.compat import load_file
+from clasp_mm.device import pick_device
 from clasp_mm.engine.hooks.task_conflict_hook import first_images
 from clasp_mm.evaluation.functional.conflict import (
     expert_activation_divergence,
@@ -39,14 +41,14 @@ class System(NamedTuple):
 
 
 def measure_system(system: System, batches: int = 8, seed: int = 0,
-                   device: str = 'cpu') -> dict[str, Any]:
+                   device: str | torch.device | None = None) -> dict[str, Any]:
     """Conflict in a trained system on augmented batches of its own training data.
 
     Args:
         system: What to measure.
         batches: Batches over which cosines are pooled and gates are averaged.
         seed: Of the batches and their augmentation; on one data set all systems see the same.
-        device: Where to compute.
+        device: Where to compute; by default on the GPU where there is one.
 
     Returns:
         ``gcr`` and ``ead``, None where not defined: GCR needs two losses, EAD a PC-MoE; ``hm``,
@@ -69,7 +71,7 @@ def measure_system(system: System, batches: int = 8, seed: int = 0,
         raise ValueError(f'{system.checkpoint} is no training checkpoint of {system.config} (a '
                          f'published backbone has no heads to take gradients from): {error}'
                          ) from error
-    model.to(device)
+    model.to(pick_device(device))
     model.set_progress(step=1, max_steps=1, epoch=cfg.train_cfg.get('max_epochs', 1))
     loader = Runner.build_dataloader(cfg.train_dataloader, seed=seed)
     set_random_seed(seed)

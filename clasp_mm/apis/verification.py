@@ -40,7 +40,8 @@ class Match(NamedTuple):
 
 def calibrate(config: str | os.PathLike, checkpoint: str | os.PathLike,
               folder: str | os.PathLike, out: str | os.PathLike,
-              false_match_rate: float = 1e-3, device: str = 'cpu') -> Verification:
+              false_match_rate: float = 1e-3, device: str | torch.device | None = None
+              ) -> Verification:
     """Find a model's threshold on labelled people and store it with its weights.
 
     Args:
@@ -49,7 +50,7 @@ def calibrate(config: str | os.PathLike, checkpoint: str | os.PathLike,
         folder: One folder of images (a tracklet) for each person; not of people trained on.
         out: Checkpoint to write: the weights, and the result in its ``meta``.
         false_match_rate: Share of pairs of different people that may be taken as one.
-        device: Where the model runs.
+        device: Where the model runs; by default on the GPU where there is one.
 
     Raises:
         FileNotFoundError: Config, checkpoint or folder is missing.

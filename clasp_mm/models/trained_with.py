@@ -77,9 +77,7 @@ def trained_settings(stated: Mapping[str, Any], layout: str, names: Iterable[str
 
 def hidden_settings(backbone: nn.Module) -> dict[str, Any]:
     """Settings of a :class:`PCMoESwin` that change features and show in no tensor."""
-    merging = (stage.downsample for stage in backbone.stages if stage.downsample is not None)
-    settings = dict(pad_small_map=backbone.pad_small_map, strides=(
-        backbone.patch_embed.patch_size, *(layer.stride for layer in merging)))
+    settings = dict(pad_small_map=backbone.pad_small_map, strides=backbone.strides)
     moe = next((stage.moe for stage in backbone.stages if stage.moe is not None), None)
     if moe is not None:
         settings |= {f'moe.{name}': getattr(moe, name) for name in _HIDDEN_OF_MOE}

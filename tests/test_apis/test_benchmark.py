@@ -77,7 +77,7 @@ def test_unknown_names_offer_the_nearest():
 
 @pytest.mark.parametrize(('options', 'words'), [
     (dict(threads=0), 'threads must be at least 1, got 0'),
-    (dict(device='tpu'), "cpu or cuda, got 'tpu'"),
+    (dict(device='tpu'), "no device 'tpu': torch sees cpu"),
 ])
 def test_bad_options_are_named(options, words):
     with pytest.raises(ValueError, match=words):

@@ -5,6 +5,7 @@ import argparse
 import sys
 
 from clasp_mm.compat import quiet_mmcv_lite
+from clasp_mm.device import add_device_argument, announce_device
 
 EPILOG = """\
 FOLDER holds one folder of images for each person; take people whom the model has not seen, under
@@ -30,7 +31,7 @@ def main() -> None:
                         help='share of pairs of different people that may be taken as one '
                         '(%(default)s)')
     parser.add_argument('--picture', metavar='PNG', help='also draw the histograms')
-    parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1 (%(default)s)')
+    add_device_argument(parser)
     args = parser.parse_args()
     quiet_mmcv_lite()
     import cv2
@@ -38,8 +39,9 @@ def main() -> None:
     from clasp_mm.apis.verification import calibrate  # slow, and not for --help
     from clasp_mm.visualization.similarity import draw_verification
     try:
+        device = announce_device(args.device)
         found = calibrate(args.config, args.checkpoint, args.folder, args.out,
-                          args.false_match_rate, args.device)
+                          args.false_match_rate, device)
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f'calibrate_reid.py: {error}')
     print(f'{found.num_people} people, {found.num_same} pairs of one person, '

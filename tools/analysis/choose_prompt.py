@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from clasp_mm.compat import quiet_mmcv_lite
+from clasp_mm.device import add_device_argument, announce_device
 from clasp_mm.files import replacing
 
 EPILOG = """\
@@ -50,7 +51,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--resamples', type=int, default=1000, help='for intervals (%(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of their draw (%(default)s)')
     parser.add_argument('--rows', type=int, default=15, help='to print (%(default)s)')
-    parser.add_argument('--device', help='default: cuda where there is one, else cpu')
+    add_device_argument(parser)
     parser.add_argument('--out', type=Path, default=Path('choose_prompt.json'), metavar='FILE',
                         help='all rows (%(default)s)')
     return parser.parse_args()
@@ -59,12 +60,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     quiet_mmcv_lite()
-    import torch  # slow, and not for --help
-
-    from clasp_mm import get_model
+    from clasp_mm import get_model  # slow, and not for --help
     from clasp_mm.apis.choose_prompt import choose_prompt, format_choice, read_labels
-    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     try:
+        device = announce_device(args.device)
         labels = read_labels(args.kind, args.images, args.table, args.maps)
         stages = dict(out_indices=(0, 1, 2, 3)) if args.kind == 'maps' else {}
         backbone = get_model(args.model, pretrained=args.pretrained, **stages).to(device)

@@ -5,10 +5,12 @@ import argparse
 import sys
 from pathlib import Path
 
+from clasp_mm.device import add_device_argument, announce_device
+
 EPILOG = """\
 examples:
   python tools/analysis/cost.py configs/quickstart/dino_*64x32.py configs/quickstart/clasp_*64x32.py
-  python tools/analysis/cost.py configs/pretrain/*base*.py --device cuda --images 4180000
+  python tools/analysis/cost.py configs/pretrain/*base*.py --images 4180000
 """
 
 
@@ -19,8 +21,7 @@ def main() -> None:
     parser.add_argument('--size', type=int, nargs=2, default=(256, 128), metavar=('H', 'W'),
                         help='of the image counted and timed (%(default)s)')
     parser.add_argument('--images', type=int, help='of an epoch, for the estimate of its hours')
-    parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu',
-                        help='of counts and latency; a step runs on the GPU if there is one')
+    add_device_argument(parser)
     parser.add_argument('--no-step', action='store_true', help='leave the training step out')
     parser.add_argument('--out', type=Path, default=Path('cost'), metavar='STEM',
                         help='STEM.png, .json and .md (%(default)s)')
@@ -30,8 +31,9 @@ def main() -> None:
     from clasp_mm.visualization.analysis import draw_bars
     from clasp_mm.visualization.analysis_page import write_analysis
     try:
+        device = announce_device(args.device)
         configs = {Path(path).stem: load_config(path) for path in args.configs}
-        rows = measure_cost(configs, tuple(args.size), args.images, args.device,
+        rows = measure_cost(configs, tuple(args.size), args.images, device,
                             steps=not args.no_step)
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f'cost.py: {error}')

@@ -5,6 +5,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from clasp_mm.device import add_device_argument, announce_device
+
 EPILOG = """\
 FOLDER holds images, or synthetic people (tools/make_synthetic_data.py). Writes expert_use.png,
 .json and .md. EAD: 0 where two tasks use the same experts alike, 1 where they share none.
@@ -24,13 +26,14 @@ def main() -> None:
     parser.add_argument('--size', type=int, nargs=2, default=(256, 128), metavar=('H', 'W'),
                         help='of the input (%(default)s)')
     parser.add_argument('--images', type=int, default=640, help='at most (%(default)s)')
-    parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1 (%(default)s)')
+    add_device_argument(parser)
     parser.add_argument('--out', type=Path, default=Path('analysis'), help='folder (%(default)s)')
     args = parser.parse_args()
     from clasp_mm.apis.analysis import write_expert_use  # slow, and not for --help
     from clasp_mm.apis.model_zoo import get_model
     try:
-        backbone = get_model(args.model, args.pretrained).to(args.device)
+        device = announce_device(args.device)
+        backbone = get_model(args.model, args.pretrained).to(device)
         print(write_expert_use(backbone, args.folder, args.out, tuple(args.size), args.images))
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f'expert_use.py: {error}')

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from clasp_mm.compat import quiet_mmcv_lite
+from clasp_mm.device import add_device_argument, announce_device
 from clasp_mm.files import replacing
 
 EPILOG = """\
@@ -31,6 +32,7 @@ def parse_args() -> argparse.Namespace:
                         help='of the input (64 32)')
     parser.add_argument('--repeats', type=int, default=7,
                         help='rounds whose median time counts (%(default)s)')
+    add_device_argument(parser)
     parser.add_argument('--out', type=Path, default=Path('multi_task.json'), metavar='FILE',
                         help='(%(default)s)')
     return parser.parse_args()
@@ -43,7 +45,8 @@ def main() -> None:
     from clasp_mm.apis.multi_task import branch_table, format_table
     from clasp_mm.datasets.synthetic import load_ground_truth
     try:
-        backbone = get_model(args.model, out_indices=(0, 1, 2, 3))
+        device = announce_device(args.device)
+        backbone = get_model(args.model, out_indices=(0, 1, 2, 3)).to(device)
         truths = [load_ground_truth(folder) for folder in (args.train, args.held_out)]
         rows = branch_table(backbone, *truths, tuple(args.size), args.repeats)
     except (FileNotFoundError, ValueError) as error:

@@ -5,6 +5,7 @@ import argparse
 import sys
 
 from clasp_mm.compat import quiet_mmcv_lite
+from clasp_mm.device import add_device_argument, announce_device
 
 EPILOG = """\
 example:
@@ -20,13 +21,14 @@ def main() -> None:
     parser.add_argument('--out', default='ranked.html', metavar='HTML', help='(%(default)s)')
     parser.add_argument('--queries', type=int, default=4, help='of each kind (%(default)s)')
     parser.add_argument('--top', type=int, default=10, help='length of the lists (%(default)s)')
-    parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1 (%(default)s)')
+    add_device_argument(parser)
     args = parser.parse_args()
     quiet_mmcv_lite()
     from clasp_mm.apis.ranked_lists import write_ranked_page  # slow, and not for --help
     try:
+        device = announce_device(args.device)
         score = write_ranked_page(args.config, args.checkpoint, args.out, args.queries, args.top,
-                                  args.device)
+                                  device)
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f'ranked_lists.py: {error}')
     print(f'{args.out}: mAP {score:.2f}')

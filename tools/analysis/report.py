@@ -4,6 +4,8 @@
 import argparse
 import sys
 
+from clasp_mm.device import add_device_argument, announce_device
+
 EPILOG = """\
 The page is WORK_DIR/report.html; tables (*.md) and pictures (*.png) of WORK_DIR/analysis, where
 tools/analysis/* may write (--out WORK_DIR/analysis), are in it. --data also runs, on the last
@@ -23,7 +25,7 @@ def main() -> None:
     parser.add_argument('--data', metavar='FOLDER', help='images to run the analyses on')
     parser.add_argument('--batches', type=int, default=8,
                         help='of the training data, for the conflict (%(default)s)')
-    parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1 (%(default)s)')
+    add_device_argument(parser)
     args = parser.parse_args()
     from clasp_mm.compat import quiet_mmcv_lite
     from clasp_mm.engine.run_report import write_run_report  # slow, and not for --help
@@ -31,7 +33,8 @@ def main() -> None:
     try:
         if args.data:
             from clasp_mm.apis.analysis import analyse_run
-            for name, table in analyse_run(args.work_dir, args.data, args.device,
+            device = announce_device(args.device)
+            for name, table in analyse_run(args.work_dir, args.data, device,
                                            args.batches).items():
                 print(f'{name}\n{table}\n')
         print(write_run_report(args.work_dir))

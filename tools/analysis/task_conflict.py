@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from clasp_mm.compat import quiet_mmcv_lite
+from clasp_mm.device import add_device_argument, announce_device
 
 EPILOG = """\
 GCR: share of shared layers, task pairs and batches whose gradients point apart. EAD: how little
@@ -28,7 +29,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--scores', nargs='+', metavar='mAP,mIoU', help='of each system, for HM')
     parser.add_argument('--batches', type=int, default=8, help='of each system (%(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of the batches (%(default)s)')
-    parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1 (%(default)s)')
+    add_device_argument(parser)
     parser.add_argument('--out', type=Path, default=Path('task_conflict'), metavar='STEM',
                         help='STEM.png, STEM.json and STEM.md (%(default)s)')
     args = parser.parse_args()
@@ -56,7 +57,8 @@ def main() -> None:
     from clasp_mm.apis.task_conflict import System
     systems = map(System, args.names, args.systems[::2], args.systems[1::2], args.scores)
     try:
-        print(write_conflict(list(systems), args.out, args.batches, args.seed, args.device))
+        device = announce_device(args.device)
+        print(write_conflict(list(systems), args.out, args.batches, args.seed, device))
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f'task_conflict.py: {error}')
 

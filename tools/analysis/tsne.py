@@ -5,6 +5,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from clasp_mm.device import add_device_argument, announce_device
+
 EPILOG = """\
 PEOPLE is a folder of synthetic people with ground truth (tools/make_synthetic_data.py). Writes
 t-SNE_whole.png, t-SNE_part.png, and t-SNE.json and .md, which tell what share of the five nearest
@@ -26,13 +28,14 @@ def main() -> None:
                         help='of the input (%(default)s)')
     parser.add_argument('--number', type=int, default=12, help='identities (%(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of t-SNE (%(default)s)')
-    parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1 (%(default)s)')
+    add_device_argument(parser)
     parser.add_argument('--out', type=Path, default=Path('analysis'), help='folder (%(default)s)')
     args = parser.parse_args()
     from clasp_mm.apis.analysis import write_tsne  # slow, and not for --help
     from clasp_mm.apis.model_zoo import get_model
     try:
-        backbone = get_model(args.model, args.pretrained).to(args.device)
+        device = announce_device(args.device)
+        backbone = get_model(args.model, args.pretrained).to(device)
         print(write_tsne(backbone, args.people, args.out, tuple(args.size), args.number,
                          args.seed))
     except (FileNotFoundError, ValueError) as error:

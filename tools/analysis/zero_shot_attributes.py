@@ -7,6 +7,7 @@ from pathlib import Path
 
 from clasp_mm.apis.zero_shot import pa100k_texts, read_texts, score_zero_shot
 from clasp_mm.datasets.attribute_files import read_attribute_file
+from clasp_mm.device import add_device_argument, announce_device
 from clasp_mm.evaluation.functional import attribute_table
 from clasp_mm.files import replacing
 from clasp_mm.pseudo_labels.clip_model import build_clip
@@ -38,7 +39,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--clip-pretrained', default='openai', metavar='TAG|FILE',
                         help='tag of open_clip or weights file (%(default)s)')
     parser.add_argument('--texts', type=Path, metavar='JSON', help='(default: those for PA-100K)')
-    parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1 (%(default)s)')
+    add_device_argument(parser)
     parser.add_argument('--out', type=Path, metavar='JSON', help='write the scores to this file')
     return parser.parse_args()
 
@@ -46,10 +47,11 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     try:
+        device = announce_device(args.device)
         table = read_attribute_file(args.annotation)
         texts = read_texts(json.loads(args.texts.read_text())) if args.texts else pa100k_texts()
         own_weights = args.clip.startswith(('local-dir:', 'hf-hub:'))
-        clip = build_clip(args.clip, None if own_weights else args.clip_pretrained, args.device)
+        clip = build_clip(args.clip, None if own_weights else args.clip_pretrained, device)
         result = score_zero_shot(clip, table, args.split, args.images, texts)
     except (ValueError, OSError, ImportError) as error:
         raise SystemExit(f'zero_shot_attributes.py: {error}') from error

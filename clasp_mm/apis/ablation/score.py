@@ -16,6 +16,7 @@ from clasp_mm.apis.quickstart.run import INPUT_SIZE
 from clasp_mm.apis.task_conflict import System, measure_system
 from clasp_mm.compat import quiet_mmcv_lite
 from clasp_mm.datasets.synthetic import load_ground_truth
+from clasp_mm.device import pick_device
 from clasp_mm.evaluation.functional import harmonic_mean
 from clasp_mm.files import replacing
 from clasp_mm.models.backbones import SemanticSwin
@@ -48,7 +49,7 @@ def score_row(config: Path, checkpoint: Path | None, seed: int, data: Path,
     backbone.init_weights()
     if checkpoint is not None:
         load_backbone(backbone, checkpoint)
-    backbone.eval()
+    backbone.to(pick_device()).eval()
     train, held_out = (load_ground_truth(data / name) for name in ('train', 'held_out'))
 
     def evaluate(prompts: Mapping[str, Any]) -> dict[str, float]:

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from rich.table import Table
 
+from clasp_mm.device import pick_device
+
 from .profiling import profile_call
 from .timing import interleaved
 
@@ -22,7 +24,7 @@ class Options:
     """How all benchmarks are run.
 
     Args:
-        device: Where networks compute, ``cpu`` or ``cuda``.
+        device: Where networks compute, as ``cuda:1``; by default on the GPU where there is one.
         threads: CPU threads of each call; None for each benchmark's own.
         repeats: Rounds whose median counts.
         amp: Networks compute in bfloat16 autocast.
@@ -35,7 +37,7 @@ class Options:
         ValueError: For a number below 1, or a device that is not there.
     """
 
-    device: str = 'cpu'
+    device: str | None = None
     threads: int | None = None
     repeats: int = 7
     amp: bool = False
@@ -49,13 +51,10 @@ class Options:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f'{name} must be at least 1, got {value}')
-        if self.device not in ('cpu', 'cuda'):
-            raise ValueError(f'device must be cpu or cuda, got {self.device!r}')
-        if self.device == 'cuda' and not torch.cuda.is_available():
-            raise ValueError('device=\'cuda\', but torch sees no GPU; use device=\'cpu\'')
+        object.__setattr__(self, 'device', str(pick_device(self.device)))
 
     def autocast(self) -> AbstractContextManager:
-        return torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.amp)
+        return torch.autocast(self.device.split(':')[0], dtype=torch.bfloat16, enabled=self.amp)
 
     @property
     def dtype(self) -> str:

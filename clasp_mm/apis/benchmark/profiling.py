@@ -51,12 +51,12 @@ def profile_call(call: Callable[[], object], device: str = 'cpu') -> dict[str, d
     gflop = dict.fromkeys(PARTS, 0.)
     for operator, flop in flops_by_operator(call).items():
         gflop[part_of(operator)] += flop / 1e9
-    cuda = device == 'cuda'
+    cuda = device != 'cpu'
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if cuda else [])
     with _profile(activities) as recorded:
         call()
         if cuda:
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(device)
     ms = dict.fromkeys(PARTS, 0.)
     for event in recorded.key_averages():
         time = getattr(event, 'self_device_time_total', 0) if cuda else event.self_cpu_time_total
@@ -100,18 +100,18 @@ def peak_bytes(build: Callable[[], Callable[[], object]], device: str = 'cpu',
 
     Args:
         build: Makes all that the call needs, and gives the call.
-        device: ``cpu`` or ``cuda``.
+        device: Where it computes.
         calls: Runs of it; the first makes the optimizer's state.
     """
     gc.collect()
-    if device == 'cuda':
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
+    if device != 'cpu':
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
         call = build()
         for _ in range(calls):
             call()
-        torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated() - before
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
     with _profile([ProfilerActivity.CPU], profile_memory=True) as recorded:
         call = build()
         for _ in range(calls):

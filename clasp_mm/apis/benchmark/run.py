@@ -86,7 +86,7 @@ def run_benchmarks(names: Iterable[str], options: Options) -> Iterator[Row]:
 
 def write_report(path: str | Path, rows: Sequence[Row], options: Options) -> None:
     """Write rows, options and environment to a JSON file, whole or not at all."""
-    device = (torch.cuda.get_device_name() if options.device == 'cuda'
+    device = (torch.cuda.get_device_name(options.device) if options.device != 'cpu'
               else platform.processor() or platform.machine())
     versions = dict(clasp_mm=__version__, python=platform.python_version(),
                     torch=torch.__version__, torchvision=torchvision.__version__,

@@ -106,7 +106,7 @@ def _race(name: str, what: str, peer_name: str, ours: TrainingStep, peer: Traini
 
 def matmul_rate(options: Options) -> float:
     """FLOP per second of a large square matrix product in the precision of the run."""
-    side = {'cpu': 2048, 'cuda': 8192}[options.device] // (8 if options.quick else 1)
+    side = (2048 if options.device == 'cpu' else 8192) // (8 if options.quick else 1)
     dtype = torch.bfloat16 if options.amp else torch.float32
     a, b = (torch.randn(side, side, device=options.device, dtype=dtype) for _ in range(2))
     # The best of several: what else runs on the machine must not pass for its limit.

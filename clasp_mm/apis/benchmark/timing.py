@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import cv2
@@ -44,7 +45,8 @@ def interleaved(calls: Mapping[str, Callable[[], object]], repeats: int = 7,
     """
     if not calls or repeats < 1:
         raise ValueError(f'nothing to time: {len(calls)} calls, repeats={repeats}')
-    wait = torch.cuda.synchronize if torch.device(device).type == 'cuda' else _no_wait
+    on_gpu = torch.device(device).type == 'cuda'
+    wait = partial(torch.cuda.synchronize, device) if on_gpu else _no_wait
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
     for number in range(warmup + repeats):
         for name in list(calls) if number % 2 == 0 else reversed(calls):

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from torch import nn
 
 from clasp_mm.compat import quiet_mmcv_lite
+from clasp_mm.device import pick_device
 
 from .batches import predict_batches
 from .weights import load_weights
@@ -19,13 +21,14 @@ _LINE = 16  # height of a line of text in pixels
 _PANEL = 190  # width of the list in pixels
 
 
-def load(config: str | Path, checkpoint: str | Path, device: str = 'cpu') -> nn.Module:
+def load(config: str | Path, checkpoint: str | Path,
+         device: str | torch.device | None = None) -> nn.Module:
     """Build a fine-tuned attribute recogniser, ready for :func:`predict`.
 
     Args:
         config: Its config.
         checkpoint: A checkpoint of its training.
-        device: Where it runs.
+        device: Where it runs; by default on the GPU where there is one.
 
     Raises:
         FileNotFoundError: There is no such config or checkpoint.
@@ -37,7 +40,7 @@ def load(config: str | Path, checkpoint: str | Path, device: str = 'cpu') -> nn.
     from mmengine.registry import DefaultScope
     from mmpretrain import get_model
     cfg = Config.fromfile(config)
-    model = get_model(cfg, device=device)
+    model = get_model(cfg, device=pick_device(device))
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         model.pipeline = Compose(cfg.test_dataloader.dataset.pipeline[1:])  # images are loaded
     meta = load_weights(model, checkpoint)

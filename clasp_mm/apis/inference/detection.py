@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from clasp_mm.compat import quiet_mmcv_lite
+from clasp_mm.device import pick_device
 
 from .batches import predict_batches
 from .weights import load_weights
@@ -17,13 +18,14 @@ from .weights import load_weights
 BATCH = 1  # images in one forward; they are large
 
 
-def load(config: str | Path, checkpoint: str | Path, device: str = 'cpu') -> nn.Module:
+def load(config: str | Path, checkpoint: str | Path,
+         device: str | torch.device | None = None) -> nn.Module:
     """Build a fine-tuned detector, ready for :func:`predict`.
 
     Args:
         config: Its config, of any of mmdet's detectors.
         checkpoint: A checkpoint of its training.
-        device: Where it runs.
+        device: Where it runs; by default on the GPU where there is one.
 
     Raises:
         FileNotFoundError: There is no such config or checkpoint.
@@ -38,7 +40,7 @@ def load(config: str | Path, checkpoint: str | Path, device: str = 'cpu') -> nn.
     from mmengine.registry import DefaultScope
     cfg = Config.fromfile(config)
     data = {**cfg.test_dataloader.dataset, 'lazy_init': True}
-    model = init_detector(cfg, palette='random', device=device)
+    model = init_detector(cfg, palette='random', device=pick_device(device))
     meta = load_weights(model, checkpoint)
     model.dataset_meta = meta.get('dataset_meta') or DATASETS.build(data).metainfo
     steps = get_test_pipeline_cfg(cfg.copy())

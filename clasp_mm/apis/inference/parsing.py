@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import nn
 
 from clasp_mm.compat import quiet_mmcv_lite
+from clasp_mm.device import pick_device
 
 from .batches import predict_batches
 from .weights import load_weights
@@ -16,13 +18,14 @@ from .weights import load_weights
 BATCH = 8  # images in one forward
 
 
-def load(config: str | Path, checkpoint: str | Path, device: str = 'cpu') -> nn.Module:
+def load(config: str | Path, checkpoint: str | Path,
+         device: str | torch.device | None = None) -> nn.Module:
     """Build a fine-tuned parser, ready for :func:`predict`.
 
     Args:
         config: Its config, of one of mmsegmentation's models.
         checkpoint: A checkpoint of its training.
-        device: Where it runs.
+        device: Where it runs; by default on the GPU where there is one.
 
     Raises:
         FileNotFoundError: There is no such config or checkpoint.
@@ -36,7 +39,7 @@ def load(config: str | Path, checkpoint: str | Path, device: str = 'cpu') -> nn.
     from mmseg.datasets import LIPDataset
     cfg = Config.fromfile(config)
     cfg.model.backbone.init_cfg = None  # the checkpoint holds the backbone
-    model = init_model(cfg, device=device)
+    model = init_model(cfg, device=pick_device(device))
     load_weights(model, checkpoint)
     model.dataset_meta = LIPDataset.METAINFO
     steps = [step for step in cfg.test_pipeline[1:] if step['type'] != 'LoadAnnotations']

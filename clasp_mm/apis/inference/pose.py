@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from clasp_mm.compat import quiet_mmcv_lite
+from clasp_mm.device import pick_device
 
 from .batches import predict_batches
 from .boxes import check_boxes
@@ -18,13 +20,14 @@ from .weights import load_weights
 BATCH = 32  # people in one forward
 
 
-def load(config: str | Path, checkpoint: str | Path, device: str = 'cpu') -> nn.Module:
+def load(config: str | Path, checkpoint: str | Path,
+         device: str | torch.device | None = None) -> nn.Module:
     """Build a fine-tuned pose estimator, ready for :func:`predict`.
 
     Args:
         config: Its config, of mmpose's top-down kind.
         checkpoint: A checkpoint of its training.
-        device: Where it runs.
+        device: Where it runs; by default on the GPU where there is one.
 
     Raises:
         FileNotFoundError: There is no such config or checkpoint.
@@ -34,7 +37,7 @@ def load(config: str | Path, checkpoint: str | Path, device: str = 'cpu') -> nn.
     from mmengine.dataset import Compose
     from mmengine.registry import DefaultScope
     from mmpose.apis import init_model
-    model = init_model(str(config), device=device)
+    model = init_model(str(config), device=pick_device(device))
     meta = load_weights(model, checkpoint)
     model.dataset_meta = meta.get('dataset_meta') or model.dataset_meta
     with DefaultScope.overwrite_default_scope('mmpose'):

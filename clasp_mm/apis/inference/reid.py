@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
@@ -14,6 +15,7 @@ from torch import nn
 
 from clasp_mm.compat import quiet_mmcv_lite
 from clasp_mm.datasets.transforms.loading import read_image
+from clasp_mm.device import pick_device
 from clasp_mm.visualization.ranked_lists import RankedList, draw_ranked_list
 
 from .batches import predict_batches
@@ -25,13 +27,14 @@ if TYPE_CHECKING:
 BATCH = 64
 
 
-def load(config: str | Path, checkpoint: str | Path, device: str = 'cpu') -> nn.Module:
+def load(config: str | Path, checkpoint: str | Path,
+         device: str | torch.device | None = None) -> nn.Module:
     """Build a fine-tuned model of re-identification, ready for :func:`predict`.
 
     Args:
         config: Its config.
         checkpoint: A checkpoint of its training.
-        device: Where it runs.
+        device: Where it runs; by default on the GPU where there is one.
 
     Raises:
         FileNotFoundError: There is no such config or checkpoint.
@@ -51,7 +54,7 @@ def load(config: str | Path, checkpoint: str | Path, device: str = 'cpu') -> nn.
     meta = load_weights(model, checkpoint)
     model.dataset_meta = meta.get('dataset_meta') or {}
     model.verification = meta.get('verification')
-    return model.to(device).eval()
+    return model.to(pick_device(device)).eval()
 
 
 def predict(model: nn.Module, images: Sequence[np.ndarray], index: ReIDIndex | None = None,
@@ -84,7 +87,8 @@ def predict(model: nn.Module, images: Sequence[np.ndarray], index: ReIDIndex | N
         dict(feature=sample.feature.cpu().numpy())
         for sample in predict_batches(model, samples, batch_size)]
     if index is not None and results:
-        found = index.search(np.stack([result['feature'] for result in results]), count)
+        found = index.search(np.stack([result['feature'] for result in results]), count,
+                             next(model.parameters()).device)
         for result, near in zip(results, found, strict=True):
             result['names'] = np.array([one.name for one in near])
             result['distances'] = np.array([one.distance for one in near])

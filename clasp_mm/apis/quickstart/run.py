@@ -39,6 +39,7 @@ from clasp_mm.datasets.synthetic import (
     write_people,
 )
 from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
+from clasp_mm.device import pick_device
 from clasp_mm.files import file_hash
 from clasp_mm.models.checkpoint import load_backbone
 from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler
@@ -208,8 +209,7 @@ class Quickstart:
             clip = dict(name=self.options.clip, pretrained=self.options.clip_pretrained)
         teacher = MODELS.build(dict(stage1.cfg.model.backbone, out_indices=(0, 1, 2, 3)))
         load_backbone(teacher, stage1.result)
-        device = 'cuda' if torch.cuda.is_available() else 'cpu'
-        return build_labeler(clip, teacher, device=device,
+        return build_labeler(clip, teacher, device=pick_device(),
                              **{**LABEL_SETTINGS, **settings})
 
     def label(self, folder: Path, data: dict, labeler: CLIPLabeler) -> tuple[Path, dict, Path]:
@@ -236,7 +236,7 @@ class Quickstart:
         """Publish both results, and score them and random weights on held-out people."""
         published = {title: publish_once(folder, name) for title, name in
                      (('DINO', 'dino_stage2'), ('CLASP', 'clasp'))}
-        clasp = get_model(published['CLASP'], out_indices=EVALUATED_MAPS)
+        clasp = get_model(published['CLASP'], out_indices=EVALUATED_MAPS).to(pick_device())
         scores = {}
         if self.options.images is None:
             train, held_out = (load_ground_truth(path)
@@ -247,6 +247,7 @@ class Quickstart:
                 'DINO': get_model(published['DINO'], out_indices=EVALUATED_MAPS),
                 'CLASP': clasp}
             for title, backbone in backbones.items():
+                backbone.to(pick_device())
                 scores[title] = evaluate_backbone(backbone, train, held_out, INPUT_SIZE)
             paths = [str(held_out.root / name) for name in held_out.names]
         else:

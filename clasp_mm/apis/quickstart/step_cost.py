@@ -11,18 +11,21 @@ from clasp_mm.apis.benchmark.contest import Options
 from clasp_mm.apis.benchmark.profiling import peak_bytes
 from clasp_mm.apis.benchmark.timing import interleaved
 from clasp_mm.apis.benchmark.training_step import TrainingStep
+from clasp_mm.device import pick_device
 
 
-def measure_steps(configs: Mapping[str, Config]) -> dict[str, dict[str, float]]:
+def measure_steps(configs: Mapping[str, Config], device: str | torch.device | None = None
+                  ) -> dict[str, dict[str, float]]:
     """Cost of a training step on random data.
 
     Args:
         configs: Name -> pretraining config; batch and crop sizes are taken from it.
+        device: Where to compute; by default on the GPU where there is one.
 
     Returns:
         For each name the median ``seconds`` and ``peak_memory_mb`` of the tensors.
     """
-    options = Options(device='cuda' if torch.cuda.is_available() else 'cpu')
+    options = Options(device=str(pick_device(device)))
 
     def build(cfg: Config) -> TrainingStep:
         return TrainingStep(cfg, cfg.train_dataloader.batch_size, options)

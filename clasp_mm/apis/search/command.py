@@ -10,11 +10,10 @@ import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 
-import torch
-
-from clasp_mm.apis.embed import _load
+from clasp_mm.apis.embed import _load, add_semantic_weight
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.transforms.loading import UnreadableImageError, read_image
+from clasp_mm.device import add_device_argument, announce_device
 from clasp_mm.files import replacing
 from clasp_mm.models.layers import TASKS
 from clasp_mm.pseudo_labels.clip_model import build_clip
@@ -70,13 +69,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                        'checkpoint with --config')
     alike.add_argument('--config', help='config of a training checkpoint (default: the one beside '
                        'it)')
-    alike.add_argument('--task', nargs='+', choices=TASKS, default=['appearance'],
-                       help='prompt; several: their mean (appearance)')
+    alike.add_argument('--task', nargs='+', choices=TASKS,
+                       help='prompt of a backbone with PC-MoE; several: their mean (appearance)')
+    add_semantic_weight(alike)
     alike.add_argument('--size', type=int, nargs=2, default=(256, 128), metavar=('H', 'W'),
                        help='of the input (256 128)')
     parser.add_argument('--batch-size', type=int, default=64, help='images (%(default)s)')
     parser.add_argument('--workers', type=int, default=2, help='processes that read (%(default)s)')
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    add_device_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -100,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _search(args: argparse.Namespace) -> tuple[Found, LUPerson, Path]:
+    args.device = announce_device(args.device)
     if args.count < 1:
         raise ValueError(f'--count must be at least 1, got {args.count}')
     attributes = DEFAULT_VOCABULARY.attributes
@@ -115,8 +116,9 @@ def _search(args: argparse.Namespace) -> tuple[Found, LUPerson, Path]:
     if 'image' in kinds:
         if not args.checkpoint:
             raise ValueError('look-alikes are compared by a backbone: give --checkpoint')
-        backbone = _load(args)[0]
-        look = look_encoder(backbone, tuple(args.size), backbone.task)
+        backbone = _load(args, 'appearance')[0]
+        look = look_encoder(backbone, tuple(args.size),
+                            getattr(backbone, 'semantic_weight', backbone.task))
     index = args.index or _default_index(args.folder)
     found = search_images(source, parts, index, clip, look, args.count, args.batch_size,
                           args.workers)

@@ -70,11 +70,14 @@ def clip_encoder(clip: CLIPModel) -> Encoder:
     return Encoder(f'clip-{clip.identity}', tuple(clip.size), encode)
 
 
-def look_encoder(backbone: nn.Module, size: tuple[int, int], task: str | Sequence[str] | None
-                 ) -> Encoder:
-    """Means over the last map of a backbone, as ``clasp embed`` writes them, of unit length."""
+def look_encoder(backbone: nn.Module, size: tuple[int, int],
+                 task: str | Sequence[str] | float | None) -> Encoder:
+    """Means over the last map of a backbone, as ``clasp embed`` writes them, of unit length.
+
+    ``task`` is what the backbone is told: of a ``SemanticSwin`` the semantic weight.
+    """
     device = next(backbone.parameters()).device
-    told = task if isinstance(task, str) or task is None else '+'.join(map(str, task))
+    told = '+'.join(map(str, task)) if isinstance(task, list | tuple) else task
     name = f'look-{state_digest(backbone)}-{told}-{size[0]}x{size[1]}'
 
     def encode(images: Tensor) -> Tensor:

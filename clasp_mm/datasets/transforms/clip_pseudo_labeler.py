@@ -54,6 +54,8 @@ def build_labeler(clip: Mapping, teacher: Mapping | torch.nn.Module,
         teacher.init_weights()
     teacher = teacher.to(device).eval().requires_grad_(False)
     identity = state_digest(teacher)
+    if getattr(teacher, 'semantic_weight', None) is not None:
+        identity = f'{identity}-{teacher.semantic_weight:g}'
     if task is not None:
         identity, teacher = f'{identity}-{task}', partial(teacher, task=task)
     return CLIPLabeler(build_clip(**clip, device=device), teacher, identity, vocabulary, settings,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .reid_causes import split_causes
@@ -20,15 +21,15 @@ def evaluate_reid(query_features: np.ndarray | Tensor, gallery_features: np.ndar
                   query_pids: Sequence[int], gallery_pids: Sequence[int],
                   query_cams: Sequence[int] | None, gallery_cams: Sequence[int] | None,
                   ranks: Sequence[int] = (1, 5, 10), metric: str = 'euclidean',
-                  max_rank: int = 50, rerank: bool | Mapping[str, Any] = False
-                  ) -> dict[str, Any]:
+                  max_rank: int = 50, rerank: bool | Mapping[str, Any] = False,
+                  device: str | torch.device | None = None) -> dict[str, Any]:
     """Rank the gallery for each query and score the ranking.
 
     For each query, gallery images of the same identity *and* camera are taken out. Average
     precision is the mean of the precisions at each true match (no interpolation). A query whose
     matches were all taken out is skipped and counted. The ranking is that of distances computed in
     float64 and rounded to float32; equal ones keep the gallery's order. It does not depend on the
-    size of the chunks that are worked on, nor on the device: a GPU is used where there is one.
+    size of the chunks that are worked on, nor on the device.
 
     Args:
         query_features: (Q, C).
@@ -44,6 +45,7 @@ def evaluate_reid(query_features: np.ndarray | Tensor, gallery_features: np.ndar
         max_rank: Length of the CMC curve.
         rerank: Rank by k-reciprocal distances; True or the arguments ``k1``, ``k2`` and
             ``lambda_value`` of :func:`~.reid_rerank.rerank_distances`.
+        device: Where to compute; by default on the GPU where there is one.
 
     Returns:
         In percent: ``mAP``, ``rank{r}`` for each of ``ranks``, ``cmc`` ((max_rank,) float64) and
@@ -58,7 +60,7 @@ def evaluate_reid(query_features: np.ndarray | Tensor, gallery_features: np.ndar
         raise ValueError(f'unknown metric {metric!r}, choose one of {_METRICS}')
     if not ranks or min(ranks) < 1 or max(ranks) > max_rank:
         raise ValueError(f'ranks must lie in 1..max_rank={max_rank}, got {tuple(ranks)}')
-    queries = as_features('query', query_features)
+    queries = as_features('query', query_features, device)
     gallery = as_features('gallery', gallery_features).to(queries.device)
     if queries.shape[1] != gallery.shape[1]:
         raise ValueError(f'query features have {queries.shape[1]} channels, gallery features '

@@ -7,13 +7,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from clasp_mm.device import pick_device
+
 from .reid_products import Products, coarse_pays
 
 _PAIR_ELEMENTS = 1 << 16  # features that are compared exactly at a time, within the cache
 
 
-def as_features(name: str, features: np.ndarray | Tensor) -> Tensor:
-    """Features as a tensor (number, channels), on the GPU where there is one.
+def as_features(name: str, features: np.ndarray | Tensor,
+                device: str | torch.device | None = None) -> Tensor:
+    """Features as a tensor (number, channels), by default on the GPU where there is one.
 
     Raises:
         ValueError: The shape is another one, or a feature is not finite.
@@ -30,7 +33,9 @@ def as_features(name: str, features: np.ndarray | Tensor) -> Tensor:
     ).all():
         raise ValueError(f'{int((~finite).sum())} {name} features are not finite, the first in '
                          f'row {int(finite.int().argmin())}')
-    return features.cuda() if torch.cuda.is_available() else features
+    if device is None and features.is_cuda:
+        return features
+    return features.to(pick_device(device))
 
 
 class FeatureDistances:

@@ -139,6 +139,7 @@ class PCMoESwin(BaseModule):
             raise ValueError(
                 f'frozen_stages={frozen_stages} must lie between -1 and {self.num_stages - 1}')
 
+        self.strides = tuple(strides)
         moe_args, moe_stages = _moe_settings(moe, self.num_stages)
         self.patch_embed = PatchEmbed(in_channels, self.embed_dims, strides[0])
         self.drop_after_pos = nn.Dropout(drop_rate)

@@ -1,0 +1,62 @@
+"""Where to compute: one rule for every tool and every call."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+import torch
+
+_DEVICE_HELP = 'cpu, cuda, cuda:1 (default: the GPU where there is one)'
+_announced: list[torch.device] = []  # by a program's command line; at most one
+
+
+def add_device_argument(parser: argparse._ActionsContainer) -> None:
+    """Add ``--device``, for :func:`announce_device`."""
+    parser.add_argument('--device', help=_DEVICE_HELP)
+
+
+def pick_device(device: str | torch.device | None = None) -> torch.device:
+    """The device asked for; by default the program's, the GPU where there is one, else the CPU.
+
+    Raises:
+        ValueError: There is no such device here; the message names what there is.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device is None and _announced:
+        return _announced[0]
+    if device is None:
+        return torch.device('cuda' if gpus else 'cpu')
+    try:
+        picked = torch.device(device)
+        if picked.type not in ('cpu', 'cuda'):
+            torch.zeros(1, device=picked).cpu()
+        there = picked.type != 'cuda' or (picked.index or 0) < gpus
+    except (RuntimeError, NotImplementedError, AssertionError):
+        there = False
+    if not there:
+        names = ', '.join(['cpu', *(f'cuda:{index}' for index in range(gpus))])
+        raise ValueError(f'no device {str(device)!r}: torch sees {names}'
+                         + ('' if gpus else ' and no GPU'))
+    return picked
+
+
+def announce_device(device: str | torch.device | None = None) -> torch.device:
+    """Pick the device of a program, for all that it computes, and print which it is.
+
+    A GPU becomes torch's current one, the device :func:`pick_device`'s default.
+
+    Of ``cuda`` without a number a program that torchrun started takes its own.
+
+    Raises:
+        ValueError: As :func:`pick_device`.
+    """
+    picked, name = pick_device(device), ''
+    if picked.type == 'cuda':
+        if picked.index is None:
+            picked = pick_device(f'cuda:{os.environ.get("LOCAL_RANK", 0)}')
+        torch.cuda.set_device(picked)
+        name = f' ({torch.cuda.get_device_name(picked)})'
+    _announced[:] = [picked]
+    print(f'device: {picked}{name}')
+    return picked

@@ -1,0 +1,215 @@
+"""One rule says where every tool and call computes; GPUs are told of, not there."""
+
+import argparse
+import ast
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from clasp_mm import cli, device
+from clasp_mm.evaluation.functional.reid_distances import as_features
+from tests.source_tree import ROOT, sources
+
+# Where MMEngine picks the device, or nothing is computed on one.
+WITHOUT = {
+    'train.py', 'test.py', 'quickstart.py', 'quickstart_downstream.py', 'run_ablation.py',
+    'train_mini_clip.py', 'export_onnx.py', 'publish_model.py', 'compare.py', 'make_model_zoo.py',
+    'make_synthetic_data.py', 'convergence.py', 'scale_check.py',
+    *(path.name for path in (ROOT / 'tools/dataset_converters').glob('*.py'))}
+TOOLS = sorted([*ROOT.glob('tools/*.py'), *ROOT.glob('tools/*/*.py')])
+# Told where others compute, or built in a worker that loads data, where the CPU is the default.
+TOLD = {'interleaved', 'profile_call', 'peak_bytes', 'backbone_pair', 'build_labeler', 'build_clip'}
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Two of them; the one that is made torch's current."""
+    current = []
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda which=None: f'GPU of {which}')
+    monkeypatch.setattr(torch.cuda, 'set_device', current.append)
+    return current
+
+
+def test_the_gpu_where_there_is_one(gpus):
+    assert device.pick_device() == torch.device('cuda')
+    for name in ('cpu', 'cuda', 'cuda:1', torch.device('cuda', 0)):
+        assert device.pick_device(name) == torch.device(name)
+    for name in ('cuda:2', 'gpu', 'cuda:x', 'meta'):
+        with pytest.raises(ValueError, match=f"no device '{name}': torch sees cpu, cuda:0, cuda:1"):
+            device.pick_device(name)
+
+
+def test_without_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    assert device.pick_device() == torch.device('cpu')
+    with pytest.raises(ValueError, match="no device 'cuda': torch sees cpu and no GPU"):
+        device.pick_device('cuda')
+
+
+def test_what_a_program_announces_holds_for_all_that_it_computes(gpus, monkeypatch, capsys):
+    assert device.announce_device('cuda:1') == torch.device('cuda', 1) == device.pick_device()
+    assert device.announce_device('cpu') == torch.device('cpu') == device.pick_device()
+    monkeypatch.setenv('LOCAL_RANK', '1')
+    assert device.announce_device('cuda') == torch.device('cuda', 1)
+    assert gpus == [torch.device('cuda', 1)] * 2
+    assert capsys.readouterr().out.splitlines() == [
+        'device: cuda:1 (GPU of cuda:1)', 'device: cpu', 'device: cuda:1 (GPU of cuda:1)']
+
+
+def test_features_to_rank_go_where_the_program_computes(monkeypatch):
+    monkeypatch.setattr(device, '_announced', [torch.device('meta')])
+    assert as_features('query', np.ones((2, 3))).device.type == 'meta'
+    assert as_features('query', np.ones((2, 3)), 'cpu').device.type == 'cpu'
+
+
+class Parsed(Exception):
+    pass
+
+
+def load(path: Path):
+    spec = importlib.util.spec_from_file_location(f'tool_{path.stem}', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def parser_of(run, monkeypatch) -> argparse.ArgumentParser:
+    def stop(parser, *_, **__):
+        raise Parsed(parser)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, 'parse_args', stop)
+        patch.setattr(argparse.ArgumentParser, 'parse_known_args', stop)
+        with pytest.raises(Parsed) as parsed:
+            run()
+    return parsed.value.args[0]
+
+
+def test_every_parser_has_the_one_option(monkeypatch):
+    parsers = {}
+    for path in TOOLS:
+        parsers[path.name] = parser_of(load(path).main, monkeypatch)
+    for name in ('embed', 'search'):
+        whole = parser_of(lambda name=name: cli.main([name]), monkeypatch)
+        parsers[name] = next(action for action in whole._actions if action.choices).choices[name]
+    for name, parser in parsers.items():
+        found = [action for action in parser._actions if '--device' in action.option_strings]
+        assert bool(found) != (name in WITHOUT), name
+        for action in found:
+            assert action.default is None and action.choices is None, name
+            assert action.help == device._DEVICE_HELP, name
+
+
+def test_no_call_has_a_device_of_its_own():
+    for module, tree in sources().items():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.FunctionDef) or node.name in TOLD:
+                continue
+            args = [*node.args.posonlyargs, *node.args.args]
+            pairs = [*zip(args[len(args) - len(node.args.defaults):], node.args.defaults,
+                          strict=True), *zip(node.args.kwonlyargs, node.args.kw_defaults,
+                                             strict=True)]
+            for arg, default in pairs:
+                if arg.arg == 'device' and default is not None:
+                    assert ast.unparse(default) == 'None', f'{module}.{node.name}'
+    for path in [*TOOLS, *(ROOT / 'clasp_mm').rglob('*.py')]:
+        text = path.read_text(encoding='utf-8')
+        if path.name != 'device.py':
+            assert not re.search(r"\.cuda\(\)|'cuda' if|current_device", text), path
+
+
+LABELS = ['--data-root', '.', '--out', 'out', '--teacher', 'none']
+RUNS = {  # tool -> arguments and what is given the device
+    'demo.py': (['detection', 'a.jpg', '--config', 'c.py'], 'clasp_mm.apis.inferencer.inference'),
+    'benchmark.py': (['backbone'], 'Options'),
+    'make_pseudo_labels.py': (LABELS, 'clasp_mm.apis.labeler_options.build_labeler'),
+    'pseudo_label_report.py': (LABELS, 'clasp_mm.apis.labeler_options.build_labeler'),
+    'calibrate_reid.py': (['people', '--config', 'c.py', '--checkpoint', 'c.pth', '--out', 'o.pth'],
+                          'clasp_mm.apis.verification.calibrate'),
+    'choose_prompt.py': (['c.pth', 'people', '--kind', 'identity'], 'clasp_mm.apis.get_model'),
+    'multi_task.py': (['c.pth', '--train', 'a', '--held-out', 'b'], 'clasp_mm.apis.get_model'),
+    'report.py': (['run', '--data', 'images'], 'clasp_mm.apis.analysis.analyse_run'),
+    'tsne.py': (['c.pth', 'people'], 'clasp_mm.apis.model_zoo.get_model'),
+    'expert_use.py': (['c.pth', 'people'], 'clasp_mm.apis.model_zoo.get_model'),
+    'cost.py': (['c.py'], 'clasp_mm.apis.cost.measure_cost'),
+    'ranked_lists.py': (['c.py', 'c.pth'], 'clasp_mm.apis.ranked_lists.write_ranked_page'),
+    'task_conflict.py': (['c.py', 'c.pth'], 'clasp_mm.apis.analysis.write_conflict'),
+    'zero_shot_attributes.py': (['a.mat', '--images', '.'], 'build_clip'),
+    'embed': (['.', '--checkpoint', 'c.pth', '--config', 'c.py'], 'clasp_mm.apis.embed.get_model'),
+    'search': (['.', 'a hat'], 'clasp_mm.apis.search.command.build_clip'),
+}
+
+
+class Backbone:
+    """Stands for one: it is told where to go."""
+
+    def __init__(self, stop):
+        self.to = stop
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Runs a tool up to what computes: what that was given, what was printed, and the error."""
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite('a.png', np.zeros((8, 4, 3), np.uint8))
+
+    def call(name, *more):
+        arguments, target = RUNS[name]
+        given = []
+
+        def stop(*args, **kwargs):
+            given.extend([*args, *kwargs.values()])
+            raise ValueError('stop')
+
+        replacement = (lambda *_, **__: Backbone(stop)) if 'get_model' in target else stop
+        for other in ('clasp_mm.apis.choose_prompt.read_labels', 'clasp_mm.apis.launch.load_config',
+                      'clasp_mm.apis.embed.load_heads'):
+            monkeypatch.setattr(other, lambda *_: {})
+        monkeypatch.setattr('mmengine.config.Config.fromfile', lambda *_: {})
+        if name.endswith('.py'):
+            module = load(next(path for path in TOOLS if path.name == name))
+            monkeypatch.setattr(sys, 'argv', [name, *arguments, *more])
+            if name == 'zero_shot_attributes.py':
+                monkeypatch.setattr(module, 'read_attribute_file', lambda *_: None)
+            monkeypatch.setattr(*((target, replacement) if '.' in target
+                                  else (module, target, replacement)))
+            with pytest.raises(SystemExit) as exit_:
+                module.main()
+            out, err = capsys.readouterr()
+            return given, out, f'{err}{exit_.value.code}'
+        monkeypatch.setattr(target, replacement)
+        assert cli.main([name, *arguments, *more]) == 1
+        out, err = capsys.readouterr()
+        return (given, err, err.splitlines()[-1]) if name == 'search' else (given, out, err)
+
+    return call
+
+
+@pytest.mark.parametrize('name', RUNS)
+def test_a_tool_computes_where_it_says(name, run, gpus):
+    for more, where in (((), 'cuda:0'), (('--device', 'cuda:1'), 'cuda:1'),
+                        (('--device', 'cpu'), 'cpu')):
+        given, out, error = run(name, *more)
+        assert 'stop' in error
+        assert where in map(str, given), given
+        assert out.splitlines()[0].startswith(f'device: {where}')
+
+
+@pytest.mark.parametrize('name', RUNS)
+def test_a_device_that_is_not_there_is_one_line(name, run, gpus):
+    given, out, error = run(name, '--device', 'cuda:7')
+    assert not given and 'device: ' not in out.replace(error, '')
+    assert re.fullmatch(rf"(clasp )?{name}: no device 'cuda:7': torch sees cpu, cuda:0, cuda:1",
+                        error.strip())
+
+
+def test_every_tool_with_the_option_is_run_here():
+    assert {path.name for path in TOOLS} - WITHOUT == {n for n in RUNS if n.endswith('.py')}
