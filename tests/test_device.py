@@ -6,6 +6,7 @@ import importlib.util
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -170,9 +171,10 @@ def run(tmp_path, monkeypatch, capsys):
             raise ValueError('stop')
 
         replacement = (lambda *_, **__: Backbone(stop)) if 'get_model' in target else stop
-        for other in ('clasp_mm.apis.choose_prompt.read_labels', 'clasp_mm.apis.launch.load_config',
-                      'clasp_mm.apis.embed.load_heads'):
+        for other in ('clasp_mm.apis.launch.load_config', 'clasp_mm.apis.embed.load_heads'):
             monkeypatch.setattr(other, lambda *_: {})
+        monkeypatch.setattr('clasp_mm.apis.choose_prompt.read_labels',
+                            lambda *_: SimpleNamespace(gaps=list))
         monkeypatch.setattr('mmengine.config.Config.fromfile', lambda *_: {})
         if name.endswith('.py'):
             module = load(next(path for path in TOOLS if path.name == name))

@@ -152,8 +152,8 @@ def test_demo_of_a_video(demo, model, picture, tmp_path):
 @pytest.mark.parametrize('arguments, message', [
     (['pose', 'none.jpg'], 'no image, folder or video at none.jpg'),
     (['pose', 'empty'], 'no image or video below empty'),
-    (['pose', 'text.jpg'], 'text.jpg is no image'),
-    (['pose', 'text.mp4'], 'text.mp4 is no video'),
+    (['pose', 'text.jpg'], 'text.jpg: no known image format'),
+    (['pose', 'text.mp4'], 'text.mp4: no video that OpenCV can read'),
     (['pose', 'a.png', 'sub/a.png'], 'would both be written as a.png'),
     (['pose', 'a.png', '--boxes', 'none.json'], 'no file of boxes at none.json'),
     (['pose', 'a.png', '--boxes', 'text.jpg'], 'is no list of'),
