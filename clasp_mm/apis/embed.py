@@ -25,6 +25,7 @@ from clasp_mm.device import add_device_argument, announce_device
 from clasp_mm.files import printable, read_json, write_text
 from clasp_mm.models.backbones import SemanticSwin
 from clasp_mm.models.layers import TASKS
+from clasp_mm.models.trained_with import published_backbone
 from clasp_mm.models.weights_file import find_weights
 from clasp_mm.pseudo_labels.clip_labeler import LabelSettings
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary
@@ -315,7 +316,7 @@ def _load(args: argparse.Namespace, default_task: str | None = None
 
 
 def _is_published(path: Path) -> bool:
-    return 'backbone' in load_file(path).get('meta', {})
+    return published_backbone(load_file(path), path) is not None
 
 
 def _labeler(args: argparse.Namespace, spec: dict, vocabulary: Vocabulary,

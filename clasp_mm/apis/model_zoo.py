@@ -15,9 +15,11 @@ from torch import nn
 
 from clasp_mm.compat import load_file, quiet_mmcv_lite
 from clasp_mm.models.checkpoint import load_backbone
+from clasp_mm.models.trained_with import published_backbone
 from clasp_mm.models.weights_file import HASHED_NAME, find_weights
 from clasp_mm.registry import MODELS
 
+from .zoo_config import entry_config
 from .zoo_index import TASKS, model_task, offer, read_zoo, task_of_types
 
 
@@ -86,7 +88,7 @@ def _find(source: str | os.PathLike, pretrained: str | os.PathLike | bool | None
     entries = {} if file or HASHED_NAME.search(str(source)) else read_zoo()
     if entry := entries.get(str(source)):
         own = given is None and pretrained is not False
-        return Config.fromfile(entry['Config']), _weights(entry) if own else given
+        return entry_config(entry, whole=False), _weights(entry) if own else given
     if given is not None:
         raise ValueError('pretrained goes with a config or a name of the zoo; a published model '
                          'has its weights')
@@ -114,12 +116,11 @@ def _weights(entry: Mapping[str, Any]) -> Path:
 
 
 def _published_backbone(content: Any, path: Path) -> Config:
-    meta = content.get('meta') if isinstance(content, Mapping) else None
-    backbone = meta.get('backbone') if isinstance(meta, Mapping) else None
-    if not isinstance(backbone, Mapping):
+    backbone = published_backbone(content, path)
+    if backbone is None:
         raise ValueError(f'{path} is no published model of clasp_mm; publish it with '
                          'tools/publish_model.py, or give get_model its config and pretrained=')
-    return Config(dict(model=dict(backbone=dict(backbone))))
+    return Config(dict(model=dict(backbone=backbone)))
 
 
 def _check_task(content: Any, path: Path, cfg: Config) -> None:
