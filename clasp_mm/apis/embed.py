@@ -35,6 +35,7 @@ from .describe import CLIPDescriber, HeadDescriber, load_heads
 from .features import normalize
 from .model_zoo import get_model
 from .publish import find_config
+from .zoo_config import buildable, read_zoo_config
 
 Describe = Callable[[Sequence[np.ndarray], Sequence[str]], list[Description]]
 _NPY_HEADER_BYTES = 128
@@ -297,8 +298,10 @@ def _load(args: argparse.Namespace, default_task: str | None = None
     if args.config is None and (path.suffix != '.pth' or _is_published(path)):
         spec = dict(source=find_weights(args.checkpoint))
     else:
-        spec = dict(source=args.config or find_config(path), pretrained=path)
-        heads = load_heads(Config.fromfile(spec['source']), path, args.device)
+        cfg = (Config.fromfile(args.config) if args.config
+               else buildable(read_zoo_config(find_config(path))))
+        spec = dict(source=cfg, pretrained=path)
+        heads = load_heads(cfg, path, args.device)
     if args.semantic_weight is not None:
         spec['semantic_weight'] = args.semantic_weight
     task = args.task[0] if args.task and len(args.task) == 1 else args.task

@@ -19,18 +19,19 @@ from clasp_mm.models.trained_with import published_backbone
 from clasp_mm.models.weights_file import HASHED_NAME, find_weights
 from clasp_mm.registry import MODELS
 
-from .zoo_config import entry_config
+from .zoo_config import entry_config, open_config
 from .zoo_index import TASKS, model_task, offer, read_zoo, task_of_types
 
 
-def get_model(source: str | os.PathLike, pretrained: str | os.PathLike | bool | None = None,
+def get_model(source: str | os.PathLike | Config,
+              pretrained: str | os.PathLike | bool | None = None,
               task: str | Sequence | None = None, **overrides) -> nn.Module:
     """Build a backbone and load its weights, ready for inference.
 
     Args:
         source: A name of the model zoo (:func:`list_models`), a published file (``.pth`` or
-            ``.safetensors``), the name of one in ``CLASP_ZOO``, or a config (``.py``) with a
-            backbone in its model. Of a fine-tuned model the backbone is taken.
+            ``.safetensors``), the name of one in ``CLASP_ZOO``, or a config (``.py``, or read
+            already) with a backbone in its model. Of a fine-tuned model the backbone is taken.
         pretrained: None takes the model's own weights; a config has none and gives random weights.
             False gives random weights. Otherwise weights for a config or a name of the zoo:
             published file, its address or name, or training checkpoint.
@@ -59,15 +60,16 @@ def get_model(source: str | os.PathLike, pretrained: str | os.PathLike | bool | 
             _check_task(content, weights, cfg)
     backbone = cfg.get('model', {}).get('backbone')
     if backbone is None:
-        raise ValueError(f'{source} has no model.backbone')
+        raise ValueError(f'{cfg.filename or source} has no model.backbone')
     overrides = overrides if task is None else dict(overrides, task=task)
     try:
         model = MODELS.build({**backbone, 'init_cfg': None, **overrides})
     except TypeError as error:
-        if not overrides:
+        if not overrides and cfg.filename:  # of a config that is run: with all that led to it
             raise
-        raise ValueError(f'the backbone of {source}, {backbone["type"]}, does not take '
-                         f'{", ".join(overrides)}: {error}') from error
+        what = f'does not take {", ".join(overrides)}' if overrides else 'cannot be built'
+        raise ValueError(f'the backbone of {cfg.filename or source}, {backbone["type"]}, {what}: '
+                         f'{error}') from error
     if weights is not None and pretrained is not False:
         report = load_backbone(model, weights)
         if report.differing:
@@ -75,15 +77,15 @@ def get_model(source: str | os.PathLike, pretrained: str | os.PathLike | bool | 
     return model.eval()
 
 
-def _find(source: str | os.PathLike, pretrained: str | os.PathLike | bool | None
+def _find(source: str | os.PathLike | Config, pretrained: str | os.PathLike | bool | None
           ) -> tuple[Config | None, Path | None]:
     """The config, which a published file has inside, and the weights."""
     given = find_weights(pretrained) if isinstance(pretrained, str | os.PathLike) else None
     quiet_mmcv_lite()
-    if Path(source).suffix == '.py':
+    if isinstance(source, Config) or Path(source).suffix == '.py':
         if pretrained is True:
             raise ValueError(f'{source} has no weights of its own: name a file in pretrained')
-        return Config.fromfile(source), given
+        return open_config(source), given
     file = Path(source).exists() or Path(source).name != str(source)
     entries = {} if file or HASHED_NAME.search(str(source)) else read_zoo()
     if entry := entries.get(str(source)):

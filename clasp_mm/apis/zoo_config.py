@@ -36,6 +36,11 @@ def open_config(config: str | PathLike | Config) -> Config:
     return deepcopy(config) if isinstance(config, Config) else Config.fromfile(config)
 
 
+def is_own(entry: Mapping[str, Any]) -> bool:
+    """Whether the config of a model is the library's."""
+    return Path(entry['Config']).is_relative_to(resource('configs'))
+
+
 def entry_config(entry: Mapping[str, Any], whole: bool = True) -> Config:
     """The config of a model of :func:`~clasp_mm.apis.zoo_index.read_zoo`.
 
@@ -49,7 +54,7 @@ def entry_config(entry: Mapping[str, Any], whole: bool = True) -> Config:
         ValueError: See :func:`read_zoo_config` and :func:`buildable`.
     """
     path = Path(entry['Config'])
-    if path.is_relative_to(resource('configs')):
+    if is_own(entry):
         return Config.fromfile(path)
     cfg = read_zoo_config(path)
     if whole:
@@ -100,7 +105,7 @@ def buildable(cfg: Config) -> Config:
     from .config_check import registered  # imports the Runner
     for name in _imports(cfg):
         import_module(name)
-    values = _without_weights(cfg.to_dict())
+    values, trusted = _without_weights(cfg.to_dict()), '; name the config where you trust it'
     scope = cfg.get('default_scope') or 'mmengine'
     for place, key, value in _walk(values, ()):
         if _is_data(place):
@@ -111,10 +116,11 @@ def buildable(cfg: Config) -> Config:
             if not isinstance(value, str) or (prefix and prefix not in _SCOPES) or not (
                     registered(value, scope)):
                 raise ValueError(f'{shown} is registered neither by clasp_mm, nor by MMEngine or '
-                                 f'a host of it ({", ".join(_HOSTS)})')
+                                 f'a host of it ({", ".join(_HOSTS)}){trusted}')
         elif key == 'trust_remote_code' or (isinstance(value, str) and (
                 _CALL.search(value) or (place[0] == 'model' and _FILE.search(value)))):
-            raise ValueError(f'{shown} may be run, so no config that came with files may have it')
+            raise ValueError(f'{shown} may be run, so no config that came with files may have it'
+                             f'{trusted}')
     _own_metainfo(values, cfg.filename)
     return Config(values, filename=cfg.filename, cfg_text=cfg.text)
 

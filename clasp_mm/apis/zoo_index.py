@@ -52,6 +52,7 @@ _FIELDS = ('Name', 'In Collection', 'Config', 'Metadata')
 _METADATA = ('Task', 'Host', 'Training Data', 'Data Licence', 'Recipe', 'Input Size', 'Parameters',
              'FLOPs')
 _RESULT = ('Task', 'Dataset', 'Metrics', 'Source')
+_NO_TEXT = ('Metadata', 'Metrics', 'Parameters', 'FLOPs')
 _CONFIG = re.compile(rf'(?:{FILE_NAME.pattern}/)*{FILE_NAME.pattern}\.py')
 # What in a config's model tells its task: the type of a head, or of the model itself.
 _KINDS = {'ReIDHead': 'reid', 'AttributeHead': 'attribute', 'SeqNet': 'person_search',
@@ -148,7 +149,7 @@ def check_entry(entry: Mapping[str, Any], metafile: str | Path, folders: Sequenc
         ValueError: A field is missing, empty or not of its kind, or there is no such config; the
             error names metafile, model and field.
     """
-    where = f'{metafile}, {entry.get("Name", "a model without Name")}'
+    where = f'{metafile}, {entry.get("Name", "a model without Name")!s:.200}'
     results, meta = entry.get('Results') or [], entry.get('Metadata') or {}
     if 'Results' not in entry:
         raise ValueError(f"{where}: field 'Results' is missing; where there are none it is null")
@@ -159,6 +160,8 @@ def check_entry(entry: Mapping[str, Any], metafile: str | Path, folders: Sequenc
         for field in fields:
             if part.get(field) in (None, '', {}):
                 raise ValueError(f'{where}: field {field!r} is missing; add it to the metafile')
+            if field not in _NO_TEXT and not isinstance(part[field], str):
+                raise ValueError(f'{where}: {field} is {part[field]!r:.80}, no text: quote it')
     if meta['Task'] not in TASKS.values():
         raise ValueError(f'{where}: Task is {meta["Task"]!r}, not one of {list(TASKS.values())}')
     if not re.fullmatch(r'\d+x\d+', str(meta['Input Size'])):

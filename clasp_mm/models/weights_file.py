@@ -136,7 +136,7 @@ def _zoo() -> tuple[list[Path], str | None]:
 def _published(name: str) -> Path:
     folders, base = _zoo()
     if base is not None and HASHED_NAME.search(name):
-        return _downloaded(f'{base}/{name}')
+        return _downloaded(f'{base}/{file_name(name)}')
     files: dict[str, Path | str] = {
         file.name: file for folder in folders for file in sorted(folder.iterdir())
         if file.suffix in ('.pth', '.safetensors')} if base is None else {}
