@@ -219,7 +219,7 @@ def text_of(name, **changes):
 
 
 @pytest.mark.parametrize('text, words', [
-    ('import os\nos.mkdir({mark!r})\nmodel = dict()', 'line 1 sets no name'),
+    ('__import__("os").mkdir({mark!r})\nmodel = dict()', 'line 1 sets no name'),
     ('model = __import__("os").mkdir({mark!r})', 'is no literal'),
     ('_base_ = [{mark!r}]\nmodel = dict()', '_base_'),
     ('_base_ = "evil.py"\nmodel = dict()', '_base_'),
@@ -231,7 +231,7 @@ def text_of(name, **changes):
     ('model = dict(backbone=dict(type="X", _scope_="evil"))', "_scope_='evil'"),
     ('filename = "x"\nmodel = dict()', 'filename')])
 def test_a_config_of_the_zoo_is_not_run(text, words, zoo, mark, tmp_path, monkeypatch):
-    evil = f'import os\nos.mkdir({str(mark)!r})\n'
+    evil = f'x = __import__("os").mkdir({str(mark)!r})\n'
     folder = zoo(text.format(mark=str(mark)))
     (folder / 'evil.py').write_text(evil)
     (folder / 'evil').mkdir()
@@ -267,7 +267,7 @@ def test_a_substitution_stays_text(zoo, mark):
 def test_types_and_texts_that_a_host_would_run_are_refused(name, changes, zoo, mark, tmp_path,
                                                            monkeypatch):
     folder = zoo(text_of(name, **changes), base=name)
-    (folder / 'evil.py').write_text(f'import os\nos.mkdir({str(mark)!r})\n')
+    (folder / 'evil.py').write_text(f'x = __import__("os").mkdir({str(mark)!r})\n')
     monkeypatch.syspath_prepend(folder)
     with pytest.raises(ValueError, match=r'own\.py: '):
         entry_config(read_zoo()['own'])
@@ -294,7 +294,7 @@ def test_a_config_found_beside_a_checkpoint_is_not_run(mark, tmp_path):
     from clasp_mm.apis.embed import _load
     from clasp_mm.apis.publish import publish_model
     torch.save(dict(state_dict={}, meta={}), tmp_path / 'epoch_1.pth')
-    (tmp_path / 'own.py').write_text(f'import os\nos.mkdir({str(mark)!r})\n')
+    (tmp_path / 'own.py').write_text(f'x = __import__("os").mkdir({str(mark)!r})\n')
     assert find_config(tmp_path / 'epoch_1.pth').name == 'own.py'
     args = dict(checkpoint=str(tmp_path / 'epoch_1.pth'), config=None, device='cpu')
     for use in (lambda: publish_model(tmp_path / 'epoch_1.pth', 'x', tmp_path),
@@ -326,7 +326,7 @@ def test_weights_that_are_no_name_and_no_address(weights, entry):
     '../evil.py', '/evil.py', 'configs/../../evil.py', 'https://h/evil.py', 'a\\evil.py',
     'evil.py\n', './evil.py', 'evil.py?x', 'javascript:x.py', 3, ['x.py']])
 def test_configs_outside_are_refused(config, entry, tmp_path, mark):
-    (tmp_path / 'evil.py').write_text(f'import os\nos.mkdir({str(mark)!r})\n')
+    (tmp_path / 'evil.py').write_text(f'x = __import__("os").mkdir({str(mark)!r})\n')
     with pytest.raises(ValueError, match=f'{NANO}: Config is'):
         check_entry({**entry, 'Config': config}, 'metafile.yml', [tmp_path / 'zoo', tmp_path])
 
@@ -389,7 +389,7 @@ def test_two_zoos_have_their_own_configs(serve, monkeypatch, entry):
 
 def test_a_query_is_no_hash_and_no_config(serve, tmp_path, monkeypatch, mark, entry):
     folder, address = serve('one')
-    (folder / 'evil.py').write_text(f'import os\nos.mkdir({str(mark)!r})\n')
+    (folder / 'evil.py').write_text(f'x = __import__("os").mkdir({str(mark)!r})\n')
     name = 'evil.py?x=-00000000.pth'
     monkeypatch.setenv('CLASP_ZOO', address)
     write_yaml(folder / 'metafile.yml', {'Models': [
@@ -547,8 +547,8 @@ KNOWN = {
 _CALLS = {'mmengine.load', 'mmengine.fileio.load', 'mmengine.fileio.io.load', 'pickle.load',
           'pickle.loads', 'pickle.Unpickler', 'torch.load', 'torch.jit.load', 'torch.hub.load',
           'torch.export.load', 'marshal.loads', 'marshal.load', 'shelve.open', 'joblib.load',
-          'eval', 'exec', '__import__', 'builtins.eval', 'builtins.exec', 'runpy.run_path', 'os.system',
-          'importlib.import_module', 'Config.fromfile', 'Config.fromstring',
+          'eval', 'exec', '__import__', 'builtins.eval', 'builtins.exec', 'runpy.run_path',
+          'os.system', 'importlib.import_module', 'Config.fromfile', 'Config.fromstring',
           'mmengine.runner.load_checkpoint', 'mmengine.runner.checkpoint.load_checkpoint',
           'mmengine.runner.checkpoint._load_checkpoint'}
 

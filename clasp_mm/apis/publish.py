@@ -91,13 +91,9 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
         raise ValueError(f'name {name!r} becomes a file name; letters, digits, "-" and "_"')
     checkpoint = Path(checkpoint)
     quiet_mmcv_lite()
-    if config is None:
-        config = find_config(checkpoint)
-        cfg = read_zoo_config(config)
-        buildable(cfg)
-    else:
-        config = Path(config)
-        cfg = Config.fromfile(config)
+    found = config is None
+    config = find_config(checkpoint) if found else Path(config)
+    cfg = read_zoo_config(config) if found else Config.fromfile(config)
     content = load_file(checkpoint)
     training = content.get('meta') or {} if isinstance(content, Mapping) else {}
     refusals = config_refusals(cfg, entry=about is not None)
@@ -109,6 +105,8 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
         refusals += missing
     if refusals:
         raise ValueError('\n'.join(refusals))
+    if found:
+        buildable(cfg)
     task = model_task(cfg.model)
     pretraining = task == TASKS['pretrain']
     ema = not pretraining and _is_averaged(cfg, content, checkpoint)
