@@ -11,7 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 HASH_DIGITS = 8
+_MOST_VALUES = 1_000_000  # of a YAML file, its aliases written out
 # UTF-32's first: its mark begins as that of UTF-16.
 _MARKS = ((codecs.BOM_UTF8, 'utf-8'), (codecs.BOM_UTF32_LE, 'utf-32-le'),
           (codecs.BOM_UTF32_BE, 'utf-32-be'), (codecs.BOM_UTF16_LE, 'utf-16-le'),
@@ -58,6 +61,40 @@ def read_json(path: str | os.PathLike) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise ValueError(f'{printable(path)} is no JSON file: {error}') from error
+
+
+def read_yaml(path: str | os.PathLike) -> Any:
+    """What a YAML file holds: plain data, in any encoding of :func:`read_text`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no YAML, asks for objects by a tag, or its aliases make a loop or more
+            than a million values; names the file.
+    """
+    text = read_text(path)
+    try:
+        content = yaml.load(text, getattr(yaml, 'CSafeLoader', yaml.SafeLoader))
+        if _count(content, {}) > _MOST_VALUES:
+            raise ValueError('its aliases make a loop, or too many values')
+    except Exception as error:  # the constructors of its types raise what the text leads to
+        raise ValueError(f'{printable(path)} is no YAML file of plain data: {error}') from error
+    return content
+
+
+def _count(value: Any, known: dict[int, int]) -> int:
+    """Values below one and itself, those of an alias as often as it stands there."""
+    if not isinstance(value, dict | list | tuple):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = _MOST_VALUES  # until it is counted: it is inside itself
+        parts = [*value, *value.values()] if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_count(part, known) for part in parts)
+    return known[id(value)]
+
+
+def write_yaml(path: str | os.PathLike, content: Any) -> None:
+    """Write plain data for :func:`read_yaml`, whole or not at all, see :func:`replacing`."""
+    write_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100))
 
 
 def write_text(path: str | os.PathLike, text: str, sync: bool = True) -> None:

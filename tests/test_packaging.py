@@ -18,7 +18,7 @@ from tests.test_imports import NEED_A_HOST
 
 REQUIREMENTS = ROOT / 'requirements'
 # What provides a module, where the name of its distribution is another.
-DISTRIBUTIONS = {'cv2': 'opencv-python', 'faiss': 'faiss-cpu', 'PIL': 'pillow',
+DISTRIBUTIONS = {'yaml': 'pyyaml', 'cv2': 'opencv-python', 'faiss': 'faiss-cpu', 'PIL': 'pillow',
                  'sklearn': 'scikit-learn', 'open_clip': 'open-clip-torch', 'mmcv': 'mmcv-lite',
                  'mmseg': 'mmsegmentation'}
 

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from clasp_mm.compat import load_file
+from clasp_mm.files import read_json
 from clasp_mm.models.weights_file import METAFILE, verify_hash
 
 from .zoo_index import TASKS, offer, read_metafile, read_zoo
+from .zoo_page import cell
 
 # What has to be equal for two numbers to be compared, and what a reader calls it.
 PROTOCOL = {'task': 'task', 'data_hash': 'training data', 'split_hash': 'scored split',
@@ -50,15 +52,15 @@ def compare(sources: Sequence[str], force: bool = False) -> str:
         raise ValueError(f'{", ".join(model["name"] for model in models)}: no results were '
                          'published; say them with tools/publish_model.py --result')
     columns = ['model', *metrics, *(f'**unlike:** {title}' for title in faults)]
-    lines = [f'| {" | ".join(columns)} |', '|---' * len(columns) + '|']
+    lines = [f'| {" | ".join(map(cell, columns))} |', '|---' * len(columns) + '|']
     for model in models:
         cells = [model['name'], *(str(model['results'].get(name, '')) for name in metrics),
                  *(values[model['name']] for values in faults.values())]
-        lines.append(f'| {" | ".join(cells)} |')
+        lines.append(f'| {" | ".join(map(cell, cells))} |')
     if not faults:
         passport = models[0]['passport']
         lines += ['', 'All: ' + '; '.join(
-            f'{title} {_shown(passport.get(key))}' for key, title in PROTOCOL.items()) + '.']
+            f'{title} {cell(_shown(passport.get(key)))}' for key, title in PROTOCOL.items()) + '.']
     return '\n'.join(lines)
 
 
@@ -74,7 +76,7 @@ def differences(models: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]
     found = {}
     for key, title in PROTOCOL.items():
         values = {model['name']: model['passport'].get(key) for model in models}
-        unlike = len({json.dumps(value) for value in values.values()}) > 1
+        unlike = len({json.dumps(value, default=str) for value in values.values()}) > 1
         if unlike or (key in _MUST_BE_KNOWN and None in values.values()):
             found[title] = {name: _shown(value) for name, value in values.items()}
     return found
@@ -91,11 +93,11 @@ def read_models(source: str) -> list[dict[str, Any]]:
     if path.name == METAFILE and path.is_file():
         return [_of_entry(entry, source) for entry in read_metafile(path)]
     if path.suffix == '.json' and path.is_file():
-        return [_of_meta(json.loads(path.read_text(encoding='utf-8')), source)]
+        return [_of_meta(read_json(path), source)]
     if path.suffix in ('.pth', '.safetensors') and path.is_file():
         verify_hash(path)
         content = load_file(path)
-        return [_of_meta(content.get('meta') or {}, source)]
+        return [_of_meta(content.get('meta') if isinstance(content, Mapping) else None, source)]
     entries = read_zoo()
     if source not in entries:
         raise FileNotFoundError(f'{source} is no published file, no side-car (.json), no '
@@ -108,9 +110,14 @@ def _of_entry(entry: Mapping[str, Any], source: str) -> dict[str, Any]:
     return _model(entry['Name'], entry['Metadata'].get('Passport'), results, source)
 
 
-def _of_meta(meta: Mapping[str, Any], source: str) -> dict[str, Any]:
-    results = {TASKS[task]: metrics for task, metrics in (meta.get('results') or {}).items()}
-    return _model(meta.get('name', source), meta.get('passport'), results, source)
+def _of_meta(meta: Any, source: str) -> dict[str, Any]:
+    meta = meta if isinstance(meta, Mapping) else {}
+    results = meta.get('results') or {}
+    if not isinstance(results, Mapping) or not all(
+            isinstance(metrics, Mapping) for metrics in results.values()):
+        raise ValueError(f'{source}: its results are {results!r:.80}, not metric: value by task')
+    results = {TASKS.get(task, task): metrics for task, metrics in results.items()}
+    return _model(str(meta.get('name', source)), meta.get('passport'), results, source)
 
 
 def _model(name: str, passport: Any, results: Mapping[str, Mapping[str, Any]], source: str
@@ -125,4 +132,4 @@ def _model(name: str, passport: Any, results: Mapping[str, Mapping[str, Any]], s
 
 
 def _shown(value: Any) -> str:
-    return {None: 'not known', True: 'yes', False: 'no'}.get(value, str(value))
+    return {'None': 'not known', 'True': 'yes', 'False': 'no'}.get(str(value), str(value))

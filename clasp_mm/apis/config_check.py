@@ -219,29 +219,41 @@ def _parameters(target: Callable) -> tuple[frozenset[str], bool]:
 
 def _registries(scope: str) -> Iterator[tuple[str, Registry]]:
     """Yield (kind, registry) of a scope, its modules imported."""
+    own = ()
     if scope != 'mmengine':
         try:
-            import_module(f'{scope}.registry')
+            own = vars(import_module(f'{scope}.registry')).values()
         except ModuleNotFoundError as error:
             if error.name and error.name.split('.')[0] == scope:
                 return
             raise
-    for value in vars(mmengine_registry).values():
+    # A host may have registries of its own, without one of MMEngine's above it.
+    for value in (*vars(mmengine_registry).values(), *own):
         if not isinstance(value, Registry):
             continue
-        registry = value if scope == 'mmengine' else value.children.get(scope)
+        registry = value if value.scope == scope else value.children.get(scope)
         if registry is not None:
             registry.import_from_location()
             yield value.name, registry
 
 
-def _candidates(type_: str, scope: str) -> list[tuple[str, Callable]]:
-    """Return (kind, class or function) for each registry that knows ``type_``."""
+def registered(type_: str, scope: str) -> list[tuple[str, Callable]]:
+    """Return (kind, class or function) for each registry that knows ``type_``.
+
+    Args:
+        type_: As in a config, with the name of its library before it or not.
+        scope: Where names without one are looked for before MMEngine.
+    """
     prefix, _, name = type_.partition('.')
     scopes = [prefix] if name else [scope, 'mmengine']
-    found = [(kind, registry.module_dict[name or type_]) for one in dict.fromkeys(scopes)
-             for kind, registry in _registries(one) if (name or type_) in registry.module_dict]
-    if not found and '.' in name:
+    return [(kind, registry.module_dict[name or type_]) for one in dict.fromkeys(scopes)
+            for kind, registry in _registries(one) if (name or type_) in registry.module_dict]
+
+
+def _candidates(type_: str, scope: str) -> list[tuple[str, Callable]]:
+    """As :func:`registered`, or what a dotted name imports, as a registry does."""
+    found = registered(type_, scope)
+    if not found and type_.count('.') > 1:
         target = get_object_from_string(type_)
         found = [('', target)] if target is not None else []
     return found

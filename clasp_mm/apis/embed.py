@@ -25,6 +25,7 @@ from clasp_mm.device import add_device_argument, announce_device
 from clasp_mm.files import printable, read_json, write_text
 from clasp_mm.models.backbones import SemanticSwin
 from clasp_mm.models.layers import TASKS
+from clasp_mm.models.trained_with import published_backbone
 from clasp_mm.models.weights_file import find_weights
 from clasp_mm.pseudo_labels.clip_labeler import LabelSettings
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary
@@ -34,6 +35,7 @@ from .describe import CLIPDescriber, HeadDescriber, load_heads
 from .features import normalize
 from .model_zoo import get_model
 from .publish import find_config
+from .zoo_config import buildable, read_zoo_config
 
 Describe = Callable[[Sequence[np.ndarray], Sequence[str]], list[Description]]
 _NPY_HEADER_BYTES = 128
@@ -296,8 +298,10 @@ def _load(args: argparse.Namespace, default_task: str | None = None
     if args.config is None and (path.suffix != '.pth' or _is_published(path)):
         spec = dict(source=find_weights(args.checkpoint))
     else:
-        spec = dict(source=args.config or find_config(path), pretrained=path)
-        heads = load_heads(Config.fromfile(spec['source']), path, args.device)
+        cfg = (Config.fromfile(args.config) if args.config
+               else buildable(read_zoo_config(find_config(path))))
+        spec = dict(source=cfg, pretrained=path)
+        heads = load_heads(cfg, path, args.device)
     if args.semantic_weight is not None:
         spec['semantic_weight'] = args.semantic_weight
     task = args.task[0] if args.task and len(args.task) == 1 else args.task
@@ -315,7 +319,7 @@ def _load(args: argparse.Namespace, default_task: str | None = None
 
 
 def _is_published(path: Path) -> bool:
-    return 'backbone' in load_file(path).get('meta', {})
+    return published_backbone(load_file(path), path) is not None
 
 
 def _labeler(args: argparse.Namespace, spec: dict, vocabulary: Vocabulary,

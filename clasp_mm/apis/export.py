@@ -24,6 +24,7 @@ from clasp_mm.version import __version__
 from .exported import METADATA, ExportedModel
 from .features import MEAN, STD
 from .model_zoo import _weights, get_model
+from .zoo_config import entry_config
 from .zoo_index import read_zoo
 
 TOLERANCE = 1e-4
@@ -159,15 +160,16 @@ def trace(network: Network, example: tuple[Tensor, ...]) -> torch.export.Exporte
 
 def _load(source: str | Path, checkpoint: str | Path | None,
           overrides: dict[str, Any]) -> _Source:
-    config, named = source, Path(source).suffix != '.py'
-    if named:
+    named = Path(source).suffix != '.py'
+    if not named:
+        cfg = Config.fromfile(source)
+    else:
         if checkpoint is not None:
             raise ValueError(f'{source} has its weights; a checkpoint goes with a config')
         entry = None if Path(source).is_file() else read_zoo().get(str(source))
         if entry is None:
             return _backbone(source, None, overrides)
-        config = entry['Config']
-    cfg = Config.fromfile(config)
+        cfg = entry_config(entry)
     head = cfg.get('model', {}).get('head', {}).get('type')
     load_task = _TASKS_OF_HEADS.get(head)
     if load_task is None:
@@ -183,7 +185,7 @@ def _load(source: str | Path, checkpoint: str | Path | None,
     for name, value in overrides.items():
         raise ValueError(f'{name}={value} is for a backbone; the head of {source} needs its own '
                          'maps')
-    return load_task(config, checkpoint, cfg)
+    return load_task(cfg, checkpoint)
 
 
 def _backbone(source: str | Path, checkpoint: str | Path | None,
@@ -194,9 +196,9 @@ def _backbone(source: str | Path, checkpoint: str | Path | None,
         dict(kind='backbone', channels='RGB', mean=list(MEAN), std=list(STD)))
 
 
-def _pose(config: str | Path, checkpoint: str | Path, cfg: Config) -> _Source:
+def _pose(cfg: Config, checkpoint: str | Path) -> _Source:
     from .inference import pose
-    model = pose.load(config, checkpoint, 'cpu')
+    model = pose.load(cfg, checkpoint, 'cpu')
     codec = cfg.model.head.decoder
     names = model.dataset_meta.get('keypoint_id2name', {})
     meta = dict(codec=json.loads(json.dumps(codec)),
@@ -205,20 +207,21 @@ def _pose(config: str | Path, checkpoint: str | Path, cfg: Config) -> _Source:
                    dict(_preprocessing(model), kind='pose', **meta))
 
 
-def _attribute(config: str | Path, checkpoint: str | Path, cfg: Config) -> _Source:
+def _attribute(cfg: Config, checkpoint: str | Path) -> _Source:
     from .inference import attribute
-    model = attribute.load(config, checkpoint, 'cpu')
+    model = attribute.load(cfg, checkpoint, 'cpu')
     return _Source(_joined(model, nn.Sigmoid()), ['probabilities'], _resized(cfg),
                    dict(_preprocessing(model), kind='attribute',
                         classes=list(model.dataset_meta['classes'])))
 
 
-def _reid(config: str | Path, checkpoint: str | Path, cfg: Config) -> _Source:
+def _reid(cfg: Config, checkpoint: str | Path) -> _Source:
     from .inference import reid
-    model = reid.load(config, checkpoint, 'cpu')
+    model = reid.load(cfg, checkpoint, 'cpu')
     if model.head.num_cameras:
-        raise ValueError(f'{config}: a head with num_cameras={model.head.num_cameras} needs the '
-                         'camera of each image, which has no input here; train with num_cameras=0')
+        raise ValueError(f'{cfg.filename}: a head with num_cameras={model.head.num_cameras} needs '
+                         'the camera of each image, which has no input here; train with '
+                         'num_cameras=0')
     return _Source(_joined(model), ['features'], _resized(cfg),
                    dict(_preprocessing(model), kind='reid'))
 

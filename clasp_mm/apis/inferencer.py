@@ -32,6 +32,7 @@ from .inference.inputs import Frame, Given, count_frames, find_inputs, read_fram
 from .inference.outputs import Pictures, check_stems, plain, write_json
 from .model_zoo import _check_task, _weights
 from .reid_index import ReIDIndex
+from .zoo_config import entry_config
 from .zoo_index import TASKS, model_task, offer, read_zoo
 
 INFERENCES = ('pose', 'parsing', 'detection', 'attribute', 'reid', 'person_search')
@@ -131,15 +132,14 @@ class Inferencer:
                       f'image and were left out: {"; ".join(known.left_out[:5])}'
                       + ('; ...' if len(known.left_out) > 5 else ''), 'current', logging.WARNING)
 
-    def _load(self, config: Path, checkpoint: Path, device: torch.device) -> nn.Module:
+    def _load(self, cfg: Config, checkpoint: Path, device: torch.device) -> nn.Module:
         title = TASKS[self.task]
-        cfg = Config.fromfile(config)
         found = model_task(cfg.get('model', {}))
         if found not in (None, title):
-            raise ValueError(f'{config} is a config of {found}, not of {title}')
+            raise ValueError(f'{cfg.filename} is a config of {found}, not of {title}')
         try:
             with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-                return self._module.load(config, checkpoint, device)  # hosts change it for good
+                return self._module.load(cfg, checkpoint, device)  # hosts change it for good
         except ValueError:
             _check_task(load_file(checkpoint), checkpoint, cfg)  # which says it better
             raise
@@ -300,17 +300,19 @@ def inference(task: str, images: Given | Sequence[Given], config: str | os.PathL
     return Inferencer(task, config, checkpoint, device)(images, **options)
 
 
-def _files(config: str | os.PathLike, checkpoint: str | os.PathLike | None) -> tuple[Path, Path]:
-    """Paths of config and checkpoint, which the zoo knows where the first is a name."""
+def _files(config: str | os.PathLike, checkpoint: str | os.PathLike | None
+           ) -> tuple[Config, Path]:
+    """Config and path of the checkpoint, which the zoo knows where the first is a name."""
     if Path(config).suffix != '.py':
         entries = read_zoo()
         entry = entries.get(str(config))
         if entry is None:
             raise ValueError(f'no model {str(config)!r} in the zoo{offer(str(config), entries)}; '
                              'or give the path of a config, *.py')
-        config, checkpoint = entry['Config'], checkpoint or _weights(entry)
+        return entry_config(entry), find_weights(checkpoint or _weights(entry))
     if checkpoint is None:
         raise ValueError(f'{config} comes without weights: give checkpoint=')
     if not Path(config).is_file():
         raise FileNotFoundError(f'no config at {config}')
-    return Path(config), find_weights(checkpoint)
+    checkpoint = find_weights(checkpoint)
+    return Config.fromfile(config), checkpoint

@@ -11,6 +11,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from clasp_mm.compat import load_file, quiet_mmcv_lite
 from clasp_mm.models.weights_file import find_weights
 
+from .zoo_config import entry_config, is_own
 from .zoo_index import TASKS, read_zoo
 
 _SCHEME = 'clasp_zoo://'
@@ -38,7 +39,9 @@ def register_with_mmpretrain() -> list[str]:
     for name, entry in entries.items():
         model = Model.from_dict({**entry, 'Metadata': dict(entry['Metadata'])}, '')
         if entry['Metadata']['Task'] == TASKS['pretrain']:
-            model.config = _classifier(Config.fromfile(entry['Config']).model)
+            model.config = _classifier(entry_config(entry).model)
+        elif not is_own(entry):  # mmpretrain runs a file that it is given
+            model.config = entry_config(entry)
         if entry.get('Weights'):
             model.weights = _SCHEME + entry['Weights']
         # its register_model_index takes whole indexes only, with models of other libraries

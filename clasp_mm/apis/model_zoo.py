@@ -15,20 +15,23 @@ from torch import nn
 
 from clasp_mm.compat import load_file, quiet_mmcv_lite
 from clasp_mm.models.checkpoint import load_backbone
+from clasp_mm.models.trained_with import published_backbone
 from clasp_mm.models.weights_file import HASHED_NAME, find_weights
 from clasp_mm.registry import MODELS
 
+from .zoo_config import entry_config, open_config
 from .zoo_index import TASKS, model_task, offer, read_zoo, task_of_types
 
 
-def get_model(source: str | os.PathLike, pretrained: str | os.PathLike | bool | None = None,
+def get_model(source: str | os.PathLike | Config,
+              pretrained: str | os.PathLike | bool | None = None,
               task: str | Sequence | None = None, **overrides) -> nn.Module:
     """Build a backbone and load its weights, ready for inference.
 
     Args:
         source: A name of the model zoo (:func:`list_models`), a published file (``.pth`` or
-            ``.safetensors``), the name of one in ``CLASP_ZOO``, or a config (``.py``) with a
-            backbone in its model. Of a fine-tuned model the backbone is taken.
+            ``.safetensors``), the name of one in ``CLASP_ZOO``, or a config (``.py``, or read
+            already) with a backbone in its model. Of a fine-tuned model the backbone is taken.
         pretrained: None takes the model's own weights; a config has none and gives random weights.
             False gives random weights. Otherwise weights for a config or a name of the zoo:
             published file, its address or name, or training checkpoint.
@@ -57,15 +60,16 @@ def get_model(source: str | os.PathLike, pretrained: str | os.PathLike | bool | 
             _check_task(content, weights, cfg)
     backbone = cfg.get('model', {}).get('backbone')
     if backbone is None:
-        raise ValueError(f'{source} has no model.backbone')
+        raise ValueError(f'{cfg.filename or source} has no model.backbone')
     overrides = overrides if task is None else dict(overrides, task=task)
     try:
         model = MODELS.build({**backbone, 'init_cfg': None, **overrides})
     except TypeError as error:
-        if not overrides:
+        if not overrides and cfg.filename:  # of a config that is run: with all that led to it
             raise
-        raise ValueError(f'the backbone of {source}, {backbone["type"]}, does not take '
-                         f'{", ".join(overrides)}: {error}') from error
+        what = f'does not take {", ".join(overrides)}' if overrides else 'cannot be built'
+        raise ValueError(f'the backbone of {cfg.filename or source}, {backbone["type"]}, {what}: '
+                         f'{error}') from error
     if weights is not None and pretrained is not False:
         report = load_backbone(model, weights)
         if report.differing:
@@ -73,20 +77,20 @@ def get_model(source: str | os.PathLike, pretrained: str | os.PathLike | bool | 
     return model.eval()
 
 
-def _find(source: str | os.PathLike, pretrained: str | os.PathLike | bool | None
+def _find(source: str | os.PathLike | Config, pretrained: str | os.PathLike | bool | None
           ) -> tuple[Config | None, Path | None]:
     """The config, which a published file has inside, and the weights."""
     given = find_weights(pretrained) if isinstance(pretrained, str | os.PathLike) else None
     quiet_mmcv_lite()
-    if Path(source).suffix == '.py':
+    if isinstance(source, Config) or Path(source).suffix == '.py':
         if pretrained is True:
             raise ValueError(f'{source} has no weights of its own: name a file in pretrained')
-        return Config.fromfile(source), given
+        return open_config(source), given
     file = Path(source).exists() or Path(source).name != str(source)
     entries = {} if file or HASHED_NAME.search(str(source)) else read_zoo()
     if entry := entries.get(str(source)):
         own = given is None and pretrained is not False
-        return Config.fromfile(entry['Config']), _weights(entry) if own else given
+        return entry_config(entry, whole=False), _weights(entry) if own else given
     if given is not None:
         raise ValueError('pretrained goes with a config or a name of the zoo; a published model '
                          'has its weights')
@@ -114,12 +118,11 @@ def _weights(entry: Mapping[str, Any]) -> Path:
 
 
 def _published_backbone(content: Any, path: Path) -> Config:
-    meta = content.get('meta') if isinstance(content, Mapping) else None
-    backbone = meta.get('backbone') if isinstance(meta, Mapping) else None
-    if not isinstance(backbone, Mapping):
+    backbone = published_backbone(content, path)
+    if backbone is None:
         raise ValueError(f'{path} is no published model of clasp_mm; publish it with '
                          'tools/publish_model.py, or give get_model its config and pretrained=')
-    return Config(dict(model=dict(backbone=dict(backbone))))
+    return Config(dict(model=dict(backbone=backbone)))
 
 
 def _check_task(content: Any, path: Path, cfg: Config) -> None:

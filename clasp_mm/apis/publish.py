@@ -33,6 +33,7 @@ from clasp_mm.version import __version__
 
 from .inference.weights import check_weights
 from .passport import input_size, logged_results, make_passport, run_changes
+from .zoo_config import buildable, read_zoo_config
 from .zoo_entry import About, make_entry, write_entry
 from .zoo_index import TASKS, model_task
 
@@ -64,7 +65,8 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
             :class:`clasp_mm.CLASP` or any task's model.
         name: What the model is called.
         out_dir: Folder to write to.
-        config: The run's config; by default the one MMEngine left beside the checkpoint.
+        config: The run's config, which is run; by default the one MMEngine left beside the
+            checkpoint, which is only read (:mod:`~clasp_mm.apis.zoo_config`).
         about: What the model's entry in ``out_dir/metafile.yml`` says; None writes no entry.
         results: Key of :data:`~clasp_mm.apis.zoo_index.TASKS`, or '' for the model's own ->
             metric -> value; by default what the run's logs have of the checkpoint's validation.
@@ -88,9 +90,11 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
     if not name or os.sep in name:
         raise ValueError(f'name {name!r} becomes a file name; letters, digits, "-" and "_"')
     checkpoint = Path(checkpoint)
-    config = find_config(checkpoint) if config is None else Path(config)
     quiet_mmcv_lite()
-    cfg, content = Config.fromfile(config), load_file(checkpoint)
+    found = config is None
+    config = find_config(checkpoint) if found else Path(config)
+    cfg = read_zoo_config(config) if found else Config.fromfile(config)
+    content = load_file(checkpoint)
     training = content.get('meta') or {} if isinstance(content, Mapping) else {}
     refusals = config_refusals(cfg, entry=about is not None)
     differences = _config_differences(cfg, config, training, checkpoint)
@@ -101,6 +105,8 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
         refusals += missing
     if refusals:
         raise ValueError('\n'.join(refusals))
+    if found:
+        buildable(cfg)
     task = model_task(cfg.model)
     pretraining = task == TASKS['pretrain']
     ema = not pretraining and _is_averaged(cfg, content, checkpoint)

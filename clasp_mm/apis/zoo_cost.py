@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import mmengine
 from mmengine.config import Config
 
 from clasp_mm.compat import quiet_mmcv_lite
-from clasp_mm.files import replacing
+from clasp_mm.files import read_yaml, write_yaml
 
 from .cost import measure_cost
 
@@ -42,8 +41,8 @@ def count_costs(root: Path) -> None:
         root: Folder of ``model-index.yml``.
     """
     known: dict[tuple[str, Any], tuple[int, int]] = {}
-    for name in mmengine.load(root / 'model-index.yml')['Import']:
-        content = mmengine.load(root / name)
+    for name in read_yaml(root / 'model-index.yml')['Import']:
+        content = read_yaml(root / name)
         for entry in content['Models']:
             meta = entry['Metadata']
             backbone = Config.fromfile(root / entry['Config']).model.backbone
@@ -51,7 +50,4 @@ def count_costs(root: Path) -> None:
             if key not in known:
                 known[key] = config_cost(root / entry['Config'], meta['Input Size'])
             meta['Parameters'], meta['FLOPs'] = known[key]
-        with replacing(root / name) as partial:
-            text = mmengine.dump(content, file_format='yaml', sort_keys=False, allow_unicode=True,
-                                 width=100)
-            partial.write_text(text, encoding='utf-8')
+        write_yaml(root / name, content)

@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import mmengine
 from mmengine.config import Config
 
-from clasp_mm.files import replacing
+from clasp_mm.files import read_yaml, write_yaml
 from clasp_mm.models.weights_file import METAFILE
 
 from .resources import resource
@@ -116,7 +115,7 @@ def write_entry(folder: Path, entry: Mapping[str, Any]) -> None:
         ValueError: The metafile there is none, or the entry is wrong.
     """
     path = folder / METAFILE
-    content = mmengine.load(path) if path.is_file() else {}
+    content = read_yaml(path) if path.is_file() else {}
     if not isinstance(content, Mapping) or not isinstance(content.get('Models', []), list):
         raise ValueError(f'{path} is no metafile: it needs a list of models under `Models`')
     check_entry(entry, path, (folder, resource('model-index.yml').parent))
@@ -124,8 +123,4 @@ def write_entry(folder: Path, entry: Mapping[str, Any]) -> None:
               for model in content.get('Models', [])]
     if entry['Name'] not in [model['Name'] for model in models]:
         models.append(dict(entry))
-    text = mmengine.dump(
-        {'Collections': [{'Name': 'Published'}], **content, 'Models': models},
-        file_format='yaml', sort_keys=False, allow_unicode=True, width=100)
-    with replacing(path) as partial:
-        partial.write_text(text, encoding='utf-8')
+    write_yaml(path, {'Collections': [{'Name': 'Published'}], **content, 'Models': models})

@@ -29,17 +29,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import mmengine
-
-from clasp_mm.config_text import read_config_text
+from clasp_mm.files import read_yaml
 from clasp_mm.models.weights_file import (
+    FILE_NAME,
     HASHED_NAME,
     fetch_beside,
+    file_name,
     is_zoo_address,
+    metafile_models,
     zoo_metafiles,
 )
 
 from .resources import resource
+from .zoo_config import read_zoo_config
 
 TASKS = {'pretrain': 'Pretraining', 'reid': 'Re-identification',
          'attribute': 'Attribute Recognition', 'pose': 'Pose Estimation',
@@ -50,6 +52,8 @@ _FIELDS = ('Name', 'In Collection', 'Config', 'Metadata')
 _METADATA = ('Task', 'Host', 'Training Data', 'Data Licence', 'Recipe', 'Input Size', 'Parameters',
              'FLOPs')
 _RESULT = ('Task', 'Dataset', 'Metrics', 'Source')
+_NO_TEXT = ('Metadata', 'Metrics', 'Parameters', 'FLOPs')
+_CONFIG = re.compile(rf'(?:{FILE_NAME.pattern}/)*{FILE_NAME.pattern}\.py')
 # What in a config's model tells its task: the type of a head, or of the model itself.
 _KINDS = {'ReIDHead': 'reid', 'AttributeHead': 'attribute', 'SeqNet': 'person_search',
           'TopdownPoseEstimator': 'pose', 'SelfCorrectingParser': 'parsing',
@@ -61,12 +65,13 @@ _KINDS = {'ReIDHead': 'reid', 'AttributeHead': 'attribute', 'SeqNet': 'person_se
 def read_zoo() -> dict[str, dict[str, Any]]:
     """All models by name: the index's, then those of the metafiles in ``CLASP_ZOO``, which win.
 
-    The paths of their configs are whole here. Those that an address has beside its metafile are
-    fetched, and have to be text that can be read without running it.
+    The paths of their configs are whole here, for :func:`~clasp_mm.apis.zoo_config.open_config`.
+    Those that an address has beside its metafile are fetched.
 
     Raises:
         FileNotFoundError: A config of the address cannot be fetched.
-        ValueError: See :func:`check_entry`; or a fetched config does more than name values.
+        ValueError: See :func:`check_entry`; or a fetched config would have to be run, see
+            :func:`~clasp_mm.apis.zoo_config.read_zoo_config`.
     """
     root = resource('model-index.yml').parent
     entries = {name: {**entry, 'Config': str(root / entry['Config'])}
@@ -82,17 +87,16 @@ def read_zoo() -> dict[str, dict[str, Any]]:
 
 
 def _fetch_configs(metafile: Path) -> None:
-    for entry in mmengine.load(metafile).get('Models') or ():
+    for entry in metafile_models(metafile):
         name = str(entry.get('Config', ''))
-        if '/' in name or not name.endswith('.py'):
-            continue
+        if not FILE_NAME.fullmatch(name) or not name.endswith('.py'):
+            continue  # of the library; anything else has no file, which check_entry says
         fetch_beside(metafile, name)
-        config = metafile.parent / name
         try:
-            read_config_text(config.read_text(encoding='utf-8'))
-        except ValueError as error:
-            config.unlink()
-            raise ValueError(f'{name} of the zoo would have to be run: {error}') from error
+            read_zoo_config(metafile.parent / name)
+        except ValueError:
+            (metafile.parent / name).unlink()
+            raise
 
 
 def read_index(root: Path | None = None) -> dict[str, dict[str, Any]]:
@@ -106,7 +110,7 @@ def read_index(root: Path | None = None) -> dict[str, dict[str, Any]]:
     """
     root = root or resource('model-index.yml').parent
     entries: dict[str, dict[str, Any]] = {}
-    for name in mmengine.load(root / 'model-index.yml')['Import']:
+    for name in read_yaml(root / 'model-index.yml')['Import']:
         for entry in read_metafile(root / name, root):
             if entry['Name'] in entries:
                 raise ValueError(f'{name}, {entry["Name"]}: the name is there already; give it '
@@ -127,10 +131,7 @@ def read_metafile(path: Path, root: Path | None = None) -> list[dict[str, Any]]:
         ValueError: It is no metafile, or see :func:`check_entry`.
     """
     root = root or resource('model-index.yml').parent
-    content = mmengine.load(path)
-    models = content.get('Models') if isinstance(content, Mapping) else None
-    if not isinstance(models, list) or not all(isinstance(entry, dict) for entry in models):
-        raise ValueError(f'{path} is no metafile: it needs a list of models under `Models`')
+    models = metafile_models(path)
     for entry in models:
         check_entry(entry, path, (path.parent, root))
     return models
@@ -148,14 +149,19 @@ def check_entry(entry: Mapping[str, Any], metafile: str | Path, folders: Sequenc
         ValueError: A field is missing, empty or not of its kind, or there is no such config; the
             error names metafile, model and field.
     """
-    where = f'{metafile}, {entry.get("Name", "a model without Name")}'
-    results, meta = entry.get('Results') or (), entry.get('Metadata') or {}
+    where = f'{metafile}, {entry.get("Name", "a model without Name")!s:.200}'
+    results, meta = entry.get('Results') or [], entry.get('Metadata') or {}
     if 'Results' not in entry:
         raise ValueError(f"{where}: field 'Results' is missing; where there are none it is null")
+    for name, value in (('Results', results), ('Metadata', [meta])):
+        if not isinstance(value, list) or not all(isinstance(part, Mapping) for part in value):
+            raise ValueError(f'{where}: {name} is {entry[name]!r:.80}, not as the others are')
     for part, fields in ((entry, _FIELDS), (meta, _METADATA), *((r, _RESULT) for r in results)):
         for field in fields:
             if part.get(field) in (None, '', {}):
                 raise ValueError(f'{where}: field {field!r} is missing; add it to the metafile')
+            if field not in _NO_TEXT and not isinstance(part[field], str):
+                raise ValueError(f'{where}: {field} is {part[field]!r:.80}, no text: quote it')
     if meta['Task'] not in TASKS.values():
         raise ValueError(f'{where}: Task is {meta["Task"]!r}, not one of {list(TASKS.values())}')
     if not re.fullmatch(r'\d+x\d+', str(meta['Input Size'])):
@@ -166,10 +172,20 @@ def check_entry(entry: Mapping[str, Any], metafile: str | Path, folders: Sequenc
     for result in results:
         if result['Source'] not in SOURCES:
             raise ValueError(f'{where}: Source is {result["Source"]!r}, not one of {SOURCES}')
+        if not isinstance(result['Metrics'], Mapping):
+            raise ValueError(f'{where}: Metrics is {result["Metrics"]!r:.80}, not name: value')
     weights = str(entry.get('Weights', 'x-00000000.pth'))
-    if not HASHED_NAME.search(weights):
+    try:
+        name = file_name(weights)
+        file_name(str(meta.get('Safetensors', 'x.safetensors')))
+    except ValueError as error:
+        raise ValueError(f'{where}: {error}') from error
+    if not HASHED_NAME.search(name):
         raise ValueError(f'{where}: Weights is {weights!r}, without the hash that a published '
                          'file has in its name: NAME_DATE-SHA8.pth')
+    if not _CONFIG.fullmatch(str(entry['Config'])):
+        raise ValueError(f'{where}: Config is {entry["Config"]!r:.200}, no path of a .py file '
+                         'below the library or beside the metafile')
     if not any((folder / entry['Config']).is_file() for folder in folders):
         raise ValueError(f'{where}: there is no config {entry["Config"]}; correct the path')
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import mmengine
-
-from clasp_mm.models.weights_file import HASHED_NAME, METAFILE
+from clasp_mm.files import read_yaml
+from clasp_mm.models.weights_file import HASHED_NAME, METAFILE, file_name
 
 from .zoo_index import read_index, read_metafile
 
@@ -34,10 +34,10 @@ def zoo_pages(root: Path) -> dict[Path, str]:
     read_index(root)  # checks
     page, pages = ['# Model zoo', '', 'Written by `python tools/make_model_zoo.py` from the '
                    'metafiles; do not edit.', _NOTE], {}
-    for name in mmengine.load(root / 'model-index.yml')['Import']:
-        content = mmengine.load(root / name)
+    for name in read_yaml(root / 'model-index.yml')['Import']:
+        content = read_yaml(root / name)
         title, readme = content['Collections'][0]['Name'], (root / name).with_name('README.md')
-        page += ['', f'## {title}', '', table(content['Models'], root, root)]
+        page += ['', f'## {cell(title)}', '', table(content['Models'], root, root)]
         pages[readme] = _between(readme, f'{table(content["Models"], root, readme.parent)}\n\n'
                                  f'{_NOTE}')
     return {root / 'model_zoo.md': '\n'.join(page) + '\n', **pages}
@@ -79,16 +79,22 @@ def table(entries: Iterable[Mapping[str, Any]], root: Path, folder: Path) -> str
     return '\n'.join([*lines, *(_row(entry, root, folder) for entry in entries)])
 
 
+def cell(value: Any) -> str:
+    """Text that somebody wrote, in a table of Markdown: no markup, link or column of its own."""
+    text = html.escape(' '.join(str(value).split()), quote=False)
+    return re.sub(r'([\\`|\[\]])', r'\\\1', text)
+
+
 def _row(entry: Mapping[str, Any], root: Path, folder: Path) -> str:
     meta, results = entry['Metadata'], entry['Results'] or []
-    config, title = root / entry['Config'], entry['Name']
+    config, title = root / entry['Config'], cell(entry['Name'])
     if config.is_file():
         title = f'[{title}]({config.relative_to(folder)})'
     scores = '; '.join(
-        ', '.join(f'{name} {value}' for name, value in result['Metrics'].items())
-        + f' ({result["Dataset"]})' for result in results)
-    cells = (title, f'{meta["Training Data"]}; {meta["Data Licence"]}',
-             f'{meta["Recipe"]}; {meta["Input Size"]}; {meta["Host"]}',
+        ', '.join(f'{cell(name)} {cell(value)}' for name, value in result['Metrics'].items())
+        + f' ({cell(result["Dataset"])})' for result in results)
+    cells = (title, f'{cell(meta["Training Data"])}; {cell(meta["Data Licence"])}',
+             f'{cell(meta["Recipe"])}; {meta["Input Size"]}; {cell(meta["Host"])}',
              f'{meta["Parameters"] / 1e6:.3g} M, {meta["FLOPs"] / 1e9:.3g} G', scores,
              ', '.join(dict.fromkeys(result['Source'] for result in results)),
              _weights(entry, folder))
@@ -100,10 +106,11 @@ def _weights(entry: Mapping[str, Any], folder: Path) -> str:
     weights = entry.get('Weights')
     if not weights:
         return ''
-    if '://' in weights or (folder / weights).is_file():
+    name = file_name(weights)
+    if name != weights or (folder / weights).is_file():  # an address, or it is there
         other = str(entry['Metadata'].get('Safetensors', ''))
         more = f', [safetensors]({other})' if other and (folder / other).is_file() else ''
-        return f'[{HASHED_NAME.search(weights)[1]}]({weights}){more}'
+        return f'[{HASHED_NAME.search(name)[1]}]({weights}){more}'
     return f'`{weights}`'
 
 

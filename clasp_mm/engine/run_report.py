@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from clasp_mm.evaluation.health import STATUS, judge
 from clasp_mm.files import replacing
@@ -138,7 +139,7 @@ def _files(folder: Path) -> str:
             name = path.relative_to(folder).as_posix()
             size = path.stat().st_size
             shown = f'{size / 2**20:.1f} MB' if size >= 2**20 else f'{size / 2**10:.1f} kB'
-            rows.append((title, f'<a href="{html.escape(name)}">{html.escape(name)}</a>', shown))
+            rows.append((title, f'<a href="{quote(name)}">{html.escape(name)}</a>', shown))
     return html_table(('', 'file', 'size'), rows)
 
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from clasp_mm.files import file_hash
 
-HASHED_NAME = re.compile(r'-([0-9a-f]{8})\.(?:pth|safetensors)$')
+HASHED_NAME = re.compile(r'-([0-9a-f]{8})\.(?:pth|safetensors)\Z')
 _CHUNK, _ATTEMPTS, _TIMEOUT = 1 << 20, 3, 30
 
 

@@ -18,13 +18,79 @@ _ARCHITECTURE = ('type', 'arch', 'window_size', 'strides', 'in_channels', 'pad_s
 _HIDDEN_OF_MOE = ('top_k', 'self_embedding', 'prompt_embedding')
 
 
+def published_backbone(checkpoint: Any, where: Any) -> dict[str, Any] | None:
+    """The config of the backbone that a published file holds, without ``init_cfg``.
+
+    A file may name our two backbones alone, and plain values for arguments that they have, so that
+    it can build nothing else: a registry reaches any function by its dotted name.
+
+    Args:
+        checkpoint: What the file holds.
+        where: The file, for the errors.
+
+    Returns:
+        The config; None where the file states none.
+
+    Raises:
+        ValueError: It names another type, an argument that the type does not have, or anything but
+            numbers, text and lists of them.
+    """
+    stated = _meta(checkpoint).get('backbone')
+    return None if stated is None else check_backbone(stated, where)
+
+
+def check_backbone(stated: Any, where: Any) -> dict[str, Any]:
+    """A backbone's config that a stranger wrote; see :func:`published_backbone`."""
+    kind = stated.get('type') if isinstance(stated, Mapping) else None
+    if kind not in _OURS:
+        raise ValueError(f'{where} states the backbone {kind or stated!r:.80}, and only '
+                         f'{" and ".join(_OURS)} are built from what a file says: give the config '
+                         'of its training')
+    settings = {name: value for name, value in stated.items()
+                if name not in ('type', 'init_cfg')}  # where its training started does not matter
+    for name, value in settings.items():
+        if not _fits(kind, name, value):
+            raise ValueError(f'{where} states {kind} with {name!r:.80}={value!r:.80}, which it '
+                             'does not take from a file: publish the model again, or give the '
+                             'config of its training')
+    return dict(type=kind, **settings)
+
+
+def _fits(kind: str, name: Any, value: Any) -> bool:
+    """Whether a backbone has an argument, and the value is plain."""
+    from .backbones import PCMoESwin  # which loads weights, and so imports this module
+    names = set(inspect.signature(PCMoESwin).parameters) - {'pretrained', 'init_cfg'}
+    if kind != _OURS[0]:
+        names = names - {'task', 'moe'} | {'semantic_weight'}
+    fields = dict(arch={'embed_dims', 'depths', 'num_heads'},
+                  moe={*inspect.signature(PCMoE).parameters, 'stages'} - {'dim'})
+    if name not in names:
+        return name == 'pretrained' and value is None
+    if name in fields and value is not None and not (name == 'arch' and isinstance(value, str)):
+        return (isinstance(value, Mapping) and set(value) <= fields[name]
+                and all(map(_is_plain, value.values())))
+    return _is_plain(value)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (str, int, float, bool)
+
+
+def _meta(checkpoint: Any) -> Mapping[str, Any]:
+    meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
+    return meta if isinstance(meta, Mapping) else {}
+
+
 def stated_backbone(checkpoint: Any) -> dict[str, Any]:
     """The config of the backbone in a published file or a run's checkpoint; else an empty one.
 
-    A run's config is text, which is read and not run. ``type`` has its library before it.
+    It tells settings and builds nothing. A run's config is text, which is read and not run. Of our
+    own backbones only what they take from a file counts, see :func:`published_backbone`. ``type``
+    has its library before it.
     """
-    meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
-    meta = meta if isinstance(meta, Mapping) else {}
+    meta = _meta(checkpoint)
     backbone, scope = meta.get('backbone'), None
     if backbone is None:
         try:
@@ -36,7 +102,10 @@ def stated_backbone(checkpoint: Any) -> dict[str, Any]:
     if not isinstance(backbone, Mapping):
         return {}
     kind = str(backbone.get('type'))
-    return dict(backbone, type=kind if '.' in kind else f'{scope}.{kind}')
+    kind = kind if '.' in kind else f'{scope}.{kind}'
+    if kind in _OURS:
+        backbone = {name: value for name, value in backbone.items() if _fits(kind, name, value)}
+    return dict(backbone, type=kind)
 
 
 def trained_settings(stated: Mapping[str, Any], layout: str, names: Iterable[str]

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-import mmengine
 import torch
 
-from clasp_mm.files import file_hash
+from clasp_mm.files import file_hash, read_yaml
 
 from .download import HASHED_NAME, download
 
 ZOO_VARIABLE = 'CLASP_ZOO'
 METAFILE = 'metafile.yml'
+FILE_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9._-]*')
+_ADDRESS = re.compile(r"https?://[\w!#$%&'*+,./:;=?@~-]+", re.ASCII)
 _SUFFIXES = ('.pth', '.pt', '.bin', '.ckpt', '.safetensors')
 
 
@@ -25,7 +28,8 @@ def find_weights(source: str | os.PathLike) -> Path:
     """Local path of a file of weights.
 
     The environment variable ``CLASP_ZOO`` names folders, separated as in ``PATH``, or the address
-    of one folder; files of an address are kept in torch's hub directory.
+    of one folder; files of an address are kept in torch's hub directory, those without a hash in
+    their name in a folder of their address.
 
     Args:
         source: A path; an address; or, in ``CLASP_ZOO``, the name of a published model, with or
@@ -33,7 +37,8 @@ def find_weights(source: str | os.PathLike) -> Path:
 
     Raises:
         FileNotFoundError: If there is no such file, address or name; near names are offered.
-        ValueError: If the file's bytes do not have the hash in its name.
+        ValueError: If the file's bytes do not have the hash in its name, or an address ends in no
+            plain name.
     """
     name, path = str(source), Path(source)
     if _is_address(name):
@@ -60,6 +65,34 @@ def verify_hash(path: Path) -> None:
                          'changed or only partly copied; fetch it again')
 
 
+def file_name(weights: str) -> str:
+    """The name of a file that is given by that, or by its address, whose query never counts.
+
+    Raises:
+        ValueError: It has other characters than letters, digits, ``.``, ``_`` and ``-``, as a path
+            has; or the address is none of http or https.
+    """
+    address = _ADDRESS.fullmatch(weights)
+    name = urlsplit(weights).path.rpartition('/')[2] if address else weights
+    if not FILE_NAME.fullmatch(name):
+        raise ValueError(f'{weights!r:.200} is no plain name of a file (letters, digits, ".", "_", '
+                         '"-") and no http or https address of one')
+    return name
+
+
+def metafile_models(metafile: Path) -> list[dict[str, Any]]:
+    """The models of a metafile, each a dict.
+
+    Raises:
+        ValueError: It is no metafile.
+    """
+    content = read_yaml(metafile)
+    models = content.get('Models') if isinstance(content, dict) else None
+    if not isinstance(models, list) or not all(isinstance(entry, dict) for entry in models):
+        raise ValueError(f'{metafile} is no metafile: it needs a list of models under `Models`')
+    return models
+
+
 def zoo_metafiles() -> list[Path]:
     """The metafiles of the zoo's folders, or of its address, where there are any.
 
@@ -68,7 +101,7 @@ def zoo_metafiles() -> list[Path]:
     folders, base = _zoo()
     if base is None:
         return [folder / METAFILE for folder in folders if (folder / METAFILE).is_file()]
-    kept = _kept(re.sub(r'\W+', '_', base) + f'_{METAFILE}')
+    kept = _folder(base) / METAFILE
     try:
         download(f'{base}/{METAFILE}', kept, anew=True)
     except FileNotFoundError as error:
@@ -103,15 +136,15 @@ def _zoo() -> tuple[list[Path], str | None]:
 def _published(name: str) -> Path:
     folders, base = _zoo()
     if base is not None and HASHED_NAME.search(name):
-        return _downloaded(f'{base}/{name}')
+        return _downloaded(f'{base}/{file_name(name)}')
     files: dict[str, Path | str] = {
         file.name: file for folder in folders for file in sorted(folder.iterdir())
         if file.suffix in ('.pth', '.safetensors')} if base is None else {}
     titles = {}
     for metafile in zoo_metafiles():
-        for model in mmengine.load(metafile).get('Models') or ():
+        for model in metafile_models(metafile):
             if weights := model.get('Weights'):
-                titles[model['Name']] = file = Path(weights).name
+                titles[str(model.get('Name'))] = file = file_name(str(weights))
                 if base is not None:
                     files[file] = weights if _is_address(weights) else f'{base}/{weights}'
     names = {re.sub(r'_\d{8}-[0-9a-f]{8}$', '', Path(file).stem): files[file]
@@ -134,11 +167,17 @@ def _is_address(text: str) -> bool:
 
 
 def _downloaded(address: str) -> Path:
-    path = _kept(Path(urlsplit(address).path).name)
+    name = file_name(address)
+    # A hash tells what is in a file; without one, files of one name may be of several addresses.
+    path = (_hub() if HASHED_NAME.search(name) else _folder(address)) / name
     download(address, path)
     return path
 
 
-def _kept(name: str) -> Path:
-    """Where a file of an address is kept."""
-    return Path(torch.hub.get_dir()) / 'checkpoints' / name
+def _folder(address: str) -> Path:
+    """Where the files of an address are kept whose names say nothing of their content."""
+    return _hub() / f'address-{hashlib.sha256(address.encode()).hexdigest()[:16]}'
+
+
+def _hub() -> Path:
+    return Path(torch.hub.get_dir()) / 'checkpoints'

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from types import ModuleType
 
 import torch
@@ -107,7 +108,7 @@ def build_clip(name: str = 'ViT-B-32', pretrained: str | None = 'openai',
             name, pretrained=pretrained, device=device, require_pretrained=True,
             # OpenAI's weights are for this activation; open_clip only warns of a mismatch.
             force_quick_gelu=bool(tag.get('quick_gelu')))
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, UnpicklingError) as error:
         if not (tag or scheme == 'hf-hub'):
             raise ValueError(f'cannot load CLIP {name!r} from {pretrained or name!r}: {error}') \
                 from error

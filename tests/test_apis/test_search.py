@@ -131,7 +131,7 @@ def test_an_own_attribute_takes_the_place_of_a_built_in_one(tmp_path):
     ('{"mood": {"warm": ["red"]}}', 'mood needs two values or more'),
     ('{"mood": {"warm": ["red"], "cold": []}}', 'mood, cold: a list of texts is needed'),
     ('{"mood": {"warm": ["red"], "cold": [3]}}', 'mood, cold: a list of texts is needed'),
-    ('["mood"]', 'must be {name'), ('{"mood": ', 'cannot be read')])
+    ('["mood"]', 'must be {name'), ('{"mood": ', 'is no JSON file')])
 def test_files_of_attributes_that_are_wrong(tmp_path, text, words):
     (tmp_path / 'own.json').write_text(text)
     with pytest.raises(ValueError, match=words):

@@ -165,7 +165,7 @@ def test_configs_of_an_address_are_fetched_and_not_run(server, monkeypatch, tmp_
     assert Config.fromfile(config).model.backbone.type == 'clasp_mm.PCMoESwin'
     monkeypatch.setattr('torch.hub.get_dir', lambda: str(tmp_path / 'another'))
     server.files[name] = f'open({str(tmp_path / "run")!r}, "w")\nmodel = dict()'.encode()
-    with pytest.raises(ValueError, match=f'{name} of the zoo would have to be run: line 1'):
+    with pytest.raises(ValueError, match=f'{name} would have to be run.*: line 1'):
         read_zoo()
     assert not (tmp_path / 'run').exists() and not list((tmp_path / 'another').rglob('*.py'))
     del server.files[name]

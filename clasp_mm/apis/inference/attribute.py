@@ -8,8 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from mmengine.config import Config
 from torch import nn
 
+from clasp_mm.apis.zoo_config import open_config
 from clasp_mm.compat import quiet_mmcv_lite
 from clasp_mm.device import pick_device
 
@@ -21,12 +23,12 @@ _LINE = 16  # height of a line of text in pixels
 _PANEL = 190  # width of the list in pixels
 
 
-def load(config: str | Path, checkpoint: str | Path,
+def load(config: str | Path | Config, checkpoint: str | Path,
          device: str | torch.device | None = None) -> nn.Module:
     """Build a fine-tuned attribute recogniser, ready for :func:`predict`.
 
     Args:
-        config: Its config.
+        config: Its config, or that read.
         checkpoint: A checkpoint of its training.
         device: Where it runs; by default on the GPU where there is one.
 
@@ -35,11 +37,10 @@ def load(config: str | Path, checkpoint: str | Path,
         ValueError: The weights do not fit the config's model.
     """
     quiet_mmcv_lite()
-    from mmengine.config import Config
     from mmengine.dataset import Compose
     from mmengine.registry import DefaultScope
     from mmpretrain import get_model
-    cfg = Config.fromfile(config)
+    cfg = open_config(config)
     model = get_model(cfg, device=pick_device(device))
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         model.pipeline = Compose(cfg.test_dataloader.dataset.pipeline[1:])  # images are loaded

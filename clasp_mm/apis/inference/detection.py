@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from torch import nn
 
+from clasp_mm.apis.zoo_config import open_config
 from clasp_mm.compat import quiet_mmcv_lite
 from clasp_mm.device import pick_device
 
@@ -19,12 +21,12 @@ from .weights import load_weights
 BATCH = 1  # images in one forward; they are large
 
 
-def load(config: str | Path, checkpoint: str | Path,
+def load(config: str | Path | Config, checkpoint: str | Path,
          device: str | torch.device | None = None) -> nn.Module:
     """Build a fine-tuned detector, ready for :func:`predict`.
 
     Args:
-        config: Its config, of any of mmdet's detectors.
+        config: Its config, or that read, of any of mmdet's detectors.
         checkpoint: A checkpoint of its training.
         device: Where it runs; by default on the GPU where there is one.
 
@@ -36,10 +38,9 @@ def load(config: str | Path, checkpoint: str | Path,
     from mmdet.apis import init_detector
     from mmdet.registry import DATASETS
     from mmdet.utils import get_test_pipeline_cfg
-    from mmengine.config import Config
     from mmengine.dataset import Compose
     from mmengine.registry import DefaultScope
-    cfg = Config.fromfile(config)
+    cfg = open_config(config)
     data = {**cfg.test_dataloader.dataset, 'lazy_init': True}
     model = init_detector(cfg, palette='random', device=pick_device(device))
     meta = load_weights(model, checkpoint)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from torch import nn
 
+from clasp_mm.apis.zoo_config import open_config
 from clasp_mm.compat import quiet_mmcv_lite
 from clasp_mm.device import pick_device
 
@@ -18,12 +20,12 @@ from .weights import load_weights
 BATCH = 8  # images in one forward
 
 
-def load(config: str | Path, checkpoint: str | Path,
+def load(config: str | Path | Config, checkpoint: str | Path,
          device: str | torch.device | None = None) -> nn.Module:
     """Build a fine-tuned parser, ready for :func:`predict`.
 
     Args:
-        config: Its config, of one of mmsegmentation's models.
+        config: Its config, or that read, of one of mmsegmentation's models.
         checkpoint: A checkpoint of its training.
         device: Where it runs; by default on the GPU where there is one.
 
@@ -32,12 +34,11 @@ def load(config: str | Path, checkpoint: str | Path,
         ValueError: The weights do not fit the config's model.
     """
     quiet_mmcv_lite()
-    from mmengine.config import Config
     from mmengine.dataset import Compose
     from mmengine.registry import DefaultScope
     from mmseg.apis import init_model
     from mmseg.datasets import LIPDataset
-    cfg = Config.fromfile(config)
+    cfg = open_config(config)
     cfg.model.backbone.init_cfg = None  # the checkpoint holds the backbone
     model = init_model(cfg, device=pick_device(device))
     load_weights(model, checkpoint)

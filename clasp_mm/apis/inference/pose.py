@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from torch import nn
 
+from clasp_mm.apis.zoo_config import open_config
 from clasp_mm.compat import quiet_mmcv_lite
 from clasp_mm.device import pick_device
 
@@ -20,12 +22,12 @@ from .weights import load_weights
 BATCH = 32  # people in one forward
 
 
-def load(config: str | Path, checkpoint: str | Path,
+def load(config: str | Path | Config, checkpoint: str | Path,
          device: str | torch.device | None = None) -> nn.Module:
     """Build a fine-tuned pose estimator, ready for :func:`predict`.
 
     Args:
-        config: Its config, of mmpose's top-down kind.
+        config: Its config, or that read, of mmpose's top-down kind.
         checkpoint: A checkpoint of its training.
         device: Where it runs; by default on the GPU where there is one.
 
@@ -37,7 +39,7 @@ def load(config: str | Path, checkpoint: str | Path,
     from mmengine.dataset import Compose
     from mmengine.registry import DefaultScope
     from mmpose.apis import init_model
-    model = init_model(str(config), device=pick_device(device))
+    model = init_model(open_config(config), device=pick_device(device))
     meta = load_weights(model, checkpoint)
     model.dataset_meta = meta.get('dataset_meta') or model.dataset_meta
     with DefaultScope.overwrite_default_scope('mmpose'):

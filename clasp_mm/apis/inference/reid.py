@@ -14,6 +14,7 @@ from mmengine.registry import DefaultScope
 from torch import nn
 from tqdm import tqdm
 
+from clasp_mm.apis.zoo_config import open_config
 from clasp_mm.compat import quiet_mmcv_lite
 from clasp_mm.datasets.images import read_image, read_images, warn_unreadable
 from clasp_mm.device import pick_device
@@ -28,12 +29,12 @@ if TYPE_CHECKING:
 BATCH = 64
 
 
-def load(config: str | Path, checkpoint: str | Path,
+def load(config: str | Path | Config, checkpoint: str | Path,
          device: str | torch.device | None = None) -> nn.Module:
     """Build a fine-tuned model of re-identification, ready for :func:`predict`.
 
     Args:
-        config: Its config.
+        config: Its config, or that read.
         checkpoint: A checkpoint of its training.
         device: Where it runs; by default on the GPU where there is one.
 
@@ -43,10 +44,10 @@ def load(config: str | Path, checkpoint: str | Path,
     """
     quiet_mmcv_lite()
     from mmpretrain.registry import MODELS
-    cfg = Config.fromfile(config)
+    cfg = open_config(config)
     if cfg.get('model', {}).get('head', {}).get('type') != 'clasp_mm.ReIDHead':
-        raise ValueError(f'{config} has no model.head of type clasp_mm.ReIDHead: it is no config '
-                         'of re-identification')
+        raise ValueError(f'{cfg.filename} has no model.head of type clasp_mm.ReIDHead: it is no '
+                         'config of re-identification')
     cfg.model.backbone.init_cfg = None
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         model = MODELS.build(cfg.model)

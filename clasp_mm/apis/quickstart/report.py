@@ -9,6 +9,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import torch
@@ -119,7 +120,7 @@ def _page(report: Mapping, seeds: Sequence[Mapping], pictures: Mapping[str, np.n
     for title, picture in pictures.items():
         body += [f'<h2>{html.escape(title)}</h2>', inline_png(picture)]
     body += ['<h2>Pseudo-labels</h2>', _label_summary(first['labels']),
-             f'<p><a href="{html.escape(os.path.relpath(first["label_page"], folder))}">Images, '
+             f'<p><a href="{quote(os.path.relpath(first["label_page"], folder))}">Images, '
              'regions, names and probabilities</a></p>',
              '<h2>Experts</h2><p class="note">Mean gate of every expert at every stage under each '
              'prompt.</p>', inline_png(draw_expert_use(first['expert_use'])),

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mmengine.fileio import load
-
 from clasp_mm.datasets.images import IMAGE_SUFFIXES
-from clasp_mm.files import read_text
+from clasp_mm.files import read_json, read_yaml
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Attribute
 
 _FULL_TEXT = 'a photo of '
@@ -84,10 +81,7 @@ def read_attributes(path: str | os.PathLike) -> tuple[Attribute, ...]:
         raise FileNotFoundError(f'no file of attributes {path}')
     if path.suffix not in ('.json', '.yaml', '.yml'):
         raise ValueError(f'attributes are read from .json or .yaml, got {path}')
-    try:
-        content = load(io.StringIO(read_text(path)), file_format=path.suffix[1:])
-    except Exception as error:  # the parsers of both formats raise their own types
-        raise ValueError(f'{path} cannot be read: {error}') from error
+    content = read_json(path) if path.suffix == '.json' else read_yaml(path)
     if not isinstance(content, Mapping) or not content:
         raise ValueError(f'{path} must be {{name: {{value: [text, ...]}}}}, got {content!r:.80}')
     own = tuple(_own(path, str(name), values) for name, values in content.items())

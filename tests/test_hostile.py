@@ -1,0 +1,517 @@
+"""Files of strangers, each of which would leave a mark if anything in it ran."""
+
+import copy
+import hashlib
+import json
+import os
+import pickle
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from mmengine.config import Config
+from PIL import Image
+
+import clasp_mm
+from clasp_mm.apis.compare import compare
+from clasp_mm.apis.export import export_model
+from clasp_mm.apis.inference.boxes import KnownBoxes
+from clasp_mm.apis.mini_clip import ARCHITECTURE
+from clasp_mm.apis.publish import find_config
+from clasp_mm.apis.reid_index import ReIDIndex
+from clasp_mm.apis.search.index import Encoder, FeatureIndex
+from clasp_mm.apis.search.query import read_attributes
+from clasp_mm.apis.zoo_config import buildable, entry_config, read_zoo_config
+from clasp_mm.apis.zoo_entry import write_entry
+from clasp_mm.apis.zoo_index import check_entry, list_models, read_index, read_metafile, read_zoo
+from clasp_mm.apis.zoo_page import folder_page
+from clasp_mm.compat import load_file
+from clasp_mm.datasets import LUPerson
+from clasp_mm.datasets.attribute_files import read_attribute_file
+from clasp_mm.engine.run_report import write_run_report
+from clasp_mm.files import file_hash, read_json, read_yaml, write_yaml
+from clasp_mm.models import PCMoESwin, SemanticSwin
+from clasp_mm.models.trained_with import config_line, stated_backbone
+from clasp_mm.models.weights_file import file_name, find_weights
+from clasp_mm.pseudo_labels.clip_model import build_clip
+from clasp_mm.pseudo_labels.store import LabelStore
+from clasp_mm.pseudo_labels.store_files import open_array
+from tests.source_tree import ROOT
+
+NANO = 'clasp_pcmoe-swin-nano_1xb32_synthetic-64x32'
+REID = 'reid_transreid_pcmoe-swin-nano_1xb32_synthetic-64x32'
+DETECTION = 'detection_csp_pcmoe-swin-nano_1xb4_synthetic-256x512'
+
+
+@pytest.fixture
+def mark(tmp_path):
+    """Where a file that runs leaves its mark; nothing may be there at the end."""
+    path = tmp_path / 'mark'
+    yield path
+    assert not path.exists(), 'the file was run'
+
+
+class Evil:
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark), )
+
+
+def tagged(mark):
+    """YAML that any loader but the safe one runs."""
+    return f'Models: !!python/object/apply:os.mkdir [{mark}]\n'
+
+
+@pytest.fixture
+def entry():
+    return copy.deepcopy(read_index(ROOT)[NANO])
+
+
+@pytest.fixture
+def zoo(tmp_path, monkeypatch, entry):
+    """A folder with a model of its own config; ``zoo(text)`` writes that config."""
+    folder = tmp_path / 'zoo'
+    folder.mkdir()
+    monkeypatch.setenv('CLASP_ZOO', str(folder))
+
+    def write(config, name='own', base=NANO):
+        (folder / f'{name}.py').write_text(config)
+        write_yaml(folder / 'metafile.yml', {'Models': [
+            {**read_index(ROOT)[base], 'Name': name, 'Config': f'{name}.py'}]})
+        return folder
+    return write
+
+
+# YAML
+
+
+@pytest.mark.parametrize('use', [
+    list_models, read_zoo, lambda: clasp_mm.get_model('own'),
+    lambda: clasp_mm.inference('reid', 'x.png', 'own'), lambda: compare(['own', 'other']),
+    lambda: find_weights('own'), clasp_mm.register_with_mmpretrain,
+    lambda: export_model('own', 'x.pt2', size=(64, 32), format='torch')])
+def test_a_metafile_of_the_zoo(use, mark, tmp_path, monkeypatch):
+    (tmp_path / 'metafile.yml').write_text(tagged(mark))
+    monkeypatch.setenv('CLASP_ZOO', str(tmp_path))
+    with pytest.raises(ValueError, match=r'metafile\.yml is no YAML file of plain data'):
+        use()
+
+
+def test_a_metafile_that_is_read_or_written_to(mark, tmp_path, entry):
+    path = tmp_path / 'metafile.yml'
+    path.write_text(tagged(mark))
+    for use in (lambda: folder_page(tmp_path), lambda: read_metafile(path, ROOT),
+                lambda: compare([str(path)]), lambda: write_entry(tmp_path, entry)):
+        with pytest.raises(ValueError, match='is no YAML file of plain data'):
+            use()
+    assert path.read_text() == tagged(mark), 'left as it was'
+
+
+@pytest.mark.parametrize('suffix', ['.yaml', '.yml', '.json'])
+def test_attributes_to_search_for(suffix, mark, tmp_path):
+    path = tmp_path / f'own{suffix}'
+    path.write_text(tagged(mark))
+    with pytest.raises(ValueError, match=f'own{suffix} is no (YAML|JSON) file'):
+        read_attributes(path)
+
+
+def test_aliases_that_grow_or_loop_are_refused_and_shared_ones_are_read(tmp_path):
+    path = tmp_path / 'own.yaml'
+    lines = ['a0: &a0 [x, x]'] + [f'a{i}: &a{i} [{", ".join([f"*a{i - 1}"] * 10)}]'
+                                  for i in range(1, 9)]
+    for text in ('\n'.join(lines), 'a: &a [*a]', 'a: &a\n  b: *a', '[' * 5000):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r'own\.yaml is no YAML file'):
+            read_yaml(path)
+    path.write_text('a: &a [1, 2]\nb: *a\n')
+    assert read_yaml(path) == {'a': [1, 2], 'b': [1, 2]}
+
+
+def test_what_is_written_can_be_read(tmp_path):
+    content = {'Models': [{'Name': 'Zoë', 'size': (64, 32), 'share': .5, 'none': None}]}
+    write_yaml(tmp_path / 'a.yml', content)
+    assert read_yaml(tmp_path / 'a.yml') == {
+        'Models': [{'Name': 'Zoë', 'size': [64, 32], 'share': .5, 'none': None}]}
+    with pytest.raises(yaml.YAMLError):
+        write_yaml(tmp_path / 'a.yml', {'a': object()})
+
+
+# The backbone that a published file states
+
+
+def published(folder, backbone, state=None, **meta):
+    path = folder / 'made.pth'
+    torch.save(dict(state_dict=state or {}, meta=dict(backbone=backbone, **meta)), path)
+    return path.rename(folder / f'made_20260101-{file_hash(path)}.pth')
+
+
+@pytest.mark.parametrize('make', [
+    lambda mark: dict(type='os.mkdir', path=mark),
+    lambda mark: dict(type='clasp_mm.CLASP', backbone=dict(type='os.mkdir', path=mark)),
+    lambda mark: dict(type='mmpretrain.SwinTransformer', init_cfg=dict(type='os.mkdir')),
+    lambda mark: dict(type='clasp_mm.PCMoESwin', drop_rate=dict(type='os.mkdir', path=mark)),
+    lambda mark: dict(type='clasp_mm.PCMoESwin', moe=dict(top_k=dict(type='os.mkdir'))),
+    lambda mark: dict(type='clasp_mm.PCMoESwin', moe=dict(type='os.mkdir', path=mark)),
+    lambda mark: dict(type='clasp_mm.PCMoESwin', moe=[mark]),
+    lambda mark: dict(type='clasp_mm.PCMoESwin', arch=[mark]),
+    lambda mark: dict(type='clasp_mm.PCMoESwin', _scope_='os'),
+    lambda mark: dict(type='clasp_mm.PCMoESwin', pretrained=mark),
+    lambda mark: dict(type='clasp_mm.PCMoESwin', semantic_weight=.5),
+    lambda mark: dict(type='clasp_mm.SemanticSwin', moe=None),
+    lambda mark: dict(type='clasp_mm.SemanticSwin', kwargs=mark),
+    lambda mark: 'os.mkdir', lambda mark: ['os.mkdir']])
+def test_a_backbone_that_is_none_of_ours(make, mark, tmp_path):
+    path = published(tmp_path, make(str(mark)))
+    for use in (lambda: clasp_mm.get_model(path),
+                lambda: export_model(path, tmp_path / 'x.pt2', size=(64, 32), format='torch')):
+        with pytest.raises(ValueError, match=r'made_\S+ states'):
+            use()
+    from clasp_mm.apis.embed import _is_published
+    with pytest.raises(ValueError, match='states'):
+        _is_published(path)
+
+
+def test_arguments_of_a_backbone_that_do_not_fit_are_a_clear_error(tmp_path):
+    with pytest.raises(ValueError, match=r'PCMoESwin, cannot be built'):
+        clasp_mm.get_model(published(tmp_path, dict(type='clasp_mm.PCMoESwin', strides=5)))
+
+
+@pytest.mark.parametrize('backbone', [
+    dict(type='clasp_mm.PCMoESwin', arch=dict(embed_dims=8, depths=[1, 1], num_heads=[1, 2]),
+         strides=[4, 2], out_indices=[1], task='part', moe=dict(num_experts=3, top_k=2, stages=[1]),
+         init_cfg=dict(type='clasp_mm.Pretrained', checkpoint='gone.pth')),
+    dict(type='clasp_mm.SemanticSwin', arch=dict(embed_dims=8, depths=(1, 1), num_heads=(1, 2)),
+         strides=(4, 2), out_indices=(1, ), semantic_weight=.5)])
+def test_our_backbones_are_built_from_a_file(backbone, tmp_path):
+    kind = {'clasp_mm.PCMoESwin': PCMoESwin, 'clasp_mm.SemanticSwin': SemanticSwin}[
+        backbone['type']]
+    state = kind(**{name: value for name, value in backbone.items() if name != 'type'}
+                 ).state_dict()
+    path = published(tmp_path, backbone, {f'backbone.{name}': value
+                                          for name, value in state.items()})
+    model = clasp_mm.get_model(path)
+    assert type(model) is kind and model.state_dict().keys() == state.keys()
+
+
+def test_the_line_to_paste_holds_no_code(mark):
+    moe = {f'top_k=__import__("os").mkdir({str(mark)!r}) or 2, num_experts': 3}
+    for meta in (dict(backbone=dict(type='clasp_mm.PCMoESwin', arch='nano', moe=moe)),
+                 dict(cfg='model = dict(backbone=dict(type="clasp_mm.PCMoESwin", arch="nano", '
+                          f'moe={moe!r}))')):
+        assert config_line(stated_backbone(dict(meta=meta))) == (
+            "backbone=dict(type='clasp_mm.PCMoESwin', arch='nano')")
+
+
+# Configs of a zoo
+
+
+def text_of(name, **changes):
+    cfg = Config.fromfile(ROOT / read_index(ROOT)[name]['Config'])
+    cfg.merge_from_dict(changes)
+    return cfg.pretty_text
+
+
+@pytest.mark.parametrize('text, words', [
+    ('__import__("os").mkdir({mark!r})\nmodel = dict()', 'line 1 sets no name'),
+    ('model = __import__("os").mkdir({mark!r})', 'is no literal'),
+    ('_base_ = [{mark!r}]\nmodel = dict()', '_base_'),
+    ('_base_ = "evil.py"\nmodel = dict()', '_base_'),
+    ('custom_imports = dict(imports=["evil"])\nmodel = dict()', "custom_imports of 'evil'"),
+    ('custom_imports = dict(imports="evil")\nmodel = dict()', "custom_imports of 'evil'"),
+    ('custom_imports = ["clasp_mm.x", "os.path"]\nmodel = dict()', "custom_imports of 'os.path'"),
+    ('custom_imports = dict(imports="clasp_mmevil")\nmodel = dict()', 'custom_imports of'),
+    ('default_scope = "evil"\nmodel = dict()', "default_scope='evil'"),
+    ('model = dict(backbone=dict(type="X", _scope_="evil"))', "_scope_='evil'"),
+    ('filename = "x"\nmodel = dict()', 'filename')])
+def test_a_config_of_the_zoo_is_not_run(text, words, zoo, mark, tmp_path, monkeypatch):
+    evil = f'x = __import__("os").mkdir({str(mark)!r})\n'
+    folder = zoo(text.format(mark=str(mark)))
+    (folder / 'evil.py').write_text(evil)
+    (folder / 'evil').mkdir()
+    (folder / 'evil' / 'registry.py').write_text(evil)
+    monkeypatch.syspath_prepend(folder)
+    for use in (lambda: clasp_mm.get_model('own', pretrained=False),
+                lambda: clasp_mm.inference('reid', 'x.png', 'own'),
+                lambda: export_model('own', tmp_path / 'x.pt2', size=(64, 32), format='torch'),
+                clasp_mm.register_with_mmpretrain):
+        with pytest.raises(ValueError, match=f'own.py would have to be run.*{words}'):
+            use()
+
+
+def test_a_substitution_stays_text(zoo, mark):
+    folder = zoo('x = "{{ fileDirname }}"\ny = "{{$HOME:}}"\nmodel = dict()')
+    cfg = read_zoo_config(folder / 'own.py')
+    assert (cfg.x, cfg.y) == ('{{ fileDirname }}', '{{$HOME:}}')
+
+
+@pytest.mark.parametrize('name, changes', [
+    (REID, {'model.head.type': 'os.mkdir'}),
+    (REID, {'model.head.type': 'mmengine.load'}),
+    (REID, {'model.head.type': 'evil'}),
+    (REID, {'model.head.type': 'mmpretrain.apis.get_model'}),
+    (REID, {'model.neck': dict(type='mmengine.fileio.load', file='evil.pkl')}),
+    (REID, {'test_pipeline': [dict(type='builtins.exec')]}),
+    (REID, {'test_pipeline': [dict(type='mmpretrain.ToTensor', dtype='os.mkdir("x")')]}),
+    (REID, {'model.teacher_config': 'evil.py'}),
+    (REID, {'model.neck': dict(type='mmpretrain.HFCLIP', name_or_path='evil/model')}),
+    (REID, {'model.neck': dict(type='GlobalAveragePooling', trust_remote_code=True)}),
+    (DETECTION, {'model.test_cfg.nms.type': '__import__("os").mkdir("x")'}),
+    (DETECTION, {'train_dataloader.dataset.metainfo': dict(from_file='evil.py')})])
+def test_types_and_texts_that_a_host_would_run_are_refused(name, changes, zoo, mark, tmp_path,
+                                                           monkeypatch):
+    folder = zoo(text_of(name, **changes), base=name)
+    (folder / 'evil.py').write_text(f'x = __import__("os").mkdir({str(mark)!r})\n')
+    monkeypatch.syspath_prepend(folder)
+    with pytest.raises(ValueError, match=r'own\.py: '):
+        entry_config(read_zoo()['own'])
+
+
+def test_the_library_s_own_configs_as_data_are_the_same(tmp_path):
+    for path in sorted(ROOT.glob('configs/quickstart/*.py')):
+        cfg = Config.fromfile(path)
+        (tmp_path / path.name).write_text(cfg.pretty_text)
+        read = read_zoo_config(tmp_path / path.name)
+        assert read.to_dict() == cfg.to_dict()
+        assert buildable(read).model.backbone.type == cfg.model.backbone.type
+
+
+def test_a_backbone_of_the_zoo_s_config_alone(zoo, mark):
+    zoo(text_of(NANO, **{'model.backbone.drop_rate': dict(type='os.mkdir', path=str(mark))}))
+    with pytest.raises(ValueError, match=r'own\.py states clasp_mm\.PCMoESwin with .drop_rate'):
+        clasp_mm.get_model('own', pretrained=False)
+    zoo(text_of(NANO, **{'model.part_head': dict(type='os.mkdir', path=str(mark))}))
+    assert clasp_mm.get_model('own', pretrained=False, task='part').task == 'part'
+
+
+def test_a_config_found_beside_a_checkpoint_is_not_run(mark, tmp_path):
+    from clasp_mm.apis.embed import _load
+    from clasp_mm.apis.publish import publish_model
+    torch.save(dict(state_dict={}, meta={}), tmp_path / 'epoch_1.pth')
+    (tmp_path / 'own.py').write_text(f'x = __import__("os").mkdir({str(mark)!r})\n')
+    assert find_config(tmp_path / 'epoch_1.pth').name == 'own.py'
+    args = dict(checkpoint=str(tmp_path / 'epoch_1.pth'), config=None, device='cpu')
+    for use in (lambda: publish_model(tmp_path / 'epoch_1.pth', 'x', tmp_path),
+                lambda: _load(type('Args', (), args)())):
+        with pytest.raises(ValueError, match=r'own\.py would have to be run'):
+            use()
+
+
+# Names and addresses
+
+
+@pytest.mark.parametrize('weights', [
+    '../x-00000000.pth', '/etc/x-00000000.pth', 'a/x-00000000.pth', '.x-00000000.pth',
+    'x y-00000000.pth', 'x-00000000.pth\n', 'javascript:alert(1)//x-00000000.pth',
+    'javascript://h/x-00000000.pth', 'file:///etc/x-00000000.pth', 'ftp://h/x-00000000.pth',
+    'https://h/evil.py?x=-00000000.pth', 'https://h/x.pth#-00000000.pth',
+    'https://h/a%2fx-00000000.pth', 'https://h/x)-00000000.pth', 'https://h/"x-00000000.pth',
+    'evil.py?x=-00000000.pth', 'x-00000000.pth?y'])
+def test_weights_that_are_no_name_and_no_address(weights, entry):
+    with pytest.raises(ValueError, match=NANO):
+        check_entry({**entry, 'Weights': weights}, 'metafile.yml', [ROOT])
+    entry['Metadata']['Safetensors'] = weights
+    if not weights.startswith('https'):
+        with pytest.raises(ValueError, match=NANO):
+            check_entry(entry, 'metafile.yml', [ROOT])
+
+
+@pytest.mark.parametrize('config', [
+    '../evil.py', '/evil.py', 'configs/../../evil.py', 'https://h/evil.py', 'a\\evil.py',
+    'evil.py\n', './evil.py', 'evil.py?x', 'javascript:x.py', 3, ['x.py']])
+def test_configs_outside_are_refused(config, entry, tmp_path, mark):
+    (tmp_path / 'evil.py').write_text(f'x = __import__("os").mkdir({str(mark)!r})\n')
+    with pytest.raises(ValueError, match=f'{NANO}: Config is'):
+        check_entry({**entry, 'Config': config}, 'metafile.yml', [tmp_path / 'zoo', tmp_path])
+
+
+@pytest.fixture
+def serve(tmp_path, monkeypatch):
+    """``serve(name)``: a folder and its address; the hub is ``tmp_path / 'hub'``."""
+    monkeypatch.setattr('torch.hub.get_dir', lambda: str(tmp_path / 'hub'))
+    running = []
+
+    def start(name):
+        folder = tmp_path / name
+        folder.mkdir()
+
+        class Handler(SimpleHTTPRequestHandler):
+
+            def __init__(self, *args):
+                super().__init__(*args, directory=str(folder))
+
+            def log_message(self, *args):
+                pass
+
+        server = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+        thread = threading.Thread(target=server.serve_forever, kwargs=dict(poll_interval=.02))
+        thread.start()
+        running.append((server, thread))
+        return folder, f'http://127.0.0.1:{server.server_port}'
+
+    yield start
+    for server, thread in running:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_two_addresses_of_one_name_are_told_apart(serve, tmp_path):
+    found = []
+    for name in ('one', 'two'):
+        folder, address = serve(name)
+        (folder / 'swin.pth').write_text(name)
+        found.append(find_weights(f'{address}/swin.pth'))
+        assert found[-1].read_text() == name and found[-1].name == 'swin.pth'
+    assert [path.read_text() for path in found] == ['one', 'two']
+    digest = hashlib.sha256(b'one').hexdigest()[:8]
+    (tmp_path / 'one' / f'x-{digest}.pth').write_text('one')
+    (tmp_path / 'two' / f'x-{digest}.pth').write_text('one')
+    kept = find_weights(f'{address}/x-{digest}.pth?download=1')
+    assert kept == tmp_path / 'hub' / 'checkpoints' / f'x-{digest}.pth'
+
+
+def test_two_zoos_have_their_own_configs(serve, monkeypatch, entry):
+    for name in ('one', 'two'):
+        folder, address = serve(name)
+        (folder / 'own.py').write_text(f'x = {name!r}\nmodel = dict()')
+        write_yaml(folder / 'metafile.yml', {'Models': [
+            {**entry, 'Name': 'own', 'Config': 'own.py'}]})
+        monkeypatch.setenv('CLASP_ZOO', address)
+        assert entry_config(read_zoo()['own'], whole=False).x == name
+
+
+def test_a_query_is_no_hash_and_no_config(serve, tmp_path, monkeypatch, mark, entry):
+    folder, address = serve('one')
+    (folder / 'evil.py').write_text(f'x = __import__("os").mkdir({str(mark)!r})\n')
+    name = 'evil.py?x=-00000000.pth'
+    monkeypatch.setenv('CLASP_ZOO', address)
+    write_yaml(folder / 'metafile.yml', {'Models': [
+        {**entry, 'Name': 'own', 'Config': 'evil.py', 'Weights': f'{address}/{name}'}]})
+    for use in (read_zoo, lambda: find_weights(name), lambda: clasp_mm.get_model('own')):
+        with pytest.raises((ValueError, FileNotFoundError)):
+            use()
+    assert not list((tmp_path / 'hub').rglob('*.py'))
+    assert file_name('https://h/x.pth?y=-00000000.pth') == 'x.pth'
+
+
+# Pages
+
+
+def test_a_page_has_no_markup_of_others(tmp_path, entry):
+    bad = 'a|b<script>alert(1)</script>[x](javascript:alert(1))\n`'
+    entry.update(Name=bad, **{'In Collection': bad}, Results=[
+        {'Task': bad, 'Dataset': bad, 'Metrics': {bad: bad}, 'Source': 'paper'}],
+        Weights='https://h/x-00000000.pth')
+    entry['Metadata'].update({'Training Data': bad, 'Data Licence': bad, 'Recipe': bad,
+                              'Host': bad})
+    write_yaml(tmp_path / 'metafile.yml', {'Models': [entry]})
+    page = folder_page(tmp_path)
+    shown = r'a\|b&lt;script&gt;alert(1)&lt;/script&gt;\[x\](javascript:alert(1)) \`'
+    assert page.count(shown) == 8 and '[00000000](https://h/x-00000000.pth)' in page
+    assert '<script' not in page and '](javascript' not in page.replace(r'\](javascript', '')
+    (row, ) = [line for line in page.splitlines() if 'script' in line]
+    assert row.replace(r'\|', '').count('|') == 8, 'seven columns'
+
+
+def test_a_comparison_has_no_markup_of_others(tmp_path):
+    bad = '<img src=x onerror=alert(1)>|[x](javascript:x)'
+    passport = {'task': bad, 'data_hash': bad, 'split_hash': [bad], 'input_size': '1x1'}
+    for name in 'ab':
+        (tmp_path / f'{name}.json').write_text(json.dumps(
+            dict(name=name + bad, passport=passport, results={'reid': {bad: bad}})))
+    table = compare([str(tmp_path / 'a.json'), str(tmp_path / 'b.json')])
+    assert '<img' not in table and table.count(r'&gt;\|\[x\](java') == 2 + 1 + 2 + 3
+    (tmp_path / 'b.json').write_text(json.dumps(dict(passport=passport, results=[1])))
+    with pytest.raises(ValueError, match='its results are'):
+        compare([str(tmp_path / 'a.json'), str(tmp_path / 'b.json')])
+
+
+def test_links_of_a_run_s_page_are_paths(tmp_path):
+    (tmp_path / 'javascript:alert(1)#?.pth').touch()
+    (tmp_path / '"><script>.pth').touch()
+    (tmp_path / 'metrics.jsonl').write_text('{"step": 1, "loss": 1.0}\n')
+    page = write_run_report(tmp_path).read_text()
+    assert 'href="javascript:' not in page and '<script' not in page
+    assert 'javascript:alert(1)#?.pth</a>' not in page or 'href="javascript%3Aalert' in page
+
+
+# Pickles and arrays
+
+
+@pytest.mark.parametrize('legacy', [False, True])
+@pytest.mark.parametrize('where', ['state_dict', 'meta', 'backbone'])
+def test_weights(where, legacy, mark, tmp_path):
+    content = dict(state_dict={}, meta=dict(backbone=dict(type='clasp_mm.PCMoESwin')))
+    (content['meta'] if where == 'backbone' else content)[where] = Evil(mark)
+    path = tmp_path / 'evil.pth'
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    for use in (lambda: load_file(path), lambda: clasp_mm.get_model(path),
+                lambda: compare([str(path), str(path)]),
+                lambda: export_model(path, tmp_path / 'x.pt2', size=(64, 32), format='torch')):
+        with pytest.raises(ValueError, match='holds more than weights'):
+            use()
+
+
+@pytest.mark.parametrize('use', [
+    lambda path: read_attribute_file(path.rename(path.with_suffix('.pkl'))),
+    lambda path: read_attribute_file(path.rename(path.with_suffix('.mat'))),
+    lambda path: ReIDIndex.load(path), lambda path: read_json(path), load_file,
+    lambda path: KnownBoxes(path, ['a.png'], .3)])
+def test_a_pickle_under_any_name(use, mark, tmp_path):
+    path = tmp_path / 'evil.npz'
+    path.write_bytes(pickle.dumps(Evil(mark)))
+    with pytest.raises(ValueError, match='evil'):
+        use(path)
+
+
+def test_arrays_of_objects(mark, tmp_path):
+    evil = np.array([Evil(mark)], dtype=object)
+    np.savez(tmp_path / 'index.npz', features=evil, names=evil, root=evil, version=evil)
+    with pytest.raises(ValueError, match=r'index\.npz'):
+        ReIDIndex.load(tmp_path / 'index.npz')
+
+
+def test_a_label_store_and_a_search_index_of_objects(mark, tmp_path):
+    evil = np.array([Evil(mark)], dtype=object)
+    np.save(tmp_path / 'status.npy', evil)
+    with pytest.raises(ValueError, match=r'status\.npy.* damaged'):
+        open_array(tmp_path / 'status.npy', 'r', np.dtype(np.uint8), (1, ))
+    (tmp_path / 'header.json').write_bytes(pickle.dumps(Evil(mark)))
+    with pytest.raises(ValueError, match='header'):
+        LabelStore(tmp_path)
+    Image.new('RGB', (8, 16)).save(tmp_path / 'a.png')
+    index = FeatureIndex(tmp_path / 'index', LUPerson(tmp_path), Encoder('e', (16, 8), None))
+    index.folder.mkdir(parents=True)
+    np.save(index.folder / 'segment.npy', evil)
+    with pytest.raises(ValueError, match=r'segment\.npy is damaged'):
+        index.scores(np.ones((1, 3), np.float32))
+
+
+def test_clip(mark, tmp_path):
+    evil = tmp_path / 'evil.json'
+    evil.write_bytes(pickle.dumps(Evil(mark)))
+    with pytest.raises(ValueError, match=r'evil\.json'):
+        build_clip(str(evil), 'x.pt')
+    architecture = tmp_path / 'hostile_clip.json'
+    architecture.write_text(json.dumps(ARCHITECTURE))
+    torch.save(dict(state_dict=Evil(mark)), tmp_path / 'evil.pt')
+    with pytest.raises(ValueError, match='cannot load CLIP'):
+        build_clip(str(architecture), str(tmp_path / 'evil.pt'))
+
+
+def test_annotations_of_pose_are_json(mark, tmp_path):
+    pytest.importorskip('mmpose')
+    from clasp_mm.datasets.coco_keypoints import CocoKeypoints
+    path = tmp_path / 'people.pkl'
+    path.write_bytes(pickle.dumps(Evil(mark)))
+    (tmp_path / 'people.json').write_text('{"images": [], "annotations": [], "categories": []}')
+    for given in (dict(ann_file=str(path)),
+                  dict(ann_file=str(tmp_path / 'people.json'), bbox_file=str(path))):
+        with pytest.raises(ValueError, match=r'people\.pkl is no \.json'):
+            CocoKeypoints(**given, test_mode=True)

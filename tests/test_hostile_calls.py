@@ -1,0 +1,91 @@
+"""Every call of the library that could run what a file holds, and why it does not."""
+
+import ast
+
+import pytest
+
+from tests.source_tree import ROOT
+
+_NAMED = 'a config that the user names, or of a run that he names'
+_OWN = "the library's own config, or one it made of that"
+KNOWN = {
+    ('compat', 'torch.load'): 'weights_only, or an unpickler of a fixed list',
+    ('compat', 'pickle.Unpickler'): 'looks names up in a fixed list',
+    ('datasets/attribute_pickle', 'pickle.Unpickler'): 'looks names up in a fixed list',
+    ('files', 'yaml.load'): 'the safe loader',
+    ('datasets/coco_keypoints', 'mmengine.fileio.load'): 'of .json alone, as it checks before',
+    ('apis/exported', 'torch.export.load'): 'a program, by design: SECURITY.md',
+    ('apis/zoo_config', 'Config.fromfile'): f'open_config: {_NAMED}; entry_config: {_OWN}',
+    **{(f'apis/{file}', 'Config.fromfile'): _NAMED for file in (
+        'ablation/score', 'ablation/tables', 'analysis', 'embed', 'export', 'inferencer', 'launch',
+        'publish', 'ranked_lists')},
+    **{(f'apis/{file}', 'Config.fromfile'): _OWN for file in (
+        'ablation/run', 'benchmark/downstream', 'benchmark/inference', 'benchmark/step',
+        'quickstart/downstream', 'quickstart/run', 'zoo_cost')},
+    **{(f'apis/{file}', 'Config.fromstring'): _OWN for file in (
+        'ablation/tables', 'quickstart/downstream')},
+    **{(file, 'importlib.import_module'): 'a module that the library names' for file in (
+        '__init__', 'cli', 'apis/benchmark/downstream', 'apis/config_check', 'apis/inferencer',
+        'apis/launch')},
+    ('apis/zoo_config', 'importlib.import_module'): 'of clasp_mm or a host, as it checks',
+    ('apis/export', '__import__'): 'a module that the library names',
+}
+_CALLS = {'mmengine.load', 'mmengine.fileio.load', 'mmengine.fileio.io.load', 'pickle.load',
+          'pickle.loads', 'pickle.Unpickler', 'torch.load', 'torch.jit.load', 'torch.hub.load',
+          'torch.export.load', 'marshal.loads', 'marshal.load', 'shelve.open', 'joblib.load',
+          'eval', 'exec', '__import__', 'builtins.eval', 'builtins.exec', 'runpy.run_path',
+          'os.system', 'importlib.import_module', 'Config.fromfile', 'Config.fromstring',
+          'mmengine.runner.load_checkpoint', 'mmengine.runner.checkpoint.load_checkpoint',
+          'mmengine.runner.checkpoint._load_checkpoint'}
+
+
+def calls(tree):
+    """Calls and base classes that :data:`_CALLS` names, whatever they are imported as."""
+    names = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update({alias.asname or alias.name.split('.')[0]:
+                          alias.name if alias.asname else alias.name.split('.')[0]
+                          for alias in node.names})
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.update({alias.asname or alias.name: f'{node.module}.{alias.name}'
+                          for alias in node.names})
+    for node in ast.walk(tree):
+        called = [node.func] if isinstance(node, ast.Call) else (
+            node.bases if isinstance(node, ast.ClassDef) else [])
+        for func in called:
+            first, _, rest = ast.unparse(func).partition('.')
+            name = '.'.join(filter(None, (names.get(first, first), rest)))
+            if name.endswith(('Config.fromfile', 'Config.fromstring')):
+                name = '.'.join(name.split('.')[-2:])
+            if name in ('numpy.load', 'np.load'):
+                picky = {word.arg: word.value for word in node.keywords}.get('allow_pickle')
+                if picky is not None and not (isinstance(picky, ast.Constant)
+                                              and picky.value is False):
+                    yield name
+            elif name in _CALLS or (name.startswith('yaml.') and 'load' in name):
+                yield name
+
+
+@pytest.mark.parametrize('text, found', [
+    ('import yaml\nyaml.unsafe_load(x)', ['yaml.unsafe_load']),
+    ('from mmengine.fileio import load as get\nget(x)', ['mmengine.fileio.load']),
+    ('import mmengine\nmmengine.load(x)', ['mmengine.load']),
+    ('import numpy as np\nnp.load(x)\nnp.load(x, allow_pickle=False)', []),
+    ('import numpy as np\nnp.load(x, allow_pickle=True)', ['numpy.load']),
+    ('import numpy as np\nnp.load(x, allow_pickle=y)', ['numpy.load']),
+    ('from mmengine import Config\nConfig.fromfile(x)', ['Config.fromfile']),
+    ('from pickle import Unpickler\nclass A(Unpickler): pass', ['pickle.Unpickler']),
+    ('model.eval()\neval(x)', ['eval'])])
+def test_calls_are_seen(text, found):
+    assert list(calls(ast.parse(text))) == found
+
+
+def test_every_call_that_could_run_a_file_is_known():
+    found = set()
+    for folder in ('clasp_mm', 'tools'):
+        for path in sorted((ROOT / folder).rglob('*.py')):
+            place = path.relative_to(ROOT / folder).with_suffix('').as_posix()
+            place = place if folder == 'clasp_mm' else f'tools/{place}'
+            found |= {(place, name) for name in calls(ast.parse(path.read_text('utf-8')))}
+    assert found == set(KNOWN)
