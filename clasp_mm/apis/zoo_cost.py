@@ -9,7 +9,7 @@ import mmengine
 from mmengine.config import Config
 
 from clasp_mm.compat import quiet_mmcv_lite
-from clasp_mm.files import replacing
+from clasp_mm.files import locked, write_text
 
 from .cost import measure_cost
 
@@ -43,15 +43,14 @@ def count_costs(root: Path) -> None:
     """
     known: dict[tuple[str, Any], tuple[int, int]] = {}
     for name in mmengine.load(root / 'model-index.yml')['Import']:
-        content = mmengine.load(root / name)
-        for entry in content['Models']:
-            meta = entry['Metadata']
-            backbone = Config.fromfile(root / entry['Config']).model.backbone
-            key = (meta['Input Size'], str(dict(backbone, init_cfg=None)))
-            if key not in known:
-                known[key] = config_cost(root / entry['Config'], meta['Input Size'])
-            meta['Parameters'], meta['FLOPs'] = known[key]
-        with replacing(root / name) as partial:
-            text = mmengine.dump(content, file_format='yaml', sort_keys=False, allow_unicode=True,
-                                 width=100)
-            partial.write_text(text, encoding='utf-8')
+        with locked(root / name):
+            content = mmengine.load(root / name)
+            for entry in content['Models']:
+                meta = entry['Metadata']
+                backbone = Config.fromfile(root / entry['Config']).model.backbone
+                key = (meta['Input Size'], str(dict(backbone, init_cfg=None)))
+                if key not in known:
+                    known[key] = config_cost(root / entry['Config'], meta['Input Size'])
+                meta['Parameters'], meta['FLOPs'] = known[key]
+            write_text(root / name, mmengine.dump(
+                content, file_format='yaml', sort_keys=False, allow_unicode=True, width=100))
