@@ -141,7 +141,7 @@ def sweep(folder: str | os.PathLike) -> None:
     """
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            found = _PARTIAL.search(entry.name)
+            found = '.partial' in entry.name and _PARTIAL.search(entry.name)
             if not found or found[1] != machine() or is_alive(int(found[2]), found[3]):
                 continue
             if entry.is_dir(follow_symlinks=False):

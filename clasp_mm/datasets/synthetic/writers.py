@@ -82,6 +82,8 @@ def _write_people(out_dir: Path, people: SyntheticPeople, lmdb: bool, with_groun
     write_marker(marker, settings, complete=False)
     parts.mkdir(exist_ok=True)
     sweep_all(out_dir)
+    if not any(parts.iterdir()):  # nothing in it counts, and a kill may have left half a database
+        shutil.rmtree(out_dir / 'lmdb', ignore_errors=True)
     for name in (['lmdb'] if lmdb else ['images']) + ['parsing'] * with_ground_truth:
         (out_dir / name).mkdir(exist_ok=True)
 
