@@ -60,7 +60,7 @@ def is_alive(pid: int, when: str) -> bool:
     except PermissionError:  # another user's
         pass
     now = born(pid)
-    return _UNKNOWN in (now, when) or now == when
+    return _UNKNOWN in (now, when) or now == when != ''
 
 
 def end_with_parent() -> None:
