@@ -102,7 +102,7 @@ def left(place):
 
 
 def write_often(number, path, sync):
-    for _ in range(20):
+    for _ in range(8):
         with replacing(path, sync) as partial_file:
             partial_file.write_text(f'{number}' * 1000)
         assert len(set(path.read_text())) == 1
@@ -302,6 +302,7 @@ def test_many_updates_publishings_and_readers(folder, run, tmp_path):  # noqa: F
     read_during_compaction(folder, tmp_path, readers=25, times=200)
     assert together(update, folder, tmp_path / 'out', count=80) == 0
     assert together(publish, run[0] / 'epoch_3.pth', tmp_path / 'zoo', count=12) == 0
+    (tmp_path / 'zoo' / 'a.py').write_text('model = dict()')
     assert together(put, tmp_path / 'zoo', count=12) == 0
 
 
