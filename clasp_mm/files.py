@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import itertools
 import json
 import os
+import re
+import shutil
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from .processes import born, is_alive, machine
+
 HASH_DIGITS = 8
 _MOST_VALUES = 1_000_000  # of a YAML file, its aliases written out
+_LONGEST_STEM = 200  # bytes of a name of at most 255 that a temporary one keeps
+_PARTIAL = re.compile(r'\.([0-9a-f]{8})-(\d+)-([0-9a-f]{8}|-)-\d+\.partial(\.\w+)?$')
+_counter = itertools.count()
 # UTF-32's first: its mark begins as that of UTF-16.
 _MARKS = ((codecs.BOM_UTF8, 'utf-8'), (codecs.BOM_UTF32_LE, 'utf-32-le'),
           (codecs.BOM_UTF32_BE, 'utf-32-be'), (codecs.BOM_UTF16_LE, 'utf-16-le'),
@@ -117,18 +127,18 @@ def replacing(path: str | os.PathLike, sync: bool = True) -> Iterator[Path]:
     """Give a name beside ``path`` to write to; what lies there takes its place if all goes well.
 
     It is on the disk before it takes the final name, so neither ``kill -9`` nor a power cut leaves
-    half a file. What a kill leaves under the temporary name the next write overwrites.
+    half a file. The name is of this write alone: of several writers the last one to finish wins.
 
     Args:
         path: The final name.
-        sync: Wait for the disk. Without it, which suits thousands of small files that can be made
-            again, a power cut may leave half a file; a kill may not.
+        sync: Wait for the disk, and :func:`sweep` the folder. Without it, which suits thousands of
+            small files that can be made again, a power cut may leave half a file; a kill may not.
 
     Raises:
         OSError: Writing failed; the error names ``path``, and nothing is left behind.
     """
     path = Path(path)
-    partial = path.with_name(f'{path.name}.partial')
+    partial = partial_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
@@ -141,6 +151,115 @@ def replacing(path: str | os.PathLike, sync: bool = True) -> Iterator[Path]:
         if isinstance(error, OSError):
             raise _named(error, path) from error
         raise
+    if sync:
+        sweep(path.parent)
+
+
+def partial_name(path: Path) -> Path:
+    """A name beside ``path`` that no other process and no other call takes, see :func:`sweep`."""
+    stem = os.fsdecode(os.fsencode(path.name)[:_LONGEST_STEM])
+    return path.with_name(f'{stem}.{_writer(os.getpid())}-{next(_counter)}.partial')
+
+
+@lru_cache(maxsize=1)
+def _writer(pid: int) -> str:
+    return f'{machine()}-{pid}-{born(pid)}'
+
+
+def is_partial(path: Path) -> bool:
+    """Whether a name is of :func:`partial_name`."""
+    return _PARTIAL.search(path.name) is not None
+
+
+def sweep(folder: str | os.PathLike) -> None:
+    """Remove what killed processes left under names of :func:`partial_name` in a folder.
+
+    Their names tell whose they are: what belongs to a living process or to another machine stays.
+    """
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            found = '.partial' in entry.name and _PARTIAL.search(entry.name)
+            if not found or found[1] != machine() or is_alive(int(found[2]), found[3]):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                with suppress(OSError):  # another process was faster
+                    os.unlink(entry.path)
+
+
+@contextmanager
+def temporary_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """A folder beside ``path`` to work in, which goes at the end; see also :func:`sweep`."""
+    path = Path(path)
+    folder = partial_name(path)
+    folder.mkdir(parents=True)
+    sweep(path.parent)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: str | os.PathLike, waiting: str = '') -> Iterator[None]:
+    """Let one process (or thread) at a time work on ``path``, which need not be there.
+
+    The lock is ``flock`` on ``.NAME.lock`` beside it, which the system opens when a process ends
+    in any way, and whose file goes with the last user. Where there is no ``flock`` (Windows, some
+    network disks) nothing is locked: files are whole even so, but of two changes at the same time
+    one may be lost. It is not reentrant.
+
+    Args:
+        path: What is worked on.
+        waiting: Said on stderr where another process has to be waited for.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f'.{path.name}.lock')
+    file = _flock(lock, waiting)
+    try:
+        yield
+    finally:
+        if file is not None:
+            lock.unlink(missing_ok=True)  # before the lock is open: nobody else has it
+            _unlock(file)
+
+
+def _flock(path: Path, waiting: str) -> int | None:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    while True:
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError:  # nothing can be written here
+            return None
+        try:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if waiting:
+                    print(waiting, file=sys.stderr, flush=True)
+                    waiting = ''
+                fcntl.flock(file, fcntl.LOCK_EX)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.stat(path), os.fstat(file)):
+                    return file
+            os.close(file)  # who had it removed the file: the next one is another
+        except OSError:  # no locks on this disk
+            os.close(file)
+            return None
+        except BaseException:
+            os.close(file)
+            raise
+
+
+def _unlock(file: int) -> None:
+    import fcntl
+    fcntl.flock(file, fcntl.LOCK_UN)  # closing would not: forked children have the file too
+    os.close(file)
 
 
 def _named(error: OSError, path: Path) -> OSError:

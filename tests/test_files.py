@@ -36,10 +36,3 @@ def test_full_disk_names_the_file_and_leaves_nothing(tmp_path, monkeypatch, wher
             full_disk()
     assert error.value.errno == errno.ENOSPC
     assert path.read_text() == 'old' and os.listdir(tmp_path) == ['model.pth']
-
-
-def test_a_kill_leaves_nothing_that_the_next_write_does_not_replace(tmp_path):
-    (tmp_path / 'list.txt.partial').write_text('what a killed process left, and longer')
-    with replacing(tmp_path / 'list.txt') as partial:
-        partial.write_text('whole')
-    assert os.listdir(tmp_path) == ['list.txt']

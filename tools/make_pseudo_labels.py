@@ -10,6 +10,7 @@ import os
 
 from clasp_mm.apis.labeler_options import add_labeler_arguments, labeler_from_arguments
 from clasp_mm.apis.pseudo_labels import make_store
+from clasp_mm.claims import HeldError
 from clasp_mm.datasets import LUPerson
 
 EPILOG = """\
@@ -36,7 +37,7 @@ def main() -> None:
         store = make_store(
             LUPerson(args.data_root, args.list), labeler_from_arguments(args), args.out,
             args.batch_size, args.workers, rank, world_size, show_progress=rank == 0)
-    except (ValueError, OSError, ImportError) as error:
+    except (HeldError, ValueError, OSError, ImportError) as error:
         raise SystemExit(f'make_pseudo_labels.py: {error}') from error
     if store is None:
         print(f'process {rank} is done; others are still at work on {args.out}.partial')

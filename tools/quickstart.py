@@ -2,8 +2,10 @@
 """The main job: synthetic people -> mini CLIP -> DINO -> pseudo-labels -> CLASP -> report."""
 
 import argparse
+import sys
 from pathlib import Path
 
+from clasp_mm.claims import HeldError
 from clasp_mm.compat import allow_mmengine_checkpoints, quiet_mmcv_lite
 from clasp_mm.files import printable
 
@@ -53,7 +55,10 @@ def main() -> None:
     allow_mmengine_checkpoints()
     options = vars(args)
     options['epochs'] = args.epochs and tuple(args.epochs)
-    run_quickstart(Options(**options))
+    try:
+        run_quickstart(Options(**options))
+    except HeldError as error:
+        sys.exit(f'quickstart.py: {error}')
 
 
 if __name__ == '__main__':

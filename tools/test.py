@@ -16,6 +16,7 @@ from clasp_mm.apis.cfg_options import CfgOptions
 from clasp_mm.apis.inference.weights import check_weights
 from clasp_mm.apis.launch import leave_together, load_config
 from clasp_mm.apis.model_hub import zoo_address
+from clasp_mm.files import write_text
 from clasp_mm.models.weights_file import find_weights
 
 
@@ -69,9 +70,7 @@ def main() -> None:
             raise SystemExit(f'test.py: {error}') from error
     metrics = runner.test()
     if args.out and is_main_process():
-        out = Path(args.out)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(metrics, indent=2, default=float) + '\n', 'utf-8')
+        write_text(args.out, json.dumps(metrics, indent=2, default=float) + '\n')
     leave_together()
 
 

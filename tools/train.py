@@ -6,6 +6,7 @@ On several GPUs: bash tools/dist_train.sh CONFIG GPUS [the options below].
 """
 
 import argparse
+from contextlib import ExitStack
 from pathlib import Path
 
 from mmengine.dist import is_main_process
@@ -19,12 +20,14 @@ from clasp_mm.apis.estimate import describe, estimate
 from clasp_mm.apis.launch import (
     add_tensorboard,
     check_batches,
+    hold_work_dir,
     leave_together,
     load_config,
     set_amp,
     set_resume,
 )
 from clasp_mm.apis.publish import config_refusals, publish_run
+from clasp_mm.processes import end_with_parent
 
 
 def parse_args() -> argparse.Namespace:
@@ -58,8 +61,17 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    if args.launcher == 'pytorch':
+        end_with_parent()  # which is torchrun
+    with ExitStack() as stack:
+        run(args, stack)
+
+
+def run(args: argparse.Namespace, stack: ExitStack) -> None:
     try:
         cfg = load_config(args.config, args.work_dir, args.launcher, args.cfg_options)
+        if args.estimate is None:
+            stack.enter_context(hold_work_dir(cfg))
         if args.resume or (cfg.get('resume') and not cfg.get('load_from')):
             set_resume(cfg, args.resume or 'auto')
         if args.amp:

@@ -6,6 +6,7 @@ import torch
 from rich.console import Console
 
 from clasp_mm.apis.mini_clip import report_tables, train_mini_clip
+from clasp_mm.claims import HeldError
 
 EPILOG = """\
 It learns from people that are drawn for it alone, and is no use on real photographs. The folder
@@ -42,9 +43,12 @@ def main() -> None:
     args = parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    report = train_mini_clip(
-        args.out_dir, seed=args.seed, num_people=args.people, num_heldout=args.heldout,
-        steps=args.steps, batch_size=args.batch_size, workers=args.workers)
+    try:
+        report = train_mini_clip(
+            args.out_dir, seed=args.seed, num_people=args.people, num_heldout=args.heldout,
+            steps=args.steps, batch_size=args.batch_size, workers=args.workers)
+    except HeldError as error:
+        raise SystemExit(f'train_mini_clip.py: {error}') from error
     Console().print(report_tables(report))
 
 

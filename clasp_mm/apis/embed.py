@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from clasp_mm.datasets.images import warn_unreadable
 from clasp_mm.datasets.readable import readable_batches
 from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
 from clasp_mm.device import add_device_argument, announce_device
-from clasp_mm.files import printable, read_json, write_text
+from clasp_mm.files import printable, read_json, temporary_folder, write_text
 from clasp_mm.models.backbones import SemanticSwin
 from clasp_mm.models.layers import TASKS
 from clasp_mm.models.trained_with import published_backbone
@@ -79,9 +78,8 @@ def embed_images(model: nn.Module, source: LUPerson, out: str | os.PathLike,
     device = next(model.parameters()).device
     with torch.inference_mode():
         channels = model(torch.zeros(1, 3, *size, device=device))[-1].shape[1]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f'.{out.stem}.') as folder:
-        table, names = Path(folder) / 'features.npy', Path(folder) / 'names.txt'
+    with temporary_folder(out) as folder:
+        table, names = folder / 'features.npy', folder / 'names.txt'
         rows, faults = _stream(model, source, size, batch_size, num_workers, channels, table,
                                names, show_progress)
         if not len(rows):
@@ -91,15 +89,15 @@ def embed_images(model: nn.Module, source: LUPerson, out: str | os.PathLike,
         result = dict(meta or {}, size=list(size), num_images=len(rows), channels=channels,
                       unreadable=faults)
         if out.suffix == '.parquet':
-            _write_parquet(Path(folder) / 'features.parquet', features, source, rows)
-            os.replace(Path(folder) / 'features.parquet', out)
+            _write_parquet(folder / 'features.parquet', features, source, rows)
+            os.replace(folder / 'features.parquet', out)
         else:
             os.replace(names, out.with_suffix('.names.txt'))
             os.replace(table, out)
-        _replace(Path(folder), out.with_suffix('.json'), json.dumps(result, indent=1))
+        _replace(folder, out.with_suffix('.json'), json.dumps(result, indent=1))
         page = _page(features, rows, source, describe, vocabulary, batch_size,
                      num_queries, num_neighbours)
-        _replace(Path(folder), out.with_suffix('.html'), page)
+        _replace(folder, out.with_suffix('.html'), page)
     warn_unreadable(faults, len(source))
     return result
 

@@ -1,6 +1,8 @@
 """From a config file and the options of a command line to a Config the Runner can start from."""
 
+import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from mmengine.runner import Runner
 
 from clasp_mm.apis.cfg_options import merge_options
 from clasp_mm.apis.config_check import check_config
+from clasp_mm.claims import hold
 from clasp_mm.compat import (
     allow_mmengine_checkpoints,
     prepare_cpu_distributed,
@@ -25,6 +28,7 @@ _AMP_WRAPPERS = {
     'clasp_mm.DINOOptimWrapper': 'clasp_mm.DINOAmpOptimWrapper',
 }
 _AMP_DTYPES = {'bf16': 'bfloat16', 'fp16': 'float16'}
+_RANK = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
 
 
 def load_config(path: str, work_dir: str | None = None, launcher: str = 'none',
@@ -58,6 +62,16 @@ def load_config(path: str, work_dir: str | None = None, launcher: str = 'none',
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
     prepare_cpu_distributed(cfg)
     return cfg
+
+
+def hold_work_dir(cfg: Config) -> AbstractContextManager[None]:
+    """Have the work directory alone: of a launch's processes, the first one holds it for all.
+
+    Raises:
+        HeldError: Another run has it; see :func:`clasp_mm.claims.hold`.
+    """
+    first = os.environ.get(_RANK.get(cfg.launcher, ''), '0') == '0'
+    return hold(cfg.work_dir) if first else nullcontext()
 
 
 def leave_together() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import cv2
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from clasp_mm.claims import hold
 from clasp_mm.datasets.images import UnreadableImageError, warn_unreadable
 from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, PseudoLabels, to_canvas
 from clasp_mm.pseudo_labels.hashing import hash_names
@@ -78,6 +80,7 @@ def make_store(source: ImageSource, labeler: CLIPLabeler, out: str | os.PathLike
 
     Raises:
         FileExistsError: If there is a complete store already.
+        HeldError: Another launch's process of this rank is at work on it.
         ValueError: If an unfinished store was made with other means.
     """
     if not 0 <= rank < world_size:
@@ -88,7 +91,9 @@ def make_store(source: ImageSource, labeler: CLIPLabeler, out: str | os.PathLike
                          labeler.grid)
     logger = MMLogger.get_current_instance()
     unreadable: list[str] = []
-    with StoreWriter(out, header, hashes) as writer:
+    out = Path(out)
+    with hold(out, out.with_name(f'.{out.name}.{rank}.claim.json')), \
+            StoreWriter(out, header, hashes) as writer:
         batches = _own_batches(writer.todo, len(hashes), batch_size, rank, world_size)
         loader = DataLoader(
             _Batches(source, labeler.settings.image_size), sampler=batches, batch_size=None,

@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.config import Config
 
 from clasp_mm.compat import quiet_mmcv_lite
-from clasp_mm.files import read_yaml, write_yaml
+from clasp_mm.files import locked, read_yaml, write_yaml
 
 from .cost import measure_cost
 
@@ -42,12 +42,13 @@ def count_costs(root: Path) -> None:
     """
     known: dict[tuple[str, Any], tuple[int, int]] = {}
     for name in read_yaml(root / 'model-index.yml')['Import']:
-        content = read_yaml(root / name)
-        for entry in content['Models']:
-            meta = entry['Metadata']
-            backbone = Config.fromfile(root / entry['Config']).model.backbone
-            key = (meta['Input Size'], str(dict(backbone, init_cfg=None)))
-            if key not in known:
-                known[key] = config_cost(root / entry['Config'], meta['Input Size'])
-            meta['Parameters'], meta['FLOPs'] = known[key]
-        write_yaml(root / name, content)
+        with locked(root / name):
+            content = read_yaml(root / name)
+            for entry in content['Models']:
+                meta = entry['Metadata']
+                backbone = Config.fromfile(root / entry['Config']).model.backbone
+                key = (meta['Input Size'], str(dict(backbone, init_cfg=None)))
+                if key not in known:
+                    known[key] = config_cost(root / entry['Config'], meta['Input Size'])
+                meta['Parameters'], meta['FLOPs'] = known[key]
+            write_yaml(root / name, content)

@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from clasp_mm.files import read_yaml, write_yaml
+from clasp_mm.files import locked, read_yaml, write_yaml
 from clasp_mm.models.weights_file import METAFILE
 
 from .resources import resource
@@ -114,11 +114,15 @@ def write_entry(folder: Path, entry: Mapping[str, Any]) -> None:
     Raises:
         ValueError: The metafile there is none, or the entry is wrong.
     """
-    path = folder / METAFILE
+    with locked(folder / METAFILE):  # nobody else's entry is lost
+        _put_entry(folder / METAFILE, entry)
+
+
+def _put_entry(path: Path, entry: Mapping[str, Any]) -> None:
     content = read_yaml(path) if path.is_file() else {}
     if not isinstance(content, Mapping) or not isinstance(content.get('Models', []), list):
         raise ValueError(f'{path} is no metafile: it needs a list of models under `Models`')
-    check_entry(entry, path, (folder, resource('model-index.yml').parent))
+    check_entry(entry, path, (path.parent, resource('model-index.yml').parent))
     models = [dict(entry) if model.get('Name') == entry['Name'] else model
               for model in content.get('Models', [])]
     if entry['Name'] not in [model['Name'] for model in models]:

@@ -8,13 +8,11 @@ import os
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
 
-from clasp_mm.files import file_hash
+from clasp_mm.files import file_hash, locked
 
 HASHED_NAME = re.compile(r'-([0-9a-f]{8})\.(?:pth|safetensors)\Z')
 _CHUNK, _ATTEMPTS, _TIMEOUT = 1 << 20, 3, 30
@@ -37,7 +35,7 @@ def download(address: str, path: Path, anew: bool = False) -> None:
         ValueError: What was fetched does not have the hash in its name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(path):
+    with locked(path, f'another process fetches {path}: waiting for it'):
         if path.is_file() and not anew:
             return
         partial, hashed = path.with_name(f'{path.name}.download'), HASHED_NAME.search(path.name)
@@ -103,16 +101,3 @@ def _append(address: str, partial: Path) -> bool:
         file.flush()
         os.fsync(file.fileno())
     return end is None or start == end
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """One process at a time, where the system can lock files."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    with open(path.with_name(f'.{path.name}.lock'), 'wb') as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

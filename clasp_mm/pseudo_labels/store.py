@@ -14,7 +14,7 @@ from types import TracebackType
 
 import numpy as np
 
-from clasp_mm.files import replacing
+from clasp_mm.files import locked, temporary_folder, write_text
 
 from .clip_labeler import LabelSettings, PseudoLabels
 from .hashing import hash_name
@@ -290,9 +290,7 @@ class StoreWriter:
             raise OSError(errno.ENOSPC, f'the labels of {len(hashes)} images take '
                           f'{row * len(hashes) / 1e9:.1f} GB, {free / 1e9:.1f} GB are free',
                           str(self.path.parent))
-        fresh = self.partial.with_name(f'{self.partial.name}.{os.getpid()}.tmp')
-        fresh.mkdir()
-        try:
+        with temporary_folder(self.partial) as fresh:
             for name, (dtype, shape) in _columns(header).items():
                 np.lib.format.open_memmap(
                     fresh / f'{name}.npy', 'w+', dtype, (len(hashes), *shape)).flush()
@@ -301,12 +299,11 @@ class StoreWriter:
             np.save(fresh / 'name_hash.npy', hashes[order].astype('<u8'))
             np.save(fresh / 'name_row.npy', order.astype('<u4'))
             (fresh / HEADER).write_text(json.dumps(header, indent=1), 'utf-8')
-            fresh.rename(self.partial)
-        except OSError:
-            if not self.partial.exists():         # else another process was faster
-                raise
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+            try:
+                fresh.rename(self.partial)
+            except OSError:
+                if not self.partial.exists():         # else another process was faster
+                    raise
 
     @property
     def todo(self) -> np.ndarray:
@@ -350,15 +347,12 @@ class StoreWriter:
         self.commit()
         if len(self.todo):
             return None
-        try:
-            sums = {file.name: checksum(file) for file in
-                    [self.partial / HEADER, *sorted(self.partial.glob('*.npy'))]}
-            with replacing(self.partial / CHECKSUMS) as fresh:
-                fresh.write_text(json.dumps(sums, indent=1), 'utf-8')
-            self.partial.rename(self.path)
-        except OSError:
+        with locked(self.path):
             if not self.path.exists():            # else another process was faster
-                raise
+                sums = {file.name: checksum(file) for file in
+                        [self.partial / HEADER, *sorted(self.partial.glob('*.npy'))]}
+                write_text(self.partial / CHECKSUMS, json.dumps(sums, indent=1))
+                self.partial.rename(self.path)
         return LabelStore(self.path)
 
     def __enter__(self) -> StoreWriter:

@@ -93,7 +93,7 @@ param_scheduler = [
 train_cfg = dict(type='mmengine.EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=10)
 val_cfg = dict(type='mmengine.ValLoop')
 test_cfg = dict(type='mmengine.TestLoop')
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=2))
+default_hooks = dict(checkpoint=dict(type='clasp_mm.SafeCheckpointHook', max_keep_ckpts=2))
 custom_hooks = [
     dict(type='mmengine.EMAHook', momentum=0.001),  # average = 0.999 average + 0.001 weights
     dict(type='clasp_mm.RunRecordHook'),

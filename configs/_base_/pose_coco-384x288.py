@@ -43,3 +43,4 @@ param_scheduler = [
     dict(type='MultiStepLR', begin=0, end=max_epochs, milestones=[170, 200], gamma=0.1,
          by_epoch=True),
 ]
+default_hooks = dict(checkpoint=dict(type='clasp_mm.SafeCheckpointHook'))

@@ -160,5 +160,5 @@ param_scheduler = [
 train_cfg = dict(type='mmengine.EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=5)
 val_cfg = dict(type='mmengine.ValLoop')
 test_cfg = dict(type='mmengine.TestLoop')
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=2))
+default_hooks = dict(checkpoint=dict(type='clasp_mm.SafeCheckpointHook', max_keep_ckpts=2))
 custom_hooks = [dict(type='clasp_mm.IdentityCountHook'), dict(type='clasp_mm.RunRecordHook')]

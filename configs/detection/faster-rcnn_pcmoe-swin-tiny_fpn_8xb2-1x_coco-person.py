@@ -24,3 +24,4 @@ optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=1e-4, weight_decay=0.05),
     # Decay would shrink the prompts of other tasks.
     paramwise_cfg=dict(custom_keys={'moe.prompts': dict(decay_mult=0.)}))
+default_hooks = dict(checkpoint=dict(type='clasp_mm.SafeCheckpointHook'))

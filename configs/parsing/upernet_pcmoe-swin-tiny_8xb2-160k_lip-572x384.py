@@ -37,3 +37,4 @@ param_scheduler = [
 ]
 log_processor = dict(by_epoch=False)
 train_dataloader = dict(batch_size=2, sampler=dict(_delete_=True, type='InfiniteSampler'))
+default_hooks = dict(checkpoint=dict(type='clasp_mm.SafeCheckpointHook'))

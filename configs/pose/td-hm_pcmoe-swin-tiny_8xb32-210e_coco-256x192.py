@@ -14,3 +14,4 @@ model = dict(
 train_dataloader = dict(dataset=dict(type='clasp_mm.CocoKeypoints'))
 val_dataloader = dict(dataset=dict(type='clasp_mm.CocoKeypoints'))
 test_dataloader = dict(dataset=dict(type='clasp_mm.CocoKeypoints'))
+default_hooks = dict(checkpoint=dict(type='clasp_mm.SafeCheckpointHook'))

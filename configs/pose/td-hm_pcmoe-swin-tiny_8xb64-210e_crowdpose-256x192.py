@@ -15,3 +15,4 @@ model = dict(
 train_dataloader = dict(dataset=dict(type='clasp_mm.CrowdPoseKeypoints'))
 val_dataloader = dict(dataset=dict(type='clasp_mm.CrowdPoseKeypoints'))
 test_dataloader = dict(dataset=dict(type='clasp_mm.CrowdPoseKeypoints'))
+default_hooks = dict(checkpoint=dict(type='clasp_mm.SafeCheckpointHook'))

@@ -57,7 +57,7 @@ param_scheduler = [
 train_cfg = dict(max_epochs=max_epochs, val_interval=3)
 default_hooks = dict(
     logger=dict(interval=20),
-    checkpoint=dict(max_keep_ckpts=1, save_best='miss_rate/Reasonable', rule='less'))
+    checkpoint=dict(max_keep_ckpts=2, save_best='miss_rate/Reasonable', rule='less'))
 custom_hooks = [
     dict(type='mmengine.EMAHook', momentum=0.02),
     dict(type='clasp_mm.RunRecordHook'),

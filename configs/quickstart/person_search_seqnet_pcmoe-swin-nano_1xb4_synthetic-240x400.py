@@ -87,6 +87,6 @@ param_scheduler = [
 train_cfg = dict(max_epochs=max_epochs, val_interval=8)
 default_hooks = dict(
     logger=dict(interval=10),
-    checkpoint=dict(max_keep_ckpts=1, save_best='search/mAP', rule='greater'))
+    checkpoint=dict(max_keep_ckpts=2, save_best='search/mAP', rule='greater'))
 env_cfg = dict(dist_cfg=dict(backend='gloo'))
 randomness = dict(seed=0)

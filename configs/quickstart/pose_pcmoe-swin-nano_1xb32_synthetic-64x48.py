@@ -61,6 +61,6 @@ param_scheduler = [
 ]
 default_hooks = dict(
     logger=dict(interval=10),
-    checkpoint=dict(interval=1, max_keep_ckpts=1, save_best='PCK'))
+    checkpoint=dict(interval=1, max_keep_ckpts=2, save_best='PCK'))
 env_cfg = dict(dist_cfg=dict(backend='gloo'))
 randomness = dict(seed=0)

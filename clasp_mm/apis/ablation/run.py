@@ -15,6 +15,7 @@ from mmengine.logging import MMLogger
 from clasp_mm.apis.quickstart.jobs import ONE_THREAD, Job, run_jobs
 from clasp_mm.apis.quickstart.run import Options, Quickstart
 from clasp_mm.apis.quickstart.training import Training
+from clasp_mm.claims import hold
 from clasp_mm.config_text import config_differences
 from clasp_mm.files import file_hash, replacing
 
@@ -58,11 +59,13 @@ def run_ablation(options: AblationOptions) -> dict[str, Any]:
         ``rows`` (title -> results of its seeds, see :func:`.score.score_row`), ``options``.
 
     Raises:
+        HeldError: Another process runs a table in the folder.
         RuntimeError: If a training or a scoring fails; the message names its log.
         ValueError: If the folder holds a run of another config or budget.
     """
     MMLogger.get_instance('ablation', log_level='WARNING')  # the jobs keep full logs
-    return _Ablation(options).run()
+    with hold(options.work_dir):
+        return _Ablation(options).run()
 
 
 class _Ablation:

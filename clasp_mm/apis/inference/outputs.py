@@ -55,7 +55,7 @@ class Pictures:
         if printable(target) != str(target):  # OpenCV ends the process
             raise ValueError(f'{printable(target)} is no name in UTF-8, which a video needs')
         partial_file = self._stack.enter_context(replacing(target))
-        writing = partial_file.with_suffix('.mp4')  # OpenCV chooses the container by the name's end
+        writing = Path(f'{partial_file}.mp4')  # OpenCV chooses the container by the name's end
         writer = cv2.VideoWriter(str(writing), cv2.VideoWriter_fourcc(*'mp4v'), frame.rate,
                                  picture.shape[1::-1])
 

@@ -20,6 +20,7 @@ from clasp_mm.datasets.synthetic.captions import caption_facts
 from clasp_mm.datasets.synthetic.identity import FAMILY_SIZE
 from clasp_mm.datasets.synthetic.paint import Canvas
 from clasp_mm.datasets.synthetic.people import SyntheticPeople
+from clasp_mm.processes import end_with_parent
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, LIP_TO_PART, Vocabulary
 
 FIRST_SEED = 2 ** 31
@@ -121,6 +122,7 @@ def _run(jobs: list[_Job], workers: int) -> Iterator[PeopleTable]:
 
 
 def _one_thread() -> None:
+    end_with_parent()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
 

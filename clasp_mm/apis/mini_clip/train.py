@@ -25,6 +25,7 @@ from clasp_mm.apis.mini_clip.evaluate import evaluate_mini_clip
 from clasp_mm.apis.mini_clip.objectives import CandidateTexts, Objective, weighted
 from clasp_mm.apis.mini_clip.optimizers import Optimizers
 from clasp_mm.apis.mini_clip.people import CROP, PeopleTable, draw_people
+from clasp_mm.claims import hold
 from clasp_mm.files import file_hash
 from clasp_mm.pseudo_labels.clip_model import build_clip
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary
@@ -79,6 +80,7 @@ def train_mini_clip(
         (see :func:`evaluate_mini_clip`), seconds, and the checkpoint's hash.
 
     Raises:
+        HeldError: Another process trains in the folder.
         ValueError: For a number that is too small, or another vocabulary's parts or attributes.
     """
     for name, value, least in (('steps', steps, 1), ('num_heldout', num_heldout, 1),
@@ -94,18 +96,24 @@ def train_mini_clip(
     done = read_report(out_dir)
     if done is not None and done['settings'] == json.loads(json.dumps(asdict(settings))):
         return done
-    out_dir.mkdir(parents=True, exist_ok=True)
-    (out_dir / REPORT_FILE).unlink(missing_ok=True)
+    with hold(out_dir):
+        return _train(out_dir, settings, vocabulary, workers, progress)
 
+
+def _train(out_dir: Path, settings: Settings, vocabulary: Vocabulary, workers: int | None,
+           progress: bool) -> dict:
+    (out_dir / REPORT_FILE).unlink(missing_ok=True)
     workers = torch.get_num_threads() if workers is None else workers
+    seed, architecture = settings.seed, settings.architecture
     draw = dict(seed=seed, vocabulary=vocabulary, workers=workers, progress=progress)
     start = time.perf_counter()
     size = architecture['vision_cfg']['image_size']
-    people = draw_people(num_people, split='train', size=(size, size), **draw)
-    heldout = draw_people(num_heldout, split='heldout', size=CROP, **draw)
+    people = draw_people(settings.num_people, split='train', size=(size, size), **draw)
+    heldout = draw_people(settings.num_heldout, split='heldout', size=CROP, **draw)
     drawn = time.perf_counter()
-    model, losses = fit(people, vocabulary, seed=seed, steps=steps, batch_size=batch_size,
-                        architecture=architecture, progress=progress)
+    model, losses = fit(people, vocabulary, seed=seed, steps=settings.steps,
+                        batch_size=settings.batch_size, architecture=architecture,
+                        progress=progress)
     trained = time.perf_counter()
     save_mini_clip(model, out_dir, architecture)
     accuracy = evaluate_mini_clip(

@@ -16,6 +16,7 @@ from mmengine.config import Config
 from rich.console import Console
 
 from clasp_mm.apis.resources import resource
+from clasp_mm.claims import hold
 from clasp_mm.datasets.synthetic import (
     write_citypersons,
     write_coco_keypoints,
@@ -70,6 +71,7 @@ def run_downstream(task: str, backbone: Path | None = None, seeds: int = 1,
 
     Raises:
         FileNotFoundError: There is no such backbone, or the quickstart had fewer seeds.
+        HeldError: Another process has the task's folder.
         RuntimeError: A training failed; the message names its log.
         ValueError: There is no such prompt, or ``train_images`` does not divide those of ``DATA``.
     """
@@ -85,8 +87,25 @@ def run_downstream(task: str, backbone: Path | None = None, seeds: int = 1,
         raise ValueError(f'{task} trains on {most} images or a part of them that divides {most}, '
                          f'not {train_images}')
     name = task if train_images is None else f'{task}-{train_images}'
-    console.rule(f'{task}: synthetic data', align='left')
-    write_data(task, counts, name)
+    with hold(WORK_DIR / name):
+        console.rule(f'{task}: synthetic data', align='left')
+        write_data(task, counts, name)
+        runs, metric = _train_all(task, config, name, backbones, starts, train_images, console)
+    report = dict(task=task, config=str(config.relative_to(config.parents[2])), metric=metric,
+                  backbones=list(map(str, dict.fromkeys(backbones))), images=counts,
+                  command=shlex.join(sys.argv), machine=machine(), runs=runs)
+    with replacing(WORK_DIR / f'{name}.json') as partial:
+        partial.write_text(json.dumps(report, indent=1), 'utf-8')
+    with replacing(WORK_DIR / f'{name}.md') as partial:
+        partial.write_text(markdown(report), 'utf-8')
+    console.print(markdown(report), markup=False, soft_wrap=True)
+    return report
+
+
+def _train_all(task: str, config: Path, name: str, backbones: Sequence[Path],
+               starts: Mapping[str, str | None], train_images: int | None, console: Console
+               ) -> tuple[list[dict[str, Any]], str]:
+    """Train every seed from every start; the runs' scores and costs, and the metric's name."""
     runs, metric = [], ''
     for seed, backbone in enumerate(backbones):
         console.rule(f'{task}: seed {seed}, all starts side by side', align='left')
@@ -108,15 +127,7 @@ def run_downstream(task: str, backbone: Path | None = None, seeds: int = 1,
         run_missing(trainings)
         runs += [dict(seed=seed, start=start, **read_run(training.folder, metric))
                  for start, training in trainings.items()]
-    report = dict(task=task, config=str(config.relative_to(config.parents[2])), metric=metric,
-                  backbones=list(map(str, dict.fromkeys(backbones))), images=counts,
-                  command=shlex.join(sys.argv), machine=machine(), runs=runs)
-    with replacing(WORK_DIR / f'{name}.json') as partial:
-        partial.write_text(json.dumps(report, indent=1), 'utf-8')
-    with replacing(WORK_DIR / f'{name}.md') as partial:
-        partial.write_text(markdown(report), 'utf-8')
-    console.print(markdown(report), markup=False, soft_wrap=True)
-    return report
+    return runs, metric
 
 
 def write_data(task: str, counts: Sequence[int], name: str) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from clasp_mm.processes import ending_with_parent
+
 ONE_THREAD = {name: '1' for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS',
                                      'OPENBLAS_NUM_THREADS')}
 _PEAK = re.compile(r'VmHWM:\s+(\d+) kB')
@@ -55,6 +57,8 @@ def run_jobs(jobs: Sequence[Job], poll_seconds: float = 0.5, parallel: int | Non
              ) -> dict[str, dict[str, float]]:
     """Run jobs at the same time and wait for all; the first failure stops the others.
 
+    They end with this process, on Linux even where it is killed.
+
     Args:
         jobs: They have names of their own.
         poll_seconds: Time between two looks at them.
@@ -83,7 +87,7 @@ def run_jobs(jobs: Sequence[Job], poll_seconds: float = 0.5, parallel: int | Non
                     with open(job.log, 'wb') as log:
                         starts[job.name] = time.perf_counter()
                         processes[job.name] = subprocess.Popen(
-                            job.command, stdout=log, stderr=subprocess.STDOUT,
+                            ending_with_parent(job.command), stdout=log, stderr=subprocess.STDOUT,
                             env={**os.environ, **job.env})
                     bars[job.name] = display.add_task(job.name, total=1.0)
                 time.sleep(poll_seconds)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from clasp_mm.files import partial_name, sweep
+
 WORK_DIR = Path('work_dirs/quickstart')
 DOWNSTREAM_DIR = Path('work_dirs/quickstart_downstream')
 STAGE1, LABELS = 'dino.pth', 'labels'  # in a seed's folder
@@ -25,7 +27,7 @@ def published(folder: Path, name: str = 'clasp') -> Path:
 
 def point(name: Path, target: Path) -> None:
     """Let a name stand for a file or folder, by a link that stays right where both are moved."""
-    partial = name.with_name(f'{name.name}.partial')
-    partial.unlink(missing_ok=True)
+    sweep(name.parent)
+    partial = partial_name(name)
     partial.symlink_to(os.path.relpath(target, name.parent))
     os.replace(partial, name)

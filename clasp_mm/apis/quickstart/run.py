@@ -31,6 +31,7 @@ from clasp_mm.apis.model_zoo import get_model
 from clasp_mm.apis.pseudo_labels import make_store
 from clasp_mm.apis.publish import publish_model
 from clasp_mm.apis.resources import resource
+from clasp_mm.claims import hold
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.images import read_image
 from clasp_mm.datasets.synthetic import (
@@ -106,10 +107,12 @@ def run_quickstart(options: Options) -> dict[str, Any]:
         What ``report.json`` holds.
 
     Raises:
+        HeldError: Another quickstart has the folder.
         RuntimeError: If a job fails; the message names its log.
     """
     MMLogger.get_instance('quickstart', log_level='WARNING')  # the jobs keep full logs
-    return Quickstart(options).run()
+    with hold(options.work_dir):
+        return Quickstart(options).run()
 
 
 class Quickstart:

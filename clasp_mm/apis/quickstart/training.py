@@ -11,7 +11,9 @@ import torch
 from mmengine.config import Config
 
 from clasp_mm.apis.resources import resource
+from clasp_mm.claims import hold
 from clasp_mm.engine.hooks.run_record_hook import record_code
+from clasp_mm.files import write_text
 
 from .jobs import ONE_THREAD, Job
 
@@ -54,12 +56,16 @@ class Training:
         Args:
             processes: With more than one, tools/dist_train.sh starts them.
             name: Of the job; by default the folder's.
+
+        Raises:
+            HeldError: A run of another config is at work in the folder.
         """
         if not self._key_file.exists() or self._key_file.read_text('utf-8') != self._key():
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir(parents=True)
-            self.cfg.dump(self.config_file)
-            self._key_file.write_text(self._key(), 'utf-8')
+            with hold(self.folder):  # no living run's is cleared
+                shutil.rmtree(self.folder, ignore_errors=True)
+                self.folder.mkdir(parents=True)
+                self.cfg.dump(self.config_file)
+                write_text(self._key_file, self._key())
         if all(hook['type'] != 'clasp_mm.RunRecordHook'
                for hook in self.cfg.get('custom_hooks') or ()):
             record_code(self.folder)  # which that hook does by itself

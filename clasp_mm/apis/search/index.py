@@ -9,6 +9,7 @@ import os
 import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ from clasp_mm.apis.features import normalize
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.luperson import _find_lmdb
 from clasp_mm.datasets.readable import readable_batches
-from clasp_mm.files import replacing, write_text
+from clasp_mm.files import locked, replacing, write_text
 from clasp_mm.pseudo_labels.clip_model import CLIPModel, state_digest
 
 SEGMENT_ROWS = 8192  # images that are lost at most where a run is killed
@@ -94,6 +95,9 @@ class FeatureIndex:
     complete or not there: a run that is killed goes on from the last. They are mapped, not read,
     and nothing is held for an image but a few bytes.
 
+    Several processes may use one folder: one embeds, the others wait for it and embed what is left.
+    What was mapped is read to its end, whatever they write and remove meanwhile.
+
     Args:
         root: Folder of the indices; this one's lies in it, under the encoder's name.
         source: The images.
@@ -105,6 +109,7 @@ class FeatureIndex:
         self.source, self.encoder = source, encoder
         self.keys = _file_keys(source)
         self._order = np.argsort(self.keys)
+        self._segments: list[np.ndarray] | None = None
 
     def update(self, batch_size: int = 64, num_workers: int = 2, progress: bool = True) -> Update:
         """Embed what has no feature yet. Files that cannot be read are tried again every time.
@@ -117,11 +122,14 @@ class FeatureIndex:
         Raises:
             ValueError: The index is damaged.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with locked(self.folder, f'another process embeds into {self.folder}: waiting for it'):
+            return self._update(batch_size, num_workers, progress)
+
+    def _update(self, batch_size: int, num_workers: int, progress: bool) -> Update:
         write_text(self.folder / 'index.json', json.dumps(
             dict(source=self.source.source, encoder=self.encoder.name, size=self.encoder.size),
             indent=1))
-        kept = [segment['key'] for segment in self._segments()]
+        kept = [segment['key'] for segment in self._map()]
         known = np.unique(np.concatenate([np.zeros(0, np.uint64), *kept]))
         missing = np.flatnonzero(~np.isin(self.keys, known))
         gone = int((~np.isin(known, self.keys)).sum())
@@ -130,10 +138,13 @@ class FeatureIndex:
         segments = len(kept) + math.ceil(new / SEGMENT_ROWS)
         if gone > live or segments > 2 * math.ceil(live / SEGMENT_ROWS) + _SPARE_SEGMENTS:
             self._compact()
+        self._segments = self._map()
         return Update(live, new, gone, faults)
 
     def scores(self, directions: np.ndarray) -> np.ndarray:
         """Products of all features, in the order of the source, with some vectors.
+
+        They are the features that the last :meth:`update` found; without one, those there are.
 
         Args:
             directions: (Q, C); of unit length, their products are cosines.
@@ -149,20 +160,19 @@ class FeatureIndex:
 
     def _live(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Rows of the source and their features (n, C), segment by segment."""
-        for segment in self._segments():
+        for segment in self._map() if self._segments is None else self._segments:
             place = np.searchsorted(self.keys, segment['key'], sorter=self._order)
             rows = self._order[np.minimum(place, len(self.keys) - 1)]
             same = self.keys[rows] == segment['key']
             if same.any():
                 yield rows[same], np.ascontiguousarray(segment['feature'][same])
 
-    def _segments(self) -> Iterator[np.ndarray]:
-        for path in sorted(self.folder.glob('*.npy')):
-            try:
-                yield np.load(path, mmap_mode='r')
-            except (ValueError, EOFError) as error:
-                raise ValueError(f'{path} is damaged ({error}): delete it, and its images are '
-                                 'embedded again') from error
+    def _map(self) -> list[np.ndarray]:
+        """All segments; a file that is removed from now on can be read all the same."""
+        while True:
+            paths = sorted(self.folder.glob('*.npy'))
+            with suppress(FileNotFoundError):  # compacted since it was listed: list again
+                return [_map_segment(path) for path in paths]
 
     def _embed(self, rows: np.ndarray, batch_size: int, num_workers: int, progress: bool
                ) -> tuple[int, list[str]]:
@@ -197,6 +207,7 @@ class FeatureIndex:
 
     def _compact(self) -> None:
         """Write live features into few segments, then delete the old ones."""
+        self._segments = None
         old, waiting, written = sorted(self.folder.glob('*.npy')), [], np.zeros(0, np.int64)
         for rows, features in self._live():
             fresh = ~np.isin(rows, written)
@@ -207,7 +218,16 @@ class FeatureIndex:
                 waiting = []
         self._write(waiting)
         for path in old:
-            path.unlink(missing_ok=True)
+            with suppress(PermissionError):  # Windows, while somebody reads it: the next time
+                path.unlink(missing_ok=True)
+
+
+def _map_segment(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode='r')
+    except (ValueError, EOFError) as error:
+        raise ValueError(f'{path} is damaged ({error}): delete it, and its images are embedded '
+                         'again') from error
 
 
 def _file_keys(source: LUPerson) -> np.ndarray:

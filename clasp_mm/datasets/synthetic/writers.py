@@ -18,7 +18,8 @@ import cv2
 import numpy as np
 from rich.progress import track
 
-from clasp_mm.files import replacing
+from clasp_mm.files import is_partial, locked, replacing, sweep
+from clasp_mm.processes import end_with_parent
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
 
 from ..images import read_map
@@ -46,7 +47,8 @@ def write_people(out_dir: str | os.PathLike, people: SyntheticPeople, lmdb: bool
         synthetic_people.json  what was asked for, and whether it is all there
 
     The files do not depend on the number of workers. What is already complete is left alone;
-    after a kill the next call goes on with the first shard that is missing.
+    after a kill the next call goes on with the first shard that is missing. Of two processes one
+    draws, and the other waits for it.
 
     Args:
         out_dir: A new or empty folder, or one written by this function with the same arguments.
@@ -63,16 +65,25 @@ def write_people(out_dir: str | os.PathLike, people: SyntheticPeople, lmdb: bool
     if workers is not None and workers < 1:
         raise ValueError(f'workers must be at least 1, got {workers}')
     out_dir = Path(out_dir)
+    with locked(out_dir, f'another process draws {out_dir}: waiting for it'):
+        _write_people(out_dir, people, lmdb, with_ground_truth, workers, progress)
+
+
+def _write_people(out_dir: Path, people: SyntheticPeople, lmdb: bool, with_ground_truth: bool,
+                  workers: int | None, progress: bool) -> None:
     settings = _settings(people, lmdb, with_ground_truth)
-    marker = out_dir / MARKER
+    marker, parts = out_dir / MARKER, out_dir / '.parts'
     if is_complete(marker, settings):
+        shutil.rmtree(parts, ignore_errors=True)  # a kill may have left it
         return
-    if not marker.exists() and out_dir.exists() and any(out_dir.iterdir()):
+    if not marker.exists() and out_dir.exists() and not all(map(is_partial, out_dir.iterdir())):
         raise ValueError(f'{out_dir} is not empty and not written by this function (it has no '
                          f'{MARKER}); give a new folder')
     write_marker(marker, settings, complete=False)
-    parts = out_dir / '.parts'
     parts.mkdir(exist_ok=True)
+    sweep_all(out_dir)
+    if not any(parts.iterdir()):  # nothing in it counts, and a kill may have left half a database
+        shutil.rmtree(out_dir / 'lmdb', ignore_errors=True)
     for name in (['lmdb'] if lmdb else ['images']) + ['parsing'] * with_ground_truth:
         (out_dir / name).mkdir(exist_ok=True)
 
@@ -236,6 +247,12 @@ def _database(out_dir: Path, people: SyntheticPeople,
         yield put
 
 
+def sweep_all(folder: Path) -> None:
+    """:func:`~clasp_mm.files.sweep` of a folder and all below it."""
+    for inside, _, _ in os.walk(folder):
+        sweep(inside)
+
+
 @contextmanager
 def mapper(workers: int | None, tasks: int) -> Iterator[Callable]:
     """``map`` over this process or several, in order."""
@@ -245,11 +262,16 @@ def mapper(workers: int | None, tasks: int) -> Iterator[Callable]:
         yield map
         return
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'),
-                               initializer=cv2.setNumThreads, initargs=(1,))
+                               initializer=_begin_worker)
     try:
         yield pool.map
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _begin_worker() -> None:
+    end_with_parent()
+    cv2.setNumThreads(1)
 
 
 def _settings(people: SyntheticPeople, lmdb: bool, with_ground_truth: bool) -> dict:

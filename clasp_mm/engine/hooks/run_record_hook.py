@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 from clasp_mm.engine.checkpoints import checkpoint_to_resume
 from clasp_mm.engine.provenance import describe_changes, environment, git_state
 from clasp_mm.engine.run_report import write_run_report
-from clasp_mm.files import replacing
+from clasp_mm.files import locked, write_text
 from clasp_mm.registry import HOOKS
 
 
@@ -145,11 +145,10 @@ def cut_metrics(path: str | os.PathLike, step: int, stretched: float = 1.) -> No
         if line.endswith('\n') and row['step'] <= step:
             kept.append(line)
     if kept != lines:
-        with replacing(path) as partial:
-            partial.write_text(''.join(kept), 'utf-8')
+        write_text(path, ''.join(kept))
 
 
 def _add_start(path: Path, entry: Mapping[str, Any]) -> None:
-    starts = json.loads(path.read_text('utf-8')) if path.exists() else []
-    with replacing(path) as partial:
-        partial.write_text(json.dumps([*starts, entry], indent=1) + '\n', 'utf-8')
+    with locked(path):
+        starts = json.loads(path.read_text('utf-8')) if path.exists() else []
+        write_text(path, json.dumps([*starts, entry], indent=1) + '\n')

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from clasp_mm.files import replacing
+from clasp_mm.files import locked, write_text
 
-from ..writers import drawing_code, is_complete, mapper, write_marker
+from ..writers import drawing_code, is_complete, mapper, sweep_all, write_marker
 
 SPLITS = ('train', 'val')
 _FIRST_SEED = 1 << 20  # pretraining data are usually drawn from small seeds
@@ -76,7 +76,8 @@ def write_split(split: Split, layout: str, owned: Sequence[str],
     """Draw all images of a split, then write its annotations.
 
     The files do not depend on the number of workers. What is already complete is left alone;
-    after a kill the next call goes on with the first shard that is missing.
+    after a kill the next call goes on with the first shard that is missing. Of two processes one
+    draws, and the other waits for it.
 
     Args:
         split: What to draw.
@@ -100,7 +101,16 @@ def write_split(split: Split, layout: str, owned: Sequence[str],
     settings = {
         'num_images': split.num_images, 'seed': split.seed, 'size': list(split.size), **settings,
         'generator': _code(layout)}
+    with locked(marker, f'another process draws {marker.stem} in {split.out_dir}: waiting for it'):
+        _write_split(split, layout, owned, draw, finish, workers, progress, marker, settings)
+
+
+def _write_split(split: Split, layout: str, owned: Sequence[str],
+                 draw: Callable[[Split, int], dict], finish: Callable[[Split, list[dict]], None],
+                 workers: int | None, progress: bool, marker: Path, settings: dict) -> None:
+    parts = split.out_dir / f'.parts_{layout}_{split.name}'
     if is_complete(marker, settings):
+        shutil.rmtree(parts, ignore_errors=True)  # a kill may have left it
         return
     if not marker.exists():
         there = [path for path in owned if (split.out_dir / path).exists()]
@@ -108,7 +118,8 @@ def write_split(split: Split, layout: str, owned: Sequence[str],
             raise ValueError(f'{split.out_dir} holds {", ".join(there)}, not written by this '
                              f'function (there is no {marker.name}); give a new folder')
     write_marker(marker, settings, complete=False)
-    parts = split.out_dir / f'.parts_{layout}_{split.name}'
+    for path in owned:
+        sweep_all(split.out_dir / path)
     shards = -(-split.num_images // _SHARD)
     missing = [shard for shard in range(shards) if not _part(parts, shard).exists()]
     with mapper(workers, len(missing)) as run:
@@ -129,8 +140,7 @@ def write_split(split: Split, layout: str, owned: Sequence[str],
 
 def write_json(path: str | os.PathLike, content: object) -> None:
     """Write a JSON file, whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content) + '\n', encoding='utf-8')
+    write_text(path, json.dumps(content) + '\n')
 
 
 def box_xywh(box: Sequence[float]) -> list[float]:
