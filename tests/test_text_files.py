@@ -28,7 +28,7 @@ def undeclared(tree: ast.AST) -> list[int]:
         words = {word.arg: word.value for word in node.keywords}
         if owner == 'cv2' and name in ('imread', 'imwrite'):
             lines.append(node.lineno)
-        if owner in ('Image', 'lmdb', 'lmdb_package'):
+        if owner in ('Image', 'lmdb', 'lmdb_package', 'os'):
             continue
         if name == 'open':
             place = 0 if isinstance(node.func, ast.Attribute) else 1
