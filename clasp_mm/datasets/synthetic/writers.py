@@ -22,6 +22,7 @@ from clasp_mm.files import replacing
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
 
 from ..images import read_map
+from ..lmdb_file import LmdbFile
 from .people import PersonRecord, SyntheticPeople
 from .words import PA100K_ATTRIBUTES
 
@@ -228,6 +229,8 @@ def _database(out_dir: Path, people: SyntheticPeople,
         raise ImportError('writing an LMDB needs: pip install lmdb') from error
     height, width = people.size
     largest = len(people) * height * width * 3 + (1 << 26)  # the file only grows as it must
+    if (out_dir / 'lmdb' / 'data.mdb').exists():
+        LmdbFile(out_dir / 'lmdb')  # one that was cut off would end the process
     with lmdb_package.open(str(out_dir / 'lmdb'), map_size=largest) as environment:
         def put(images: list[tuple[str, bytes]]) -> None:
             with environment.begin(write=True) as transaction:

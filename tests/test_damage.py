@@ -1,0 +1,198 @@
+"""Files that were cut, or of which a byte changed: told by name, or harmless; never a signal.
+
+Each trial runs in a process of its own. The short form makes a dozen trials of each kind of file;
+the long one, ``pytest tests/test_damage.py -m slow -s``, makes 300 and prints the table.
+"""
+
+import json
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import lmdb
+import numpy as np
+import pytest
+
+from clasp_mm.datasets import LUPerson
+from clasp_mm.datasets.images import UnreadableImageError
+from clasp_mm.datasets.lmdb_file import LmdbError, LmdbFile
+
+REFUSED, HARMLESS, CHANGED, UNCLEAR, SIGNAL = (
+    'refused by name', 'harmless', 'changed silently', 'another error', 'killed by a signal')
+
+
+class Kind(NamedTuple):
+    """A kind of file: what is damaged, what reads it, and which errors its reader promises.
+
+    ``read`` gives something to compare; what it takes for damaged itself it leaves out. ``open``
+    are kinds whose format has no checksum, so that a wrong pixel or digit cannot be told.
+    """
+
+    files: list[Path]
+    read: Callable[[], object]
+    promised: tuple[type[Exception], ...] = (ValueError, )
+    open: bool = False
+
+
+def jpeg(seed=0, size=(24, 12)):
+    import cv2
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+    return cv2.imencode('.jpg', pixels)[1].tobytes()
+
+
+def lmdb_of_people(folder, count=300):
+    folder.mkdir(parents=True)
+    with lmdb.open(str(folder), map_size=1 << 24) as environment, \
+            environment.begin(write=True) as transaction:
+        for number in range(count):  # in a page, and in pages of their own
+            transaction.put(f'{number:04d}/{"person" * 9}.jpg'.encode(),
+                            jpeg(number, (100, 50) if number % 7 == 0 else (24, 12)))
+    return folder / 'data.mdb'
+
+
+def _people(folder):
+    def read():
+        dataset, found = LUPerson(str(folder)), []
+        for index in range(len(dataset)):
+            try:
+                found.append(dataset.load(index)['img'].sum())
+            except UnreadableImageError as error:
+                assert dataset.names[index] in str(error)
+        return found
+    return Kind([lmdb_of_people(folder)], read, open=True)
+
+
+KINDS = {'LMDB of people': _people}
+
+
+def outcome(kind: Kind, path: Path, intact: object) -> str:
+    """What a fresh process makes of the damaged file."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = UNCLEAR
+        try:
+            os.close(reading)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            code = HARMLESS if kind.read() == intact else CHANGED
+        except kind.promised as error:
+            said = str(error)
+            code = REFUSED if path.name in said or path.parent.name in said else \
+                f'{UNCLEAR}: without a name: {said:.200}'
+        except BaseException as error:
+            code = f'{UNCLEAR}: {type(error).__name__}: {error!s:.200}'
+        finally:
+            os.write(writing, code.encode())
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, 'rb') as pipe:
+        said = pipe.read().decode()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return said if status == 0 else f'{SIGNAL}: {signal.Signals(-status).name}'
+
+
+def trials(kind: Kind, count: int, seed: int = 0) -> Counter:
+    """Outcomes of ``count`` trials: of three, two change a byte and one cuts the end off."""
+    draw, intact, found = np.random.default_rng(seed), kind.read(), Counter()
+    for trial in range(count):
+        path = kind.files[draw.integers(len(kind.files))]
+        data = path.read_bytes()
+        damaged, at = bytearray(data), int(draw.integers(len(data)))
+        if trial % 3 == 0:
+            del damaged[at:]
+        elif trial % 3 == 1:
+            damaged[at] ^= 1 << int(draw.integers(8))
+        else:  # in the head, where structure lies
+            at = int(draw.integers(min(len(data), 4096)))
+            damaged[at] ^= int(draw.integers(1, 256))
+        try:
+            path.write_bytes(damaged)
+            found[outcome(kind, path, intact)] += 1
+        finally:
+            path.write_bytes(data)
+    assert kind.read() == intact
+    return found
+
+
+def check(kind: Kind, found: Counter) -> None:
+    allowed = {REFUSED, HARMLESS} | ({CHANGED} if kind.open else set())
+    assert set(found) <= allowed, dict(found)
+
+
+@pytest.mark.parametrize('name', KINDS)
+def test_damage_is_told(name, tmp_path):
+    kind = KINDS[name](tmp_path / 'here')
+    found = trials(kind, 12)
+    check(kind, found)
+    assert found[REFUSED]
+
+
+@pytest.mark.slow
+def test_table_of_damage(tmp_path):
+    rows = {}
+    for number, (name, make) in enumerate(KINDS.items()):
+        kind = make(tmp_path / str(number))
+        rows[name] = kind, trials(kind, 300, seed=1)
+    head = (REFUSED, HARMLESS, CHANGED, UNCLEAR, SIGNAL)
+    print('\n| file | ' + ' | '.join(head) + ' |\n|---' + '|---:' * len(head) + '|')
+    for name, (_, found) in rows.items():
+        cells = [sum(n for said, n in found.items() if said.startswith(title)) for title in head]
+        print(f'| {name} | ' + ' | '.join(map(str, cells)) + ' |')
+    for kind, found in rows.values():
+        check(kind, found)
+
+
+def test_lmdb_is_read_as_the_library_reads_it(tmp_path):
+    """Deep trees, big values, deleted keys, an empty key's neighbours; against lmdb itself."""
+    draw = np.random.default_rng(0)
+    items = {f'{number * 7919 % 3000:05d}'.encode() * int(draw.integers(1, 9)):
+             draw.bytes(int(draw.choice([0, 1, 20, 1900, 2100, 9000]))) for number in range(3000)}
+    with lmdb.open(str(tmp_path), map_size=1 << 26) as environment:
+        with environment.begin(write=True) as transaction:
+            for key, value in items.items():
+                transaction.put(key, value)
+        with environment.begin(write=True) as transaction:
+            for key in list(items)[::3]:
+                transaction.delete(key)
+                del items[key]
+        assert environment.stat()['depth'] >= 3
+    file = LmdbFile(tmp_path)
+    assert list(file.keys()) == sorted(items)
+    assert {key: file.get(key) for key in items} == items
+    assert file.get(b'') is file.get(b'0') is file.get(b'zzz') is None
+
+
+def test_lmdb_header_by_hand(tmp_path):
+    """Two header pages of 4096 bytes and the last page's number decide the least size."""
+    path = lmdb_of_people(tmp_path / 'people')
+    data = path.read_bytes()
+    last = max(int.from_bytes(data[at:at + 8], 'little') for at in (136, 4096 + 136))
+    path.write_bytes(data[:(last + 1) * 4096])  # all that its header asks for
+    assert len(LUPerson(str(path.parent))) == 300
+    path.write_bytes(data[:(last + 1) * 4096 - 1])
+    with pytest.raises(LmdbError, match=rf'data\.mdb: it is cut off.*{last + 1} pages of 4096'):
+        LUPerson(str(path.parent))
+    for at, byte, words in ((16, 0, 'no LMDB begins so'), (20, 9, 'format 9'),
+                            (40, 7, 'pages of 4103 bytes')):
+        path.write_bytes(data[:at] + bytes([byte]) + data[at + 1:])
+        with pytest.raises(LmdbError, match=words):
+            LUPerson(str(path.parent))
+
+
+def test_lmdb_page_is_named(tmp_path):
+    path = lmdb_of_people(tmp_path / 'people')
+    dataset = LUPerson(str(path.parent))
+    data, name = path.read_bytes(), dataset.names.raw(0)
+    at = data.index(name) + len(name)  # a value in pages of its own: their number
+    number = int.from_bytes(data[at:at + 8], 'little')
+    path.write_bytes(data[:at] + (10 ** 6).to_bytes(8, 'little') + data[at + 8:])
+    with pytest.raises(UnreadableImageError, match=r'0000/.*data\.mdb: it has no page 1000000'):
+        LUPerson(str(path.parent)).load(0)
+    start = number * 4096
+    path.write_bytes(data[:start + 10] + b'\0' + data[start + 11:])  # its flags
+    with pytest.raises(UnreadableImageError, match=rf'page {number} is damaged'):
+        LUPerson(str(path.parent)).load(0)
+    assert LUPerson(str(path.parent))[0]['skipped'] == dataset.names[0]
