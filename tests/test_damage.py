@@ -7,18 +7,25 @@ the long one, ``pytest tests/test_damage.py -m slow -s``, makes 300 and prints t
 import json
 import os
 import signal
+import zipfile
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import lmdb
 import numpy as np
 import pytest
+import torch
 
+from clasp_mm.apis.publish import _pth, _safetensors
+from clasp_mm.compat import load_file
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.images import UnreadableImageError
 from clasp_mm.datasets.lmdb_file import LmdbError, LmdbFile
+from clasp_mm.engine.checkpoints import checkpoint_to_resume
+from clasp_mm.models.weights_file import find_weights
 
 REFUSED, HARMLESS, CHANGED, UNCLEAR, SIGNAL = (
     'refused by name', 'harmless', 'changed silently', 'another error', 'killed by a signal')
@@ -55,17 +62,55 @@ def lmdb_of_people(folder, count=300):
 
 def _people(folder):
     def read():
-        dataset, found = LUPerson(str(folder)), []
+        dataset, found, told = LUPerson(str(folder)), [], ''
         for index in range(len(dataset)):
             try:
                 found.append(dataset.load(index)['img'].sum())
             except UnreadableImageError as error:
                 assert dataset.names[index] in str(error)
+                told = str(error)
+        if told:
+            raise UnreadableImageError(f'{folder}: {told}')
         return found
     return Kind([lmdb_of_people(folder)], read, open=True)
 
 
-KINDS = {'LMDB of people': _people}
+def _weights(folder, name):
+    folder.mkdir()
+    draw = np.random.default_rng(0)
+    state = {f'backbone.layer{i}.weight': torch.tensor(draw.random((8, 40), np.float32))
+             for i in range(9)}
+    meta = dict(name='mini', results={'reid': {'mAP': 5.9}}, names={3: 'nose'})
+    pack = _safetensors if name.endswith('.safetensors') else _pth
+    (folder / name).write_bytes(pack(state, meta))
+
+    def read():
+        content = load_file(folder / name)
+        return content['meta'], {key: value.tolist() for key, value in content['state_dict'].items()}
+    return Kind([folder / name], read)
+
+
+def _run(folder):
+    """The checkpoints of a run: the last whole one is resumed from."""
+    folder.mkdir()
+    for epoch in (1, 2):
+        torch.save(dict(meta=dict(epoch=epoch, iter=9 * epoch), message_hub={}, optimizer={},
+                        state_dict=dict(x=torch.arange(99.) * epoch)), folder / f'epoch_{epoch}.pth')
+
+    def read():
+        path = checkpoint_to_resume(folder)
+        if path.name == 'epoch_2.pth':
+            return torch.load(path, weights_only=True)['state_dict']['x'].tolist()
+        raise ValueError('epoch_2.pth was passed over, with a warning')
+    return Kind([folder / 'epoch_2.pth'], read)
+
+
+KINDS = {
+    'LMDB of people': _people,
+    'weights, renamed': partial(_weights, name='mine.pth'),
+    'safetensors, renamed': partial(_weights, name='mine.safetensors'),
+    'checkpoint to resume from': _run,
+}
 
 
 def outcome(kind: Kind, path: Path, intact: object) -> str:
@@ -76,11 +121,12 @@ def outcome(kind: Kind, path: Path, intact: object) -> str:
         code = UNCLEAR
         try:
             os.close(reading)
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            for stream in (1, 2):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
             code = HARMLESS if kind.read() == intact else CHANGED
         except kind.promised as error:
             said = str(error)
-            code = REFUSED if path.name in said or path.parent.name in said else \
+            code = REFUSED if path.name in said or str(path.parent) in said else \
                 f'{UNCLEAR}: without a name: {said:.200}'
         except BaseException as error:
             code = f'{UNCLEAR}: {type(error).__name__}: {error!s:.200}'
@@ -196,3 +242,37 @@ def test_lmdb_page_is_named(tmp_path):
     with pytest.raises(UnreadableImageError, match=rf'page {number} is damaged'):
         LUPerson(str(path.parent)).load(0)
     assert LUPerson(str(path.parent))[0]['skipped'] == dataset.names[0]
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_renamed_weights_are_held_against_their_side_car(suffix, tmp_path):
+    """SHA-256 of b'abc' begins with ba7816bf (FIPS 180-2, B.1)."""
+    path = tmp_path / f'mine{suffix}'
+    path.write_bytes(b'abc')
+    side_car = dict(sha256_8='ba7816bf', files=[
+        'clasp_20260101-ba7816bf.pth', 'clasp_20260101-ba7816bf.safetensors'])
+    for content in (side_car, {}, [], dict(files=3)):  # others are somebody else's
+        path.with_suffix('.json').write_text(json.dumps(content))
+        assert find_weights(path) == path
+    path.with_suffix('.json').write_text('{')
+    assert find_weights(path) == path
+    path.with_suffix('.json').write_text(json.dumps(side_car))
+    path.write_bytes(b'abd')
+    with pytest.raises(ValueError, match=rf'mine{suffix} has hash .*, mine\.json says ba7816bf'):
+        find_weights(path)
+
+
+def test_checkpoints_without_checksums_load(tmp_path):
+    """torch.serialization.set_crc32_options(False), and safetensors of others or of earlier."""
+    from safetensors.torch import save_file
+    path = tmp_path / 'mine.pth'
+    torch.save(dict(x=torch.arange(9.)), path)
+    with zipfile.ZipFile(path) as archive:
+        sums = [part.CRC.to_bytes(4, 'little') for part in archive.infolist()]
+    data = path.read_bytes()
+    for stated in sums:
+        data = data.replace(stated, bytes(4))
+    path.write_bytes(data)
+    assert load_file(path)['x'].tolist() == list(range(9))
+    save_file(dict(x=torch.arange(9.)), tmp_path / 'b.safetensors', {'clasp_mm': '{"name": "b"}'})
+    assert load_file(tmp_path / 'b.safetensors')['meta'] == dict(name='b')

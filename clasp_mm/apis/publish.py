@@ -21,7 +21,13 @@ from mmengine.registry import DefaultScope
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from clasp_mm.compat import SAFETENSORS_META, load_file, quiet_mmcv_lite
+from clasp_mm.compat import (
+    SAFETENSORS_META,
+    SAFETENSORS_SUM,
+    load_file,
+    quiet_mmcv_lite,
+    safetensors_sum,
+)
 from clasp_mm.config_text import config_differences, read_config_text
 from clasp_mm.engine.checkpoints import last_checkpoint
 from clasp_mm.engine.provenance import describe_changes, git_state
@@ -121,8 +127,7 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
     folder = Path(out_dir)
     files = {'.pth': _pth(weights.state, meta)}
     if safetensors:
-        files['.safetensors'] = to_safetensors(
-            weights.state, {SAFETENSORS_META: json.dumps(meta)})  # one key: more have no order
+        files['.safetensors'] = _safetensors(weights.state, meta)
     hashes = {suffix: hashlib.sha256(data).hexdigest()[:HASH_DIGITS]
               for suffix, data in files.items()}
     names = {suffix: _file_name(folder, name, sha, suffix) for suffix, sha in hashes.items()}
@@ -287,6 +292,13 @@ def _pth(state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> bytes:
     buffer = io.BytesIO()
     torch.save(dict(state_dict=dict(state), meta=dict(meta)), buffer)
     return buffer.getvalue()
+
+
+def _safetensors(state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> bytes:
+    zeros = '0' * 64
+    data = to_safetensors(dict(state), {  # one key: more have no order
+        SAFETENSORS_META: json.dumps({SAFETENSORS_SUM: zeros, **meta})})
+    return data.replace(zeros.encode(), safetensors_sum(data).encode(), 1)
 
 
 def _logged(cfg: Config, checkpoint: Path, training: Mapping[str, Any]) -> dict[str, float]:
