@@ -6,7 +6,7 @@ import codecs
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,43 @@ def read_json(path: str | os.PathLike) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise ValueError(f'{printable(path)} is no JSON file: {error}') from error
+
+
+def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """Rows of a log that has one JSON object a line; a last line that a kill cut off is no row.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: Another line is no JSON object; names file and line.
+    """
+    *lines, last = Path(path).read_bytes().split(b'\n')
+    rows = [_row(line) for line in lines]
+    if None in rows:
+        raise ValueError(f'{printable(path)}:{rows.index(None) + 1}: no JSON object, the log is '
+                         'damaged: correct or remove the line')
+    last_row = _row(last)
+    return rows if last_row is None else [*rows, last_row]
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def append_row(path: str | os.PathLike, row: Mapping[str, Any]) -> None:
+    """Add a row to a log, see :func:`read_rows`.
+
+    Raises:
+        OSError: Writing failed; the error names ``path``.
+    """
+    try:
+        with open(path, 'a', encoding='utf-8') as file:
+            file.write(json.dumps(row) + '\n')
+    except OSError as error:
+        raise _named(error, Path(path)) from error
 
 
 def write_text(path: str | os.PathLike, text: str, sync: bool = True) -> None:

@@ -4,9 +4,12 @@ Each trial runs in a process of its own. The short form makes a dozen trials of 
 the long one, ``pytest tests/test_damage.py -m slow -s``, makes 300 and prints the table.
 """
 
+import errno
+import http.server
 import json
 import os
 import signal
+import threading
 import zipfile
 from collections import Counter
 from collections.abc import Callable
@@ -20,11 +23,17 @@ import pytest
 import torch
 
 from clasp_mm.apis.publish import _pth, _safetensors
+from clasp_mm.apis.reid_index import ReIDIndex
+from clasp_mm.apis.search import Encoder, FeatureIndex
 from clasp_mm.compat import load_file
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.images import UnreadableImageError
 from clasp_mm.datasets.lmdb_file import LmdbError, LmdbFile
 from clasp_mm.engine.checkpoints import checkpoint_to_resume
+from clasp_mm.engine.hooks.run_record_hook import cut_metrics
+from clasp_mm.engine.run_report import write_run_report
+from clasp_mm.files import append_row, read_rows
+from clasp_mm.models.download import download
 from clasp_mm.models.weights_file import find_weights
 
 REFUSED, HARMLESS, CHANGED, UNCLEAR, SIGNAL = (
@@ -86,7 +95,7 @@ def _weights(folder, name):
 
     def read():
         content = load_file(folder / name)
-        return content['meta'], {key: value.tolist() for key, value in content['state_dict'].items()}
+        return content['meta'], {name: x.tolist() for name, x in content['state_dict'].items()}
     return Kind([folder / name], read)
 
 
@@ -95,7 +104,8 @@ def _run(folder):
     folder.mkdir()
     for epoch in (1, 2):
         torch.save(dict(meta=dict(epoch=epoch, iter=9 * epoch), message_hub={}, optimizer={},
-                        state_dict=dict(x=torch.arange(99.) * epoch)), folder / f'epoch_{epoch}.pth')
+                        state_dict=dict(x=torch.arange(99.) * epoch)),
+                   folder / f'epoch_{epoch}.pth')
 
     def read():
         path = checkpoint_to_resume(folder)
@@ -105,11 +115,47 @@ def _run(folder):
     return Kind([folder / 'epoch_2.pth'], read)
 
 
+def _reid_index(folder):
+    draw = np.random.default_rng(0).normal(size=(200, 16))
+    index = ReIDIndex(draw / np.linalg.norm(draw, axis=1, keepdims=True),
+                      [f'{number}.jpg' for number in range(200)], 'here')
+    index.save(folder / 'people.npz')
+
+    def read():
+        found = ReIDIndex.load(folder / 'people.npz')
+        return found.features.tolist(), found.names, found.root
+    return Kind([folder / 'people.npz'], read)
+
+
+def _search_index(folder):
+    (folder / 'images').mkdir(parents=True)
+    for number in range(20):
+        (folder / 'images' / f'{number}.jpg').write_bytes(jpeg(number))
+    encoder = Encoder('mean', (24, 12), lambda images: images.float().mean((2, 3)))
+
+    def open_index():
+        return FeatureIndex(folder / 'index', LUPerson(str(folder / 'images')), encoder)
+    open_index().update(num_workers=0, progress=False)
+    return Kind(sorted((folder / 'index').rglob('*.npy')),
+                lambda: open_index().scores(np.eye(3)).tolist())
+
+
+def _metrics(folder):
+    folder.mkdir()
+    path = folder / 'metrics.jsonl'
+    for step in range(1, 60):
+        append_row(path, dict(loss=1 / step, lr=0.1, step=step, epoch=1))
+    return Kind([path], lambda: (read_rows(path), write_run_report(folder))[0], open=True)
+
+
 KINDS = {
     'LMDB of people': _people,
     'weights, renamed': partial(_weights, name='mine.pth'),
     'safetensors, renamed': partial(_weights, name='mine.safetensors'),
     'checkpoint to resume from': _run,
+    'ReIDIndex': _reid_index,
+    'search index': _search_index,
+    'metrics.jsonl': _metrics,
 }
 
 
@@ -276,3 +322,64 @@ def test_checkpoints_without_checksums_load(tmp_path):
     assert load_file(path)['x'].tolist() == list(range(9))
     save_file(dict(x=torch.arange(9.)), tmp_path / 'b.safetensors', {'clasp_mm': '{"name": "b"}'})
     assert load_file(tmp_path / 'b.safetensors')['meta'] == dict(name='b')
+
+
+def test_segments_without_a_checksum_load(tmp_path):
+    kind = _search_index(tmp_path)
+    intact, path = kind.read(), kind.files[0]
+    path.rename(path.with_name(f'{path.stem.partition("-")[0]}.npy'))
+    assert kind.read() == intact
+
+
+def test_a_row_that_is_cut_off_is_no_row(tmp_path):
+    path = tmp_path / 'metrics.jsonl'
+    path.write_text('{"loss": 2.0, "step": 1}\n{"loss": 1.5, "st')
+    assert read_rows(path) == [dict(loss=2.0, step=1)]
+    path.write_text('{"loss": 2.0, "step": 1}\n{"loss": 1.5, "st\n{"loss": 1.0, "step": 3}\n')
+    with pytest.raises(ValueError, match=r'metrics\.jsonl:2: no JSON object'):
+        write_run_report(tmp_path)
+    path.write_bytes(path.read_bytes() + b'7\n\xff\0\0\n{"step"')
+    assert cut_metrics(path, 3) == 3  # lines 2, 4 and 5; the last one a kill left
+    assert read_rows(path) == [dict(loss=2.0, step=1), dict(loss=1.0, step=3)]
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Answers with the bytes of the path's name."""
+
+    answers = {'/status.pth': b'SPDY nonsense\r\n\r\n', '/length.pth':
+               b'HTTP/1.0 200 OK\r\nContent-Length: many\r\n\r\nabc'}
+
+    def handle_one_request(self):
+        line = self.rfile.readline().decode().split()
+        self.wfile.write(self.answers[line[1]])
+        self.close_connection = True
+
+
+@pytest.fixture
+def server():
+    with http.server.HTTPServer(('127.0.0.1', 0), Server) as found:
+        thread = threading.Thread(target=found.serve_forever, daemon=True)
+        thread.start()
+        yield f'http://127.0.0.1:{found.server_port}'
+        found.shutdown()
+
+
+@pytest.mark.parametrize('address, words', [
+    ('SERVER/status.pth', 'BadStatusLine'), ('SERVER/length.pth', 'many'),
+    ('http://127.0.0.1:port/a.pth', 'nonnumeric port'), ('http://[::1/a.pth', 'URL'),
+    ('http://127.0.0.1/a b.pth', 'control characters'), ('http://.a/b.pth', 'a')])
+def test_downloads_that_are_none(address, words, server, tmp_path):
+    with pytest.raises(FileNotFoundError, match=rf'cannot download .*{words}.*here\.pth'):
+        download(address.replace('SERVER', server), tmp_path / 'here.pth')
+
+
+def test_a_full_disk_is_named(server, tmp_path, monkeypatch):
+    """/dev/full takes the place of the file: every write finds no space."""
+    monkeypatch.setitem(Server.answers, '/a.pth', b'HTTP/1.0 206 OK\r\n\r\nabc')
+    (tmp_path / 'a.pth.download').symlink_to('/dev/full')
+    monkeypatch.setattr('pathlib.Path.unlink', lambda *args, **kwargs: None)
+    with pytest.raises(OSError, match=r'No space left .*a\.pth') as found:
+        download(f'{server}/a.pth', tmp_path / 'a.pth')
+    assert found.value.errno == errno.ENOSPC
+    with pytest.raises(OSError, match=r'No space left .*/dev/full'):
+        append_row('/dev/full', dict(step=1))

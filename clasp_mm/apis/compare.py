@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clasp_mm.compat import load_file
+from clasp_mm.files import read_json
 from clasp_mm.models.weights_file import METAFILE, verify_hash
 
 from .zoo_index import TASKS, offer, read_metafile, read_zoo
@@ -91,7 +92,7 @@ def read_models(source: str) -> list[dict[str, Any]]:
     if path.name == METAFILE and path.is_file():
         return [_of_entry(entry, source) for entry in read_metafile(path)]
     if path.suffix == '.json' and path.is_file():
-        return [_of_meta(json.loads(path.read_text(encoding='utf-8')), source)]
+        return [_of_meta(read_json(path), source)]
     if path.suffix in ('.pth', '.safetensors') and path.is_file():
         verify_hash(path)
         content = load_file(path)

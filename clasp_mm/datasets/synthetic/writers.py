@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from rich.progress import track
 
-from clasp_mm.files import replacing
+from clasp_mm.files import read_json, replacing
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
 
 from ..images import read_map
@@ -273,7 +273,7 @@ def drawing_code() -> str:
 
 def read_marker(path: Path) -> dict | None:
     """What :func:`write_marker` wrote, None where there is no such file."""
-    return json.loads(path.read_text(encoding='utf-8')) if path.exists() else None
+    return read_json(path) if path.exists() else None
 
 
 def write_marker(path: Path, settings: dict, complete: bool) -> None:
