@@ -165,8 +165,8 @@ def check_records(path: str | Path) -> None:
                         while record.read(1 << 20):
                             pass
     except Exception as error:  # a damaged directory of the archive leads to any of zipfile's
-        raise ValueError(f'{path} is damaged, cut short or no PyTorch checkpoint ({error}): fetch it '
-                         'again') from error
+        raise ValueError(f'{path} is damaged, cut short or no PyTorch checkpoint ({error}): fetch '
+                         'it again') from error
 
 
 def safetensors_sum(data: bytes, stated: str = '0' * 64) -> str:

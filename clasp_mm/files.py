@@ -61,17 +61,17 @@ def read_json(path: str | os.PathLike) -> Any:
 
 
 def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """Rows of a log that has one JSON object a line; a last line that a kill cut off is no row.
+    """Rows of a log, each a JSON object with its step; a last line that a kill cut off is none.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: Another line is no JSON object; names file and line.
+        ValueError: Another line is no such row; names file and line.
     """
     *lines, last = Path(path).read_bytes().split(b'\n')
     rows = [_row(line) for line in lines]
     if None in rows:
-        raise ValueError(f'{printable(path)}:{rows.index(None) + 1}: no JSON object, the log is '
-                         'damaged: correct or remove the line')
+        raise ValueError(f'{printable(path)}:{rows.index(None) + 1}: no JSON object with a step, '
+                         'the log is damaged: correct or remove the line')
     last_row = _row(last)
     return rows if last_row is None else [*rows, last_row]
 
@@ -81,7 +81,7 @@ def _row(line: bytes) -> dict[str, Any] | None:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return row if isinstance(row, dict) else None
+    return row if isinstance(row, dict) and isinstance(row.get('step'), int) else None
 
 
 def append_row(path: str | os.PathLike, row: Mapping[str, Any]) -> None:

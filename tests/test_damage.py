@@ -336,7 +336,7 @@ def test_a_row_that_is_cut_off_is_no_row(tmp_path):
     path.write_text('{"loss": 2.0, "step": 1}\n{"loss": 1.5, "st')
     assert read_rows(path) == [dict(loss=2.0, step=1)]
     path.write_text('{"loss": 2.0, "step": 1}\n{"loss": 1.5, "st\n{"loss": 1.0, "step": 3}\n')
-    with pytest.raises(ValueError, match=r'metrics\.jsonl:2: no JSON object'):
+    with pytest.raises(ValueError, match=r'metrics\.jsonl:2: no JSON object with a step'):
         write_run_report(tmp_path)
     path.write_bytes(path.read_bytes() + b'7\n\xff\0\0\n{"step"')
     assert cut_metrics(path, 3) == 3  # lines 2, 4 and 5; the last one a kill left

@@ -34,6 +34,7 @@ from clasp_mm.engine.provenance import describe_changes, git_state
 from clasp_mm.engine.run_report import write_run_report
 from clasp_mm.files import HASH_DIGITS, replacing
 from clasp_mm.models.checkpoint import load_backbone
+from clasp_mm.pseudo_labels.store import LabelStore
 from clasp_mm.registry import MODELS
 from clasp_mm.version import __version__
 
@@ -77,8 +78,8 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
         part: ``'val'`` or ``'test'``: the config's data that the results are of.
         scored_on: See :func:`~clasp_mm.apis.passport.make_passport`; so ``tta``.
         tta: The results are of the config's test-time augmentation.
-        allow_dirty: Publish even where the config is not the checkpoint's own, or the code of the
-            run was not committed; the side-car says so.
+        allow_dirty: Publish even where the config is not the checkpoint's own, the code of the
+            run was not committed (the side-car says so), or its label store is damaged.
         safetensors: Write that file too.
 
     Returns:
@@ -101,7 +102,7 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
     refusals = config_refusals(cfg, entry=about is not None)
     differences = _config_differences(cfg, config, training, checkpoint)
     if not allow_dirty:
-        refusals += _dirt(config, checkpoint, differences)
+        refusals += _dirt(config, checkpoint, differences) + _damaged_stores(cfg)
     if about is not None:
         about, missing = about.completed(name, config)
         refusals += missing
@@ -248,6 +249,20 @@ def _dirt(config: Path, checkpoint: Path, differences: Sequence[str]) -> list[st
                      f'get ({describe_changes(start)}): commit and train again, or publish it all '
                      'the same with --allow-dirty')
     return found
+
+
+def _damaged_stores(cfg: Config) -> list[str]:
+    """What is wrong with the label stores that a run read, where they are still there."""
+    faults = []
+    for step in cfg.get('train_dataloader', {}).get('dataset', {}).get('pipeline') or ():
+        store = step.get('store') if str(step.get('type')).endswith('CLIPPseudoLabeler') else None
+        if store is not None and Path(store).is_dir():
+            try:
+                LabelStore(store).verify()
+            except ValueError as error:
+                faults.append(f'{error}; the run may have learned from it, publish it all the same '
+                              'with --allow-dirty')
+    return faults
 
 
 def _is_averaged(cfg: Config, content: Mapping[str, Any], checkpoint: Path) -> bool:

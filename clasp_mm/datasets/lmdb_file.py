@@ -2,7 +2,7 @@
 
 The lmdb library maps the file and trusts it: a file that was cut off, or a wrong offset in a page,
 ends the process by SIGBUS or SIGSEGV. Here every page is read (a bad sector is an OSError) and
-every offset held against its page. Layout: ``mdb.c`` of LMDB 0.9 (format 1, little-endian, 64 bits).
+every offset held against its page. Layout: ``mdb.c`` of LMDB 0.9, format 1 of 64 bits.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from clasp_mm.files import printable
 
-_HEAD = struct.Struct('<QHHHH')       # MDB_page: number, pad, flags, lower and upper end of its room
+_HEAD = struct.Struct('<QHHHH')       # MDB_page: number, pad, flags, ends of its free room
 _PAGES = struct.Struct('<QxxHI')      # of an overflow page: number, flags, how many pages it is
 _META = struct.Struct('<16xIIQQ')     # magic, version, address, size of the map
 _TREE = struct.Struct('<IHHQQQQQ')    # MDB_db: pad, flags, depth, 3 x pages, entries, root

@@ -269,7 +269,7 @@ def test_full_disk_when_the_store_is_finished(tmp_path, monkeypatch):
     with open_writer(tmp_path / 'store') as writer:
         writer.write(np.arange(20), labels, np.ones(20, bool))
         with monkeypatch.context() as disk, \
-                pytest.raises(OSError, match=r'No space left.*checksums\.json'):
+                pytest.raises(OSError, match=r'No space left.*blocks\.json'):
             disk.setattr(os, 'fsync', no_space)
             writer.finish()
     assert os.listdir(tmp_path) == ['store.partial']
