@@ -27,7 +27,7 @@ from clasp_mm.apis.reid_index import ReIDIndex
 from clasp_mm.apis.search import Encoder, FeatureIndex
 from clasp_mm.compat import load_file
 from clasp_mm.datasets import LUPerson
-from clasp_mm.datasets.images import UnreadableImageError
+from clasp_mm.datasets.images import UnreadableImageError, read_image
 from clasp_mm.datasets.lmdb_file import LmdbError, LmdbFile
 from clasp_mm.engine.checkpoints import checkpoint_to_resume
 from clasp_mm.engine.hooks.run_record_hook import cut_metrics
@@ -35,6 +35,8 @@ from clasp_mm.engine.run_report import write_run_report
 from clasp_mm.files import append_row, read_rows
 from clasp_mm.models.download import download
 from clasp_mm.models.weights_file import find_weights
+from clasp_mm.pseudo_labels.store import LabelStore
+from tests.test_pseudo_labels.test_store import make_store
 
 REFUSED, HARMLESS, CHANGED, UNCLEAR, SIGNAL = (
     'refused by name', 'harmless', 'changed silently', 'another error', 'killed by a signal')
@@ -148,6 +150,24 @@ def _metrics(folder):
     return Kind([path], lambda: (read_rows(path), write_run_report(folder))[0], open=True)
 
 
+def _label_store(folder, verify):
+    make_store(folder, 60)
+
+    def read():
+        store = LabelStore(folder)
+        if verify:
+            store.verify()
+        return [{name: x.tolist() for name, x in vars(store.lookup(f'person{i}.jpg')).items()}
+                for i in range(60)]
+    return Kind(sorted(folder.iterdir()), read, (ValueError, KeyError), open=not verify)
+
+
+def _image(folder):
+    folder.mkdir()
+    (folder / 'a.jpg').write_bytes(jpeg(size=(100, 50)))
+    return Kind([folder / 'a.jpg'], lambda: read_image(folder / 'a.jpg').tolist(), open=True)
+
+
 KINDS = {
     'LMDB of people': _people,
     'weights, renamed': partial(_weights, name='mine.pth'),
@@ -156,6 +176,9 @@ KINDS = {
     'ReIDIndex': _reid_index,
     'search index': _search_index,
     'metrics.jsonl': _metrics,
+    'label store, verified': partial(_label_store, verify=True),
+    'label store, read only': partial(_label_store, verify=False),
+    'image': _image,
 }
 
 
