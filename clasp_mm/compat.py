@@ -7,10 +7,12 @@ may import this module too.
 from __future__ import annotations
 
 import codecs
+import hashlib
 import json
 import pickle
 import re
 import warnings
+import zipfile
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 # Entry in the header of a published .safetensors: the `meta` of the .pth beside it, as JSON.
 SAFETENSORS_META = 'clasp_mm'
+# ... and what of that says which bytes the file has, see safetensors_sum.
+SAFETENSORS_SUM = 'sha256'
 _HISTORY_STATISTICS = ('min', 'max', 'mean', 'current')
 
 
@@ -83,9 +87,13 @@ def load_file(path: str | Path, mmap: bool = False) -> Any:
     Reads torch's formats, mmengine's and DINO's training checkpoints, and ``.safetensors`` files,
     those that tools/publish_model.py wrote as the ``.pth`` beside them.
 
+    Every byte is held against the checksums that torch's format has and that published
+    ``.safetensors`` files state, whatever the file is called.
+
     Args:
         path: A local file.
-        mmap: Leave the tensors of torch's format on the disk until they are used.
+        mmap: Leave the tensors of torch's format on the disk until they are used, unchecked (see
+            :func:`check_records`).
 
     Returns:
         What the file holds.
@@ -106,7 +114,11 @@ def load_file(path: str | Path, mmap: bool = False) -> Any:
                 own = (file.metadata() or {}).get(SAFETENSORS_META)
             if own is None:
                 return tensors
-            return dict(state_dict=tensors, meta=json.loads(own, object_hook=_whole_keys))
+            meta = json.loads(own, object_hook=_whole_keys)
+            stated = meta.pop(SAFETENSORS_SUM, None)
+            if stated not in (None, safetensors_sum(path.read_bytes(), stated)):
+                raise ValueError('its bytes are not those that its header states the hash of')
+            return dict(state_dict=tensors, meta=meta)
         except Exception as error:  # its own type, and torch's for sizes and dtypes that cannot be
             raise ValueError(f'{path} is damaged, cut short or no safetensors file ({error}): '
                              'fetch it again') from error
@@ -116,6 +128,8 @@ def load_file(path: str | Path, mmap: bool = False) -> Any:
         raise ValueError(f'{path} is a Git LFS pointer, not the checkpoint: run `git lfs pull`')
     if not start.startswith((b'PK', b'\x80')):
         raise ValueError(f'{path} is no PyTorch checkpoint: it starts with {start[:8]!r}')
+    if not mmap:
+        check_records(path)
     mmap = mmap and start.startswith(b'PK')  # not in the format before torch 1.6
     try:
         if not torch_at_least(2, 6):
@@ -132,6 +146,36 @@ def load_file(path: str | Path, mmap: bool = False) -> Any:
                 'its origin, save its weights alone with torch.save(state_dict, path)') from error
         raise ValueError(f'{path} is damaged, cut short or no PyTorch checkpoint '
                          f'({type(error).__name__}): fetch it again') from error
+
+
+def check_records(path: str | Path) -> None:
+    """Hold the parts of a file of torch's zip format against their CRC-32, which torch leaves out.
+
+    Raises:
+        ValueError: A part has other bytes than were written.
+    """
+    with open(path, 'rb') as file:
+        if file.read(2) != b'PK':  # the format before torch 1.6
+            return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for part in archive.infolist():
+                if part.CRC:  # 0: they were switched off
+                    with archive.open(part) as record:
+                        while record.read(1 << 20):
+                            pass
+    except Exception as error:  # a damaged directory of the archive leads to any of zipfile's
+        raise ValueError(f'{path} is damaged, cut short or no PyTorch checkpoint ({error}): fetch '
+                         'it again') from error
+
+
+def safetensors_sum(data: bytes, stated: str = '0' * 64) -> str:
+    """SHA-256 of a ``.safetensors`` file, the place of this sum in its header read as zeros."""
+    length = 8 + int.from_bytes(data[:8], 'little')
+    header = data[:length].replace(str(stated).encode(), b'0' * 64, 1)
+    digest = hashlib.sha256(header)
+    digest.update(memoryview(data)[length:])
+    return digest.hexdigest()
 
 
 def _whole_keys(value: dict) -> dict:

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -105,6 +105,43 @@ def _count(value: Any, known: dict[int, int]) -> int:
 def write_yaml(path: str | os.PathLike, content: Any) -> None:
     """Write plain data for :func:`read_yaml`, whole or not at all, see :func:`replacing`."""
     write_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100))
+
+
+def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """Rows of a log, each a JSON object with its step; a last line that a kill cut off is none.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: Another line is no such row; names file and line.
+    """
+    *lines, last = Path(path).read_bytes().split(b'\n')
+    rows = [_row(line) for line in lines]
+    if None in rows:
+        raise ValueError(f'{printable(path)}:{rows.index(None) + 1}: no JSON object with a step, '
+                         'the log is damaged: correct or remove the line')
+    last_row = _row(last)
+    return rows if last_row is None else [*rows, last_row]
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get('step'), int) else None
+
+
+def append_row(path: str | os.PathLike, row: Mapping[str, Any]) -> None:
+    """Add a row to a log, see :func:`read_rows`.
+
+    Raises:
+        OSError: Writing failed; the error names ``path``.
+    """
+    try:
+        with open(path, 'a', encoding='utf-8') as file:
+            file.write(json.dumps(row) + '\n')
+    except OSError as error:
+        raise _named(error, Path(path)) from error
 
 
 def write_text(path: str | os.PathLike, text: str, sync: bool = True) -> None:

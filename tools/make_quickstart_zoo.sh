@@ -67,7 +67,9 @@ trap keep_time EXIT
 
 publish() {  # name, folder of the run, options
     local checkpoint
-    checkpoint="$2/$(basename "$(cat "$2/last_checkpoint")")"  # the folder may have been moved
+    checkpoint="$("$PYTHON" -c 'import sys
+from clasp_mm.engine.checkpoints import last_checkpoint
+print(last_checkpoint(sys.argv[1]))' "$2")"
     "$PYTHON" tools/publish_model.py "$checkpoint" "$1" --out-dir "$ZOO" "${@:3}" \
         ${DIRTY[@]+"${DIRTY[@]}"}
 }

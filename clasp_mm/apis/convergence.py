@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from clasp_mm.files import read_rows
 
 
 def read_validations(run: str | os.PathLike, metric: str) -> list[dict[str, float]]:
@@ -38,8 +39,7 @@ def read_validations(run: str | os.PathLike, metric: str) -> list[dict[str, floa
     scores: dict[int, float] = {}
     other: set[str] = set()
     for log in logs:
-        for line in log.read_text('utf-8').splitlines():
-            row = json.loads(line)
+        for row in read_rows(log):
             if 'loss' in row:
                 step = int(row.get('iter', row['step']))
                 times[step], epochs[step] = row['time'], row.get('epoch', math.nan)

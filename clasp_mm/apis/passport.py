@@ -31,7 +31,7 @@ from typing import Any
 from mmengine.config import Config
 
 from clasp_mm.datasets.images import list_files
-from clasp_mm.files import HASH_DIGITS
+from clasp_mm.files import HASH_DIGITS, read_json, read_rows
 from clasp_mm.version import __version__
 
 from .zoo_index import model_task
@@ -199,7 +199,7 @@ def run_changes(folder: Path) -> dict[str, Any] | None:
 
 def _starts(folder: Path) -> list[dict[str, Any]]:
     path = folder / 'git.json'
-    return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else []
+    return read_json(path) if path.is_file() else []
 
 
 def logged_results(folder: Path, step: int | None, metric: str | None) -> dict[str, float]:
@@ -212,8 +212,7 @@ def logged_results(folder: Path, step: int | None, metric: str | None) -> dict[s
     """
     found: dict[str, float] = {}
     for log in sorted(folder.glob('*/vis_data/scalars.json')):
-        for line in log.read_text(encoding='utf-8').splitlines():
-            row = json.loads(line)
+        for row in read_rows(log):
             if 'lr' in row or row.get('step') != step:
                 continue
             values = {key: value for key, value in row.items()

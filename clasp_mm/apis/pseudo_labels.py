@@ -81,7 +81,8 @@ def make_store(source: ImageSource, labeler: CLIPLabeler, out: str | os.PathLike
     Raises:
         FileExistsError: If there is a complete store already.
         HeldError: Another launch's process of this rank is at work on it.
-        ValueError: If an unfinished store was made with other means.
+        ValueError: If an unfinished store was made with other means, or the disk does not give
+            back what was written.
     """
     if not 0 <= rank < world_size:
         raise ValueError(f'rank {rank} is none of {world_size} processes')
@@ -109,6 +110,7 @@ def make_store(source: ImageSource, labeler: CLIPLabeler, out: str | os.PathLike
         store = writer.finish()
     warn_unreadable(unreadable, total)  # they count as rejected
     if store is not None:
+        store.verify()
         logger.info(f'labels of {len(store)} images in {store.path}: {summarize(store)}')
     return store
 

@@ -21,13 +21,20 @@ from mmengine.registry import DefaultScope
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from clasp_mm.compat import SAFETENSORS_META, load_file, quiet_mmcv_lite
+from clasp_mm.compat import (
+    SAFETENSORS_META,
+    SAFETENSORS_SUM,
+    load_file,
+    quiet_mmcv_lite,
+    safetensors_sum,
+)
 from clasp_mm.config_text import config_differences, read_config_text
 from clasp_mm.engine.checkpoints import last_checkpoint
 from clasp_mm.engine.provenance import describe_changes, git_state
 from clasp_mm.engine.run_report import write_run_report
 from clasp_mm.files import HASH_DIGITS, replacing
 from clasp_mm.models.checkpoint import load_backbone
+from clasp_mm.pseudo_labels.store import LabelStore
 from clasp_mm.registry import MODELS
 from clasp_mm.version import __version__
 
@@ -73,8 +80,8 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
         part: ``'val'`` or ``'test'``: the config's data that the results are of.
         scored_on: See :func:`~clasp_mm.apis.passport.make_passport`; so ``tta``.
         tta: The results are of the config's test-time augmentation.
-        allow_dirty: Publish even where the config is not the checkpoint's own, or the code of the
-            run was not committed; the side-car says so.
+        allow_dirty: Publish even where the config is not the checkpoint's own, the code of the
+            run was not committed (the side-car says so), or its label store is damaged.
         safetensors: Write that file too.
 
     Returns:
@@ -99,7 +106,7 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
     refusals = config_refusals(cfg, entry=about is not None)
     differences = _config_differences(cfg, config, training, checkpoint)
     if not allow_dirty:
-        refusals += _dirt(config, checkpoint, differences)
+        refusals += _dirt(config, checkpoint, differences) + _damaged_stores(cfg)
     if about is not None:
         about, missing = about.completed(name, config)
         refusals += missing
@@ -127,8 +134,7 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
     folder = Path(out_dir)
     files = {'.pth': _pth(weights.state, meta)}
     if safetensors:
-        files['.safetensors'] = to_safetensors(
-            weights.state, {SAFETENSORS_META: json.dumps(meta)})  # one key: more have no order
+        files['.safetensors'] = _safetensors(weights.state, meta)
     hashes = {suffix: hashlib.sha256(data).hexdigest()[:HASH_DIGITS]
               for suffix, data in files.items()}
     names = {suffix: _file_name(folder, name, sha, suffix) for suffix, sha in hashes.items()}
@@ -251,6 +257,20 @@ def _dirt(config: Path, checkpoint: Path, differences: Sequence[str]) -> list[st
     return found
 
 
+def _damaged_stores(cfg: Config) -> list[str]:
+    """What is wrong with the label stores that a run read, where they are still there."""
+    faults = []
+    for step in cfg.get('train_dataloader', {}).get('dataset', {}).get('pipeline') or ():
+        store = step.get('store') if str(step.get('type')).endswith('CLIPPseudoLabeler') else None
+        if store is not None and Path(store).is_dir():
+            try:
+                LabelStore(store).verify()
+            except ValueError as error:
+                faults.append(f'{error}; the run may have learned from it, publish it all the same '
+                              'with --allow-dirty')
+    return faults
+
+
 def _is_averaged(cfg: Config, content: Mapping[str, Any], checkpoint: Path) -> bool:
     """Whether ``state_dict`` has the averaged weights, which EMAHook swaps in when it saves."""
     hooks = cfg.get('custom_hooks') or ()
@@ -293,6 +313,13 @@ def _pth(state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> bytes:
     buffer = io.BytesIO()
     torch.save(dict(state_dict=dict(state), meta=dict(meta)), buffer)
     return buffer.getvalue()
+
+
+def _safetensors(state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> bytes:
+    zeros = '0' * 64
+    data = to_safetensors(dict(state), {  # one key: more have no order
+        SAFETENSORS_META: json.dumps({SAFETENSORS_SUM: zeros, **meta})})
+    return data.replace(zeros.encode(), safetensors_sum(data).encode(), 1)
 
 
 def _logged(cfg: Config, checkpoint: Path, training: Mapping[str, Any]) -> dict[str, float]:

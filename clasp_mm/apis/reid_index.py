@@ -136,16 +136,17 @@ class ReIDIndex:
 
         Raises:
             FileNotFoundError: There is no such file.
-            ValueError: It is no index.
+            ValueError: It is damaged, or no index.
         """
         try:
             with np.load(path, allow_pickle=False) as file:
                 header = json.loads(file['header'].tobytes())
                 return cls(file['features'], header['names'], header['root'])
-        except (KeyError, ValueError, OSError) as error:
-            if isinstance(error, FileNotFoundError):
-                raise
-            raise ValueError(f'{path} is no index that ReIDIndex.save wrote: {error}') from error
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # NumPy's, zipfile's and zlib's; each part has its CRC-32
+            raise ValueError(f'{path} is damaged or no index that ReIDIndex.save wrote '
+                             f'({error or type(error).__name__}): build it again') from error
 
 
 def _faiss() -> Any:

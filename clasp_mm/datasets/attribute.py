@@ -62,7 +62,15 @@ def positive_ratios(dataset: Any) -> np.ndarray:
     Args:
         dataset: An :class:`AttributeDataset` or anything whose ``get_data_info`` gives
             ``gt_score``, such as MMEngine's concatenation.
+
+    Raises:
+        ValueError: A label is none; names its image.
     """
     labels = np.stack([dataset.get_data_info(index)['gt_score'] for index in range(len(dataset))])
+    strange = ~np.isin(labels, (-1, 0, 1))
+    if strange.any():
+        row = int(strange.any(1).argmax())
+        raise ValueError(f'{dataset.get_data_info(row).get("img_path", row)}: gt_score holds '
+                         f'{labels[row][strange[row]][0]}; attributes are 1, 0 or -1 (unknown)')
     known = (labels >= 0).sum(axis=0)
     return ((labels == 1).sum(axis=0) / np.maximum(known, 1)).astype(np.float32)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from mmengine.dataset import Compose
@@ -17,11 +16,9 @@ from clasp_mm.files import printable
 from clasp_mm.registry import DATASETS
 
 from .images import IMAGE_SUFFIXES, UnreadableImageError, decode_image, list_images, read_bytes
+from .lmdb_file import LmdbError, LmdbFile
 from .name_table import NameTable
 from .resumable_sampler import Visit
-
-if TYPE_CHECKING:
-    import lmdb
 
 _LARGE_SOURCE = 200_000
 
@@ -54,7 +51,8 @@ class LUPerson(Dataset):
 
     Raises:
         FileNotFoundError: ``data_root`` or the list file is missing.
-        ValueError: There is no image, or a subset asks for more images than there are.
+        ValueError: There is no image, a subset asks for more images than there are, or the LMDB
+            is damaged (:class:`~clasp_mm.datasets.lmdb_file.LmdbError`).
     """
 
     METAINFO = {'dataset_type': 'unlabelled person crops'}
@@ -208,18 +206,15 @@ class _FileReader:
 
 
 class _LmdbReader:
-    """Reads encoded images from an LMDB, opened in each process on first use."""
+    """Reads encoded images from an LMDB, opened again where this object is unpickled."""
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._environment: lmdb.Environment | None = None
-        self._process = -1
+        self._file = LmdbFile(path)
 
     def names(self) -> NameTable:
         begin = time.perf_counter()
-        with self._open().begin(buffers=True) as transaction:
-            names = NameTable.from_names(
-                bytes(key) for key in transaction.cursor().iternext(values=False))
+        names = NameTable.from_names(self._file.keys())
         _advise_a_list(self.path, names, time.perf_counter() - begin)
         return names
 
@@ -227,39 +222,16 @@ class _LmdbReader:
         return f'{self.path}:{name}'
 
     def read(self, name: bytes) -> np.ndarray:
-        with self._open().begin(buffers=True) as transaction:
-            data = transaction.get(name)
-            if data is None:
-                raise UnreadableImageError('the LMDB has no such key')
-            return decode_image(data)
+        try:
+            data = self._file.get(name)
+        except LmdbError as error:
+            raise UnreadableImageError(str(error)) from error
+        if data is None:
+            raise UnreadableImageError('the LMDB has no such key')
+        return decode_image(data)
 
-    def _open(self) -> lmdb.Environment:
-        if self._process != os.getpid():
-            self._environment, self._process = _open_lmdb(self.path), os.getpid()
-        return self._environment
-
-    def __getstate__(self) -> dict:
-        return {'path': self.path, '_environment': None, '_process': -1}
-
-
-# LMDB allows one environment per file and process, and none that crosses a fork.
-_ENVIRONMENTS: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
-
-
-def _open_lmdb(path: str) -> lmdb.Environment:
-    try:
-        import lmdb
-    except ImportError as error:
-        raise ImportError(f'{path!r} is an LMDB; to read it: pip install lmdb') from error
-    key = (os.getpid(), os.path.realpath(path))
-    environment = _ENVIRONMENTS.get(key)
-    if environment is None:
-        for (process, other), inherited in list(_ENVIRONMENTS.items()):
-            if other == key[1] and process != key[0]:
-                inherited.close()
-        environment = lmdb.open(path, readonly=True, lock=False, readahead=False, meminit=False)
-        _ENVIRONMENTS[key] = environment
-    return environment
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        return _LmdbReader, (self.path, )
 
 
 def _find_lmdb(folder: str) -> str | None:

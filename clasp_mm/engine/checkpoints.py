@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmengine.logging import MMLogger
 
-from clasp_mm.compat import load_file
+from clasp_mm.compat import check_records, load_file
 
 _RUN = frozenset({'meta', 'state_dict', 'optimizer', 'message_hub'})  # what Runner.resume reads
 
 
 class _Found(NamedTuple):
-    resumable: bool
     epoch: int  # before the iteration: after a change of the batch size its count is another
     iteration: int
+    resumable: bool
     path: Path
 
 
@@ -28,7 +28,9 @@ def check_resumable(path: str | os.PathLike) -> None:
         FileNotFoundError: There is no such file.
         ValueError: The file is damaged, is no checkpoint of a run or needs code to be run.
     """
-    if not _is_resumable(load_file(path, mmap=True)):
+    resumable = _is_resumable(load_file(path, mmap=True))
+    check_records(path)
+    if not resumable:
         raise ValueError(f'{path} is no checkpoint of a run, which has {", ".join(sorted(_RUN))}; '
                          'to start from its weights, set load_from or model.stage1')
 
@@ -40,24 +42,27 @@ def checkpoint_to_resume(folder: str | os.PathLike) -> Path | None:
     What cannot be read, as a killed run may leave, is passed over and named in a warning; files
     without the optimizer's state, as the best ones that MMEngine keeps, are no candidates.
     """
-    found = max((one for one in _checkpoints(folder) if one.resumable), default=None)
-    return found and found.path
+    return _last_whole(one for one in _checkpoints(folder) if one.resumable)
 
 
 def last_checkpoint(folder: str | os.PathLike) -> Path | None:
     """The checkpoint that a run wrote last, wherever its folder is now; None where there is none.
 
-    It is the file of the name in MMEngine's ``last_checkpoint``, whose path is of the folder's
-    first place; without it, the one with the highest iteration.
+    It is the whole one with the highest epoch and iteration. MMEngine's ``last_checkpoint`` does
+    not count: a run that was killed while it saved names the one before.
     """
-    folder = Path(folder)
-    note = folder / 'last_checkpoint'
-    if note.is_file():
-        named = folder / Path(note.read_text('utf-8').strip()).name
-        if named.is_file():
-            return named
-    found = max(_checkpoints(folder), default=None)
-    return found and found.path
+    return _last_whole(_checkpoints(folder))
+
+
+def _last_whole(found: Iterable[_Found]) -> Path | None:
+    for one in sorted(found, reverse=True):
+        try:
+            check_records(one.path)
+        except ValueError as error:
+            MMLogger.get_current_instance().warning(f'passed over: {error}')
+        else:
+            return one.path
+    return None
 
 
 def _checkpoints(folder: str | os.PathLike) -> Iterator[_Found]:
@@ -68,9 +73,10 @@ def _checkpoints(folder: str | os.PathLike) -> Iterator[_Found]:
             MMLogger.get_current_instance().warning(f'passed over: {error}')
             continue
         meta = content.get('meta') if isinstance(content, Mapping) else None
-        if isinstance(meta, Mapping) and 'state_dict' in content:
+        if isinstance(content, Mapping) and 'state_dict' in content:
+            meta = meta if isinstance(meta, Mapping) else {}
             epoch, iteration = (int(meta.get(key, 0)) for key in ('epoch', 'iter'))
-            yield _Found(_is_resumable(content), epoch, iteration, path)
+            yield _Found(epoch, iteration, _is_resumable(content), path)
 
 
 def _is_resumable(content: Any) -> bool:

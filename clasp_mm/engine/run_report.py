@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from clasp_mm.evaluation.health import STATUS, judge
-from clasp_mm.files import replacing
+from clasp_mm.files import read_json, read_rows, replacing
 from clasp_mm.visualization.analysis_page import analyses_html
 from clasp_mm.visualization.figures import draw_curves
 from clasp_mm.visualization.pseudo_labels import html_table, inline_png
@@ -60,13 +59,14 @@ def write_run_report(work_dir: str | os.PathLike) -> Path:
 
     Raises:
         FileNotFoundError: There is no ``metrics.jsonl``.
+        ValueError: It, or a file of the starts, is damaged; names it.
     """
     folder = Path(work_dir)
     metrics = folder / 'metrics.jsonl'
     if not metrics.is_file():
         raise FileNotFoundError(f'no {metrics}: nothing was logged, or the run had no '
                                 'clasp_mm.RunRecordHook')
-    rows = [json.loads(line) for line in metrics.read_text('utf-8').splitlines()]
+    rows = read_rows(metrics)
     with replacing(folder / 'report.html') as partial:
         partial.write_text(_page(folder, rows), 'utf-8')
     return folder / 'report.html'
@@ -144,4 +144,4 @@ def _files(folder: Path) -> str:
 
 
 def _read(path: Path) -> list[dict]:
-    return json.loads(path.read_text('utf-8')) if path.exists() else []
+    return read_json(path) if path.exists() else []

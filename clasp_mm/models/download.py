@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http
 import http.client
 import os
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from clasp_mm.files import file_hash, locked
 
 HASHED_NAME = re.compile(r'-([0-9a-f]{8})\.(?:pth|safetensors)\Z')
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 _CHUNK, _ATTEMPTS, _TIMEOUT = 1 << 20, 3, 30
 
 
@@ -32,6 +34,7 @@ def download(address: str, path: Path, anew: bool = False) -> None:
 
     Raises:
         FileNotFoundError: It cannot be fetched; the error says which file to put where.
+        OSError: It cannot be written, as on a full disk; names the file.
         ValueError: What was fetched does not have the hash in its name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +68,18 @@ def _fetch(address: str, partial: Path, path: Path) -> None:
             if attempt == 0 and not partial.is_file():  # offline, most likely
                 break
         except OSError as error:
+            if error.errno in _OF_THE_DISK:
+                raise OSError(error.errno,
+                              f'{error.strerror} (writing {str(partial)!r})') from error
             reason = str(error)
+        except http.client.InvalidURL as error:
+            reason = str(error)
+            break
+        except http.client.HTTPException as error:  # an answer that is none of HTTP
+            reason = f'{type(error).__name__}: {" ".join(str(error).split())}'
+        except ValueError as error:  # of an address that is none, or a length that is no number
+            reason = str(error)
+            break
     got = f'; {partial.stat().st_size} bytes are kept, and the next call goes on from there' if (
         partial.is_file() and HASHED_NAME.search(path.name)) else ''
     raise FileNotFoundError(

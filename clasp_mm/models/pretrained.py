@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +10,7 @@ from mmengine.dist import master_only
 from mmengine.logging import MMLogger, print_log
 from torch import nn
 
+from clasp_mm.files import append_row
 from clasp_mm.registry import WEIGHT_INITIALIZERS
 
 from .checkpoint import LoadReport, load_backbone
@@ -70,5 +70,4 @@ class Pretrained:
 def _write(report: LoadReport) -> None:
     log_file = MMLogger.get_current_instance().log_file
     if log_file is not None and Path(log_file).parent.is_dir():  # gone after train.py --estimate
-        with (Path(log_file).parent / REPORT_FILE).open('a', encoding='utf-8') as file:
-            file.write(json.dumps(report.to_dict()) + '\n')
+        append_row(Path(log_file).parent / REPORT_FILE, report.to_dict())

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import torch
 
-from clasp_mm.files import file_hash, read_yaml
+from clasp_mm.files import file_hash, read_json, read_yaml
 
 from .download import HASHED_NAME, download
 
@@ -54,15 +54,31 @@ def find_weights(source: str | os.PathLike) -> Path:
 
 
 def verify_hash(path: Path) -> None:
-    """Compare a published file with the hash in its name, if it has one.
+    """Compare a published file with the hash in its name or, renamed, in the side-car beside it.
 
     Raises:
         ValueError: If they differ: the file was changed or is not complete.
     """
-    stated = HASHED_NAME.search(path.name)
-    if stated and (found := file_hash(path)) != stated[1]:
-        raise ValueError(f'{path} has hash {found}, its name says {stated[1]}: the file was '
+    stated, where = HASHED_NAME.search(path.name), 'its name'
+    sha = stated[1] if stated else _side_car_hash(path)
+    if not stated:
+        where = path.with_suffix('.json').name
+    if sha is not None and (found := file_hash(path)) != sha:
+        raise ValueError(f'{path} has hash {found}, {where} says {sha}: the file was '
                          'changed or only partly copied; fetch it again')
+
+
+def _side_car_hash(path: Path) -> str | None:
+    """What a file's side-car says of it, where that is one: it was renamed with the file."""
+    side_car = path.with_suffix('.json')
+    if not side_car.is_file():
+        return None
+    try:
+        files = read_json(side_car)['files']
+    except (ValueError, TypeError, KeyError):  # another JSON of the same name
+        return None
+    names = [HASHED_NAME.search(str(name)) for name in files] if isinstance(files, list) else []
+    return next((name[1] for name in names if name and name[0].endswith(path.suffix)), None)
 
 
 def file_name(weights: str) -> str:

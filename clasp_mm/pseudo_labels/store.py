@@ -19,9 +19,12 @@ from clasp_mm.files import locked, temporary_folder, write_text
 from .clip_labeler import LabelSettings, PseudoLabels
 from .hashing import hash_name
 from .store_files import (
+    BLOCKS,
     CHECKSUMS,
     HEADER,
+    block_checksums,
     brief,
+    check_blocks,
     checksum,
     open_array,
     read_checksums,
@@ -160,15 +163,20 @@ class LabelStore:
             self._arrays = arrays
         return self._arrays
 
-    def verify(self) -> None:
+    def verify(self, blocks: int | None = None) -> None:
         """Compare every byte with the checksums written when the store was finished.
+
+        Args:
+            blocks: Only so many blocks of 256 kB, drawn anew in each call.
 
         Raises:
             ValueError: Naming the files that were changed or damaged since.
         """
-        stated = read_checksums(self.path)
-        damaged = [name for name, value in stated.items() if
-                   not (self.path / name).is_file() or checksum(self.path / name) != value]
+        if blocks is not None:
+            damaged = check_blocks(self.path, blocks)
+        else:
+            damaged = [name for name, value in read_checksums(self.path).items() if
+                       not (self.path / name).is_file() or checksum(self.path / name) != value]
         if damaged:
             raise ValueError(f'{", ".join(damaged)} of the label store {str(self.path)!r} changed '
                              'since the store was made; copy it again or make it again')
@@ -215,9 +223,13 @@ class LabelStore:
 
         Raises:
             KeyError: If the store holds no such image.
+            ValueError: If its row holds numbers that are no labels.
         """
         row = self.row_of(name)
-        return self.read(slice(row, row + 1))
+        try:
+            return self.read(slice(row, row + 1))
+        except ValueError as error:
+            raise ValueError(f'image {name!r}: {error}') from error
 
 
 def _read_header(path: Path) -> dict:
@@ -239,7 +251,10 @@ def _partial_path(path: Path) -> Path:
 
 def progress(partial: Path) -> str:
     """'n of N images labelled' of an unfinished store."""
-    status = np.load(partial / 'status.npy', mmap_mode='r')
+    try:
+        status = np.load(partial / 'status.npy', mmap_mode='r')
+    except Exception as error:  # NumPy evaluates the header: any error of Python's parser
+        return f'how far cannot be read: {error}'
     return f'{np.count_nonzero(status)} of {len(status)} images labelled'
 
 
@@ -349,8 +364,11 @@ class StoreWriter:
             return None
         with locked(self.path):
             if not self.path.exists():            # else another process was faster
+                arrays = sorted(self.partial.glob('*.npy'))
+                blocks = {array.name: block_checksums(array) for array in arrays}
+                write_text(self.partial / BLOCKS, json.dumps(blocks))
                 sums = {file.name: checksum(file) for file in
-                        [self.partial / HEADER, *sorted(self.partial.glob('*.npy'))]}
+                        [self.partial / HEADER, self.partial / BLOCKS, *arrays]}
                 write_text(self.partial / CHECKSUMS, json.dumps(sums, indent=1))
                 self.partial.rename(self.path)
         return LabelStore(self.path)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from clasp_mm.files import read_rows
 
 
 def _render(figure: Figure) -> np.ndarray:
@@ -62,8 +63,7 @@ def draw_losses(logs: Mapping[str, Path]) -> np.ndarray:
     figure = Figure(figsize=(11, 3), dpi=110, layout='constrained')
     axes = np.atleast_1d(figure.subplots(1, len(logs)))
     for axis, (title, path) in zip(axes, logs.items(), strict=True):
-        rows = [json.loads(line) for line in Path(path).read_text('utf-8').splitlines()]
-        rows = [row for row in rows if 'loss' in row]
+        rows = [row for row in read_rows(path) if 'loss' in row]
         for name in sorted({key for row in rows for key in row if key.startswith('loss_')}):
             axis.plot([row['step'] for row in rows], [row.get(name, np.nan) for row in rows],
                       label=name.removeprefix('loss_'))

@@ -108,16 +108,22 @@ def test_after_a_change_of_the_batch_size_the_epoch_counts_before_the_iteration(
     assert cfg.load_from == str(tmp_path / 'epoch_10.pth')
 
 
-def test_the_last_checkpoint_is_looked_for_by_name_in_the_folder(tmp_path):
+def test_the_last_checkpoint_goes_by_epoch_and_iteration(tmp_path, monkeypatch):
     old, new = tmp_path / 'old', tmp_path / 'new'
     for folder in (old, new):
         folder.mkdir()
         for epoch in (2, 3, 11):
-            torch.save(dict(meta=dict(iter=epoch), state_dict={}), folder / f'epoch_{epoch}.pth')
+            torch.save(dict(meta=dict(iter=epoch), state_dict=dict(x=torch.arange(9.))),
+                       folder / f'epoch_{epoch}.pth')
+    # Killed while it saved: the file is whole, and MMEngine's note names the one before.
     (new / 'last_checkpoint').write_text(f'{old}/epoch_3.pth\n')
-    assert last_checkpoint(new) == new / 'epoch_3.pth'
-    (new / 'epoch_3.pth').unlink()
     assert last_checkpoint(new) == new / 'epoch_11.pth'
+    path, values = new / 'epoch_11.pth', torch.arange(9.).numpy().tobytes()
+    path.write_bytes(path.read_bytes().replace(values, values[:-1] + b'\0'))  # a weight
+    warned = []
+    monkeypatch.setattr(MMLogger, 'warning', lambda logger, text: warned.append(text))
+    assert last_checkpoint(new) == new / 'epoch_3.pth'
+    assert len(warned) == 1 and 'epoch_11.pth is damaged' in warned[0]
     assert last_checkpoint(tmp_path) is None
 
 

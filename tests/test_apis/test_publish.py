@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import clasp_mm
 from clasp_mm.apis.publish import publish_model, publish_run
 from clasp_mm.files import file_hash
 from clasp_mm.registry import MODELS
+from tests.test_pseudo_labels.test_store import make_store
 
 BACKBONE = dict(type='clasp_mm.PCMoESwin', arch=dict(embed_dims=8, depths=(1, 1), num_heads=(1, 2)),
                 strides=(4, 2), out_indices=(0, 1), window_size=4,
@@ -113,3 +115,19 @@ def test_get_model_from_a_config(run):
     images = torch.randn(1, 3, 32, 16)
     torch.testing.assert_close(model(images)[-1],
                                run[1].teacher.backbone(images, 'part')[-1])
+
+
+def test_a_run_with_a_damaged_label_store_is_not_published(run, tmp_path):
+    folder, _ = run
+    _, store = make_store(tmp_path / 'labels')
+    step = dict(type='clasp_mm.CLIPPseudoLabeler', store=str(store.path))
+    data = dict(CONFIG['train_dataloader']['dataset'], pipeline=[step])
+    Config(dict(CONFIG, train_dataloader=dict(dataset=data))).dump(folder / 'config.py')
+    publish_model(folder / 'epoch_3.pth', 'mini', tmp_path / 'zoo')
+    path = store.path / 'attr_conf.npy'
+    path.write_bytes(path.read_bytes()[:-1] + b'\x01')
+    with pytest.raises(ValueError, match=r'attr_conf\.npy of the label store .*--allow-dirty'):
+        publish_model(folder / 'epoch_3.pth', 'mini', tmp_path / 'zoo')
+    publish_model(folder / 'epoch_3.pth', 'mini', tmp_path / 'zoo', allow_dirty=True)
+    shutil.rmtree(store.path)  # on another machine
+    publish_model(folder / 'epoch_3.pth', 'mini', tmp_path / 'zoo')

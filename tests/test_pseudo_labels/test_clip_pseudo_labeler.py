@@ -1,4 +1,5 @@
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -185,6 +186,15 @@ def test_wrong_store_is_named(colour_store, tmp_path):
         transform_of(store=str(tmp_path / 'none'))
     with pytest.raises(ValueError, match='either store'):
         transform_of()
+
+
+def test_a_damaged_store_stops_the_start(colour_store, tmp_path):
+    path = shutil.copytree(colour_store[1], tmp_path / 'store')
+    transform_of(store=str(path))
+    array = path / 'person_cosine.npy'
+    array.write_bytes(array.read_bytes()[:-1] + b'\x3d')  # another number that may be
+    with pytest.raises(ValueError, match=r'person_cosine\.npy of the label store .* changed'):
+        transform_of(store=str(path))
 
 
 def test_live_mistakes_are_named(live_cfg):

@@ -3,7 +3,7 @@ import pytest
 
 from clasp_mm.apis.pseudo_labels import make_store
 from clasp_mm.datasets.images import UnreadableImageError
-from clasp_mm.pseudo_labels.store import LabelStore
+from clasp_mm.pseudo_labels.store import LabelStore, StoreWriter
 from tests.test_pseudo_labels.fakes import draw_people, make_labeler
 
 
@@ -83,3 +83,17 @@ def test_workers_give_the_same_bytes(tmp_path):
     make(People(20, unreadable=(3,)), tmp_path / 'none')
     make(People(20, unreadable=(3,)), tmp_path / 'two', num_workers=2)
     assert content(tmp_path / 'two') == content(tmp_path / 'none')
+
+
+def test_labelling_verifies_what_the_disk_gives_back(tmp_path, monkeypatch):
+    finish = StoreWriter.finish
+
+    def on_a_bad_disk(writer):
+        store = finish(writer)
+        path = store.path / 'attr_conf.npy'
+        path.write_bytes(path.read_bytes()[:-1] + b'\x01')
+        return store
+
+    monkeypatch.setattr(StoreWriter, 'finish', on_a_bad_disk)
+    with pytest.raises(ValueError, match=r'attr_conf\.npy of the label store .* changed'):
+        make(People(9), tmp_path / 'store')

@@ -10,7 +10,7 @@ import pytest
 from clasp_mm.pseudo_labels.clip_labeler import LabelSettings, PseudoLabels
 from clasp_mm.pseudo_labels.hashing import hash_names
 from clasp_mm.pseudo_labels.store import LabelStore, StoreWriter, list_digest, make_header
-from clasp_mm.pseudo_labels.store_files import checksum
+from clasp_mm.pseudo_labels.store_files import block_checksums, checksum
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary
 
 GRID, NUMBERS, ATTRIBUTES = (5, 3), (3, 4, 5), 9   # 15 tokens: an odd number to pack
@@ -269,7 +269,7 @@ def test_full_disk_when_the_store_is_finished(tmp_path, monkeypatch):
     with open_writer(tmp_path / 'store') as writer:
         writer.write(np.arange(20), labels, np.ones(20, bool))
         with monkeypatch.context() as disk, \
-                pytest.raises(OSError, match=r'No space left.*checksums\.json'):
+                pytest.raises(OSError, match=r'No space left.*blocks\.json'):
             disk.setattr(os, 'fsync', no_space)
             writer.finish()
     assert os.listdir(tmp_path) == ['store.partial']
@@ -288,3 +288,32 @@ def test_an_image_listed_twice_has_one_name_and_equal_labels(tmp_path):
         store = writer.finish()
     assert same(store.lookup('a.jpg'), take(labels, [2]))
     assert same(store.lookup('b.jpg'), take(labels, [1]))
+
+
+def test_blocks_are_verified_on_a_sample(tmp_path, monkeypatch):
+    """CRC-32 of 'abc' and of 'd' are 352441c2 and 98dd4acc: zlib, and any table of them."""
+    monkeypatch.setattr('clasp_mm.pseudo_labels.store_files._BLOCK', 3)
+    (tmp_path / 'x.npy').write_bytes(b'abcd')
+    assert block_checksums(tmp_path / 'x.npy') == ['352441c2', '98dd4acc']
+    monkeypatch.undo()
+    _, store = make_store(tmp_path / 'store', 200)
+    store.verify(64)
+    path = tmp_path / 'store' / 'regions.npy'
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 16  # another region number that may be
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r'regions\.npy of the label store .* changed since'):
+        store.verify(64)
+    (tmp_path / 'store' / 'blocks.json').unlink()  # a store that was made before has none
+    store.verify(64)
+    with pytest.raises(ValueError, match=r'blocks\.json, regions\.npy'):
+        store.verify()
+
+
+def test_a_row_that_holds_no_labels_names_its_image(tmp_path):
+    _, store = make_store(tmp_path / 'store')
+    values = np.load(tmp_path / 'store' / 'attr_value.npy', mmap_mode='r+')
+    values[7, 0] = 200
+    values.flush()
+    with pytest.raises(ValueError, match=r"image 'person7\.jpg': .*attr_value of rows .* 200"):
+        store.lookup('person7.jpg')

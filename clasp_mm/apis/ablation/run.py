@@ -17,7 +17,7 @@ from clasp_mm.apis.quickstart.run import Options, Quickstart
 from clasp_mm.apis.quickstart.training import Training
 from clasp_mm.claims import hold
 from clasp_mm.config_text import config_differences
-from clasp_mm.files import file_hash, replacing
+from clasp_mm.files import file_hash, read_json, replacing
 
 from .frozen_tasks import write_scenes
 from .tables import TABLES, Row, quickstart_config
@@ -111,7 +111,7 @@ class _Ablation:
         own = dict(identities=self.quickstart.options.identities, epochs=self.options.epochs)
         own = json.loads(json.dumps(own))
         file = self.dir / 'ablation.json'
-        if file.exists() and (found := json.loads(file.read_text('utf-8'))) != own:
+        if file.exists() and (found := read_json(file)) != own:
             raise ValueError(f'{self.dir} was begun with {found}, and is asked to go on with '
                              f'{own}: name another --work-dir')
         self.dir.mkdir(parents=True, exist_ok=True)
@@ -173,7 +173,7 @@ class _Ablation:
                     out=str(self.result_file(row, seed)))
                 file = self.result_file(row, seed)
                 if file.exists():
-                    known = json.loads(file.read_text('utf-8'))['job']
+                    known = read_json(file)['job']
                     if known | dict(wrong_prompts=True) == job | dict(wrong_prompts=True) and (
                             known['wrong_prompts'] or not job['wrong_prompts']):
                         continue
@@ -195,7 +195,7 @@ class _Ablation:
         return self.dir / 'results' / f'{row.key}-seed{seed}.json'
 
     def result(self, row: Row, seed: int) -> dict[str, Any]:
-        return json.loads(self.result_file(row, seed).read_text('utf-8'))
+        return read_json(self.result_file(row, seed))
 
 
 def uses_labels(cfg: Config) -> bool:

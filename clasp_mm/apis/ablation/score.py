@@ -18,7 +18,7 @@ from clasp_mm.compat import quiet_mmcv_lite
 from clasp_mm.datasets.synthetic import load_ground_truth
 from clasp_mm.device import pick_device
 from clasp_mm.evaluation.functional import harmonic_mean
-from clasp_mm.files import replacing
+from clasp_mm.files import read_json, read_rows, replacing
 from clasp_mm.models.backbones import SemanticSwin
 from clasp_mm.models.checkpoint import load_backbone
 from clasp_mm.models.layers import TASKS
@@ -74,16 +74,14 @@ def score_row(config: Path, checkpoint: Path | None, seed: int, data: Path,
 
 def step_seconds(folder: Path) -> float:
     """Median time of a step over the last logged quarter of a run, loading left out."""
-    rows = [json.loads(line)
-            for log in sorted(folder.glob('*/vis_data/scalars.json'))
-            for line in log.read_text('utf-8').splitlines()]
+    rows = [row for log in sorted(folder.glob('*/vis_data/scalars.json')) for row in read_rows(log)]
     times = [row['time'] - row.get('data_time', 0) for row in rows if 'time' in row]
     return float(np.median(times[-max(1, len(times) // 4):]))
 
 
 def main() -> None:
     """Score the row that a file of :mod:`.run` describes."""
-    job = json.loads(Path(sys.argv[1]).read_text('utf-8'))
+    job = read_json(sys.argv[1])
     quiet_mmcv_lite()
     result = score_row(Path(job['config']), job['checkpoint'] and Path(job['checkpoint']),
                        job['seed'], Path(job['data']), job['wrong_prompts'])

@@ -26,7 +26,7 @@ from clasp_mm.apis.mini_clip.objectives import CandidateTexts, Objective, weight
 from clasp_mm.apis.mini_clip.optimizers import Optimizers
 from clasp_mm.apis.mini_clip.people import CROP, PeopleTable, draw_people
 from clasp_mm.claims import hold
-from clasp_mm.files import file_hash
+from clasp_mm.files import file_hash, read_json
 from clasp_mm.pseudo_labels.clip_model import build_clip
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary
 
@@ -133,7 +133,7 @@ def read_report(out_dir: str | Path) -> dict | None:
     path, checkpoint = Path(out_dir) / REPORT_FILE, Path(out_dir) / CHECKPOINT_FILE
     if not path.is_file() or not checkpoint.is_file():
         return None
-    report = json.loads(path.read_text('utf-8'))
+    report = read_json(path)
     return report if report['sha256'] == file_hash(checkpoint) else None
 
 

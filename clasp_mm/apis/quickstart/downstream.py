@@ -25,7 +25,7 @@ from clasp_mm.datasets.synthetic import (
     write_market1501,
     write_pa100k,
 )
-from clasp_mm.files import replacing
+from clasp_mm.files import read_json, read_rows, replacing
 from clasp_mm.models.layers.pc_moe import TASKS
 
 from .jobs import run_jobs
@@ -193,15 +193,14 @@ def read_run(folder: Path, metric: str) -> dict[str, Any]:
     """
     scores: dict[int, float] = {}
     for log in sorted(folder.glob('*/vis_data/scalars.json')):
-        for line in log.read_text('utf-8').splitlines():
-            row = json.loads(line)
+        for row in read_rows(log):
             if metric in row:
                 scores[row['step']] = row[metric]
     if not scores:
         raise ValueError(f'no {metric} in the logs of {folder}')
     steps = sorted(scores)
     return dict(steps=steps, scores=[scores[step] for step in steps],
-                **json.loads((folder / 'cost.json').read_text('utf-8')))
+                **read_json(folder / 'cost.json'))
 
 
 def markdown(report: Mapping[str, Any]) -> str:

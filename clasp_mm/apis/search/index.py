@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import os
 import re
 import uuid
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +27,7 @@ from clasp_mm.datasets.luperson import _find_lmdb
 from clasp_mm.datasets.readable import readable_batches
 from clasp_mm.files import locked, replacing, write_text
 from clasp_mm.pseudo_labels.clip_model import CLIPModel, state_digest
+from clasp_mm.pseudo_labels.store_files import checksum
 
 SEGMENT_ROWS = 8192  # images that are lost at most where a run is killed
 _SPARE_SEGMENTS = 8
@@ -92,8 +95,8 @@ class FeatureIndex:
 
     A feature is known by a hash of its file's name, size and time of change, so a file that was
     written again is a new one. Segments of up to ``SEGMENT_ROWS`` features are files that are
-    complete or not there: a run that is killed goes on from the last. They are mapped, not read,
-    and nothing is held for an image but a few bytes.
+    complete or not there: a run that is killed goes on from the last. They are held against the
+    checksum in their names and mapped, and nothing is held for an image but a few bytes.
 
     Several processes may use one folder: one embeds, the others wait for it and embed what is left.
     What was mapped is read to its end, whatever they write and remove meanwhile.
@@ -201,9 +204,11 @@ class FeatureIndex:
         keys, features = (np.concatenate(column) for column in zip(*pieces, strict=True))
         segment = np.empty(len(keys), [('key', '<u8'), ('feature', '<f4', features.shape[1])])
         segment['key'], segment['feature'] = keys, features
-        with replacing(self.folder / f'{uuid.uuid4().hex}.npy') as partial, partial.open(
-                'wb') as file:
-            np.save(file, segment)
+        buffer = io.BytesIO()
+        np.save(buffer, segment)
+        name = f'{uuid.uuid4().hex}-{zlib.crc32(buffer.getbuffer()):08x}.npy'
+        with replacing(self.folder / name) as partial:
+            partial.write_bytes(buffer.getbuffer())
 
     def _compact(self) -> None:
         """Write live features into few segments, then delete the old ones."""
@@ -223,11 +228,20 @@ class FeatureIndex:
 
 
 def _map_segment(path: Path) -> np.ndarray:
+    """Map a segment, whose name ends with its CRC-32; those that were written before have none."""
+    stated = path.stem.partition('-')[2]
     try:
-        return np.load(path, mmap_mode='r')
-    except (ValueError, EOFError) as error:
+        if stated and checksum(path) != stated:
+            raise ValueError('its bytes do not have the checksum in its name')
+        segment = np.load(path, mmap_mode='r')
+        if segment.dtype.names != ('key', 'feature') or segment.ndim != 1:
+            raise ValueError(f'it holds {segment.dtype} of shape {segment.shape}')
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # NumPy evaluates the header: any error of Python's parser
         raise ValueError(f'{path} is damaged ({error}): delete it, and its images are embedded '
                          'again') from error
+    return segment
 
 
 def _file_keys(source: LUPerson) -> np.ndarray:

@@ -18,11 +18,12 @@ import cv2
 import numpy as np
 from rich.progress import track
 
-from clasp_mm.files import is_partial, locked, replacing, sweep
+from clasp_mm.files import is_partial, locked, read_json, replacing, sweep
 from clasp_mm.processes import end_with_parent
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
 
 from ..images import read_map
+from ..lmdb_file import LmdbFile
 from .people import PersonRecord, SyntheticPeople
 from .words import PA100K_ATTRIBUTES
 
@@ -239,6 +240,8 @@ def _database(out_dir: Path, people: SyntheticPeople,
         raise ImportError('writing an LMDB needs: pip install lmdb') from error
     height, width = people.size
     largest = len(people) * height * width * 3 + (1 << 26)  # the file only grows as it must
+    if (out_dir / 'lmdb' / 'data.mdb').exists():
+        LmdbFile(out_dir / 'lmdb')  # one that was cut off would end the process
     with lmdb_package.open(str(out_dir / 'lmdb'), map_size=largest) as environment:
         def put(images: list[tuple[str, bytes]]) -> None:
             with environment.begin(write=True) as transaction:
@@ -292,7 +295,7 @@ def drawing_code() -> str:
 
 def read_marker(path: Path) -> dict | None:
     """What :func:`write_marker` wrote, None where there is no such file."""
-    return json.loads(path.read_text(encoding='utf-8')) if path.exists() else None
+    return read_json(path) if path.exists() else None
 
 
 def write_marker(path: Path, settings: dict, complete: bool) -> None:

@@ -22,6 +22,8 @@ from clasp_mm.pseudo_labels.store import LabelStore
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, IGNORE, Vocabulary
 from clasp_mm.registry import MODELS, TRANSFORMS
 
+_BLOCKS = 64  # of a store that are verified at the start: 16 MB
+
 
 def build_labeler(clip: Mapping, teacher: Mapping | torch.nn.Module,
                   vocabulary: Vocabulary = DEFAULT_VOCABULARY, device: str | torch.device = 'cpu',
@@ -72,7 +74,7 @@ class CLIPPseudoLabeler(BaseTransform):
     ``label_accepted`` (bool). An image that a filter rejects has nothing but 255 and -1.
 
     Args:
-        store: Folder of a label store. Or:
+        store: Folder of a label store, of which some blocks are verified. Or:
         labeler: Arguments of :func:`build_labeler`; labels are made at the first visit of an
             image and kept in memory. For small sets.
         vocabulary: Plain data of a vocabulary (``Vocabulary.to_dict``) if not the default one.
@@ -88,9 +90,9 @@ class CLIPPseudoLabeler(BaseTransform):
         min_attr_prob: ... and attributes.
 
     Raises:
-        ValueError: If not exactly one source is given, the store is not of this vocabulary or has
-            no such k, the naming is not known, or a filter is looser than the one the labels were
-            made with.
+        ValueError: If not exactly one source is given, the store is damaged, is not of this
+            vocabulary or has no such k, the naming is not known, or a filter is looser than the one
+            the labels were made with.
         KeyError: At the first image that the store does not hold.
     """
 
@@ -108,6 +110,7 @@ class CLIPPseudoLabeler(BaseTransform):
                            else Vocabulary.from_dict(vocabulary))
         if store is not None:
             self.store = LabelStore(store, vocabulary=self.vocabulary.to_dict())
+            self.store.verify(_BLOCKS)
             self.labeler_cfg = None
             settings = self.store.settings
         else:

@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 from clasp_mm.engine.checkpoints import checkpoint_to_resume
 from clasp_mm.engine.provenance import describe_changes, environment, git_state
 from clasp_mm.engine.run_report import write_run_report
-from clasp_mm.files import locked, write_text
+from clasp_mm.files import append_row, locked, read_json, write_text
 from clasp_mm.registry import HOOKS
 
 
@@ -56,7 +56,9 @@ class RunRecordHook(Hook):
                 f'publish_model will refuse this run, whose code is not committed '
                 f'({describe_changes(code)}): commit and start again, or publish it with '
                 '--allow-dirty')
-        cut_metrics(self.folder / 'metrics.jsonl', runner.iter, self.stretched)
+        if damaged := cut_metrics(self.folder / 'metrics.jsonl', runner.iter, self.stretched):
+            runner.logger.warning(f'{self.folder / "metrics.jsonl"}: {damaged} damaged lines, as a '
+                                  'power cut leaves, are dropped')
         if runner.iter == 0 and (other := checkpoint_to_resume(self.folder)):
             runner.logger.warning(
                 f'{self.folder} holds checkpoints of another run: --resume would go on from the '
@@ -101,8 +103,7 @@ class RunRecordHook(Hook):
     def _append(self, step: int, values: Mapping[str, Any]) -> None:
         row = {name: None if isinstance(value, float) and not math.isfinite(value) else value
                for name, value in values.items()}
-        with open(self.folder / 'metrics.jsonl', 'a', encoding='utf-8') as file:
-            file.write(json.dumps({**row, 'step': step}) + '\n')
+        append_row(self.folder / 'metrics.jsonl', {**row, 'step': step})
 
 
 def record_code(folder: Path, start: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -124,20 +125,25 @@ def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec='seconds')
 
 
-def cut_metrics(path: str | os.PathLike, step: int, stretched: float = 1.) -> None:
-    """Drop the rows after ``step`` from a metrics file, and a last line that was cut off.
+def cut_metrics(path: str | os.PathLike, step: int, stretched: float = 1.) -> int:
+    """Drop the rows after ``step`` from a metrics file, and what is no row.
 
     Steps in the file are multiplied by ``stretched`` first.
+
+    Returns:
+        How many lines were no rows, but for a last one that a kill cut off.
     """
     path = Path(path)
     if not path.exists():
-        return
-    lines = path.read_text('utf-8').splitlines(keepends=True)
-    kept = []
+        return 0
+    lines = path.read_text('utf-8', 'replace').splitlines(keepends=True)
+    kept, damaged = [], 0
     for line in lines:
         try:
             row = json.loads(line)
-        except ValueError:  # the process was killed while it wrote
+            row['step'] = int(row['step'])
+        except (ValueError, TypeError, KeyError, RecursionError):
+            damaged += line.endswith('\n')
             continue
         if stretched != 1:
             row['step'] = math.ceil(row['step'] * stretched)
@@ -146,9 +152,10 @@ def cut_metrics(path: str | os.PathLike, step: int, stretched: float = 1.) -> No
             kept.append(line)
     if kept != lines:
         write_text(path, ''.join(kept))
+    return damaged
 
 
 def _add_start(path: Path, entry: Mapping[str, Any]) -> None:
     with locked(path):
-        starts = json.loads(path.read_text('utf-8')) if path.exists() else []
+        starts = read_json(path) if path.exists() else []
         write_text(path, json.dumps([*starts, entry], indent=1) + '\n')

@@ -17,8 +17,9 @@ FILE = 'skipped_images.txt'
 class SkippedImagesHook(Hook):
     """Collects what the data set skipped into ``work_dir/skipped_images.txt`` and the log.
 
-    The data set packs the names of unreadable images with the sample that took their place. A run
-    that goes on from a checkpoint keeps the names it has found before.
+    The data set packs the names of unreadable images with the sample that took their place. Each
+    process adds a new name to the file at once, so a run that goes on from a checkpoint, in the
+    middle of an epoch too, keeps those it has found before; after an epoch the file is sorted.
     """
 
     priority = 'LOW'
@@ -28,17 +29,25 @@ class SkippedImagesHook(Hook):
         self.logged = 0
 
     def before_train(self, runner: Runner) -> None:
-        """Take over the names from before a resume."""
+        """Take over the names from before a resume; a run that starts anew starts the file anew."""
         path = Path(runner.work_dir) / FILE
-        if runner.iter and is_main_process() and path.exists():
-            self.names.update(path.read_text('utf-8').splitlines())
+        if not is_main_process():
+            return
+        if not runner.iter:
+            path.unlink(missing_ok=True)
+        elif path.exists():
+            # Not splitlines: a name may hold characters that it takes for ends of lines.
+            self.names.update(filter(None, path.read_text('utf-8', 'replace').split('\n')))
             self.logged = len(self.names)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: dict | None = None) -> None:
         """Collect the names this batch carries."""
         for names in data_batch['data_samples'].get('skipped', ()):
-            self.names.update(filter(None, names.split('\n')))
+            for name in set(filter(None, names.split('\n'))) - self.names:
+                self.names.add(name)
+                with open(Path(runner.work_dir) / FILE, 'ab', buffering=0) as file:
+                    file.write(f'{name}\n'.encode())
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Log the count and write the names of all processes."""

@@ -35,6 +35,7 @@ class AttrHead(BaseModule):
         owner = torch.repeat_interleave(torch.arange(len(sizes)), sizes,
                                         output_size=sum(self.attribute_sizes))
         offset = torch.cumsum(sizes, 0) - sizes
+        self.register_buffer('sizes', sizes, persistent=False)
         self.register_buffer('owner', owner, persistent=False)
         self.register_buffer('value', torch.arange(len(owner)) - offset[owner], persistent=False)
 
@@ -50,7 +51,8 @@ class AttrHead(BaseModule):
             attr_target: Index of the winning value of each attribute, (B, A); -1 where not kept.
 
         Returns:
-            ``loss_attr`` (0 with zero gradients where no attribute is kept) and ``attr_accuracy``.
+            ``loss_attr`` (0 with zero gradients where no attribute is kept; NaN where a target is
+            neither -1 nor a value, which no device has to wait for) and ``attr_accuracy``.
         """
         if attr_target.shape[1] != len(self.attribute_sizes):
             raise ValueError(f'attr_target has {attr_target.shape[1]} attributes, AttrHead was '
@@ -65,4 +67,6 @@ class AttrHead(BaseModule):
             best = torch.stack([group.argmax(1) for group in groups], 1)
             accuracy = global_mean((kept & (best == attr_target)).sum().float(), kept.sum())
         loss = global_mean((loss * mask).sum(), mask.sum())
+        wrong = (attr_target < -1) | (attr_target >= self.sizes)
+        loss = loss.masked_fill(wrong.any(), torch.nan)
         return dict(loss_attr=loss, attr_accuracy=accuracy)

@@ -44,14 +44,18 @@ class PartSegHead(BaseModule):
                 everywhere). Sampled at the token centres.
 
         Returns:
-            ``loss_part`` (0 with zero gradients where nothing is labelled) and ``part_accuracy``.
+            ``loss_part`` (0 with zero gradients where nothing is labelled; NaN where a label is
+            neither a class nor 255, which no device has to wait for) and ``part_accuracy``.
         """
         logits = upcast(self(maps))
         target = F.interpolate(part_map[:, None].float(), logits.shape[-2:], mode='nearest-exact')
         target = target[:, 0].long()
+        wrong = (target != IGNORE) & ((target < 0) | (target >= self.num_classes))
+        target = target.masked_fill(wrong, IGNORE)
         labelled = target != IGNORE
         total = F.cross_entropy(logits, target, ignore_index=IGNORE, reduction='sum')
         with torch.no_grad():
             hits = ((logits.argmax(1) == target) & labelled).sum().float()
             accuracy = global_mean(hits, labelled.sum())
-        return dict(loss_part=global_mean(total, labelled.sum()), part_accuracy=accuracy)
+        loss = global_mean(total, labelled.sum()).masked_fill(wrong.any(), torch.nan)
+        return dict(loss_part=loss, part_accuracy=accuracy)
