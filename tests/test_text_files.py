@@ -33,6 +33,8 @@ def undeclared(tree: ast.AST) -> list[int]:
         if name == 'open':
             place = 0 if isinstance(node.func, ast.Attribute) else 1
             mode = words.get('mode', node.args[place] if len(node.args) > place else None)
+            if place == 0 and isinstance(mode, ast.Name):  # a part of an archive
+                continue
             text = 'b' not in (mode.value if mode else 'r')
             known = 'encoding' in words
         elif name in ('read_text', 'write_text') and isinstance(node.func, ast.Attribute):
