@@ -33,6 +33,11 @@ class LmdbError(ValueError):
     """An LMDB that is damaged, or of a kind that is not read; names the file."""
 
 
+def _key_in(data: bytes, at: int) -> bytes:
+    """Key of the node at a place of a page; of a damaged one, as far as the page goes."""
+    return data[at + 8:at + 8 + (data[at + 6] | data[at + 7] << 8)]
+
+
 class _Page(NamedTuple):
     number: int
     data: bytes
@@ -93,7 +98,7 @@ class LmdbFile:
                 page = self._page(number)
                 nodes = range(len(page.nodes))
                 if not page.branch:
-                    node = bisect_left(nodes, key, key=partial(self._key, page))
+                    node = bisect_left(page.nodes, key, key=partial(_key_in, page.data))
                     found = node < len(nodes) and self._key(page, node) == key
                     return self._value(page, node) if found else None
                 if len(self._branches) >= _KEPT:
