@@ -33,6 +33,11 @@ class LmdbError(ValueError):
     """An LMDB that is damaged, or of a kind that is not read; names the file."""
 
 
+def _key_in(data: bytes, at: int) -> bytes:
+    """Key of the node at a place of a page; of a damaged one, as far as the page goes."""
+    return data[at + 8:at + 8 + (data[at + 6] | data[at + 7] << 8)]
+
+
 class _Page(NamedTuple):
     number: int
     data: bytes
@@ -64,7 +69,7 @@ class LmdbFile:
             raise self._error(f'its main database has flags {flags:#x} (duplicates or another '
                               'order), which are not read')
         self._pages = last + 1
-        self._branches: dict[int, tuple[list[bytes], list[int]]] = {}
+        self._branches: dict[int, _Page] = {}
         if self._pages * self._page_size > self._size:
             raise self._error(f'it is cut off: its header says {self._pages} pages of '
                               f'{self._page_size} bytes, and it has {self._size} bytes')
@@ -88,22 +93,16 @@ class LmdbFile:
         if number == _NO_PAGE:
             return None
         for _ in range(_DEEPEST):
-            branch = self._branches.get(number)
-            if branch is None:
-                page = self._page(number)
-                nodes = range(len(page.nodes))
-                if not page.branch:
-                    node = bisect_left(nodes, key, key=partial(self._key, page))
-                    found = node < len(nodes) and self._key(page, node) == key
-                    return self._value(page, node) if found else None
-                if len(self._branches) >= _KEPT:
-                    self._branches.clear()
-                branch = ([self._key(page, node) for node in nodes],
-                          [self._child(page, node) for node in nodes])
-                self._branches[number] = branch
-            keys, children = branch
+            page = self._branches.get(number) or self._page(number)
+            key_at = partial(_key_in, page.data)
+            if not page.branch:
+                node = bisect_left(page.nodes, key, key=key_at)
+                found = node < len(page.nodes) and self._key(page, node) == key
+                return self._value(page, node) if found else None
+            if len(self._branches) < _KEPT:  # the first ones are those near the root
+                self._branches[number] = page
             # The first key of a branch stands for all that is smaller and is empty.
-            number = children[bisect_right(keys, key, 1) - 1]
+            number = self._child(page, bisect_right(page.nodes, key, 1, key=key_at) - 1)
         raise self._error(f'its tree is deeper than {_DEEPEST} pages')
 
     def _keys(self, number: int, depth: int) -> Iterator[bytes]:
