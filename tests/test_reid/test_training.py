@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from clasp_mm.apis.ranked_lists import write_ranked_page
 from clasp_mm.apis.resources import resource
-from clasp_mm.engine.hooks.finite_hook import _names
+from clasp_mm.engine.hooks.finite_hook import image_names
 from tests.source_tree import ROOT
 
 QUICKSTART = next(resource('configs/quickstart').glob('reid_*.py'))
@@ -104,8 +104,8 @@ def test_layer_decay_reaches_the_head(fine_tuned):
 def test_a_loss_that_is_no_number_names_the_images():
     from mmpretrain.structures import DataSample
     samples = [DataSample(metainfo=dict(sample_idx=i, img_path=f'{i}.jpg')) for i in (4, 2)]
-    assert _names(None, dict(data_samples=samples)) == [(4, '4.jpg'), (2, '2.jpg')]
-    assert _names(None, dict(data_samples=[DataSample()])) == [(-1, '')]
+    assert image_names(None, dict(data_samples=samples)) == [(4, '4.jpg'), (2, '2.jpg')]
+    assert image_names(None, dict(data_samples=[DataSample()])) == [(-1, '')]
 
 
 @pytest.mark.slow
