@@ -203,12 +203,12 @@ def test_a_task_of_the_zoo_is_exported_by_its_name_head_and_all(tmp_path, monkey
     config, checkpoint = fine_tuned(tmp_path, 'reid')
     entry = dict(Name='mine', Config=str(config), Weights=str(checkpoint))
     monkeypatch.setattr(export, 'read_zoo', lambda: dict(mine=entry))
-    loaded = export._load('mine', None, None)
+    loaded = export._load('mine', None, {})
     assert loaded.meta['kind'] == 'reid' and loaded.size == (64, 32)
     entry['Config'] = str(next(resource('configs/quickstart').glob('clasp_*.py')))
     monkeypatch.setattr(export, 'get_model', lambda source, *args, **kwargs: get_model(
         publish(tmp_path / 'plain.pth', SMALL), task='part'))
-    assert export._load('mine', None, None).meta['kind'] == 'backbone'
+    assert export._load('mine', None, {}).meta['kind'] == 'backbone'
 
 
 def normalised(pictures, meta):
