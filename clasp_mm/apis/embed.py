@@ -94,10 +94,10 @@ def embed_images(model: nn.Module, source: LUPerson, out: str | os.PathLike,
         else:
             os.replace(names, out.with_suffix('.names.txt'))
             os.replace(table, out)
-        _replace(folder, out.with_suffix('.json'), json.dumps(result, indent=1))
+        write_text(out.with_suffix('.json'), json.dumps(result, indent=1))
         page = _page(features, rows, source, describe, vocabulary, batch_size,
                      num_queries, num_neighbours)
-        _replace(folder, out.with_suffix('.html'), page)
+        write_text(out.with_suffix('.html'), page)
     warn_unreadable(faults, len(source))
     return result
 
@@ -213,11 +213,6 @@ def _page(features: np.ndarray, rows: np.ndarray, source: LUPerson, describe: De
             f'neighbours by cosine of the {features.shape[1]} features.')
     return neighbour_page('Nearest neighbours', note, cells, place[:, 0].tolist(), place[:, 1:],
                           cosines, vocabulary)
-
-
-def _replace(folder: Path, target: Path, text: str) -> None:
-    write_text(folder / target.name, text)
-    os.replace(folder / target.name, target)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-import cv2
 import numpy as np
-import torch
 from mmengine.logging import MMLogger
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -17,6 +15,7 @@ from tqdm import tqdm
 
 from clasp_mm.claims import hold
 from clasp_mm.datasets.images import UnreadableImageError, warn_unreadable
+from clasp_mm.datasets.readable import as_is, one_thread
 from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, PseudoLabels, to_canvas
 from clasp_mm.pseudo_labels.hashing import hash_names
 from clasp_mm.pseudo_labels.store import LabelStore, StoreWriter, list_digest, make_header
@@ -98,8 +97,8 @@ def make_store(source: ImageSource, labeler: CLIPLabeler, out: str | os.PathLike
         batches = _own_batches(writer.todo, len(hashes), batch_size, rank, world_size)
         loader = DataLoader(
             _Batches(source, labeler.settings.image_size), sampler=batches, batch_size=None,
-            num_workers=min(num_workers, len(batches)), collate_fn=_as_is,
-            worker_init_fn=_init_worker)
+            num_workers=min(num_workers, len(batches)), collate_fn=as_is,
+            worker_init_fn=one_thread)
         total = sum(len(rows) for rows in batches)
         with tqdm(total=total, unit='img', desc='pseudo-labels', disable=not show_progress) as bar:
             for rows, names, images, faults in loader:
@@ -135,15 +134,6 @@ def _label(labeler: CLIPLabeler, images: Tensor, names: list[str],
         for field, values in vars(labels).items():
             values[readable] = getattr(found, field)
     return labels
-
-
-def _as_is(batch: tuple) -> tuple:
-    return batch
-
-
-def _init_worker(_: int) -> None:
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
 
 
 def summarize(store: LabelStore) -> str:

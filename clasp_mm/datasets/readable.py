@@ -47,14 +47,16 @@ def readable_batches(source: LUPerson, rows: Sequence[int], size: tuple[int, int
     """
     batches = [rows[start:start + batch_size] for start in range(0, len(rows), batch_size)]
     return DataLoader(_Batches(source, size), sampler=batches, batch_size=None,
-                      num_workers=min(num_workers, len(batches)), collate_fn=_as_is,
-                      worker_init_fn=_init_worker)
+                      num_workers=min(num_workers, len(batches)), collate_fn=as_is,
+                      worker_init_fn=one_thread)
 
 
-def _as_is(batch: tuple) -> tuple:
+def as_is(batch: tuple) -> tuple:
+    """Collate nothing: what the data set gives is a batch."""
     return batch
 
 
-def _init_worker(_: int) -> None:
+def one_thread(_: int) -> None:
+    """Let a worker process compute with one thread."""
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
