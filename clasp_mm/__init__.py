@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import Any
 
+from .compat.switch import switch_on
 from .version import __version__
 
 _PUBLIC = {
@@ -28,6 +29,8 @@ _PUBLIC = {
 }
 
 __all__ = ['__version__', *_PUBLIC]
+
+switch_on()
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 
 from clasp_mm import compat
+from clasp_mm.compat import checkpoints
 
 modern = pytest.mark.skipif(
     not compat.torch_at_least(2, 6), reason='torch < 2.6 has no such allow-list')
@@ -21,12 +22,12 @@ def load(path):
 
 # The second reads for torch < 2.6; it is held to the same everywhere.
 READERS = [pytest.param(load, marks=modern, id='torch'),
-           pytest.param(compat._load_with_own_list, id='own-list'),
+           pytest.param(checkpoints._load_with_own_list, id='own-list'),
            pytest.param(partial(compat.load_file, mmap=True), id='mapped')]
 
 
 @pytest.mark.parametrize('load', [*READERS, pytest.param(
-    partial(compat._load_with_own_list, mmap=True), id='own-list, mapped')])
+    partial(checkpoints._load_with_own_list, mmap=True), id='own-list, mapped')])
 def test_message_hub_of_a_checkpoint_survives(load, tmp_path):
     history = HistoryBuffer([1.0, 2.0, 6.0], [1, 1, 2])
     hub = dict(log_scalars=OrderedDict(loss=history), runtime_info=OrderedDict(iter=3),

@@ -1,8 +1,4 @@
-"""The quirks of torch and of the host libraries, all in one file.
-
-Nothing here runs at import, and mmengine is imported only by what needs it: framework-free code
-may import this module too.
-"""
+"""Checkpoints of torch, mmengine and safetensors, read without running what a file may hide."""
 
 from __future__ import annotations
 
@@ -11,37 +7,24 @@ import hashlib
 import json
 import pickle
 import re
-import warnings
 import zipfile
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
-if TYPE_CHECKING:
-    from mmengine.config import Config
+from .quirks import torch_at_least
 
 # Entry in the header of a published .safetensors: the `meta` of the .pth beside it, as JSON.
 SAFETENSORS_META = 'clasp_mm'
 # ... and what of that says which bytes the file has, see safetensors_sum.
 SAFETENSORS_SUM = 'sha256'
 _HISTORY_STATISTICS = ('min', 'max', 'mean', 'current')
-
-
-def torch_at_least(major: int, minor: int) -> bool:
-    """Whether the running torch is at least ``major.minor``."""
-    return tuple(int(part) for part in torch.__version__.split('.')[:2]) >= (major, minor)
-
-
-if hasattr(torch.compiler, 'is_compiling'):
-    is_compiling = torch.compiler.is_compiling
-else:  # before torch 2.3
-    is_compiling = torch._utils.is_compiling
 
 
 def allow_mmengine_checkpoints() -> None:
@@ -209,34 +192,3 @@ def _load_with_own_list(path: Path, mmap: bool = False) -> Any:
         load=lambda file, **kwargs: Unpickler(file, **kwargs).load())
     return torch.load(path, map_location='cpu', pickle_module=reader, weights_only=False,
                       mmap=mmap)
-
-
-def prepare_cpu_distributed(cfg: Config) -> None:
-    """Let a Runner with ``launcher='pytorch'`` train on machines without a GPU, over gloo.
-
-    mmengine 0.10.7 calls ``torch.cuda.set_device`` before it joins the process group and gives
-    ``DistributedDataParallel`` a GPU id; both fail on the CPU. The group is joined here and the
-    wrapper is told to use no device id. With a GPU, or without a launcher, nothing changes.
-
-    Raises:
-        RuntimeError: The launcher is slurm's or MPI's, which mmengine starts on GPUs only.
-    """
-    launcher = cfg.get('launcher', 'none')
-    if launcher == 'none' or torch.cuda.is_available():
-        return
-    if launcher != 'pytorch':
-        raise RuntimeError(
-            f'launcher {launcher!r} needs a GPU in every process, and this machine shows none; '
-            'on CPUs start with tools/dist_train.sh (launcher "pytorch")')
-    if not torch.distributed.is_initialized():
-        torch.distributed.init_process_group('gloo')
-    wrapper = dict(
-        type='MMDistributedDataParallel',
-        broadcast_buffers=False,
-        find_unused_parameters=cfg.get('find_unused_parameters', False))
-    cfg.model_wrapper_cfg = {**wrapper, **(cfg.get('model_wrapper_cfg') or {}), 'device_ids': None}
-
-
-def quiet_mmcv_lite() -> None:
-    """Silence the warning mmcv-lite gives at import for lacking an op that nothing here uses."""
-    warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')

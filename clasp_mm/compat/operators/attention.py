@@ -1,0 +1,48 @@
+"""Multi-scale deformable attention (Zhu et al. 2021), by the Python form that mmcv ships."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .sampling import widened
+
+
+def ms_deform_attn_forward(value: Tensor, value_spatial_shapes: Tensor,
+                           value_level_start_index: Tensor, sampling_locations: Tensor,
+                           attention_weights: Tensor, im2col_step: int) -> Tensor:
+    """Return weighted sums of points of several maps.
+
+    Args:
+        value: (b, cells of all maps, heads, c).
+        value_spatial_shapes: (maps, 2): their heights and widths.
+        value_level_start_index: Not used: the maps lie one behind the other.
+        sampling_locations: (b, queries, heads, maps, points, 2): x and y in 0 to 1.
+        attention_weights: (b, queries, heads, maps, points).
+        im2col_step: Not used.
+
+    Returns:
+        (b, queries, heads c).
+    """
+    return _attend(value, value_spatial_shapes, sampling_locations, attention_weights)
+
+
+def ms_deform_attn_backward(value: Tensor, value_spatial_shapes: Tensor,
+                            value_level_start_index: Tensor, sampling_locations: Tensor,
+                            attention_weights: Tensor, grad_output: Tensor, grad_value: Tensor,
+                            grad_sampling_loc: Tensor, grad_attn_weight: Tensor,
+                            im2col_step: int) -> None:
+    """Fill the gradients of :func:`ms_deform_attn_forward`."""
+    leaves = [one.detach().requires_grad_()
+              for one in (value, sampling_locations, attention_weights)]
+    with torch.enable_grad():
+        output = _attend(leaves[0], value_spatial_shapes, *leaves[1:])
+    found = torch.autograd.grad(output, leaves, grad_output)
+    for to, grad in zip((grad_value, grad_sampling_loc, grad_attn_weight), found, strict=True):
+        to.copy_(grad)
+
+
+def _attend(value: Tensor, shapes: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
+    from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
+    return multi_scale_deformable_attn_pytorch(
+        widened(value), shapes.tolist(), widened(locations), widened(weights)).to(value.dtype)

@@ -1,0 +1,251 @@
+"""Operators that sample maps between their cells: RoIAlign and deformable convolution.
+
+torchvision computes them. ``_roi_align_backward`` and ``_deform_conv2d_backward`` are private
+there: tests/test_compat/test_operators.py says when they change. bfloat16, and float16 on the CPU,
+are computed in float32 and rounded once.
+
+Arguments have the names and places that the Python side of mmcv 2.1 gives them; results go into
+the tensors that it hands over.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+import torchvision  # noqa: F401  registers torch.ops.torchvision
+from torch import Tensor
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """``tensor``, in float32 where the operators know no form for its own type."""
+    if tensor.dtype == torch.bfloat16 or (tensor.dtype == torch.half and not tensor.is_cuda):
+        return tensor.float()
+    return tensor
+
+
+def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor, argmax_y: Tensor,
+                      argmax_x: Tensor, aligned_height: int, aligned_width: int,
+                      spatial_scale: float, sampling_ratio: int, pool_mode: int,
+                      aligned: bool) -> None:
+    """RoIAlign: every bin of a box becomes the mean or the maximum of points in it.
+
+    Args:
+        input: (b, c, h, w).
+        rois: (n, 5): the index of the map, then x1, y1, x2, y2 in pixels of the image.
+        output: (n, c, aligned_height, aligned_width), to be filled.
+        argmax_y: For the maximum: as ``output``; gets the row of the point within its bin.
+        argmax_x: ... and its column.
+        aligned_height: Bins per column.
+        aligned_width: Bins per row.
+        spatial_scale: Cells of the map per pixel.
+        sampling_ratio: Points per bin and axis; 0: as many as the bin has cells.
+        pool_mode: 0: maximum; 1: mean.
+        aligned: Whether the centre of the first cell is at 0.5, and not at 0.
+    """
+    values, rois = widened(input), rois.to(widened(input).dtype)
+    bins = (aligned_height, aligned_width)
+    if pool_mode:
+        output.copy_(torch.ops.torchvision.roi_align(
+            values, rois, spatial_scale, *bins, sampling_ratio, aligned))
+        return
+    for rows, points in _by_points(rois, bins, spatial_scale, sampling_ratio, aligned):
+        fine = torch.ops.torchvision.roi_align(
+            values, rois[rows], spatial_scale, *_times(bins, points), 1, aligned)
+        best, index = F.max_pool2d(fine, points, return_indices=True)
+        width = fine.shape[-1]
+        output[rows] = best.to(output.dtype)
+        argmax_y[rows] = (index // width % points[0]).to(argmax_y.dtype)
+        argmax_x[rows] = (index % width % points[1]).to(argmax_x.dtype)
+
+
+def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argmax_x: Tensor,
+                       grad_input: Tensor, aligned_height: int, aligned_width: int,
+                       spatial_scale: float, sampling_ratio: int, pool_mode: int,
+                       aligned: bool) -> None:
+    """Fill ``grad_input`` with the gradient of :func:`roi_align_forward`."""
+    grad, rois = widened(grad_output), rois.to(widened(grad_output).dtype)
+    bins = (aligned_height, aligned_width)
+
+    def spread(grad: Tensor, rois: Tensor, bins: tuple[int, int], ratio: int) -> Tensor:
+        return torch.ops.torchvision._roi_align_backward(
+            grad, rois, spatial_scale, *bins, *grad_input.shape, ratio, aligned)
+
+    if pool_mode:
+        grad_input.copy_(spread(grad, rois, bins, sampling_ratio))
+        return
+    for rows, points in _by_points(rois, bins, spatial_scale, sampling_ratio, aligned):
+        fine = grad.new_zeros(int(rows.sum()), grad.shape[1], *_times(bins, points))
+        top, left = (torch.arange(count, device=grad.device) * step
+                     for count, step in zip(bins, points, strict=True))
+        index = (top[:, None] + argmax_y[rows].long()) * fine.shape[-1] + (
+            left + argmax_x[rows].long())
+        fine.flatten(2).scatter_(2, index.flatten(2), grad[rows].flatten(2))
+        grad_input += spread(fine, rois[rows], _times(bins, points), 1)
+
+
+def _times(bins: tuple[int, int], points: tuple[int, int]) -> tuple[int, int]:
+    return bins[0] * points[0], bins[1] * points[1]
+
+
+def _by_points(rois: Tensor, bins: tuple[int, int], spatial_scale: float, sampling_ratio: int,
+               aligned: bool) -> list[tuple[Tensor, tuple[int, int]]]:
+    """The boxes in groups of equal numbers of points per bin; those without a point are left out.
+
+    Returns:
+        Per group: its rows of ``rois``, (n,) bool, and the points per column and row of a bin.
+    """
+    if sampling_ratio > 0:
+        return [(torch.ones(len(rois), dtype=torch.bool, device=rois.device),
+                 (sampling_ratio, sampling_ratio))] if len(rois) else []
+    sizes = (rois[:, [4, 3]] * spatial_scale) - (rois[:, [2, 1]] * spatial_scale)
+    if not aligned:
+        sizes = sizes.clamp(min=1)
+    points = (sizes / sizes.new_tensor(bins)).ceil().long()
+    return [((points == pair).all(1), tuple(pair.tolist()))
+            for pair in points.unique(dim=0) if (pair > 0).all()]
+
+
+def deform_conv_forward(input: Tensor, weight: Tensor, offset: Tensor, output: Tensor,
+                        columns: Tensor, ones: Tensor, kW: int, kH: int, dW: int, dH: int,
+                        padW: int, padH: int, dilationW: int, dilationH: int, group: int,
+                        deformable_group: int, im2col_step: int) -> None:
+    """Deformable convolution (Dai et al. 2017).
+
+    Args:
+        input: (b, c, h, w).
+        weight: (o, c / group, kH, kW).
+        offset: (b, 2 deformable_group kH kW, oh, ow): y and x in turn, in cells.
+        output: (b, o, oh, ow), to be filled.
+        columns: Not used.
+        ones: Not used.
+        kW: Width of the kernel.
+        kH: Its height.
+        dW: Stride in x.
+        dH: Stride in y.
+        padW: Padding in x.
+        padH: Padding in y.
+        dilationW: Dilation in x.
+        dilationH: Dilation in y.
+        group: Groups of channels.
+        deformable_group: Groups of channels that share their offsets.
+        im2col_step: Not used.
+    """
+    layout = (dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
+    output.copy_(torch.ops.torchvision.deform_conv2d(
+        *_deformed(input, weight, offset), *layout, False))
+
+
+def _deformed(input: Tensor, weight: Tensor, offset: Tensor) -> list[Tensor]:
+    """The tensors of a convolution without mask and bias, as torchvision takes them."""
+    input, weight, offset = map(widened, (input, weight, offset))
+    return [input, weight, offset, input.new_zeros(len(input), 1), input.new_zeros(len(weight))]
+
+
+def deform_conv_backward_input(input: Tensor, offset: Tensor, gradOutput: Tensor,
+                               gradInput: Tensor, gradOffset: Tensor, weight: Tensor,
+                               columns: Tensor, kW: int, kH: int, dW: int, dH: int, padW: int,
+                               padH: int, dilationW: int, dilationH: int, group: int,
+                               deformable_group: int, im2col_step: int) -> None:
+    """Fill the gradients of the input and of the offsets of :func:`deform_conv_forward`.
+
+    torchvision computes all gradients at once: that of the weight waits at ``columns``, which
+    :func:`deform_conv_backward_parameters` gets too.
+    """
+    layout = (dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
+    of_input, of_weight, of_offset, _, _ = torch.ops.torchvision._deform_conv2d_backward(
+        widened(gradOutput), *_deformed(input, weight, offset), *layout, False)
+    gradInput.copy_(of_input)
+    gradOffset.copy_(of_offset)
+    columns.clasp_mm_weight = gradOutput, of_weight
+
+
+def deform_conv_backward_parameters(input: Tensor, offset: Tensor, gradOutput: Tensor,
+                                    gradWeight: Tensor, columns: Tensor, ones: Tensor, kW: int,
+                                    kH: int, dW: int, dH: int, padW: int, padH: int,
+                                    dilationW: int, dilationH: int, group: int,
+                                    deformable_group: int, scale: float,
+                                    im2col_step: int) -> None:
+    """Add ``scale`` times the gradient of the weight of :func:`deform_conv_forward`."""
+    of, of_weight = columns.__dict__.pop('clasp_mm_weight', (None, None))
+    if of is not gradOutput:
+        layout = (dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
+        of_weight = torch.ops.torchvision._deform_conv2d_backward(
+            widened(gradOutput), *_deformed(input, gradWeight, offset), *layout, False)[1]
+    gradWeight.add_(of_weight, alpha=scale)
+
+
+def modulated_deform_conv_forward(input: Tensor, weight: Tensor, bias: Tensor, ones: Tensor,
+                                  offset: Tensor, mask: Tensor, output: Tensor, columns: Tensor,
+                                  kernel_h: int, kernel_w: int, stride_h: int, stride_w: int,
+                                  pad_h: int, pad_w: int, dilation_h: int, dilation_w: int,
+                                  group: int, deformable_group: int, with_bias: bool) -> None:
+    """Modulated deformable convolution (Zhu et al. 2019).
+
+    Args:
+        input: (b, c, h, w).
+        weight: (o, c / group, kernel_h, kernel_w).
+        bias: (o,); anything if not ``with_bias``.
+        ones: Not used.
+        offset: (b, 2 deformable_group kernel_h kernel_w, oh, ow), in cells. A finer map, as DyHead
+            has, is read as mmcv reads it: the first numbers of each sample, as if of this shape.
+        mask: (b, deformable_group kernel_h kernel_w, oh, ow), or finer.
+        output: (b, o, oh, ow), to be filled.
+        columns: Not used.
+        kernel_h: Height of the kernel.
+        kernel_w: Its width.
+        stride_h: In y.
+        stride_w: In x.
+        pad_h: In y.
+        pad_w: In x.
+        dilation_h: In y.
+        dilation_w: In x.
+        group: Groups of channels.
+        deformable_group: Groups of channels that share their offsets.
+        with_bias: Whether ``bias`` is added.
+
+    Raises:
+        ValueError: The maps of offsets or of masks are smaller than the output.
+    """
+    layout = (stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group)
+    output.copy_(torch.ops.torchvision.deform_conv2d(
+        *_modulated(input, weight, bias, offset, mask, output.shape[2:], with_bias), *layout, True))
+
+
+def modulated_deform_conv_backward(input: Tensor, weight: Tensor, bias: Tensor, ones: Tensor,
+                                   offset: Tensor, mask: Tensor, columns: Tensor,
+                                   grad_input: Tensor, grad_weight: Tensor, grad_bias: Tensor,
+                                   grad_offset: Tensor, grad_mask: Tensor, grad_output: Tensor,
+                                   kernel_h: int, kernel_w: int, stride_h: int, stride_w: int,
+                                   pad_h: int, pad_w: int, dilation_h: int, dilation_w: int,
+                                   group: int, deformable_group: int, with_bias: bool) -> None:
+    """Fill the gradients of :func:`modulated_deform_conv_forward`."""
+    layout = (stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group)
+    size = grad_output.shape[2:]
+    tensors = _modulated(input, weight, bias, offset, mask, size, with_bias)
+    of_input, of_weight, of_offset, of_mask, of_bias = (
+        torch.ops.torchvision._deform_conv2d_backward(
+            widened(grad_output), *tensors, *layout, True))
+    grad_input.copy_(of_input)
+    grad_weight.copy_(of_weight)
+    if with_bias:
+        grad_bias.copy_(of_bias)
+    for whole, part in ((grad_offset, of_offset), (grad_mask, of_mask)):
+        whole.flatten(1)[:, :part[0].numel()] = part.flatten(1).to(whole.dtype)
+
+
+def _modulated(input: Tensor, weight: Tensor, bias: Tensor, offset: Tensor, mask: Tensor,
+               size: torch.Size, with_bias: bool) -> list[Tensor]:
+    input, weight, bias, offset, mask = map(widened, (input, weight, bias, offset, mask))
+    if not with_bias:
+        bias = input.new_zeros(len(weight))
+    return [input, weight, _of_size(offset, size), _of_size(mask, size), bias]
+
+
+def _of_size(maps: Tensor, size: torch.Size) -> Tensor:
+    if maps.shape[2:] == size:
+        return maps
+    count = maps.shape[1] * size.numel()
+    if maps[0].numel() < count:
+        raise ValueError(f'offsets or masks of {tuple(maps.shape[2:])} cells for an output of '
+                         f'{tuple(size)}: they must not be smaller')
+    return maps.flatten(1)[:, :count].unflatten(1, (-1, *size))

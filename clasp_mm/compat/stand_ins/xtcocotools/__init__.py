@@ -1,0 +1,3 @@
+"""``xtcocotools`` where it is not installed: its rules, scored by pycocotools."""
+
+clasp_mm_evaluation = True
