@@ -33,8 +33,8 @@ _PARTS = {
 _OWN_SCORE = ('foot', 'face', 'lefthand', 'righthand', 'wholebody')
 # A person's area from that of its box, where the file has none.
 _AREA_OF_BOX = 0.53
-# CrowdPose's three ranges of crowdIndex are below, up to and from these.
-_CROWD_INDEX = (0.2, 0.8)
+# CrowdPose's crowdIndex: below the first an image is easy, from the second on hard.
+_EASY, _HARD = 0.2, 0.8
 
 
 class COCO(coco.COCO):
@@ -135,13 +135,14 @@ class COCOeval(cocoeval.COCOeval):
         super().summarize()
         if self.kind == 'keypoints_crowd':
             everything = self.stats[[0, 1, 2, 5, 6, 7]]  # AP and AR: all, 0.50, 0.75
-            easy, hard = _CROWD_INDEX
-            images = self.cocoGt.dataset['images']
-            levels = [
-                self._precision([image['id'] for image in images if low <= image['crowdIndex'] < up])
-                for low, up in ((-np.inf, easy), (easy, hard), (hard, np.inf))]
-            for name, level in zip(('easy', 'medium', 'hard'), levels, strict=True):
-                print(f' Average Precision  (AP) @[ type={name:>6s} | maxDets= 20 ] = {level:0.3f}')
+            levels = []
+            for name, low, up in (('easy', -np.inf, _EASY), ('medium', _EASY, _HARD),
+                                  ('hard', _HARD, np.inf)):
+                levels.append(self._precision([
+                    image['id'] for image in self.cocoGt.dataset['images']
+                    if low <= image['crowdIndex'] < up]))
+                print(f' Average Precision  (AP) @[ type={name:>6s} | maxDets= 20 ] = '
+                      f'{levels[-1]:0.3f}')
             self.stats = np.array([*everything, *levels])
 
     def _precision(self, images: list[int]) -> float:

@@ -26,8 +26,8 @@ def sigmoid_focal_loss_forward(input: Tensor, target: Tensor, weight: Tensor, ou
         gamma: How fast sure answers fade.
         alpha: Weight of the targets.
     """
-    positive, signed = _signed(input, target)
-    share = torch.where(positive, alpha, 1 - alpha)
+    hit, signed = _signed(input, target)
+    share = alpha * hit + (1 - alpha) * (1 - hit)
     loss = -share * (-signed).sigmoid() ** gamma * F.logsigmoid(signed)
     output.copy_(loss * _factors(weight, target)[:, None])
 
@@ -39,10 +39,10 @@ def sigmoid_focal_loss_backward(input: Tensor, target: Tensor, weight: Tensor, g
     With r the probability of the right answer, d/dr of -(1 - r)^gamma log r times dr/dx =
     +-r (1 - r) is +-(1 - r)^gamma (gamma r log r - (1 - r)): + where the class is the target.
     """
-    positive, signed = _signed(input, target)
+    hit, signed = _signed(input, target)
     wrong = (-signed).sigmoid()
     slope = wrong ** gamma * (gamma * signed.sigmoid() * F.logsigmoid(signed) - wrong)
-    share = torch.where(positive, alpha, alpha - 1)
+    share = alpha * hit - (1 - alpha) * (1 - hit)
     grad_input.copy_(share * slope * _factors(weight, target)[:, None])
 
 
@@ -74,15 +74,18 @@ def softmax_focal_loss_backward(input: Tensor, target: Tensor, weight: Tensor, b
     focus = torch.where(p < 1, gamma * (1 - p) ** (gamma - 1) * p * log_p, 0)  # 0 is its limit
     slope = alpha * (focus - (1 - p) ** gamma) * factor
     buff.copy_(slope)
-    hit = target[:, None] == torch.arange(input.shape[1], device=input.device)
-    grad_input.copy_(slope[:, None] * (hit.to(slope.dtype) - input))
+    grad_input.copy_(slope[:, None] * (_hit(input, target) - input))
 
 
 def _signed(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the class is the target, and the logits of the right answer."""
-    positive = target[:, None] == torch.arange(input.shape[1], device=input.device)
-    logits = _exact(input)
-    return positive, torch.where(positive, logits, -logits)
+    """1 where the class is the target, else 0; and the logits of the right answer."""
+    hit = _hit(input, target)
+    return hit, _exact(input) * (2 * hit - 1)
+
+
+def _hit(input: Tensor, target: Tensor) -> Tensor:
+    classes = torch.arange(input.shape[1], device=input.device)
+    return (target[:, None] == classes).to(_exact(input).dtype)
 
 
 def _softmax_parts(input: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:

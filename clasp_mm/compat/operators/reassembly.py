@@ -127,7 +127,7 @@ def carafe_naive_backward(top_grad: Tensor, features: Tensor, masks: Tensor, bot
     """Fill ``bottom_grad`` and ``mask_grad`` with the gradients of the features and the masks."""
     around = _around(widened(features), kernel_size, group_size)
     weights = _weights(widened(masks), kernel_size, group_size, scale_factor)
-    n, c, h, w = features.shape
+    n, _, h, w = features.shape
     grad = widened(top_grad).reshape(n, group_size, -1, h, scale_factor, w, scale_factor)
     mask_grad.copy_(torch.einsum('ngchywx,ngckhw->ngkhywx', grad, around).reshape(masks.shape))
     spread = torch.einsum('ngchywx,ngkhywx->ngckhw', grad, weights)
