@@ -9,8 +9,8 @@ from tests.source_tree import ROOT
 _NAMED = 'a config that the user names, or of a run that he names'
 _OWN = "the library's own config, or one it made of that"
 KNOWN = {
-    ('compat', 'torch.load'): 'weights_only, or an unpickler of a fixed list',
-    ('compat', 'pickle.Unpickler'): 'looks names up in a fixed list',
+    ('compat/checkpoints', 'torch.load'): 'weights_only, or an unpickler of a fixed list',
+    ('compat/checkpoints', 'pickle.Unpickler'): 'looks names up in a fixed list',
     ('datasets/attribute_pickle', 'pickle.Unpickler'): 'looks names up in a fixed list',
     ('files', 'yaml.load'): 'the safe loader',
     ('datasets/coco_keypoints', 'mmengine.fileio.load'): 'of .json alone, as it checks before',
@@ -25,8 +25,8 @@ KNOWN = {
     **{(f'apis/{file}', 'Config.fromstring'): _OWN for file in (
         'ablation/tables', 'quickstart/downstream')},
     **{(file, 'importlib.import_module'): 'a module that the library names' for file in (
-        '__init__', 'cli', 'apis/benchmark/downstream', 'apis/config_check', 'apis/inferencer',
-        'apis/launch')},
+        '__init__', 'cli', 'compat/__init__', 'compat/switch', 'apis/benchmark/downstream',
+        'apis/config_check', 'apis/inferencer', 'apis/launch')},
     ('apis/zoo_config', 'importlib.import_module'): 'of clasp_mm or a host, as it checks',
     ('apis/export', '__import__'): 'a module that the library names',
 }
