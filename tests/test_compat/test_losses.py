@@ -83,3 +83,14 @@ def test_no_rows(ours, kind):
     loss = both(kind, logits, torch.zeros(0, dtype=torch.long), 2.0, 0.25, None, 'sum')
     assert loss.item() == 0
     assert torch.autograd.grad(loss, logits)[0].shape == (0, 4)
+
+
+def test_sigmoid_focal_loss_is_mmdets_form_on_the_cpu(ours):
+    losses = pytest.importorskip('mmdet.models.losses.focal_loss')
+    logits = (torch.randn(50, 4) * 10).requires_grad_()
+    target = torch.randint(5, (50,))
+    wanted = losses.py_sigmoid_focal_loss(logits, F.one_hot(target, 5)[:, :4], reduction='none')
+    found = both('sigmoid', logits, target, 2.0, 0.25, None)
+    torch.testing.assert_close(found, wanted)
+    pairs = [torch.autograd.grad(loss.sum(), logits)[0] for loss in (found, wanted)]
+    torch.testing.assert_close(*pairs)

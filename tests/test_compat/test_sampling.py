@@ -173,6 +173,23 @@ def test_modulated_convolution_rounds_low_precision_once(ours, dtype):
         assert torch.equal(low, high.to(dtype))
 
 
+def test_autocast_changes_no_types(ours):
+    from mmcv.ops import carafe, modulated_deform_conv2d, roi_align
+    shapes = (1, 2, 5, 5), (1, 18, 5, 5), (1, 9, 5, 5), (3, 2, 3, 3)
+    convolved, masks = [torch.randn(shape) for shape in shapes], torch.randn(1, 9, 10, 10)
+    rois = torch.tensor([[0.0, 0, 0, 4, 3]])
+
+    def run():
+        return (modulated_deform_conv2d(*convolved, None, 1, 1),
+                carafe(convolved[0], masks, 3, 1, 2),
+                roi_align(convolved[0].bfloat16(), rois.bfloat16(), 2))
+
+    plain = run()
+    with torch.autocast('cpu', torch.bfloat16):
+        for one, other in zip(plain, run(), strict=True):
+            assert one.dtype == other.dtype and torch.equal(one, other)
+
+
 def test_bare_calls_of_torchvision_are_as_we_know_them():
     ops, keys = torch.ops.torchvision, ' '.join
     names = {name: keys(argument.name for argument in getattr(ops, name).default._schema.arguments)

@@ -4,6 +4,12 @@
 mmpose call are served, on the CPU and on GPUs; the others raise an error that says what to do.
 """
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
 from . import attention, boxes, losses, reassembly, sampling
 from .unserved import UNSERVED, raising
 
@@ -21,6 +27,19 @@ _SERVED = {
 }
 
 
+def _as_given(function: Callable) -> Callable:
+    """Compute in the types of the tensors, as a compiled operator does, under autocast too."""
+
+    @functools.wraps(function)
+    def operator(first: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        if first.device.type not in ('cpu', 'cuda'):
+            return function(first, *args, **kwargs)
+        with torch.autocast(first.device.type, enabled=False):
+            return function(first, *args, **kwargs)
+
+    return operator
+
+
 def get_compiler_version() -> str:
     """What ``collect_env`` prints as the compiler of mmcv's operators."""
     return "none: clasp_mm's operators, by torch and torchvision"
@@ -32,7 +51,8 @@ def get_compiling_cuda_version() -> str:
 
 
 OPERATORS = {
-    **{name: getattr(module, name) for module, names in _SERVED.items() for name in names},
+    **{name: _as_given(getattr(module, name))
+       for module, names in _SERVED.items() for name in names},
     **{name: raising(name) for name in UNSERVED},
     'get_compiler_version': get_compiler_version,
     'get_compiling_cuda_version': get_compiling_cuda_version,

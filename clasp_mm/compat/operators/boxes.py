@@ -31,7 +31,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
     order = scores.sort(0, descending=True)[1]
     boxes = boxes[order].float()
     if offset:
-        boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
+        boxes = torch.cat([boxes[:, :2], boxes[:, 2:] + offset], 1)
     ranks = torch.arange(len(order), 0, -1, dtype=torch.float32, device=boxes.device)
     return order[torch.ops.torchvision.nms(boxes, ranks, float(np.float32(iou_threshold)))]
 

@@ -74,7 +74,7 @@ def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argm
         grad_input.copy_(spread(grad, rois, bins, sampling_ratio))
         return
     for rows, points in _by_points(rois, bins, spatial_scale, sampling_ratio, aligned):
-        fine = grad.new_zeros(int(rows.sum()), grad.shape[1], *_times(bins, points))
+        fine = grad.new_zeros(*grad[rows].shape[:2], *_times(bins, points))
         top, left = (torch.arange(count, device=grad.device) * step
                      for count, step in zip(bins, points, strict=True))
         index = (top[:, None] + argmax_y[rows].long()) * fine.shape[-1] + (
@@ -88,15 +88,16 @@ def _times(bins: tuple[int, int], points: tuple[int, int]) -> tuple[int, int]:
 
 
 def _by_points(rois: Tensor, bins: tuple[int, int], spatial_scale: float, sampling_ratio: int,
-               aligned: bool) -> list[tuple[Tensor, tuple[int, int]]]:
+               aligned: bool) -> list[tuple[slice | Tensor, tuple[int, int]]]:
     """The boxes in groups of equal numbers of points per bin; those without a point are left out.
 
     Returns:
-        Per group: its rows of ``rois``, (n,) bool, and the points per column and row of a bin.
+        Per group: its rows of ``rois``, and the points per column and row of a bin.
     """
+    if not len(rois):
+        return []
     if sampling_ratio > 0:
-        return [(torch.ones(len(rois), dtype=torch.bool, device=rois.device),
-                 (sampling_ratio, sampling_ratio))] if len(rois) else []
+        return [(slice(None), (sampling_ratio, sampling_ratio))]
     sizes = (rois[:, [4, 3]] * spatial_scale) - (rois[:, [2, 1]] * spatial_scale)
     if not aligned:
         sizes = sizes.clamp(min=1)
