@@ -14,6 +14,7 @@ import pkgutil
 import subprocess
 import sys
 import sysconfig
+import warnings
 from importlib import import_module
 from importlib.abc import Loader
 from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, ModuleSpec
@@ -60,7 +61,8 @@ def install_operators(site_packages: str | Path | None = None) -> list[Path]:
 
     ``mmcv/_ext.py`` joins an mmcv without compiled operators, and the list of files of its
     distribution, so that pip removes it with the rest; ``xtcocotools/`` is written where that
-    package is not. A compiled module of mmcv is left alone.
+    package is not. A compiled module of mmcv is left alone. mmcv and mmcv-lite in one folder get
+    a warning.
 
     Args:
         site_packages: The folder that holds ``mmcv``; default: of the running Python.
@@ -75,6 +77,10 @@ def install_operators(site_packages: str | Path | None = None) -> list[Path]:
     root = Path(site_packages or sysconfig.get_paths()['purelib'])
     if not (root / 'mmcv' / '__init__.py').is_file():
         raise FileNotFoundError(f'no mmcv in {root}: `pip install mmcv-lite==2.1.0` first')
+    if all(any(root.glob(f'{name}-*.dist-info')) for name in ('mmcv', 'mmcv_lite')):
+        warnings.warn(f'mmcv and mmcv-lite are both installed in {root}, in one folder: the files '
+                      'are those of the later. `pip uninstall mmcv mmcv-lite`, then install one',
+                      stacklevel=2)
     written = []
     compiled = [path for path in sorted((root / 'mmcv').glob('_ext*'))
                 if path.name in {f'_ext{suffix}' for suffix in EXTENSION_SUFFIXES}]

@@ -69,6 +69,15 @@ def test_nms_takes_low_precision():
         assert boxes.nms(rows.to(dtype), scores.to(dtype), 0.5, 0).tolist() == [1, 2]
 
 
+def test_boxes_and_scores_with_gradients(ours):
+    from mmcv.ops import nms, soft_nms
+    rows = torch.tensor([[0.0, 0, 10, 10], [1, 0, 10, 10]], requires_grad=True)
+    scores = torch.tensor([0.5, 0.9], requires_grad=True)
+    dets, kept = nms(rows, scores, 0.5)
+    assert kept.tolist() == [1] and dets.requires_grad
+    assert soft_nms(rows, scores, 0.5, min_score=0.2)[1].tolist() == [1]
+
+
 @pytest.mark.parametrize('method', ['naive', 'linear', 'gaussian'])
 def test_soft_nms_is_that_of_compiled_mmcv(by_both, method):
     from mmcv.ops import soft_nms

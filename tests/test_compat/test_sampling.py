@@ -148,15 +148,21 @@ def test_deformable_convolution_by_hand(ours):
     assert torch.equal(found[0, 0], wanted / 4 + 1)
 
 
-def test_the_gradient_of_the_weight_is_of_its_own_backward(ours):
-    from mmcv.ops import deform_conv2d
-    maps, offset, weight = (torch.randn(shape, requires_grad=True) for shape in (
-        (1, 1, 4, 4), (1, 2, 4, 4), (1, 1, 1, 1)))
-    output = deform_conv2d(maps, offset, weight).sum()
-    once, = torch.autograd.grad(output, weight, retain_graph=True)
-    torch.autograd.grad(output, maps, retain_graph=True)
-    twice, = torch.autograd.grad(2 * output, weight, retain_graph=True)
-    assert torch.equal(twice, 2 * once)
+def test_the_gradient_of_the_weight_is_of_its_own_backward():
+    maps, offset, weight = torch.randn(1, 1, 4, 4), torch.zeros(1, 2, 4, 4), torch.ones(1, 1, 1, 1)
+    layout = dict(kW=1, kH=1, dW=1, dH=1, padW=0, padH=0, dilationW=1, dilationH=1, group=1,
+                  deformable_group=1, im2col_step=1)
+    first, second, columns = torch.ones(1, 1, 4, 4), torch.full((1, 1, 4, 4), 2.0), torch.zeros(0)
+    found = torch.zeros(2, 1, 1, 1, 1)
+    for wanted, result in ((first, found[0]), (second, found[1])):
+        sampling.deform_conv_backward_input(
+            maps, offset, first, torch.zeros_like(maps), torch.zeros_like(offset), weight, columns,
+            **layout)
+        sampling.deform_conv_backward_parameters(
+            maps, offset, wanted, result, columns, torch.zeros(0), scale=1, **layout)
+    # without offsets: the sum of gradient times value
+    torch.testing.assert_close(found.flatten(), torch.stack([maps.sum(), 2 * maps.sum()]))
+    assert not columns.__dict__
 
 
 @pytest.mark.parametrize('dtype', [torch.half, torch.bfloat16])

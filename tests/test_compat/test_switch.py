@@ -147,6 +147,14 @@ def test_nothing_is_written_over_what_is_installed(lite, tmp_path):
     assert compat.install_operators(tmp_path) == []
 
 
+def test_mmcv_and_mmcv_lite_in_one_folder(tmp_path):
+    for name in ('mmcv', 'mmcv-2.1.0.dist-info', 'mmcv_lite-2.1.0.dist-info'):
+        (tmp_path / name).mkdir()
+    (tmp_path / 'mmcv' / '__init__.py').touch()
+    with pytest.warns(UserWarning, match=r'mmcv and mmcv-lite are both .* then install one'):
+        assert compat.install_operators(tmp_path)[0] == tmp_path / 'mmcv' / '_ext.py'
+
+
 def test_no_mmcv_at_all(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'no mmcv in .*mmcv-lite'):
         compat.install_operators(tmp_path)

@@ -57,7 +57,7 @@ def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, iou_threshold: float, s
         (k,), int64: the indices of the boxes of ``dets``.
     """
     threshold, sigma, min_score = np.float32([iou_threshold, sigma, min_score])
-    rows = np.column_stack([boxes.float().numpy(), scores.float().numpy()])
+    rows = torch.column_stack([boxes, scores]).detach().float().numpy()
     kept = np.arange(len(rows))
     for first in range(len(rows)):
         if first >= len(rows):
