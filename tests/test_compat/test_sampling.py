@@ -148,6 +148,34 @@ def test_deformable_convolution_by_hand(ours):
     assert torch.equal(found[0, 0], wanted / 4 + 1)
 
 
+@pytest.mark.parametrize('modulated', [True, False])
+def test_offsets_without_end_are_outside(by_both, modulated):
+    from mmcv.ops import deform_conv2d, modulated_deform_conv2d
+
+    def run(value):
+        maps, offset, mask, weight = (torch.rand(shape, requires_grad=True) for shape in (
+            (1, 2, 5, 5), (1, 18, 5, 5), (1, 9, 5, 5), (3, 2, 3, 3)))
+        with torch.no_grad():
+            offset[0, 3, 1, 2] = value
+        if modulated:
+            return grads(modulated_deform_conv2d(maps, offset, mask, weight, None, 1, 1), maps,
+                         offset, mask, weight)
+        return grads(deform_conv2d(maps, offset, weight, 1, 1), maps, offset, weight)
+
+    for value in (torch.inf, -torch.inf, 1e9):
+        close(*by_both(lambda value=value: run(value)), output=1e-6)
+
+
+def test_an_offset_that_is_no_number_is_seen_in_the_output(ours):
+    from mmcv.ops import deform_conv2d, modulated_deform_conv2d
+    offset = torch.zeros(1, 18, 5, 5)
+    offset[0, 3, 1, 2] = torch.nan
+    for output in (deform_conv2d(torch.ones(1, 1, 5, 5), offset, torch.ones(2, 1, 3, 3), 1, 1),
+                   modulated_deform_conv2d(torch.ones(1, 1, 5, 5), offset, torch.ones(1, 9, 5, 5),
+                                           torch.ones(2, 1, 3, 3), None, 1, 1)):
+        assert output.isnan().sum() == 2 and output[0, :, 1, 2].isnan().all()
+
+
 def test_the_gradient_of_the_weight_is_of_its_own_backward():
     maps, offset, weight = torch.randn(1, 1, 4, 4), torch.zeros(1, 2, 4, 4), torch.ones(1, 1, 1, 1)
     layout = dict(kW=1, kH=1, dW=1, dH=1, padW=0, padH=0, dilationW=1, dilationH=1, group=1,

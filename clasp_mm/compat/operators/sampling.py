@@ -15,6 +15,9 @@ import torch.nn.functional as F
 import torchvision  # noqa: F401  registers torch.ops.torchvision
 from torch import Tensor
 
+# In cells: outside of every map, and a number of float16 too.
+_FAR = -6e4
+
 
 def widened(tensor: Tensor) -> Tensor:
     """``tensor``, in float32 where the operators know no form for its own type."""
@@ -132,8 +135,28 @@ def deform_conv_forward(input: Tensor, weight: Tensor, offset: Tensor, output: T
         im2col_step: Not used.
     """
     layout = (dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
+    _convolve(_deformed(input, weight, offset), layout, False, output)
+
+
+def _convolve(tensors: list[Tensor], layout: tuple[int, ...], modulated: bool,
+              output: Tensor) -> None:
+    """Fill ``output``; it is nan where an offset is, which torchvision would read memory by."""
+    input, weight, offset, *others = tensors
     output.copy_(torch.ops.torchvision.deform_conv2d(
-        *_deformed(input, weight, offset), *layout, False))
+        input, weight, _finite(offset), *others, *layout, modulated))
+    output.masked_fill_(offset.isnan().any(1, keepdim=True), torch.nan)
+
+
+def _gradients(grad: Tensor, tensors: list[Tensor], layout: tuple[int, ...],
+               modulated: bool) -> tuple[Tensor, ...]:
+    """Those of input, weight, offset, mask and bias."""
+    input, weight, offset, *others = tensors
+    return torch.ops.torchvision._deform_conv2d_backward(
+        widened(grad), input, weight, _finite(offset), *others, *layout, modulated)
+
+
+def _finite(offset: Tensor) -> Tensor:
+    return offset.nan_to_num(_FAR, _FAR, _FAR)
 
 
 def _deformed(input: Tensor, weight: Tensor, offset: Tensor) -> list[Tensor]:
@@ -153,8 +176,8 @@ def deform_conv_backward_input(input: Tensor, offset: Tensor, gradOutput: Tensor
     :func:`deform_conv_backward_parameters` gets too.
     """
     layout = (dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
-    of_input, of_weight, of_offset, _, _ = torch.ops.torchvision._deform_conv2d_backward(
-        widened(gradOutput), *_deformed(input, weight, offset), *layout, False)
+    of_input, of_weight, of_offset, _, _ = _gradients(
+        gradOutput, _deformed(input, weight, offset), layout, False)
     gradInput.copy_(of_input)
     gradOffset.copy_(of_offset)
     columns.clasp_mm_weight = gradOutput, of_weight
@@ -170,8 +193,7 @@ def deform_conv_backward_parameters(input: Tensor, offset: Tensor, gradOutput: T
     of, of_weight = columns.__dict__.pop('clasp_mm_weight', (None, None))
     if of is not gradOutput:
         layout = (dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
-        of_weight = torch.ops.torchvision._deform_conv2d_backward(
-            widened(gradOutput), *_deformed(input, gradWeight, offset), *layout, False)[1]
+        of_weight = _gradients(gradOutput, _deformed(input, gradWeight, offset), layout, False)[1]
     gradWeight.add_(of_weight, alpha=scale)
 
 
@@ -208,8 +230,8 @@ def modulated_deform_conv_forward(input: Tensor, weight: Tensor, bias: Tensor, o
         ValueError: The maps of offsets or of masks are smaller than the output.
     """
     layout = (stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group)
-    output.copy_(torch.ops.torchvision.deform_conv2d(
-        *_modulated(input, weight, bias, offset, mask, output.shape[2:], with_bias), *layout, True))
+    _convolve(_modulated(input, weight, bias, offset, mask, output.shape[2:], with_bias), layout,
+              True, output)
 
 
 def modulated_deform_conv_backward(input: Tensor, weight: Tensor, bias: Tensor, ones: Tensor,
@@ -221,11 +243,9 @@ def modulated_deform_conv_backward(input: Tensor, weight: Tensor, bias: Tensor, 
                                    group: int, deformable_group: int, with_bias: bool) -> None:
     """Fill the gradients of :func:`modulated_deform_conv_forward`."""
     layout = (stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group)
-    size = grad_output.shape[2:]
-    tensors = _modulated(input, weight, bias, offset, mask, size, with_bias)
-    of_input, of_weight, of_offset, of_mask, of_bias = (
-        torch.ops.torchvision._deform_conv2d_backward(
-            widened(grad_output), *tensors, *layout, True))
+    tensors = _modulated(input, weight, bias, offset, mask, grad_output.shape[2:], with_bias)
+    of_input, of_weight, of_offset, of_mask, of_bias = _gradients(
+        grad_output, tensors, layout, True)
     grad_input.copy_(of_input)
     grad_weight.copy_(of_weight)
     if with_bias:
