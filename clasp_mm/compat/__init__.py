@@ -13,6 +13,7 @@ _HOMES = {
     'SAFETENSORS_META': 'checkpoints',
     'SAFETENSORS_SUM': 'checkpoints',
     'allow_mmengine_checkpoints': 'checkpoints',
+    'check_operators': 'operators.unserved',
     'check_records': 'checkpoints',
     'load_file': 'checkpoints',
     'safetensors_sum': 'checkpoints',

@@ -196,6 +196,37 @@ def test_an_unserved_operator_says_who_asks_and_what_to_do(ours):
         roi_pool(torch.zeros(1, 1, 4, 4), box, 2)
 
 
+@pytest.fixture
+def in_use(monkeypatch):
+    return lambda name: monkeypatch.setattr(switch, 'operators_in_use', lambda: name)
+
+
+@pytest.mark.parametrize('config, kind', [
+    ('dcn/faster-rcnn_r50_fpn_dpool_1x_coco', 'DeformRoIPoolPack'),
+    ('dcnv2/faster-rcnn_r50_fpn_mdpool_1x_coco', 'ModulatedDeformRoIPoolPack'),
+    ('faster_rcnn/faster-rcnn_r50_fpn_1x_coco', None),
+    ('dcnv2/faster-rcnn_r50-mdconv-c3-c5_fpn_1x_coco', None)])
+def test_a_config_that_needs_an_unserved_operator_is_refused(in_use, config, kind):
+    from mmengine.config import Config
+    mmdet = pytest.importorskip('mmdet')
+    cfg = Config.fromfile(Path(mmdet.__file__).parent / '.mim' / 'configs' / f'{config}.py')
+    in_use('compiled mmcv')
+    compat.check_operators(cfg)
+    in_use("clasp_mm's")
+    if kind is None:
+        compat.check_operators(cfg)
+    else:
+        with pytest.raises(NotImplementedError, match=f"^type='{kind}' in the config: deform_roi_"):
+            compat.check_operators(cfg)
+
+
+def test_types_are_found_wherever_a_config_has_them(in_use):
+    in_use("clasp_mm's")
+    with pytest.raises(NotImplementedError, match="'MMSyncBN'"):
+        compat.check_operators(dict(a=[dict(b=(dict(type='mmcv.MMSyncBN'),))], type=dict))
+    compat.check_operators(dict(a=[dict(type='SyncBN')], b='RoIPool', type=None))
+
+
 def test_every_name_that_mmcv_asks_for_is_there():
     mmcv = find_spec('mmcv')
     if mmcv is None:
