@@ -34,7 +34,7 @@ switch_on()
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name on first use, so that ``import clasp_mm`` stays free of side effects."""
+    """Import a public name on first use, so that ``import clasp_mm`` loads nothing heavy."""
     if name in _PUBLIC:
         try:
             return getattr(import_module(f'{__name__}.{_PUBLIC[name]}'), name)

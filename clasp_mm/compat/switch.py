@@ -97,10 +97,16 @@ def install_operators(site_packages: str | Path | None = None) -> list[Path]:
 
 
 def _write(source: Path, target: Path) -> Path:
-    target.parent.mkdir(exist_ok=True)
-    target.write_text(f'# {_WRITTEN}: `clasp install` writes it anew.\n'
-                      f'{source.read_text("utf-8")}', 'utf-8')
-    return target
+    return _put(target, f'# {_WRITTEN}: `clasp install` writes it anew.\n'
+                        f'{source.read_text("utf-8")}')
+
+
+def _put(path: Path, text: str) -> Path:
+    """Write a file in the place of the old one, which uv may share with other environments."""
+    path.parent.mkdir(exist_ok=True)
+    new = path.with_name(f'{path.name}.new')
+    new.write_text(text, 'utf-8')
+    return new.replace(path)
 
 
 def _list_with_mmcv(path: Path, root: Path) -> None:
@@ -111,7 +117,7 @@ def _list_with_mmcv(path: Path, root: Path) -> None:
     for record in root.glob('mmcv_lite-*.dist-info/RECORD'):
         lines = [line for line in record.read_text('utf-8').splitlines()
                  if not line.startswith(f'{name},')]
-        record.write_text('\n'.join([*lines, f'{name},sha256={digest},{len(data)}', '']), 'utf-8')
+        _put(record, '\n'.join([*lines, f'{name},sha256={digest},{len(data)}', '']))
 
 
 def _check_loads(compiled: Path) -> None:

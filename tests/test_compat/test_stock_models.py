@@ -94,3 +94,32 @@ def test_stock_models_learn_and_detect_the_same(by_both, name):
     for one, other in zip(theirs, ours, strict=True):
         scale = max(1.0, one.abs().max().item()) if one.is_floating_point() and one.numel() else 1.0
         torch.testing.assert_close(other, one, rtol=0, atol=1e-4 * scale)
+
+
+@pytest.mark.parametrize('config, part', [
+    ('carafe/faster-rcnn_r50_fpn-carafe_1x_coco', 'neck.upsample_modules.0.content_encoder.weight'),
+    ('guided_anchoring/ga-retinanet_r50-caffe_fpn_1x_coco', 'bbox_head.feature_adaption_cls.'
+     'conv_offset.weight')])
+def test_models_without_a_compiled_form_on_the_cpu_learn(ours, config, part):
+    from mmdet.testing import demo_mm_inputs
+    model = built(config)
+    batch = model.data_preprocessor(
+        demo_mm_inputs(1, [[3, 96, 128]], num_classes=80), True)
+
+    def loss():
+        torch.manual_seed(0)  # of the samplers
+        return model.parse_losses(model.loss(batch['inputs'], batch['data_samples']))[0]
+
+    before = loss()
+    before.backward()
+    weight = model.get_parameter(part)
+    assert weight.grad.abs().max() > 0
+    with torch.no_grad():
+        for one in model.parameters():
+            if one.grad is not None:
+                one -= 1e-4 * one.grad / one.grad.norm().clamp(min=1e-6)
+    assert loss() < before
+    model.eval()
+    with torch.no_grad():
+        found, = model.predict(batch['inputs'], batch['data_samples'])
+    assert found.pred_instances.bboxes.isfinite().all()

@@ -111,6 +111,8 @@ def test_files_serve_programs_that_never_import_clasp_mm(lite, tmp_path):
     record = tmp_path / 'mmcv_lite-2.1.0.dist-info' / 'RECORD'
     record.parent.mkdir()
     record.write_text('mmcv/__init__.py,sha256=x,1\n')
+    shared = tmp_path / 'shared'  # as uv links files into several environments
+    shared.hardlink_to(record)
     for _ in range(2):  # a second time changes nothing
         written = compat.install_operators(tmp_path)
         assert [path.relative_to(tmp_path).as_posix() for path in written] == [
@@ -118,6 +120,7 @@ def test_files_serve_programs_that_never_import_clasp_mm(lite, tmp_path):
                               for name in ('__init__', 'coco', 'cocoeval', 'mask'))]
         lines = record.read_text().splitlines()
         assert len(lines) == 2 and lines[1].startswith('mmcv/_ext.py,sha256=')
+    assert shared.read_text() == 'mmcv/__init__.py,sha256=x,1\n'
     (before, in_use, evaluation), _ = fresh('''
         import mmcv.ops
         before = sys.modules['mmcv._ext'].__file__
