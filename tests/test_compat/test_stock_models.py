@@ -86,14 +86,49 @@ def one_step(config):
     return tensors([losses, gradients, [dict(one.items()) for one in found]], [])
 
 
-@pytest.mark.parametrize('name', [
-    pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in MODELS])
-def test_stock_models_learn_and_detect_the_same(by_both, name):
-    theirs, ours = by_both(lambda: one_step(MODELS[name]))
+def same(theirs, ours):
     assert len(theirs) == len(ours)
     for one, other in zip(theirs, ours, strict=True):
         scale = max(1.0, one.abs().max().item()) if one.is_floating_point() and one.numel() else 1.0
         torch.testing.assert_close(other, one, rtol=0, atol=1e-4 * scale)
+
+
+@pytest.mark.parametrize('name', [
+    pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in MODELS])
+def test_stock_models_learn_and_detect_the_same(by_both, name):
+    same(*by_both(lambda: one_step(MODELS[name])))
+
+
+def test_psanet_learns_and_segments_the_same(by_both):
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+    from mmengine.structures import PixelData
+    mmseg = pytest.importorskip('mmseg')
+    importlib.import_module('mmseg.models')
+    structures = importlib.import_module('mmseg.structures')
+    cfg = Config.fromfile(Path(mmseg.__file__).parent / '.mim' / 'configs' / '_base_' / 'models'
+                          / 'psanet_r50-d8.py').model
+    cfg.pretrained = None
+    cfg.backbone.update(base_channels=4, stem_channels=4, norm_cfg=dict(type='BN'))
+    for head, channels in ((cfg.decode_head, 128), (cfg.auxiliary_head, 64)):
+        head.update(in_channels=channels, channels=16, norm_cfg=dict(type='BN'))
+    cfg.decode_head.mask_size = (7, 9)
+
+    def one_step():
+        init_default_scope('mmseg')
+        model = importlib.import_module('mmseg.registry').MODELS.build(cfg)
+        images = torch.randn(2, 3, 64, 72)
+        samples = [structures.SegDataSample(
+            gt_sem_seg=PixelData(data=torch.randint(19, (1, 64, 72))),
+            metainfo=dict(ori_shape=(64, 72), img_shape=(64, 72))) for _ in images]
+        losses = model.loss(images, samples)
+        model.parse_losses(losses)[0].backward()
+        model.eval()
+        with torch.no_grad():
+            found = model(images)
+        return tensors([losses, [one.grad for one in model.parameters()], found], [])
+
+    same(*by_both(one_step))
 
 
 @pytest.mark.parametrize('config, part', [
