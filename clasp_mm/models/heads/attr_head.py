@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from clasp_mm.models.losses import global_mean, upcast
+from clasp_mm.models.losses import GlobalLoss, share_of_mean, sum_together, upcast
 from clasp_mm.registry import MODELS
 
 
@@ -44,6 +44,11 @@ class AttrHead(BaseModule):
         return self.classifier(pooled)
 
     def loss(self, pooled: Tensor, attr_target: Tensor) -> dict[str, Tensor]:
+        """:meth:`global_loss` with an all-reduce of its own."""
+        return sum_together(self.global_loss(pooled, attr_target))[0]
+
+    def global_loss(self, pooled: Tensor,
+                    attr_target: Tensor) -> GlobalLoss[dict[str, Tensor]]:
         """Mean binary cross-entropy over the candidate values of all kept attributes.
 
         Args:
@@ -62,11 +67,11 @@ class AttrHead(BaseModule):
         mask = kept[:, self.owner].to(logits.dtype)
         one_hot = (attr_target[:, self.owner] == self.value).to(logits.dtype)
         loss = F.binary_cross_entropy_with_logits(logits, one_hot, reduction='none')
-        with torch.no_grad():
-            groups = logits.split(self.attribute_sizes, 1)
-            best = torch.stack([group.argmax(1) for group in groups], 1)
-            accuracy = global_mean((kept & (best == attr_target)).sum().float(), kept.sum())
-        loss = global_mean((loss * mask).sum(), mask.sum())
+        groups = logits.detach().split(self.attribute_sizes, 1)
+        best = torch.stack([group.argmax(1) for group in groups], 1)
+        hits = (kept & (best == attr_target)).sum()
+        num_values, num_kept = yield mask.sum(), kept.sum()
         wrong = (attr_target < -1) | (attr_target >= self.sizes)
-        loss = loss.masked_fill(wrong.any(), torch.nan)
-        return dict(loss_attr=loss, attr_accuracy=accuracy)
+        loss = share_of_mean((loss * mask).sum(), num_values)
+        return dict(loss_attr=loss.masked_fill(wrong.any(), torch.nan),
+                    attr_accuracy=share_of_mean(hits, num_kept))

@@ -1,6 +1,16 @@
 from .dino_loss import DINOLoss
-from .distributed import global_mean, upcast
-from .load_balance import gate_entropy, load_balance_loss
+from .distributed import (
+    GlobalLoss,
+    global_mean,
+    global_sums,
+    named,
+    share_of_mean,
+    sum_together,
+    upcast,
+)
+from .load_balance import gate_entropy, load_balance, load_balance_loss
 from .oim import OIMLoss
 
-__all__ = ['DINOLoss', 'OIMLoss', 'gate_entropy', 'global_mean', 'load_balance_loss', 'upcast']
+__all__ = [
+    'DINOLoss', 'GlobalLoss', 'OIMLoss', 'gate_entropy', 'global_mean', 'global_sums',
+    'load_balance', 'load_balance_loss', 'named', 'share_of_mean', 'sum_together', 'upcast']

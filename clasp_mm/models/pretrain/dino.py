@@ -9,7 +9,7 @@ from mmengine.logging import MMLogger
 from mmpretrain.models import BaseSelfSupervisor
 from torch import Tensor
 
-from clasp_mm.models.losses import DINOLoss
+from clasp_mm.models.losses import DINOLoss, GlobalLoss, sum_together
 from clasp_mm.registry import MODELS
 
 from .stage1 import load_stage1
@@ -114,8 +114,9 @@ class DINO(BaseSelfSupervisor):
         """The teacher's maps, each (B, C_i, h_i, w_i): what pretraining publishes."""
         return self.teacher.backbone(inputs, self.task)
 
-    def distill(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-        """DINO loss of student logits (V * B, K), globals first, and move the centre.
+    def distill(self, student_logits: Tensor,
+                teacher_logits: Tensor) -> GlobalLoss[dict[str, Tensor]]:
+        """DINO loss of student logits (V * B, K), globals first, and the centre's move after it.
 
         The teacher's are those of the globals, (T * B, K).
         """
@@ -123,8 +124,8 @@ class DINO(BaseSelfSupervisor):
         teacher_logits = teacher_logits.unflatten(0, (self.num_global, batch_size))
         loss = self.dino_loss(student_logits.unflatten(0, (-1, batch_size)), teacher_logits,
                               self.teacher_temp)
-        self.dino_loss.update_center(teacher_logits)
-        return loss
+        yield from self.dino_loss.center_move(teacher_logits)
+        return dict(loss_dino=loss)
 
     def pool_local_views(self, views: list[Tensor], task: str | Tensor | None
                          ) -> tuple[list[Tensor], list]:
@@ -151,8 +152,8 @@ class DINO(BaseSelfSupervisor):
         global_views, local_views = self.split_views(inputs)
         pooled = [self.backbone(global_views, self.task)[-1].mean((2, 3))]
         pooled += self.pool_local_views(local_views, self.task)[0]
-        return dict(loss_dino=self.distill(self.head(torch.cat(pooled)),
-                                           self.teacher(global_views, self.task)))
+        return sum_together(self.distill(self.head(torch.cat(pooled)),
+                                         self.teacher(global_views, self.task)))[0]
 
     def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """As MMEngine's, with the logged values averaged over all processes."""

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from mmengine.dist import all_reduce
 from torch import Tensor
 
 from clasp_mm.models.backbones import Embedded, SemanticSwin
 from clasp_mm.models.heads.part_seg_head import IGNORE
+from clasp_mm.models.losses import global_sums, sum_together
 from clasp_mm.pseudo_labels.hashing import uniforms
 from clasp_mm.pseudo_labels.regions import FOREGROUND_RULES, find_regions
 from clasp_mm.registry import MODELS
@@ -112,14 +112,13 @@ class SOLIDER(DINO):
                              torch.cat([row_weight, row_weight[rows]]))
         pooled = [maps[-1][:num_rows].mean((2, 3))]
         pooled += self.pool_local_views(local_views, weight.repeat(len(local_views)))[0]
-        losses = dict(loss_dino=self.distill(self.head(torch.cat(pooled)), teacher_logits))
-
         target = part_map.masked_fill(~taught[:, None, None], IGNORE)
-        part = self.part_head.loss(maps, torch.cat([target, part_map[rows]]))
+        losses, part, (num_taught, num_kept) = sum_together(
+            self.distill(self.head(torch.cat(pooled)), teacher_logits),
+            self.part_head.global_loss(maps, torch.cat([target, part_map[rows]])),
+            global_sums(taught.sum(), kept.sum()))
         # The mean is over all views that count; those of lambda = 0 add nothing but their number.
-        counts = torch.stack([taught.sum(), kept.sum()]).float()
-        all_reduce(counts)
-        part['loss_part'] = (self.part_weight * counts[0] / counts[1].clamp_min(1)
+        part['loss_part'] = (self.part_weight * num_taught / num_kept.clamp_min(1)
                              * part['loss_part'])
         return dict(losses, **part, accepted=kept.float().mean())
 
