@@ -100,6 +100,16 @@ def test_load_balance_equals_its_definition(n, k, tasks):
         torch.testing.assert_close(grad, other)
 
 
+def test_autocast_does_not_round_the_counts_of_the_balance():
+    """1 + 2**-9 needs ten bits of mantissa, bfloat16 has eight: 512 of 513 images and one other."""
+    task = torch.zeros(513, dtype=torch.long)
+    chosen = torch.zeros(513, 2).index_fill_(1, torch.tensor(0), 1.)
+    chosen[0] = torch.tensor([0., 1.])
+    with torch.autocast('cpu', torch.bfloat16):
+        value = load_balance_loss([chosen], [chosen], task, 1)
+    assert value.item() == pytest.approx(2 * (512 / 513 * 512 / 513 + 1 / 513 / 513), rel=1e-6)
+
+
 def test_load_balance_is_one_when_even_and_n_over_k_when_collapsed():
     even = torch.full((4, 4), 0.25)
     one_each = torch.eye(4)

@@ -8,9 +8,9 @@ from .distributed import (
     sum_together,
     upcast,
 )
-from .load_balance import gate_entropy, load_balance, load_balance_loss
+from .load_balance import gate_entropy, load_balance_loss, load_balance_term
 from .oim import OIMLoss
 
 __all__ = [
     'DINOLoss', 'GlobalLoss', 'OIMLoss', 'gate_entropy', 'global_mean', 'global_sums',
-    'load_balance', 'load_balance_loss', 'named', 'share_of_mean', 'sum_together', 'upcast']
+    'load_balance_loss', 'load_balance_term', 'named', 'share_of_mean', 'sum_together', 'upcast']

@@ -10,7 +10,7 @@ from torch import Tensor
 from .distributed import GlobalLoss, share_of_mean, sum_together
 
 
-def load_balance(probs: Sequence[Tensor], gates: Sequence[Tensor], task: Tensor,
+def load_balance_term(probs: Sequence[Tensor], gates: Sequence[Tensor], task: Tensor,
                  num_tasks: int) -> GlobalLoss[Tensor]:
     """``n sum_j f_j P_j``, the mean over stages and over the tasks that occur in the batch.
 
@@ -39,8 +39,8 @@ def load_balance(probs: Sequence[Tensor], gates: Sequence[Tensor], task: Tensor,
 
 def load_balance_loss(probs: Sequence[Tensor], gates: Sequence[Tensor], task: Tensor,
                       num_tasks: int) -> Tensor:
-    """:func:`load_balance` with an all-reduce of its own."""
-    return sum_together(load_balance(probs, gates, task, num_tasks))[0]
+    """:func:`load_balance_term` with an all-reduce of its own."""
+    return sum_together(load_balance_term(probs, gates, task, num_tasks))[0]
 
 
 def gate_entropy(probs: Sequence[Tensor]) -> GlobalLoss[Tensor]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from clasp_mm.models.backbones.pcmoe_swin import Embedded
 from clasp_mm.models.layers import TASKS, Gates
-from clasp_mm.models.losses import GlobalLoss, gate_entropy, load_balance, named, sum_together
+from clasp_mm.models.losses import GlobalLoss, gate_entropy, load_balance_term, named, sum_together
 from clasp_mm.registry import MODELS
 
 from .dino import DINO
@@ -186,5 +186,5 @@ class CLASP(DINO):
             probs = [torch.cat([p, g.probs]) for p, g in zip(probs, local_gates, strict=True)]
             weights = [torch.cat([w, g.gates]) for w, g in zip(weights, local_gates, strict=True)]
             task = torch.cat([task, task.new_full((len(local_gates[0].probs),), APPEARANCE)])
-        return [named('loss_moe', load_balance(probs, weights, task, len(TASKS))),
+        return [named('loss_moe', load_balance_term(probs, weights, task, len(TASKS))),
                 named('gate_entropy', gate_entropy(probs))]
