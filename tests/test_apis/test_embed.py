@@ -30,7 +30,7 @@ MODEL = dict(
     part_head=dict(type='clasp_mm.PartSegHead', in_channels=16, num_classes=10),
     attr_head=dict(type='clasp_mm.AttrHead', in_channels=16,
                    attribute_sizes=DEFAULT_VOCABULARY.attribute_sizes),
-    data_preprocessor=dict(type='mmpretrain.SelfSupDataPreprocessor'))
+    data_preprocessor=dict(type='clasp_mm.ViewPreprocessor'))
 
 
 class Colours(nn.Module):

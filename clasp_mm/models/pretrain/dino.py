@@ -37,7 +37,7 @@ class DINO(BaseSelfSupervisor):
         centering: 'mean' or 'sinkhorn_knopp', see :class:`clasp_mm.models.losses.DINOLoss`.
         freeze_last_layer_epochs: Epochs in which the prototypes get no update.
         stage1: Checkpoint of an earlier DINO run to start from.
-        data_preprocessor: Config of the preprocessor.
+        data_preprocessor: Config of the preprocessor, ``clasp_mm.ViewPreprocessor`` by default.
         init_cfg: MMEngine initialisation config.
     """
 
@@ -60,9 +60,7 @@ class DINO(BaseSelfSupervisor):
                  stage1: str | None = None,
                  data_preprocessor: dict | None = None,
                  init_cfg: dict | None = None) -> None:
-        # Left to mmpretrain, the type would be looked up in whatever scope is current.
-        data_preprocessor = {'type': 'mmpretrain.SelfSupDataPreprocessor',
-                             **(data_preprocessor or {})}
+        data_preprocessor = {'type': 'clasp_mm.ViewPreprocessor', **(data_preprocessor or {})}
         super().__init__(backbone=backbone, head=head, data_preprocessor=data_preprocessor,
                          init_cfg=init_cfg)
         if not 0 <= momentum <= 1:
