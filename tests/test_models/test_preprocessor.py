@@ -38,12 +38,16 @@ def test_the_values_are_those_of_the_host(changes):
     torch.testing.assert_close(ours(single)['inputs'], theirs(single)['inputs'], rtol=0, atol=0)
 
 
-def test_by_hand():
+@pytest.mark.parametrize('dtype', [torch.uint8, torch.float32])
+@pytest.mark.parametrize('swapped', [True, False])
+def test_by_hand(dtype, swapped):
     """Blue 10, green 20, red 30, less the means 5, 4, 3 of red, green, blue, over 5, 2, 7."""
-    view = torch.tensor([10, 20, 30], dtype=torch.uint8).view(1, 3, 1, 1)
-    found = module.ViewPreprocessor(mean=[5, 4, 3], std=[5, 2, 7], bgr_to_rgb=True)(
+    view = torch.tensor([10, 20, 30], dtype=dtype).view(1, 3, 1, 1)
+    found = module.ViewPreprocessor(mean=[5, 4, 3], std=[5, 2, 7], bgr_to_rgb=swapped)(
         dict(inputs=[view], data_samples=None))['inputs'][0]
-    assert found.flatten().tolist() == [5, 8, 1]
+    assert found.flatten().tolist() == pytest.approx(
+        [25 / 5, 16 / 2, 7 / 7] if swapped else [5 / 5, 16 / 2, 27 / 7])
+    assert view.flatten().tolist() == [10, 20, 30]
 
 
 class Waits(TorchDispatchMode):

@@ -29,14 +29,12 @@ class ViewPreprocessor(SelfSupDataPreprocessor):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{'non_blocking': True, **kwargs})
-        if self._enable_normalize:  # whole numbers in a config make integer buffers
-            self.mean, self.std = self.mean.float(), self.std.float()
 
     def forward(self, data: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
         """Views and samples on the device, the views normalised.
 
         Args:
-            data: ``inputs``, a list of (B, 3, H_v, W_v) views, uint8 or float32, or one such
+            data: ``inputs``, a list of (B, 3, H_v, W_v) views of any number type, or one such
                 batch, and ``data_samples``.
             training: Not used.
         """
@@ -64,11 +62,12 @@ class ViewPreprocessor(SelfSupDataPreprocessor):
         normalized: list[Tensor] = []
         for _, group in groupby(views, key=lambda view: view.shape[1:]):
             group = list(group)
-            images = torch.cat(group)
+            images = torch.cat(group)  # a copy, also of one: what follows writes into it
             if self._channel_conversion:
                 images = images.flip(1)
-            images = (images - self.mean).div_(self.std) if self._enable_normalize \
-                else images.float()
+            images = images.float()
+            if self._enable_normalize:
+                images = images.sub_(self.mean).div_(self.std)
             normalized += images.split([len(view) for view in group])
         return normalized
 
