@@ -113,6 +113,7 @@ def data(tmp_path_factory):
 def write_config(data, folder):
     cfg = make(data, 'unused', interval=2)
     cfg.custom_hooks[-1].pop('stop_at')
+    cfg.custom_hooks[-1].priority = 'VERY_HIGH'  # no checkpoint without the row of its iteration
     cfg.pop('work_dir'), cfg.pop('experiment_name')
     cfg.custom_imports = dict(imports=['tests.test_engine.test_exact_resume'])
     cfg.train_cfg.max_epochs = 5
