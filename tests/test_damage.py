@@ -26,6 +26,7 @@ from clasp_mm.datasets.images import UnreadableImageError, read_image
 from clasp_mm.engine.checkpoints import checkpoint_to_resume
 from clasp_mm.files import append_row, read_rows
 from clasp_mm.pseudo_labels.store import LabelStore
+from tests.source_tree import ROOT
 from tests.test_pseudo_labels.test_store import make_store
 
 REFUSED, HARMLESS, CHANGED, UNCLEAR, SIGNAL = (
@@ -248,3 +249,12 @@ def test_table_of_damage(tmp_path):
         print(f'| {name} | ' + ' | '.join(map(str, cells)) + ' |')
     for kind, found in rows.values():
         check(kind, found)
+
+
+def test_the_table_has_a_row_of_300_for_each_kind():
+    rows = {cells[0]: cells[1:] for line in (ROOT / 'SECURITY.md').read_text('utf-8').splitlines()
+            if (cells := [cell.strip() for cell in line.strip('|').split('|')])[0] in KINDS}
+    assert list(rows) == list(KINDS)
+    for name, cells in rows.items():
+        *_, unclear, killed = counts = list(map(int, cells))
+        assert sum(counts) == 300 and unclear == killed == 0, name
