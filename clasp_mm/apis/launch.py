@@ -14,12 +14,9 @@ from mmengine.runner import Runner
 
 from clasp_mm.apis.cfg_options import merge_options
 from clasp_mm.apis.config_check import check_config
+from clasp_mm.apis.model_hub import guard_checkpoints
 from clasp_mm.claims import hold
-from clasp_mm.compat import (
-    allow_mmengine_checkpoints,
-    prepare_cpu_distributed,
-    quiet_mmcv_lite,
-)
+from clasp_mm.compat import prepare_cpu_distributed, quiet_mmcv_lite
 from clasp_mm.device import set_matmul_precision
 from clasp_mm.engine.checkpoints import check_resumable, checkpoint_to_resume
 
@@ -37,9 +34,9 @@ def load_config(path: str, work_dir: str | None = None, launcher: str = 'none',
     """Read a config, merge the command line into it, and check every key.
 
     Also imports every registered type of clasp_mm, so that an import that fails shows its own
-    error, lets this process read mmengine's checkpoints under ``weights_only``, and sets how GPUs
-    multiply float32 matrices: by the config's ``float32_matmul_precision``, ``high`` (TF32) where
-    it is not given.
+    error, lets MMEngine read checkpoints as clasp_mm does, so that none runs code, and sets how
+    GPUs multiply float32 matrices: by the config's ``float32_matmul_precision``, ``high`` (TF32)
+    where it is not given.
 
     Args:
         path: Config file.
@@ -58,7 +55,7 @@ def load_config(path: str, work_dir: str | None = None, launcher: str = 'none',
     quiet_mmcv_lite()
     for room in ('models', 'datasets', 'engine', 'evaluation'):
         import_module(f'clasp_mm.{room}')
-    allow_mmengine_checkpoints()
+    guard_checkpoints()
     cfg = Config.fromfile(path)
     merge_options(cfg, options or {})
     check_config(cfg, overrides=options or ())
