@@ -4,6 +4,9 @@ from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
+from torch.optim.sgd import sgd
+
+from clasp_mm.compat import torch_at_least
 
 
 class Teacher(nn.Module):
@@ -34,9 +37,26 @@ class Teacher(nn.Module):
         return self.head(self.backbone(images, task)[-1].mean((2, 3)))
 
     @torch.no_grad()
-    def update(self, backbone: nn.Module, head: nn.Module, momentum: float) -> None:
-        """Move towards the student; ``momentum=0`` copies it."""
-        for mine, theirs in ((self.backbone, backbone), (self.head, head)):
-            torch._foreach_lerp_(list(mine.parameters()), list(theirs.parameters()), 1 - momentum)
-            for buffer, source in zip(mine.buffers(), theirs.buffers(), strict=True):
-                buffer.copy_(source)
+    def update(self, backbone: nn.Module, head: nn.Module, momentum: float,
+               unless: Tensor | None = None) -> None:
+        """Move towards the student; ``momentum=0`` copies it.
+
+        Args:
+            backbone: The student's.
+            head: The student's.
+            momentum: m.
+            unless: float32 (,) on the device; where it is 1 no parameter moves, also if the student
+                holds NaN. The host does not wait for it (before torch 2.4 it does).
+        """
+        mine, theirs = ([*ours.parameters(), *other.parameters()] for ours, other in (
+            (self.backbone, self.head), (backbone, head)))
+        if unless is not None and torch_at_least(2, 4):
+            # The average is a step of rate 1 - m on |t - s|^2 / 2, whose gradient is -s + 1 t.
+            sgd(mine, theirs, [None] * len(mine), fused=True, found_inf=unless, maximize=True,
+                weight_decay=1., lr=1 - momentum, momentum=0., dampening=0., nesterov=False)
+        elif unless is None or not unless:
+            torch._foreach_lerp_(mine, theirs, 1 - momentum)
+        mine, theirs = ([*ours.buffers(), *other.buffers()] for ours, other in (
+            (self.backbone, self.head), (backbone, head)))
+        if mine:
+            torch._foreach_copy_(mine, theirs)
