@@ -148,3 +148,20 @@ def test_the_teacher_by_hand():
     student[0].weight.data.fill_(7.)
     teacher.update(*student, 0.)
     assert teacher.backbone.weight.item() == 7
+
+
+def test_the_teacher_follows_where_the_model_goes():
+    """Other tensors, in the same modules and in other ones."""
+    student = torch.nn.ModuleList([torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2)])
+    model = torch.nn.ModuleDict(dict(student=student, teacher=Teacher(*student)))
+    model['teacher'].update(*student, .5)
+    for place in (lambda: model.double(), lambda: model.to(torch.float32)):
+        place()
+        for value in (*student.parameters(), student[1].running_mean):
+            value.data.fill_(3.)
+        model['teacher'].update(*student, 0.)
+        assert all((p == 3).all() for p in model['teacher'].parameters())
+        assert (model['teacher'].head.running_mean == 3).all()
+    other = torch.nn.ModuleList([torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2)])
+    model['teacher'].update(*other, 0.)
+    assert torch.equal(model['teacher'].backbone.weight, other[0].weight)
