@@ -10,6 +10,7 @@ from .hooks import (
     SafeCheckpointHook,
     SelfCorrectionHook,
     SkippedImagesHook,
+    StepValuesHook,
     TaskConflictHook,
     TeacherHook,
 )
@@ -26,5 +27,6 @@ __all__ = [
     'ExactResumeHook',
     'FiniteHook', 'HealthHook', 'LayerDecayOptimWrapperConstructor', 'LoadBalanceHook',
     'ProbeHook', 'RunRecordHook', 'SafeCheckpointHook', 'SelfCorrectionHook', 'SkippedImagesHook',
-    'TaskConflictHook', 'TeacherHook', 'TrainableOptimWrapperConstructor', 'WarmupCosineLR'
+    'StepValuesHook', 'TaskConflictHook', 'TeacherHook', 'TrainableOptimWrapperConstructor',
+    'WarmupCosineLR'
 ]

@@ -10,11 +10,13 @@ from .run_record_hook import RunRecordHook
 from .safe_checkpoint_hook import SafeCheckpointHook
 from .self_correction_hook import SelfCorrectionHook
 from .skipped_images_hook import SkippedImagesHook
+from .step_values_hook import StepValuesHook
 from .task_conflict_hook import TaskConflictHook
 from .teacher_hook import TeacherHook
 
 __all__ = [
     'AcceptedLabelsHook', 'AttributeHook', 'ExactResumeHook', 'FiniteHook', 'HealthHook',
     'IdentityCountHook', 'LoadBalanceHook', 'ProbeHook', 'RunRecordHook', 'SafeCheckpointHook',
-    'SelfCorrectionHook', 'SkippedImagesHook', 'TaskConflictHook', 'TeacherHook'
+    'SelfCorrectionHook', 'SkippedImagesHook', 'StepValuesHook', 'TaskConflictHook',
+    'TeacherHook'
 ]

@@ -98,10 +98,13 @@ class DINO(BaseSelfSupervisor):
         cosine = 0.5 * (1 + math.cos(math.pi * step / max(max_steps, 1)))
         self.momentum = 1 - (1 - self.base_momentum) * cosine
 
-    def update_teacher(self, momentum: float | None = None) -> None:
-        """Move the teacher after an optimizer step, by the current momentum unless given."""
+    def update_teacher(self, momentum: float | None = None, unless: Tensor | None = None) -> None:
+        """Move the teacher after an optimizer step, by the current momentum unless given.
+
+        Where ``unless`` is 1 it stays, see :meth:`Teacher.update`.
+        """
         self.teacher.update(self.backbone, self.head,
-                            self.momentum if momentum is None else momentum)
+                            self.momentum if momentum is None else momentum, unless)
 
     def frozen_parameters(self) -> list[torch.nn.Parameter]:
         """Parameters that get no update in the current epoch: the prototypes at first."""
