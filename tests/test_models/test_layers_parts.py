@@ -5,7 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from clasp_mm.models import PCMoESwin
-from clasp_mm.models.layers import SwinBlock, parts
+from clasp_mm.models.layers import SwinBlock, cpu
 from clasp_mm.models.layers.window_attention import ShiftedWindowAttention
 
 ARCH = dict(embed_dims=8, depths=(2, 2), num_heads=(2, 4))
@@ -13,8 +13,8 @@ ARCH = dict(embed_dims=8, depths=(2, 2), num_heads=(2, 4))
 
 def make_parts_small(monkeypatch):
     """Every layer is a large one, and a part has few rows."""
-    monkeypatch.setattr(parts, '_LARGE', 0)
-    monkeypatch.setattr(parts, '_PART', 5000)
+    monkeypatch.setattr(cpu, '_LARGE', 0)
+    monkeypatch.setattr(cpu, '_PART', 5000)
 
 
 @pytest.fixture()

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from clasp_mm.registry import MODELS
 
-from ..layers.parts import in_parts
+from ..layers.cpu import in_parts
 from ..layers.pc_moe import TASKS, Gates, PCMoE, task_index, task_weights
 from ..layers.swin_block import PatchEmbed, PatchMerging, SwinBlock
 from ..pretrained import Pretrained

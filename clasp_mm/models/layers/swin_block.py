@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .cpu import in_parts
 from .linear import Linear, LinearGELU
-from .parts import in_parts
 from .window_attention import ShiftedWindowAttention
 
 

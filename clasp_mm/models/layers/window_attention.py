@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from clasp_mm.compat import is_compiling
 
+from .cpu import goes_in_parts, in_parts
 from .linear import Linear
-from .parts import goes_in_parts, in_parts
 
 _MASK_VALUE = -1e4  # exp() of it is exactly 0: no leak, and no denormals that slow the CPU down
 
