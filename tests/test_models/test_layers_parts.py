@@ -32,9 +32,9 @@ def sizes(monkeypatch):
         seen['block'].append((int(x.shape[0]), int(x.shape[1])))
         return run(self, x, hw)
 
-    def attention(self, qkv, bias, num_biases):
+    def attention(self, qkv, *args):
         seen['qkv'].append(qkv.numel() // qkv.shape[-1])
-        return attend(self, qkv, bias, num_biases)
+        return attend(self, qkv, *args)
 
     monkeypatch.setattr(SwinBlock, 'forward', block)
     monkeypatch.setattr(ShiftedWindowAttention, '_attend', attention)
