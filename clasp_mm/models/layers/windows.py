@@ -141,11 +141,17 @@ def to_windows(x: Tensor, padding: Tensor | None, layout: WindowLayout) -> Tenso
     """
     number = layout.places.shape[0] // layout.scatter.shape[0]
     x = x.reshape(x.shape[0], -1, x.shape[2] // number)
+    if (is_transformed() or torch.jit.is_tracing()
+            or (is_compiling() and not torch.is_grad_enabled())):
+        # In operators that exporters and function transforms know.
+        index = layout.gather * number + torch.arange(number, device=x.device)[:, None]
+        if layout.holes is not None:
+            row = padding.to(x.dtype).view(1, number, -1)
+            x = torch.cat([x, row.expand(x.shape[0], -1, -1)], 1)
+        return x.index_select(1, index.flatten()).view(x.shape[0], number, -1, x.shape[2])
     if layout.holes is not None:
         padding = padding.view(number, 1, -1)
-    if is_transformed():
-        return _to_windows(x, padding, number, layout.parts, layout.holes, in_place=False)
-    if not torch.is_grad_enabled() or torch.jit.is_tracing():
+    if not torch.is_grad_enabled():
         return _to_windows(x, padding, number, layout.parts, layout.holes)
     return _ToWindows.apply(x, padding, number, layout.parts, layout.places, layout.holes)
 
@@ -158,7 +164,7 @@ def from_windows(x: Tensor, layout: WindowLayout) -> Tensor:
 
 
 def _to_windows(x: Tensor, padding: Tensor | None, number: int, parts: Tensor,
-                holes: Tensor | None, in_place: bool = True) -> Tensor:
+                holes: Tensor | None) -> Tensor:
     """(B, R, D) to (B, P, S, D), with padding (P, 1, D) or zeros in the holes."""
     out = x.index_select(1, parts).view(x.shape[0], number, -1, x.shape[2])
     if holes is None:
@@ -166,7 +172,7 @@ def _to_windows(x: Tensor, padding: Tensor | None, number: int, parts: Tensor,
     if padding is None:
         return out.index_fill_(2, holes, 0)
     padding = padding.to(out.dtype).expand(*out.shape[:2], holes.shape[0], -1)
-    return (out.index_copy_ if in_place else out.index_copy)(2, holes, padding)
+    return out.index_copy_(2, holes, padding)
 
 
 class _ToWindows(torch.autograd.Function):
