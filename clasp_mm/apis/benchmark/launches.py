@@ -124,11 +124,11 @@ def _copies_a_list(name: str, args: tuple, kwargs: dict) -> bool:
 def _attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
                dropout_p: float = 0., is_causal: bool = False, scale: float | None = None
                ) -> Tensor:
-    """As torch calls its memory-efficient kernel, with the bias padded to its alignment."""
+    """As torch calls its memory-efficient kernel, with a bias whose rows are not aligned padded."""
     if attn_mask is not None:
-        short = -attn_mask.shape[-1] % 16
-        if short:
-            attn_mask = F.pad(attn_mask, (0, short))[..., :attn_mask.shape[-1]]
+        if any(step % 16 for step in attn_mask.stride()[:-1]):
+            width = attn_mask.shape[-1]
+            attn_mask = F.pad(attn_mask, (0, -width % 16))[..., :width]
         attn_mask = attn_mask.expand(*query.shape[:-1], key.shape[-2])
     return _aten._scaled_dot_product_efficient_attention(
         query, key, value, attn_mask, query.requires_grad, dropout_p, is_causal, scale=scale)[0]
