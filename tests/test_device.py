@@ -65,6 +65,20 @@ def test_what_a_program_announces_holds_for_all_that_it_computes(gpus, monkeypat
         'device: cuda:1 (GPU of cuda:1)', 'device: cpu', 'device: cuda:1 (GPU of cuda:1)']
 
 
+def test_precision_is_decided_in_one_place(monkeypatch):
+    for amp, dtype in ((None, torch.float32), (False, torch.float32), (True, torch.bfloat16)):
+        with torch.autocast('cpu'), device.precision('cpu', amp):
+            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype, amp
+    cards = {'cuda:0': (9, 0), 'cuda:1': (7, 5)}
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda which: cards[str(which)])
+    made = []
+    monkeypatch.setattr(torch, 'autocast', lambda kind, **how: made.append((kind, how['enabled'])))
+    for card in cards:
+        for amp in (None, False, True):
+            device.precision(card, amp)
+    assert made == [('cuda', on) for on in (True, False, True, False, False, True)]
+
+
 def test_features_to_rank_go_where_the_program_computes(monkeypatch):
     monkeypatch.setattr(device, '_announced', [torch.device('meta')])
     assert as_features('query', np.ones((2, 3))).device.type == 'meta'
