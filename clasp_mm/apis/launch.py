@@ -20,6 +20,7 @@ from clasp_mm.compat import (
     prepare_cpu_distributed,
     quiet_mmcv_lite,
 )
+from clasp_mm.device import set_matmul_precision
 from clasp_mm.engine.checkpoints import check_resumable, checkpoint_to_resume
 
 _AMP_WRAPPERS = {
@@ -36,7 +37,9 @@ def load_config(path: str, work_dir: str | None = None, launcher: str = 'none',
     """Read a config, merge the command line into it, and check every key.
 
     Also imports every registered type of clasp_mm, so that an import that fails shows its own
-    error, and lets this process read mmengine's checkpoints under ``weights_only``.
+    error, lets this process read mmengine's checkpoints under ``weights_only``, and sets how GPUs
+    multiply float32 matrices: by the config's ``float32_matmul_precision``, ``high`` (TF32) where
+    it is not given.
 
     Args:
         path: Config file.
@@ -47,6 +50,7 @@ def load_config(path: str, work_dir: str | None = None, launcher: str = 'none',
 
     Raises:
         FileNotFoundError: There is no such config.
+        ValueError: No such ``float32_matmul_precision``.
         ConfigError: A key, in the file or in ``options``, that nothing reads, or one of
             ``options`` that cannot be set.
         RuntimeError: A launcher that needs GPUs, and none is there.
@@ -58,6 +62,7 @@ def load_config(path: str, work_dir: str | None = None, launcher: str = 'none',
     cfg = Config.fromfile(path)
     merge_options(cfg, options or {})
     check_config(cfg, overrides=options or ())
+    set_matmul_precision(cfg.get('float32_matmul_precision', 'high'))
     cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
     prepare_cpu_distributed(cfg)

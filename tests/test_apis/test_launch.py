@@ -152,3 +152,20 @@ def test_resuming_runs_no_code(tmp_path):
     with pytest.raises(ValueError, match=r'page\.pth is no PyTorch checkpoint'):
         launch.set_resume(config(None), str(tmp_path / 'page.pth'))
     assert not (tmp_path / 'was_run').exists()
+
+
+@pytest.mark.parametrize(('options', 'expected'), [
+    ({}, ['high']), ({'float32_matmul_precision': 'highest'}, ['highest'])])
+def test_gpus_multiply_in_tf32_unless_told_otherwise(tmp_path, monkeypatch, options, expected):
+    path = tmp_path / 'plain.py'
+    path.write_text("model = dict(type='clasp_mm.DINO')\n", 'utf-8')
+    set_to = []
+    monkeypatch.setattr(torch, 'set_float32_matmul_precision', set_to.append)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    launch.load_config(str(path), options=options)
+    assert not set_to  # a CPU keeps float32
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    launch.load_config(str(path), options=options)
+    assert set_to == expected
+    with pytest.raises(ValueError, match=r"float32_matmul_precision must be one of .*'tf32'"):
+        launch.load_config(str(path), options={'float32_matmul_precision': 'tf32'})
