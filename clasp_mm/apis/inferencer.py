@@ -63,6 +63,7 @@ class Inferencer:
         config: The model's config, or its name in the zoo.
         checkpoint: A checkpoint of its training, or published; by default the zoo's of that name.
         device: Where it runs; by default on the GPU where there is one.
+        amp: Its precision, see :func:`clasp_mm.device.precision`; what it finds is float32.
 
     Attributes:
         model: The host's model.
@@ -76,7 +77,7 @@ class Inferencer:
 
     def __init__(self, task: str, config: str | os.PathLike,
                  checkpoint: str | os.PathLike | None = None,
-                 device: str | torch.device | None = None) -> None:
+                 device: str | torch.device | None = None, amp: bool | None = None) -> None:
         if task not in INFERENCES:
             near = difflib.get_close_matches(str(task), INFERENCES, n=1)
             raise ValueError(f'no task {task!r}: {", ".join(INFERENCES)}'
@@ -85,6 +86,7 @@ class Inferencer:
         self.skipped: dict[str, str] = {}
         self._module = import_module(f'clasp_mm.apis.inference.{task}')
         self.model = self._load(*_files(config, checkpoint), pick_device(device))
+        self.model.amp = amp
 
     def __call__(self, images: Given | Sequence[Given], **options: Any) -> Predictions:
         """As :func:`inference`, which documents the options."""
@@ -238,7 +240,7 @@ class Inferencer:
 
 def inference(task: str, images: Given | Sequence[Given], config: str | os.PathLike,
               checkpoint: str | os.PathLike | None = None, *,
-              device: str | torch.device | None = None,
+              device: str | torch.device | None = None, amp: bool | None = None,
               **options: Any) -> Predictions:
     """Run a fine-tuned model of any task over images.
 
@@ -267,6 +269,8 @@ def inference(task: str, images: Given | Sequence[Given], config: str | os.PathL
         config: Config of the model, or its name in the zoo.
         checkpoint: A checkpoint of its training; by default the zoo's.
         device: Where the model runs; by default on the GPU where there is one.
+        amp: True computes in bfloat16, False in float32; by default in bfloat16 on GPUs that compute
+            in it, elsewhere in float32. What is found is float32.
         **options:
             boxes: The people that the caller knows: a list with (N, 4) for each image, a mapping
             from file, or (file, frame), to (N, 4), or a JSON file of those, which may be a
@@ -297,7 +301,7 @@ def inference(task: str, images: Given | Sequence[Given], config: str | os.PathL
         ValueError: There is no such task or device, config or checkpoint are of another, an option
             goes with another, no input can be read, two have one name, or ``boxes`` does not fit.
     """
-    return Inferencer(task, config, checkpoint, device)(images, **options)
+    return Inferencer(task, config, checkpoint, device, amp)(images, **options)
 
 
 def _files(config: str | os.PathLike, checkpoint: str | os.PathLike | None

@@ -28,7 +28,7 @@ def reid(options: Options) -> Iterator[Row]:
     arrays = features_like(queries, gallery)
     yield race('evaluate_reid', f'{queries} queries x {gallery} x {_CHANNELS}',
                'products, argsort and a loop over queries in numpy',
-               lambda: evaluate_reid(*arrays), lambda: plain_mean_ap(*arrays), _SCORING, options,
+               lambda: evaluate_reid(*arrays, device=options.device), lambda: plain_mean_ap(*arrays), _SCORING, options,
                queries)
 
 
