@@ -39,6 +39,7 @@ INFERENCES = ('pose', 'parsing', 'detection', 'attribute', 'reid', 'person_searc
 _CROPS = ('attribute', 'reid', 'parsing')  # their boxes are cut out, each becomes an image
 _OPTIONS = dict(boxes=('pose', 'person_search', *_CROPS), gallery=('reid', ), camera=('reid', ),
                 query=('person_search', ))
+_CHUNK_BYTES = 1 << 28  # of images beyond a batch
 
 Boxes = str | os.PathLike | Mapping[Key, np.ndarray | None] | Sequence[np.ndarray | None]
 
@@ -114,7 +115,7 @@ class Inferencer:
                 desc=self.task, disable=not progress))
             pictures = stack.enter_context(Pictures(folder))
             frames = self._frames(files)
-            while chunk := list(islice(frames, max(1, size))):
+            while chunk := _chunk(frames, max(1, size)):
                 for frame, stem, image, entry in self._predict(chunk, known, options, size):
                     if draw is not None:
                         pictures.write(frame, draw(image, entry), stem)
@@ -302,6 +303,17 @@ def inference(task: str, images: Given | Sequence[Given], config: str | os.PathL
             goes with another, no input can be read, two have one name, or ``boxes`` does not fit.
     """
     return Inferencer(task, config, checkpoint, device, amp)(images, **options)
+
+
+def _chunk(frames: Iterator[Frame], batch_size: int) -> list[Frame]:
+    """The next frames: a batch, and up to four while they are small, to find equal sizes among."""
+    chunk = list(islice(frames, batch_size))
+    while batch_size > 1 and 0 < len(chunk) < 4 * batch_size and sum(
+            frame.image.nbytes for frame in chunk) < _CHUNK_BYTES:
+        if not (more := list(islice(frames, 1))):
+            break
+        chunk += more
+    return chunk
 
 
 def _files(config: str | os.PathLike, checkpoint: str | os.PathLike | None
