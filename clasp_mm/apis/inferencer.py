@@ -270,8 +270,8 @@ def inference(task: str, images: Given | Sequence[Given], config: str | os.PathL
         config: Config of the model, or its name in the zoo.
         checkpoint: A checkpoint of its training; by default the zoo's.
         device: Where the model runs; by default on the GPU where there is one.
-        amp: True computes in bfloat16, False in float32; by default in bfloat16 on GPUs that compute
-            in it, elsewhere in float32. What is found is float32.
+        amp: True computes in bfloat16, False in float32; by default in bfloat16 on GPUs that
+            compute in it, elsewhere in float32. What is found is float32.
         **options:
             boxes: The people that the caller knows: a list with (N, 4) for each image, a mapping
             from file, or (file, frame), to (N, 4), or a JSON file of those, which may be a

@@ -134,7 +134,8 @@ def test_a_step_takes_nothing_to_numpy(path):
     from mmpose.structures import PoseDataSample
     cfg = Config.fromfile(path)
     model = MODELS.build(dict(type='mmpose.TopdownPoseEstimator', backbone=dict(
-        type='clasp_mm.PCMoESwin', arch=dict(embed_dims=8, depths=(1, ), num_heads=(1, )),
+        type='clasp_mm.PCMoESwin', task='part',
+            arch=dict(embed_dims=8, depths=(1, ), num_heads=(1, )),
         strides=(4, ), out_indices=(0, )), head=dict(
             type='HeatmapHead', in_channels=8, out_channels=17, deconv_out_channels=None,
             loss=dict(type='KeypointMSELoss')), train_cfg=cfg.model.get('train_cfg')))
