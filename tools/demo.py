@@ -15,7 +15,7 @@ from clasp_mm.device import (
 EPILOG = """\
 Every image becomes a picture and every video a video below --out; predictions.json lists what was
 found in each frame. Pose needs boxes of people: give those of a detector, or one person an image.
-Of attributes, every image is one person, cut out.
+Of attributes, every image is one person, cut out. torchrun shares the images among its processes.
 
 examples:
   python tools/demo.py detection photos/ --config DET.py --checkpoint DET.pth --out work_dirs/found
@@ -69,16 +69,20 @@ def main() -> None:
     args = parse_args()
     quiet_mmcv_lite()
     from clasp_mm import inference  # slow, and not for --help
+    from clasp_mm.apis.shards import own_process
+    rank, world_size = own_process()
     try:
         device = announce_device(args.device)
         set_matmul_precision(args.float32_precision)
         entries = inference(
             args.task, args.inputs, args.config, args.checkpoint, device=device,
             amp=args.amp, boxes=args.boxes, out_dir=args.out, min_score=args.min_score,
-            gallery=args.gallery, query=args.query, progress=True)
+            gallery=args.gallery, query=args.query, progress=rank == 0, rank=rank,
+            world_size=world_size)
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f'demo.py: {error}')
-    print(f'{args.out}: {len(entries)} entries in predictions.json, and their pictures')
+    what = 'entries in predictions.json' if world_size == 1 else f'entries of process {rank}'
+    print(f'{args.out}: {len(entries)} {what}, and their pictures')
 
 
 if __name__ == '__main__':

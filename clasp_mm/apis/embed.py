@@ -13,6 +13,7 @@ import numpy as np
 from mmengine.config import Config
 from torch import nn
 
+from clasp_mm.apis.shards import own_process
 from clasp_mm.claims import HeldError, hold
 from clasp_mm.compat import load_file
 from clasp_mm.datasets import LUPerson
@@ -31,7 +32,6 @@ from clasp_mm.models.trained_with import published_backbone
 from clasp_mm.models.weights_file import find_weights
 from clasp_mm.pseudo_labels.clip_labeler import LabelSettings
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary
-from clasp_mm.shards import own_process
 from clasp_mm.visualization.neighbours import Cell, Description, neighbour_page, thumbnail
 
 from .describe import CLIPDescriber, HeadDescriber, load_heads

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Iterator, Sequence
@@ -13,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from clasp_mm.apis.shards import Blocks, digest
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.readable import readable_batches
 from clasp_mm.device import computes_in_bfloat16, precision
 from clasp_mm.pseudo_labels.clip_model import state_digest
 from clasp_mm.pseudo_labels.hashing import hash_names
 from clasp_mm.pseudo_labels.store import list_digest
-from clasp_mm.shards import Blocks
 
 from .features import normalize, one_behind
 
@@ -30,10 +29,10 @@ _BLOCK_BATCHES = 16
 def feature_blocks(out: Path, model: nn.Module, source: LUPerson, size: tuple[int, int],
                    batch_size: int, amp: bool | None, rank: int, world_size: int) -> Blocks:
     """Blocks of images beside ``out``, under the name of all that decides their features."""
-    fast = computes_in_bfloat16(next(model.parameters()).device, amp)
-    told = [list_digest(hash_names(source.names)), state_digest(model), list(size), batch_size,
-            *(str(getattr(model, name, None)) for name in ('task', 'semantic_weight')), fast]
-    key = hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()[:12]
+    key = digest(
+        list_digest(hash_names(source.names)), state_digest(model), size, batch_size,
+        *(getattr(model, name, None) for name in ('task', 'semantic_weight')),
+        computes_in_bfloat16(next(model.parameters()).device, amp))
     count = -(-len(source) // (_BLOCK_BATCHES * batch_size))
     return Blocks(out.with_name(f'.{out.name}.{key}.blocks'), count, rank, world_size)
 

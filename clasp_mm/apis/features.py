@@ -34,13 +34,20 @@ def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def one_behind(items: Iterable[Item]) -> Iterator[Item]:
-    """Each item once the next is made, so that a GPU computes that while this is taken from it."""
-    waiting: list[Item] = []
-    for item in items:
-        waiting.append(item)
-        if len(waiting) > 1:
+    """Each item once the next is made, so that a GPU computes that while this is taken from it.
+
+    Where making the next one fails, this one is given first.
+    """
+    iterator, waiting, end = iter(items), [], None
+    while end is None:
+        try:
+            waiting.append(next(iterator))
+        except BaseException as error:
+            end = error
+        if len(waiting) > (end is None):
             yield waiting.pop(0)
-    yield from waiting
+    if not isinstance(end, StopIteration):
+        raise end
 
 
 def load_images(paths: Sequence[str | os.PathLike], size: tuple[int, int] = (256, 128)) -> Tensor:

@@ -11,6 +11,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from clasp_mm.apis.embed import _load, add_semantic_weight
+from clasp_mm.apis.shards import own_process
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.images import UnreadableImageError, read_image
 from clasp_mm.device import (
@@ -23,7 +24,6 @@ from clasp_mm.files import printable, write_text
 from clasp_mm.models.layers import TASKS
 from clasp_mm.pseudo_labels.clip_model import build_clip
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
-from clasp_mm.shards import own_process
 from clasp_mm.visualization.neighbours import thumbnail
 from clasp_mm.visualization.search_page import Result, search_page
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections import Counter
@@ -13,12 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from clasp_mm.apis.shards import Blocks, digest
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.images import read_image, resize_images
 from clasp_mm.files import printable, read_json
 from clasp_mm.pseudo_labels.clip_model import CLIPModel
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
-from clasp_mm.shards import Blocks
 
 from .index import Encoder, FeatureIndex, Update, clip_encoder
 from .query import Part
@@ -149,8 +148,7 @@ def _share(spaces: Iterable[FeatureIndex], index: str | os.PathLike, batch_size:
            num_workers: int, progress: bool, rank: int, world_size: int) -> Counter[str] | None:
     """Embed a process's share; for the last one, how many all have embedded, by encoder."""
     spaces = list(spaces)
-    told = [(space.encoder.name, space.keys.tobytes().hex()) for space in spaces]
-    key = hashlib.sha256(repr((told, batch_size, world_size)).encode()).hexdigest()[:12]
+    key = digest([(space.encoder.name, space.keys) for space in spaces], batch_size, world_size)
     blocks = Blocks(Path(index, f'.{key}.blocks'), world_size, rank, world_size)
     for block in blocks.own():
         new = {space.encoder.name: space.embed_share(

@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from .files import locked, replacing
+import numpy as np
+
+from clasp_mm.files import locked, replacing
 
 
 def own_process() -> tuple[int, int]:
     """Number of this process, and how many torchrun started; 0 and 1 without it."""
     return int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
+
+
+def digest(*values: Any) -> str:
+    """Twelve hexadecimal digits of plain data, paths and arrays, and of objects that hold them."""
+    found = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        if isinstance(value, np.ndarray):
+            found.update(value.tobytes())
+        elif isinstance(value, Mapping):
+            add(list(value.items()))
+        elif isinstance(value, list | tuple):
+            for one in value:
+                add(one)
+        elif hasattr(value, '__dict__') and not isinstance(value, os.PathLike):
+            add(vars(value))
+        else:
+            found.update(repr(value).encode())
+    add(values)
+    return found.hexdigest()[:12]
 
 
 class Blocks:
