@@ -85,6 +85,17 @@ def test_features_to_rank_go_where_the_program_computes(monkeypatch):
     assert as_features('query', np.ones((2, 3)), 'cpu').device.type == 'cpu'
 
 
+def test_re_identification_touches_the_asked_device_alone(monkeypatch):
+    from clasp_mm.apis import reid_index
+    from clasp_mm.evaluation.functional import evaluate_reid
+    monkeypatch.setattr(device, '_announced', [torch.device('meta')])  # where nothing can be read
+    features, people, cameras = np.eye(3, dtype=np.float32), [0, 0, 1], [0, 1, 0]
+    found = evaluate_reid(features[:1], features, [0], people, [0], cameras, device='cpu')
+    assert found['num_valid'] == 1
+    with pytest.raises(ValueError, match='1 index features are not finite'):
+        reid_index.ReIDIndex(features[:1] * np.nan, ['a'])
+
+
 class Parsed(Exception):
     pass
 

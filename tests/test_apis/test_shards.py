@@ -1,7 +1,6 @@
 """Several processes write what one writes: embedding, the search index, inference."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +15,7 @@ from clasp_mm.apis import embed_blocks
 from clasp_mm.apis.embed import embed_images
 from clasp_mm.apis.inference import inputs
 from clasp_mm.apis.search import look_encoder, parse_query, search_images
-from clasp_mm.apis.shards import Blocks, digest
+from clasp_mm.apis.shards import Blocks, digest, own_process
 from clasp_mm.datasets import LUPerson
 from clasp_mm.models.backbones import PCMoESwin
 
@@ -56,7 +55,8 @@ def backbone():
 
 
 def process():
-    return dict(rank=int(os.environ.get('RANK', 0)), world_size=int(os.environ.get('WORLD_SIZE', 1)))
+    rank, world_size = own_process()
+    return dict(rank=rank, world_size=world_size)
 
 
 def embed(people, out, fails=''):
