@@ -188,3 +188,16 @@ def test_the_digest_sees_what_lies_inside():
 
     assert digest([Index(1.)], Path('a')) == digest([Index(1.)], Path('a'))
     assert len({digest(one) for one in ([Index(1.)], [Index(2.)], dict(a=1), dict(a=2), None)}) == 5
+
+
+def test_bfloat16_features_are_near_and_never_mix_with_float32(people, tmp_path):
+    found = []
+    for amp in (False, True):
+        embed_images(backbone(), LUPerson(str(people)), tmp_path / 'f.npy', SIZE, num_workers=0,
+                     show_progress=False, amp=amp)
+        found.append(np.load(tmp_path / 'f.npy'))
+    exact, fast = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in found)
+    assert found[1].dtype == np.float32 and (exact != fast).any()
+    assert (exact * fast).sum(1).min() > .999
+    names = [look_encoder(backbone(), SIZE, 'part', amp).name for amp in (None, False, True)]
+    assert names[0] == names[1] and names[2] == f'{names[0]}-bfloat16'
