@@ -12,6 +12,7 @@ import clasp_mm
 from clasp_mm.apis import embed
 from clasp_mm.apis.describe import CLIPDescriber, HeadDescriber
 from clasp_mm.apis.embed import embed_images, nearest_neighbours
+from clasp_mm.apis.embed_blocks import npy_header
 from clasp_mm.cli import main
 from clasp_mm.datasets import LUPerson
 from clasp_mm.models.heads import AttrHead, PartSegHead
@@ -101,7 +102,7 @@ def test_features_are_the_models_whatever_the_batches(people, checkpoint, tmp_pa
 
 @pytest.mark.parametrize('shape', [(0, 1), (4_180_000, 1024)])
 def test_header_is_numpys_and_of_one_length(shape):
-    header = embed._npy_header(*shape)
+    header = npy_header(*shape)
     assert len(header) == 128 and header.endswith(b'\n')
     import io
     file = io.BytesIO(header)
