@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from .hashing import uniforms
-from .upload import upload
+from .transfer import upload
 
 FOREGROUND_RULES = ('norm', 'feature', 'centre')
 MAX_CLUSTERS = 15

@@ -1,4 +1,3 @@
-import re
 from contextlib import nullcontext
 
 import numpy as np
@@ -6,7 +5,6 @@ import pytest
 import torch
 from sklearn.cluster import KMeans
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from clasp_mm.datasets.synthetic import SyntheticPeople
 from clasp_mm.models.backbones import PCMoESwin
@@ -22,6 +20,7 @@ from clasp_mm.pseudo_labels.regions import (
     split_norms,
 )
 from tests.oracles import kmeans as oracle
+from tests.test_pseudo_labels.operators import Operators
 
 
 @pytest.fixture
@@ -273,22 +272,3 @@ def test_clustering_on_a_gpu_takes_few_operators_and_no_wait(monkeypatch, device
             find_regions(maps, (3, 4, 5), keys(64), 'centre', 1.5)
     assert not counted.waits
     assert device == 'cuda' or counted.launches <= 600  # what is pretended takes more
-
-
-class Operators(TorchDispatchMode):
-    """Count what is launched, without views and allocations, and name what waits."""
-
-    FREE = re.compile('view|empty|expand|slice|select|squeeze|transpose|permute|^t$|detach|split|'
-                      'unbind|alias|diagonal|as_strided|lift_fresh')
-    WAITS = re.compile('_local_scalar_dense|nonzero|unique|masked_select|item|is_nonzero|equal$')
-
-    def __init__(self):
-        super().__init__()
-        self.launches, self.waits = 0, []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func.overloadpacket.__name__
-        self.launches += not self.FREE.search(name)
-        if self.WAITS.search(name):
-            self.waits.append(name)
-        return func(*args, **(kwargs or {}))
