@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from clasp_mm.registry import MODELS
 
 from ..compiling import Compilation, compilable
-from ..layers.parts import in_parts
+from ..layers.cpu import in_parts
 from ..layers.pc_moe import TASKS, Gates, PCMoE, task_index, task_weights
 from ..layers.swin_block import PatchEmbed, PatchMerging, SwinBlock
 from ..pretrained import Pretrained
@@ -293,8 +293,8 @@ class PCMoESwin(BaseModule):
         names = (task, ) if isinstance(task, str) else tuple(task)
         if not names:
             raise ValueError(f'no task named: the tasks are {", ".join(TASKS)}')
-        return torch.stack([self.task_rows[task_index(name)] for name in names]).mean(
-            0, keepdim=True)
+        rows = [self.task_rows[index:index + 1] for index in map(task_index, names)]
+        return rows[0] if len(rows) == 1 else torch.cat(rows).mean(0, keepdim=True)
 
     def init_weights(self) -> None:
         """Initialise as MMEngine does, but load weights strictly and keep a new PC-MoE neutral.
