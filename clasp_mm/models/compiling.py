@@ -67,6 +67,9 @@ def compile_backbones(model: nn.Module, options: Compilation | None) -> int:
     Returns:
         How many backbones there are.
     """
+    if options is not None:
+        # Graphs cut at the buckets of DistributedDataParallel cannot hold checkpointed parts.
+        torch._dynamo.config.optimize_ddp = False
     backbones = [module for module in model.modules() if hasattr(type(module), 'compilation')]
     for backbone in backbones:
         backbone.compilation = options

@@ -2,6 +2,9 @@
 
 import copy
 import io
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -132,3 +135,59 @@ def test_balance_loss_sees_the_gates_inside():
     assert counters['stats']['unique_graphs'] == 1
     for handle in handles:
         handle.remove()
+
+
+def test_three_steps_equal_eager(monkeypatch):
+    monkeypatch.setattr(torch._inductor.config, 'fallback_random', True)  # eager's draws
+    losses, weights = [], []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        step = training_step('clasp')
+        if compiled:
+            step.compile()
+        torch.manual_seed(1)
+        for _ in range(3):
+            loss = step.loss()
+            losses.append(loss.item())
+            step.optimizer.update_params(loss)
+            step.model.update_teacher()
+        weights.append(list(step.model.parameters()))
+    assert losses[3:] == pytest.approx(losses[:3], rel=1e-4)
+    assert losses[0] != pytest.approx(losses[2], rel=1e-3)
+    for plain, compiled in zip(*weights, strict=True):
+        torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-4)
+
+
+def test_a_machine_without_a_compiler_is_told_so(tmp_path):
+    code = ('from clasp_mm.models.compiling import check_compiler\n'
+            'try:\n    check_compiler("cpu")\nexcept RuntimeError as error:\n    print(error)')
+    env = {name: value for name, value in os.environ.items() if name not in ('CXX', 'CC')}
+    env.update(PATH=str(tmp_path), TORCHINDUCTOR_CACHE_DIR=str(tmp_path / 'cache'))
+    out = subprocess.run([sys.executable, '-c', code], env=env, capture_output=True, text=True,
+                         check=True).stdout
+    assert 'needs a C++ compiler (g++)' in out and 'train without --compile' in out
+
+
+def test_as_many_graphs_in_distributed_training(tmp_path):
+    step = training_step('clasp')
+    step.model.set_progress(0, 1, 1)
+    compile_backbones(step.model, Compilation(dynamic=False, backend='aot_eager'))
+
+    class Loss(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = step.model
+
+        def forward(self):
+            return self.model.parse_losses(self.model.loss(step.views, step.samples))[0]
+
+    torch.distributed.init_process_group('gloo', store=torch.distributed.FileStore(
+        str(tmp_path / 'store'), 1), rank=0, world_size=1)
+    try:
+        # Buckets of a few parameters each.
+        model = nn.parallel.DistributedDataParallel(
+            Loss(), find_unused_parameters=True, broadcast_buffers=False, bucket_cap_mb=.002)
+        model().backward()
+    finally:
+        torch.distributed.destroy_process_group()
+    assert graphs() == 3
