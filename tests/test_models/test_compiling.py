@@ -137,6 +137,7 @@ def test_balance_loss_sees_the_gates_inside():
         handle.remove()
 
 
+@pytest.mark.slow
 def test_three_steps_equal_eager(monkeypatch):
     monkeypatch.setattr(torch._inductor.config, 'fallback_random', True)  # eager's draws
     losses, weights = [], []
