@@ -19,6 +19,7 @@ from clasp_mm.claims import hold
 from clasp_mm.compat import prepare_cpu_distributed, quiet_mmcv_lite
 from clasp_mm.device import set_matmul_precision
 from clasp_mm.engine.checkpoints import check_resumable, checkpoint_to_resume
+from clasp_mm.models.compiling import check_compiler
 
 _AMP_WRAPPERS = {
     'OptimWrapper': 'AmpOptimWrapper',
@@ -150,6 +151,29 @@ def set_amp(cfg: Config, dtype: str) -> None:
     wrapper.type = _AMP_WRAPPERS.get(name, name)
     wrapper.dtype = _AMP_DTYPES[dtype]
     wrapper.loss_scale = dict(enabled=False) if dtype == 'bf16' else 'dynamic'
+
+
+def set_compile(cfg: Config) -> None:
+    """Train with compiled backbones: :class:`~clasp_mm.engine.CompileHook`.
+
+    The crops of DINO and CLASP have few sizes, each of which gets code of its own; elsewhere
+    torch lets sizes vary once a second one comes.
+
+    Raises:
+        ValueError: The config asks MMEngine to compile the whole step.
+        RuntimeError: ``torch.compile`` does not work here; the message says what is missing.
+    """
+    if cfg.get('compile'):
+        raise ValueError(f'--compile compiles the backbones, and compile={cfg.compile!r} of the '
+                         'config has MMEngine compile the whole step: leave one of them out')
+    device = torch.device('cpu')
+    if torch.cuda.is_available():
+        device = torch.device('cuda', int(os.environ.get(
+            'LOCAL_RANK', os.environ.get('SLURM_LOCALID', 0))) % torch.cuda.device_count())
+    check_compiler(device)
+    crops = cfg.model.type in ('clasp_mm.DINO', 'clasp_mm.CLASP')
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or ()),
+                        dict(type='clasp_mm.CompileHook', dynamic=False if crops else None)]
 
 
 def add_tensorboard(cfg: Config) -> None:

@@ -1,6 +1,7 @@
 from .hooks import (
     AcceptedLabelsHook,
     AttributeHook,
+    CompileHook,
     ExactResumeHook,
     FiniteHook,
     HealthHook,
@@ -23,8 +24,8 @@ from .optim import (
 )
 
 __all__ = [
-    'AcceptedLabelsHook', 'AttributeHook', 'DINOAmpOptimWrapper', 'DINOOptimWrapper',
-    'ExactResumeHook',
+    'AcceptedLabelsHook', 'AttributeHook', 'CompileHook', 'DINOAmpOptimWrapper',
+    'DINOOptimWrapper', 'ExactResumeHook',
     'FiniteHook', 'HealthHook', 'LayerDecayOptimWrapperConstructor', 'LoadBalanceHook',
     'ProbeHook', 'RunRecordHook', 'SafeCheckpointHook', 'SelfCorrectionHook', 'SkippedImagesHook',
     'StepValuesHook', 'TaskConflictHook', 'TeacherHook', 'TrainableOptimWrapperConstructor',

@@ -169,3 +169,30 @@ def test_gpus_multiply_in_tf32_unless_told_otherwise(tmp_path, monkeypatch, opti
     assert set_to == expected
     with pytest.raises(ValueError, match=r"float32_matmul_precision must be one of .*'tf32'"):
         launch.load_config(str(path), options={'float32_matmul_precision': 'tf32'})
+
+
+@pytest.mark.parametrize(('model', 'dynamic'), [
+    ('clasp_mm.DINO', False), ('clasp_mm.CLASP', False), ('ImageClassifier', None)])
+def test_compile_adds_its_hook(monkeypatch, model, dynamic):
+    monkeypatch.setattr(launch, 'check_compiler', lambda device: None)
+    cfg = Config(dict(model=dict(type=model), custom_hooks=[dict(type='EMAHook')]))
+    launch.set_compile(cfg)
+    assert cfg.custom_hooks == [dict(type='EMAHook'),
+                                dict(type='clasp_mm.CompileHook', dynamic=dynamic)]
+
+
+def test_compile_is_mmengines_or_ours():
+    cfg = Config(dict(model=dict(type='ImageClassifier'), compile=dict(mode='default')))
+    with pytest.raises(ValueError, match='leave one of them out'):
+        launch.set_compile(cfg)
+
+
+def test_compile_refuses_backbones_of_others():
+    from types import SimpleNamespace
+
+    from torch import nn
+
+    from clasp_mm.engine import CompileHook
+    model = nn.ModuleDict(dict(backbone=nn.Conv2d(1, 1, 1)))
+    with pytest.raises(ValueError, match=r'ModuleDict.*compile=True'):
+        CompileHook().before_train(SimpleNamespace(model=model))

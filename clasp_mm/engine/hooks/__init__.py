@@ -1,5 +1,6 @@
 from .accepted_labels_hook import AcceptedLabelsHook
 from .attribute_hook import AttributeHook
+from .compile_hook import CompileHook
 from .exact_resume_hook import ExactResumeHook
 from .finite_hook import FiniteHook
 from .health_hook import HealthHook
@@ -15,8 +16,9 @@ from .task_conflict_hook import TaskConflictHook
 from .teacher_hook import TeacherHook
 
 __all__ = [
-    'AcceptedLabelsHook', 'AttributeHook', 'ExactResumeHook', 'FiniteHook', 'HealthHook',
-    'IdentityCountHook', 'LoadBalanceHook', 'ProbeHook', 'RunRecordHook', 'SafeCheckpointHook',
-    'SelfCorrectionHook', 'SkippedImagesHook', 'StepValuesHook', 'TaskConflictHook',
+    'AcceptedLabelsHook', 'AttributeHook', 'CompileHook', 'ExactResumeHook', 'FiniteHook',
+    'HealthHook', 'IdentityCountHook', 'LoadBalanceHook', 'ProbeHook', 'RunRecordHook',
+    'SafeCheckpointHook', 'SelfCorrectionHook', 'SkippedImagesHook', 'StepValuesHook',
+    'TaskConflictHook',
     'TeacherHook'
 ]

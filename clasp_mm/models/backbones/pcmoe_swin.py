@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from clasp_mm.registry import MODELS
 
+from ..compiling import Compilation, compilable
 from ..layers.cpu import in_parts
 from ..layers.pc_moe import TASKS, Gates, PCMoE, task_index, task_weights
 from ..layers.swin_block import PatchEmbed, PatchMerging, SwinBlock
@@ -97,6 +98,8 @@ class PCMoESwin(BaseModule):
         ValueError: If an argument is unknown or out of range; the message names the way out.
     """
 
+    compilation: Compilation | None = None  # see clasp_mm.models.compiling
+
     def __init__(self,
                  arch: str | Mapping = 'tiny',
                  task: Task | None = None,
@@ -177,6 +180,7 @@ class PCMoESwin(BaseModule):
             self.task = task
         self._freeze()
 
+    @compilable(evaluation=False)
     def forward(self, x: Tensor, task: Task | Tensor | None = None) -> tuple[Tensor, ...]:
         """Feature maps of images.
 

@@ -51,22 +51,22 @@ def _build_layout(height: int, width: int, window: int, shift: int, device: torc
         grid = grid.reshape(rows, window, cols, window)
         return grid.permute(0, 2, 1, 3).reshape(number, size)
 
-    def places(y: Tensor, x: Tensor) -> Tensor:
-        """Window positions of the tokens in rows y and columns x."""
-        y, x = (y - shift) % padded_h, (x - shift) % padded_w
-        one = (y // window)[:, None] * cols + (x // window)[None]
-        inside = (y % window)[:, None] * window + (x % window)[None]
-        return (inside * number + one if window_last else one * size + inside).flatten()
+    # Slices and views alone: torch.compile's code for the CPU fails on indices by // of %.
+    number_of = torch.arange(number * size, device=device)
+    if window_last:
+        place = number_of.view(window, window, rows, cols).permute(2, 0, 3, 1)
+    else:
+        place = number_of.view(rows, cols, window, window).permute(0, 2, 1, 3)
+    place = _moved(place.reshape(padded_h, padded_w), padded_h - shift, padded_w - shift)
 
     y, x = torch.arange(padded_h, device=device), torch.arange(padded_w, device=device)
-    source_y, source_x = (y + shift) % padded_h, (x + shift) % padded_w
-    real = (source_y < height)[:, None] & (source_x < width)[None]
-    token = source_y[:, None] * width + source_x[None]
-    gather = to_windows(torch.where(real, token, height * width))
+    token = torch.arange(height * width, device=device).view(height, width)
+    token = F.pad(token, (0, padded_w - width, 0, padded_h - height), value=height * width)
+    gather = to_windows(_moved(token, shift, shift))
     gather = (gather.T if window_last else gather).flatten()
     holes = None
     if number * size > height * width:
-        holes = torch.cat([places(y[:height], x[width:]), places(y[height:], x)])
+        holes = torch.cat([place[:height, width:].flatten(), place[height:].flatten()])
 
     mask = None
     if shift:
@@ -75,7 +75,7 @@ def _build_layout(height: int, width: int, window: int, shift: int, device: torc
         region_x = (x >= padded_w - window).long() + (x >= padded_w - shift).long()
         region = to_windows(region_y[:, None] * 3 + region_x[None])
         mask = F.pad(region[:, :, None] != region[:, None, :], (0, row_width(size, device) - size))
-    scatter = places(y[:height], x[:width])
+    scatter = place[:height, :width].flatten()
     tokens = gather if holes is None else gather.clamp(max=height * width - 1)
     if not window_last:
         return WindowLayout(gather, scatter, holes, mask, tokens, tokens, scatter)
@@ -83,6 +83,12 @@ def _build_layout(height: int, width: int, window: int, shift: int, device: torc
     return WindowLayout(gather, scatter, holes, mask, tokens,
                         (tokens * 3 + part[:, None]).flatten(),
                         (part * (number * size) + scatter[:, None]).flatten())
+
+
+def _moved(grid: Tensor, up: int, left: int) -> Tensor:
+    """The grid with its first rows and columns behind the last."""
+    grid = torch.cat([grid[up:], grid[:up]])
+    return torch.cat([grid[:, left:], grid[:, :left]], 1)
 
 
 _LAYOUTS: dict[tuple, WindowLayout] = {}

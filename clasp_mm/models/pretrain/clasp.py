@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clasp_mm.models.backbones.pcmoe_swin import Embedded
-from clasp_mm.models.layers import TASKS, Gates
+from clasp_mm.models.layers import TASKS
 from clasp_mm.models.losses import GlobalLoss, gate_entropy, load_balance_term, named, sum_together
 from clasp_mm.registry import MODELS
 
 from .dino import DINO
+from .views import see_again
 
 APPEARANCE, PART, ATTRIBUTE = range(len(TASKS))
 SEMANTIC_VIEWS = ('all', 'one', 'alternate')
@@ -53,11 +53,6 @@ def semantic_rows(mode: str, sample_idx: Tensor, epoch: int, num_global: int = 2
             'one': {task: (task - PART) * batch_size + image for task in tasks}}[mode]
     return torch.cat(list(rows.values())), torch.cat(
         [torch.full_like(row, task) for task, row in rows.items()])
-
-
-def _repeat(x: Tensor, rows: Tensor) -> Tensor:
-    """(N, ...) with some of its rows once more behind it."""
-    return torch.cat([x, x[rows]]) if len(rows) else x
 
 
 @MODELS.register_module()
@@ -130,7 +125,7 @@ class CLASP(DINO):
                                        self.num_global, self.semantic_tasks)
         num_rows = len(global_views)
         task = torch.cat([row_task.new_full((num_rows,), APPEARANCE), row_task])
-        maps, gates = self.see(global_views, rows, task)
+        maps, gates = see_again(self.backbone, global_views, self.task, rows, task)
         pooled = maps[-1].mean((2, 3))
         local_pooled, local_gates = self.pool_local_views(local_views, self.task)
 
@@ -153,28 +148,6 @@ class CLASP(DINO):
         if self.semantic_tasks:
             losses['accepted'] = data_samples['label_accepted'].float().mean()
         return losses
-
-    def see(self, views: Tensor, rows: Tensor, task: Tensor
-            ) -> tuple[tuple[Tensor, ...], list[Gates]]:
-        """The student's maps of views, then of some of them again under other prompts.
-
-        Args:
-            views: (N, 3, H, W).
-            rows: Those to see again, (R,).
-            task: Task index of all, (N + R,).
-
-        Returns:
-            Maps, each (N + R, C_i, h_i, w_i), and the gates of each PC-MoE.
-        """
-        backbone, first = self.backbone, self.backbone.first_prompted
-        maps, gates, embedded = backbone.run_stages(backbone.embed(views), self.task, stop=first)
-        maps = tuple(_repeat(x, rows) for x in maps)
-        gates = [Gates(*(_repeat(x, rows) for x in stage)) for stage in gates]
-        if first > max(backbone.out_indices):
-            return maps, gates
-        more = backbone.from_embed(Embedded(_repeat(embedded.tokens, rows), embedded.hw),
-                                   backbone.task_rows[task], first)
-        return maps + more[0], gates + more[1]
 
     def balance(self, gates: list, local_gates: list,
                 task: Tensor) -> list[GlobalLoss[dict[str, Tensor]]]:

@@ -14,6 +14,7 @@ from clasp_mm.registry import MODELS
 
 from .stage1 import load_stage1
 from .teacher import Teacher
+from .views import see
 
 
 @MODELS.register_module()
@@ -133,7 +134,7 @@ class DINO(BaseSelfSupervisor):
         """Pooled features of the local crops, one forward, and the gates of their pass."""
         if not views:
             return [], []
-        maps, gates = self.backbone.from_embed(self.backbone.embed(torch.cat(views)), task)
+        maps, gates = see(self.backbone, torch.cat(views), task)
         return [maps[-1].mean((2, 3))], gates
 
     def split_views(self, views: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -151,7 +152,7 @@ class DINO(BaseSelfSupervisor):
             data_samples: Not used by DINO.
         """
         global_views, local_views = self.split_views(inputs)
-        pooled = [self.backbone(global_views, self.task)[-1].mean((2, 3))]
+        pooled = [see(self.backbone, global_views, self.task)[0][-1].mean((2, 3))]
         pooled += self.pool_local_views(local_views, self.task)[0]
         return sum_together(self.distill(self.head(torch.cat(pooled)),
                                          self.teacher(global_views, self.task)))[0]

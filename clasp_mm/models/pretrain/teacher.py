@@ -11,6 +11,8 @@ from torch.optim.sgd import sgd
 
 from clasp_mm.compat import torch_at_least
 
+from .views import see
+
 
 class Teacher(nn.Module):
     """Moving average of a student's backbone and head: ``t <- m t + (1 - m) s``.
@@ -43,7 +45,7 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor, task: str | float | None) -> Tensor:
         """DINO logits (B, K) of images (B, 3, H, W)."""
-        return self.head(self.backbone(images, task)[-1].mean((2, 3)))
+        return self.head(see(self.backbone, images, task)[0][-1].mean((2, 3)))
 
     @torch.no_grad()
     def update(self, backbone: nn.Module, head: nn.Module, momentum: float,
