@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from clasp_mm.models.losses import DINOLoss, gate_entropy, load_balance_loss, sum_together
+from clasp_mm.models.losses import DINOLoss, average_together, gate_entropy, load_balance_loss
 from tests.oracles import losses as oracle
 
 
@@ -118,5 +118,6 @@ def test_load_balance_is_one_when_even_and_n_over_k_when_collapsed():
     collapsed = torch.tensor([[1., 0, 0, 0]]).repeat(4, 1)
     torch.testing.assert_close(
         load_balance_loss([collapsed], [collapsed], task, 3), torch.tensor(4.))
-    entropies = sum_together(gate_entropy([even, even]), gate_entropy([collapsed]))
+    entropies = average_together(
+        gate_entropy(torch.stack([even, even])), gate_entropy(collapsed[None]))
     torch.testing.assert_close(torch.stack(entropies), torch.tensor([1., 0.]))

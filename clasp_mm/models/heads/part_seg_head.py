@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from clasp_mm.models.losses import GlobalLoss, share_of_mean, sum_together, upcast
+from clasp_mm.models.losses import GlobalLoss, average_together, share_of_mean, upcast
 from clasp_mm.registry import MODELS
 
 IGNORE = 255
@@ -37,7 +37,7 @@ class PartSegHead(BaseModule):
 
     def loss(self, maps: tuple[Tensor, ...], part_map: Tensor) -> dict[str, Tensor]:
         """:meth:`global_loss` with an all-reduce of its own."""
-        return sum_together(self.global_loss(maps, part_map))[0]
+        return average_together(self.global_loss(maps, part_map))[0]
 
     def global_loss(self, maps: tuple[Tensor, ...],
                     part_map: Tensor) -> GlobalLoss[dict[str, Tensor]]:
@@ -54,7 +54,8 @@ class PartSegHead(BaseModule):
         """
         logits = upcast(self(maps))
         target = F.interpolate(part_map[:, None].float(), logits.shape[-2:], mode='nearest-exact')
-        target = target[:, 0].long()
+        # Of a map of logits torch has no cross-entropy on GPUs that always sums in one order.
+        logits, target = logits.movedim(1, -1).flatten(0, -2), target.flatten().long()
         wrong = (target != IGNORE) & ((target < 0) | (target >= self.num_classes))
         target = target.masked_fill(wrong, IGNORE)
         labelled = target != IGNORE

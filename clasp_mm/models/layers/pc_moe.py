@@ -174,6 +174,7 @@ class PCMoE(nn.Module):
             logits = num_experts * (num_prompts if task_gates else 1)
             self.global_gate = nn.Linear(dim, logits, bias=False)
             self.noise_gate = nn.Linear(dim, logits, bias=False)
+            self.register_buffer('one_hot', torch.eye(num_experts), persistent=False)
         if prompt_residual:
             self.prompt_fc = nn.Linear(dim, dim)
         for module in self.modules():
@@ -288,9 +289,8 @@ class PCMoE(nn.Module):
             kept: Experts of each image, (B, K).
         """
         batch, chosen = kept.shape
-        experts = torch.arange(self.num_experts, device=kept.device)
-        taken = (kept[..., None] == experts).to(self.w1.dtype)                  # (B, K, n)
-        rows = taken.flatten(0, 1)
+        rows = self.one_hot.index_select(0, kept.flatten())                     # (B * K, n)
+        taken = rows.unflatten(0, kept.shape)
         w1, w2 = ((rows @ w.flatten(1)).view(batch, -1, self.dim)               # (B, K * h, C)
                   for w in (self.w1, self.w2))
         b1 = self._first_bias(prompt).view(-1, self.num_experts, self.w1.shape[1])

@@ -1,16 +1,27 @@
 from .dino_loss import DINOLoss
 from .distributed import (
     GlobalLoss,
+    average_together,
     global_mean,
-    global_sums,
+    global_means,
     named,
     share_of_mean,
-    sum_together,
     upcast,
 )
 from .load_balance import gate_entropy, load_balance_loss, load_balance_term
 from .oim import OIMLoss
 
 __all__ = [
-    'DINOLoss', 'GlobalLoss', 'OIMLoss', 'gate_entropy', 'global_mean', 'global_sums',
-    'load_balance_loss', 'load_balance_term', 'named', 'share_of_mean', 'sum_together', 'upcast']
+    'DINOLoss',
+    'GlobalLoss',
+    'OIMLoss',
+    'average_together',
+    'gate_entropy',
+    'global_mean',
+    'global_means',
+    'load_balance_loss',
+    'load_balance_term',
+    'named',
+    'share_of_mean',
+    'upcast',
+]

@@ -1,10 +1,10 @@
 """DINO's self-distillation loss (Caron et al. 2021, eq. 3 and section 3.1)."""
 
 import torch
-from mmengine.dist import all_gather, get_world_size
+from mmengine.dist import all_gather
 from torch import Tensor, nn
 
-from .distributed import GlobalLoss, sum_together, upcast
+from .distributed import GlobalLoss, average_together, upcast
 
 CENTERINGS = ('mean', 'sinkhorn_knopp')
 SINKHORN_ITERATIONS = 3
@@ -96,8 +96,8 @@ class DINOLoss(nn.Module):
     def center_move(self, teacher: Tensor) -> GlobalLoss[None]:
         """Move the centre towards the mean of ``teacher`` logits (T, B, K) of all processes."""
         mean, = yield (upcast(teacher).flatten(0, -2).mean(0),)
-        self.center.lerp_(mean / get_world_size(), 1 - self.center_momentum)
+        self.center.lerp_(mean, 1 - self.center_momentum)
 
     def update_center(self, teacher: Tensor) -> None:
         """:meth:`center_move` with an all-reduce of its own."""
-        sum_together(self.center_move(teacher))
+        average_together(self.center_move(teacher))

@@ -1,8 +1,8 @@
 """What all losses share: precision, and means that do not depend on the number of processes.
 
-A loss that needs sums over all processes is a generator, a :data:`GlobalLoss`: it yields the local
-tensors, is sent their sums and returns its value. :func:`sum_together` runs several of them with
-one all-reduce.
+A loss that needs the other processes is a generator, a :data:`GlobalLoss`: it yields local tensors,
+is sent their means over all processes and returns its value. :func:`average_together` runs several
+of them with one all-reduce.
 """
 
 from collections.abc import Generator, Sequence
@@ -21,31 +21,31 @@ def upcast(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def sum_together(*losses: GlobalLoss[Any]) -> list[Any]:
+def average_together(*losses: GlobalLoss[Any]) -> list[Any]:
     """Values of losses, after one all-reduce of all that they yield.
 
-    The sums carry no gradient. Beyond one process they are float32 or better, so a count is exact
-    up to 2**24.
+    The means carry no gradient. Beyond one process they are float32 or better, so the count behind
+    a mean is exact up to 2**24.
     """
-    sums = [[x.detach() for x in next(loss)] for loss in losses]
+    means = [[x.detach() for x in next(loss)] for loss in losses]
     if get_world_size() > 1:
-        flat = torch.cat([upcast(x).flatten() for own in sums for x in own])
+        flat = torch.cat([upcast(x).flatten() for own in means for x in own])
         all_reduce(flat)
-        parts = iter(flat.split([x.numel() for own in sums for x in own]))
-        sums = [[next(parts).view_as(x) for x in own] for own in sums]
-    return [_finish(loss, own) for loss, own in zip(losses, sums, strict=True)]
+        parts = iter(flat.div_(get_world_size()).split([x.numel() for own in means for x in own]))
+        means = [[next(parts).view_as(x) for x in own] for own in means]
+    return [_finish(loss, own) for loss, own in zip(losses, means, strict=True)]
 
 
-def _finish(loss: GlobalLoss[Value], sums: Sequence[Tensor]) -> Value:
+def _finish(loss: GlobalLoss[Value], means: Sequence[Tensor]) -> Value:
     try:
-        loss.send(sums)
+        loss.send(means)
     except StopIteration as end:
         return end.value
-    raise RuntimeError(f'{loss.__name__} yields twice: all sums of a loss go into one all-reduce')
+    raise RuntimeError(f'{loss.__name__} yields twice: all of a loss goes into one all-reduce')
 
 
-def global_sums(*local: Tensor) -> GlobalLoss[Sequence[Tensor]]:
-    """The sums alone, for :func:`sum_together`."""
+def global_means(*local: Tensor) -> GlobalLoss[Sequence[Tensor]]:
+    """The means alone, for :func:`average_together`."""
     return (yield local)
 
 
@@ -62,15 +62,15 @@ def share_of_mean(total: Tensor, count: Tensor) -> Tensor:
 
     Args:
         total: Local sum, any shape; carries the gradient.
-        count: Number of summed items of all processes, broadcastable to ``total``.
+        count: Mean over processes of the number of summed items, broadcastable to ``total``.
 
     Returns:
-        ``world_size * total / count``; 0 (still part of the graph) where nothing was counted.
+        ``total / count``; 0 (still part of the graph) where nothing was counted.
     """
-    return get_world_size() * total / count.clamp(min=1)
+    return total / count.clamp(min=1 / get_world_size())
 
 
 def global_mean(total: Tensor, count: Tensor) -> Tensor:
     """:func:`share_of_mean` of a ``count`` that is the local one, with an all-reduce of its own."""
-    (count,), = sum_together(global_sums(count))
+    (count,), = average_together(global_means(count))
     return share_of_mean(total, count)

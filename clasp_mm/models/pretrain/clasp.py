@@ -4,10 +4,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from clasp_mm.models.layers import TASKS
-from clasp_mm.models.losses import GlobalLoss, gate_entropy, load_balance_term, named, sum_together
+from clasp_mm.models.layers import TASKS, Gates
+from clasp_mm.models.losses import (
+    GlobalLoss,
+    average_together,
+    gate_entropy,
+    load_balance_term,
+    named,
+)
 from clasp_mm.registry import MODELS
 
 from .dino import DINO
@@ -124,7 +131,7 @@ class CLASP(DINO):
         rows, row_task = semantic_rows(self.semantic_views, data_samples['sample_idx'], self.epoch,
                                        self.num_global, self.semantic_tasks)
         num_rows = len(global_views)
-        task = torch.cat([row_task.new_full((num_rows,), APPEARANCE), row_task])
+        task = F.pad(row_task, (num_rows, 0), value=APPEARANCE)
         maps, gates = see_again(self.backbone, global_views, self.task, rows, task)
         pooled = maps[-1].mean((2, 3))
         local_pooled, local_gates = self.pool_local_views(local_views, self.task)
@@ -140,10 +147,10 @@ class CLASP(DINO):
             attr_target = attr_target.masked_fill((row_task != ATTRIBUTE)[:, None], -1)
             parts.append(self.attr_head.global_loss(pooled[num_rows:], attr_target))
         parts += self.balance(gates, local_gates, task)
-        losses = {name: value for part in sum_together(*parts) for name, value in part.items()}
+        losses = {name: value for part in average_together(*parts) for name, value in part.items()}
         for name, weight in (('loss_part', self.part_weight), ('loss_attr', self.attr_weight),
                              ('loss_moe', self.balance_weight)):
-            if name in losses:
+            if name in losses and weight != 1:
                 losses[name] = weight * losses[name]
         if self.semantic_tasks:
             losses['accepted'] = data_samples['label_accepted'].float().mean()
@@ -154,10 +161,11 @@ class CLASP(DINO):
         """Load-balance loss and gate entropy over the rows of both passes."""
         if not gates:
             return []
-        probs, weights = [g.probs for g in gates], [g.gates for g in gates]
+        passes = [gates, local_gates] if local_gates else [gates]
+        probs, weights = (torch.cat([torch.stack([getattr(g, name) for g in stages])
+                                     for stages in passes], 1)              # (S, N + R + V B, n)
+                          for name in Gates._fields)
         if local_gates:
-            probs = [torch.cat([p, g.probs]) for p, g in zip(probs, local_gates, strict=True)]
-            weights = [torch.cat([w, g.gates]) for w, g in zip(weights, local_gates, strict=True)]
-            task = torch.cat([task, task.new_full((len(local_gates[0].probs),), APPEARANCE)])
+            task = F.pad(task, (0, len(local_gates[0].probs)), value=APPEARANCE)
         return [named('loss_moe', load_balance_term(probs, weights, task, len(TASKS))),
                 named('gate_entropy', gate_entropy(probs))]

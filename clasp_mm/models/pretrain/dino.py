@@ -4,12 +4,11 @@ import math
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce_dict
 from mmengine.logging import MMLogger
 from mmpretrain.models import BaseSelfSupervisor
 from torch import Tensor
 
-from clasp_mm.models.losses import DINOLoss, GlobalLoss, sum_together
+from clasp_mm.models.losses import DINOLoss, GlobalLoss, average_together, global_means
 from clasp_mm.registry import MODELS
 
 from .stage1 import load_stage1
@@ -154,12 +153,12 @@ class DINO(BaseSelfSupervisor):
         global_views, local_views = self.split_views(inputs)
         pooled = [see(self.backbone, global_views, self.task)[0][-1].mean((2, 3))]
         pooled += self.pool_local_views(local_views, self.task)[0]
-        return sum_together(self.distill(self.head(torch.cat(pooled)),
+        return average_together(self.distill(self.head(torch.cat(pooled)),
                                          self.teacher(global_views, self.task)))[0]
 
     def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """As MMEngine's, with the logged values averaged over all processes."""
-        loss, log_vars = super().parse_losses(losses)
-        log_vars = {name: value.detach().float().clone() for name, value in log_vars.items()}
-        all_reduce_dict(log_vars, op='mean')
-        return loss, log_vars
+        """Sum of the losses, and all values (,) averaged over all processes for the log."""
+        loss = sum(value for name, value in losses.items() if 'loss' in name)
+        log_vars = {name: value.detach().float() for name, value in dict(losses, loss=loss).items()}
+        return loss, dict(zip(log_vars, average_together(global_means(*log_vars.values()))[0],
+                              strict=True))

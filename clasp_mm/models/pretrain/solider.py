@@ -10,7 +10,7 @@ from torch import Tensor
 
 from clasp_mm.models.backbones import Embedded, SemanticSwin
 from clasp_mm.models.heads.part_seg_head import IGNORE
-from clasp_mm.models.losses import global_sums, sum_together
+from clasp_mm.models.losses import average_together, global_means, share_of_mean
 from clasp_mm.pseudo_labels.hashing import uniforms
 from clasp_mm.pseudo_labels.regions import FOREGROUND_RULES, find_regions
 from clasp_mm.pseudo_labels.transfer import upload
@@ -118,12 +118,12 @@ class SOLIDER(DINO):
         pooled = [maps[-1][:num_rows].mean((2, 3))]
         pooled += self.pool_local_views(local_views, weight.repeat(len(local_views)))[0]
         target = part_map.masked_fill(~taught[:, None, None], IGNORE)
-        losses, part, (num_taught, num_kept) = sum_together(
+        losses, part, (num_taught, num_kept) = average_together(
             self.distill(self.head(torch.cat(pooled)), teacher_logits),
             self.part_head.global_loss(maps, torch.cat([target, target[rows]])),
-            global_sums(taught.sum(), kept.sum()))
+            global_means(taught.sum(), kept.sum()))
         # The mean is over all views that count; those of lambda = 0 add nothing but their number.
-        part['loss_part'] = (self.part_weight * num_taught / num_kept.clamp_min(1)
+        part['loss_part'] = (self.part_weight * share_of_mean(num_taught, num_kept)
                              * part['loss_part'])
         return dict(losses, **part, accepted=kept.float().mean())
 
