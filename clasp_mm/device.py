@@ -8,12 +8,46 @@ import os
 import torch
 
 _DEVICE_HELP = 'cpu, cuda, cuda:1 (default: the GPU where there is one)'
+_PRECISIONS = ('high', 'highest', 'medium')
 _announced: list[torch.device] = []  # by a program's command line; at most one
 
 
 def add_device_argument(parser: argparse._ActionsContainer) -> None:
     """Add ``--device``, for :func:`announce_device`."""
     parser.add_argument('--device', help=_DEVICE_HELP)
+
+
+def add_amp_argument(parser: argparse._ActionsContainer) -> None:
+    """Add ``--amp`` and ``--no-amp``, for :func:`precision`; None where neither is given.
+
+    And ``--float32-precision``, for :func:`set_matmul_precision`.
+    """
+    parser.add_argument(
+        '--amp', action=argparse.BooleanOptionalAction,
+        help='networks in bfloat16, or in float32 (default: bfloat16 on GPUs that compute in it)')
+    parser.add_argument(
+        '--float32-precision', choices=_PRECISIONS, default=_PRECISIONS[0],
+        help='of products of float32 matrices on GPUs: TF32, float32 or bfloat16 (%(default)s)')
+
+
+def computes_in_bfloat16(device: str | torch.device, amp: bool | None = None) -> bool:
+    """Whether networks compute in bfloat16 in the context of :func:`precision`."""
+    device = torch.device(device)
+    if amp is None:
+        return device.type == 'cuda' and torch.cuda.get_device_capability(device) >= (8, 0)
+    return amp
+
+
+def precision(device: str | torch.device, amp: bool | None = None) -> torch.autocast:
+    """A context in which networks compute in bfloat16 autocast, or in float32.
+
+    Args:
+        device: Where they compute.
+        amp: True is bfloat16, False float32; None is bfloat16 on GPUs that compute in it (Ampere
+            and later), elsewhere float32.
+    """
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16,
+                          enabled=computes_in_bfloat16(device, amp))
 
 
 def pick_device(device: str | torch.device | None = None) -> torch.device:
@@ -39,6 +73,23 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
         raise ValueError(f'no device {str(device)!r}: torch sees {names}'
                          + ('' if gpus else ' and no GPU'))
     return picked
+
+
+def set_matmul_precision(precision: str = 'high') -> None:
+    """Set how GPUs multiply float32 matrices; the CPU keeps float32.
+
+    Args:
+        precision: ``high`` (TF32: float32 numbers with 10 bits of mantissa, several times as fast),
+            ``highest`` (float32) or ``medium`` (bfloat16).
+
+    Raises:
+        ValueError: No such precision.
+    """
+    if precision not in _PRECISIONS:
+        raise ValueError(f'float32_matmul_precision must be one of {", ".join(_PRECISIONS)}, '
+                         f'got {precision!r}')
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision(precision)
 
 
 def announce_device(device: str | torch.device | None = None) -> torch.device:

@@ -1,8 +1,9 @@
 """``clasp doctor``: what is installed and accepted, which parts work, how to mend the others.
 
 The accepted versions are read from the metadata of the installed ``clasp_mm``, which setup.py fills
-from requirements/: there is no second copy. Whether a part works is proved by importing it, in a
-process of its own, so that a broken package cannot take the doctor down.
+from requirements/: there is no second copy. Whether a part works is proved by importing it, and
+compiled ops by computing with them, in a process of its own, so that a broken package cannot take
+the doctor down.
 """
 
 import argparse
@@ -24,7 +25,7 @@ PROBE_SECONDS = 300
 
 @dataclass(frozen=True)
 class Part:
-    """A usable part: the extras it needs beside the core, and the import that proves it."""
+    """A usable part: the extras it needs beside the core, and the code that proves it."""
 
     name: str
     extras: tuple[str, ...]
@@ -35,7 +36,9 @@ PARTS = (
     Part('pretraining', (), 'import clasp_mm.models, clasp_mm.datasets, clasp_mm.engine'),
     Part('pseudo-labels with CLIP', ('clip',), 'import open_clip, clasp_mm.pseudo_labels'),
     Part('pose estimation', ('pose',), 'import mmcv.ops, mmpose.models, mmpose.datasets'),
-    Part('detection, person search', ('det',), 'import mmcv.ops, mmdet.models, mmdet.datasets'),
+    Part('detection, person search', ('det',),
+         'from clasp_mm.doctor import prove_ops; prove_ops(); '
+         'import mmdet.models, mmdet.datasets'),
     Part('human parsing', ('seg',), 'import mmcv.ops, mmseg.models, mmseg.datasets'),
 )
 MACHINE_PROBE = """
@@ -195,6 +198,33 @@ def probe(code: str) -> tuple[bool, str]:
         return False, f'no answer within {PROBE_SECONDS} s'
     lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
     return done.returncode == 0, lines[-1] if lines else f'exit code {done.returncode}'
+
+
+def prove_ops(*devices: str) -> None:
+    """Compute with mmcv's compiled ops what is known, on the CPU and on the GPU where there is one.
+
+    Args:
+        *devices: Other devices than these.
+
+    Raises:
+        ImportError: mmcv has no compiled ops, or those of another torch.
+        RuntimeError: They do not work on a device, as of a build without CUDA, or are wrong.
+    """
+    import torch
+    for device in devices or ('cpu', *(['cuda'] if torch.cuda.is_available() else [])):
+        _prove_ops_on(device)
+
+
+def _prove_ops_on(device: str) -> None:
+    import torch
+    from mmcv.ops import nms, roi_align
+    boxes = torch.tensor([[0., 0, 4, 4], [0, 0, 4, 3], [8, 8, 12, 12]], device=device)
+    kept = nms(boxes, torch.tensor([.9, .8, .7], device=device), 0.5)[1]  # an overlap of 12 / 16
+    ramp = torch.arange(8., device=device).expand(1, 1, 8, 8).contiguous()
+    box = torch.tensor([[0., 1, 1, 5, 5]], device=device)
+    pooled = roi_align(ramp, box, 1)  # the middle of the box, in pixels' centres: 3 - 0.5
+    if kept.tolist() != [0, 2] or abs(pooled.item() - 2.5) > 1e-4:
+        raise RuntimeError(f"mmcv's compiled nms or RoIAlign is wrong on {device}: build it anew")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

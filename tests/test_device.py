@@ -65,10 +65,35 @@ def test_what_a_program_announces_holds_for_all_that_it_computes(gpus, monkeypat
         'device: cuda:1 (GPU of cuda:1)', 'device: cpu', 'device: cuda:1 (GPU of cuda:1)']
 
 
+def test_precision_is_decided_in_one_place(monkeypatch):
+    for amp, dtype in ((None, torch.float32), (False, torch.float32), (True, torch.bfloat16)):
+        with torch.autocast('cpu'), device.precision('cpu', amp):
+            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype, amp
+    cards = {'cuda:0': (9, 0), 'cuda:1': (7, 5)}
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda which: cards[str(which)])
+    made = []
+    monkeypatch.setattr(torch, 'autocast', lambda kind, **how: made.append((kind, how['enabled'])))
+    for card in cards:
+        for amp in (None, False, True):
+            device.precision(card, amp)
+    assert made == [('cuda', on) for on in (True, False, True, False, False, True)]
+
+
 def test_features_to_rank_go_where_the_program_computes(monkeypatch):
     monkeypatch.setattr(device, '_announced', [torch.device('meta')])
     assert as_features('query', np.ones((2, 3))).device.type == 'meta'
     assert as_features('query', np.ones((2, 3)), 'cpu').device.type == 'cpu'
+
+
+def test_re_identification_touches_the_asked_device_alone(monkeypatch):
+    from clasp_mm.apis import reid_index
+    from clasp_mm.evaluation.functional import evaluate_reid
+    monkeypatch.setattr(device, '_announced', [torch.device('meta')])  # where nothing can be read
+    features, people, cameras = np.eye(3, dtype=np.float32), [0, 0, 1], [0, 1, 0]
+    found = evaluate_reid(features[:1], features, [0], people, [0], cameras, device='cpu')
+    assert found['num_valid'] == 1
+    with pytest.raises(ValueError, match='1 index features are not finite'):
+        reid_index.ReIDIndex(features[:1] * np.nan, ['a'])
 
 
 class Parsed(Exception):

@@ -188,3 +188,27 @@ def test_doctor_of_this_very_environment():
                           text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert importlib.metadata.version('torch') in done.stdout
+
+
+@pytest.mark.parametrize(('there', 'devices'), [(False, ['cpu']), (True, ['cpu', 'cuda'])])
+def test_compiled_ops_are_proved_on_the_gpu_where_there_is_one(monkeypatch, there, devices):
+    proved = []
+    monkeypatch.setattr('torch.cuda.is_available', lambda: there)
+    monkeypatch.setattr(doctor, '_prove_ops_on', proved.append)
+    doctor.prove_ops()
+    assert proved == devices
+    doctor.prove_ops('cpu')
+    assert proved == [*devices, 'cpu']
+
+
+def test_compiled_ops_that_do_not_work_are_found(monkeypatch):
+    ops = pytest.importorskip('mmcv.ops')
+    doctor.prove_ops('cpu')
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        doctor.prove_ops('meta')  # as a GPU is to a build without CUDA
+    for name, wrong in (('nms', lambda boxes, scores, _: (boxes, scores.argsort())),
+                        ('roi_align', lambda ramp, *_: ramp.mean())):
+        with monkeypatch.context() as patch:
+            patch.setattr(ops, name, wrong)
+            with pytest.raises(RuntimeError, match='nms or RoIAlign is wrong on cpu'):
+                doctor.prove_ops('cpu')

@@ -1,9 +1,12 @@
 """Every call of the library that could run what a file holds, and why it does not."""
 
 import ast
+import re
 
 import pytest
 
+from clasp_mm.cli import COMMANDS
+from clasp_mm.registry import MODELS
 from tests.source_tree import ROOT
 
 _NAMED = 'a config that the user names, or of a run that he names'
@@ -89,3 +92,15 @@ def test_every_call_that_could_run_a_file_is_known():
             place = place if folder == 'clasp_mm' else f'tools/{place}'
             found |= {(place, name) for name in calls(ast.parse(path.read_text('utf-8')))}
     assert found == set(KNOWN)
+
+
+def test_what_the_page_names_is_there():
+    """Files, types of clasp_mm and commands that SECURITY.md names."""
+    text = (ROOT / 'SECURITY.md').read_text('utf-8')
+    paths = re.findall(r'\b(?:tools|tests)/[\w/.]*\w', text)
+    types = re.findall(r'`(clasp_mm\.\w+)`', text)
+    commands = re.findall(r'`clasp (\w+)`', text)
+    assert 'tools/train.py' in paths and {'clasp_mm.PCMoESwin', 'clasp_mm.SemanticSwin'} <= {*types}
+    assert not [path for path in paths if not (ROOT / path).exists()]
+    assert not [name for name in types if MODELS.get(name) is None]
+    assert commands and not [name for name in commands if name not in COMMANDS]

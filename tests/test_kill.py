@@ -1,6 +1,5 @@
 """kill -9 at random moments; what was started again ends as if nothing had been."""
 
-import multiprocessing
 import os
 import random
 import runpy
@@ -21,6 +20,7 @@ from tests.test_engine.test_exact_resume import losses, make
 from tests.test_pseudo_labels.fakes import make_labeler
 from tests.test_pseudo_labels.test_make_store import People
 from tests.test_pseudo_labels.test_make_store import make as label
+from tests.two_at_once import begin
 
 KILLS = 6
 pytestmark = pytest.mark.slow
@@ -51,15 +51,6 @@ def content(folder):
             if path.is_file() and path.suffix not in ('.tmp', '.partial')}
 
 
-def start(job, out):
-    """A process that has imported everything already, so that kills meet the work."""
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['tests.test_kill'])
-    process = context.Process(target=job, args=(out,))
-    process.start()
-    return process
-
-
 def wait_for_work(process, out, progress):
     before = progress(out)
     while process.exitcode is None and progress(out) == before != 'at once':
@@ -72,17 +63,17 @@ def survive(job, tmp_path, equal, after_kill=lambda out: None, progress=lambda o
     The clock starts when ``progress`` first changes, so that kills meet the work itself.
     """
     moments = random.Random(0)
-    process = start(job, tmp_path / 'warm')
+    process = begin(job, tmp_path / 'warm')
     process.join()
-    process = start(job, tmp_path / 'whole')
+    process = begin(job, tmp_path / 'whole')
     wait_for_work(process, tmp_path / 'whole', progress)
-    begin = time.monotonic()
+    started = time.monotonic()
     process.join()
-    duration = time.monotonic() - begin
+    duration = time.monotonic() - started
     assert process.exitcode == 0
     kills, out = 0, tmp_path / 'killed'
     while kills < KILLS:
-        process = start(job, out)
+        process = begin(job, out)
         wait_for_work(process, out, progress)
         process.join(moments.uniform(0, duration))
         if process.exitcode is None:
@@ -94,7 +85,7 @@ def survive(job, tmp_path, equal, after_kill=lambda out: None, progress=lambda o
             assert process.exitcode == 0
             equal(tmp_path / 'whole', out)
             shutil.rmtree(out)
-    process = start(job, out)
+    process = begin(job, out)
     process.join()
     assert process.exitcode == 0
     equal(tmp_path / 'whole', out)
@@ -122,6 +113,7 @@ def data(tmp_path_factory):
 def write_config(data, folder):
     cfg = make(data, 'unused', interval=2)
     cfg.custom_hooks[-1].pop('stop_at')
+    cfg.custom_hooks[-1].priority = 'VERY_HIGH'  # no checkpoint without the row of its iteration
     cfg.pop('work_dir'), cfg.pop('experiment_name')
     cfg.custom_imports = dict(imports=['tests.test_engine.test_exact_resume'])
     cfg.train_cfg.max_epochs = 5
@@ -147,7 +139,7 @@ def whole_or_absent(out):
 
 def test_publishing(data, tmp_path):
     config = write_config(data, tmp_path)
-    process = start(partial(train, config), tmp_path / 'run')
+    process = begin(partial(train, config), tmp_path / 'run')
     process.join()
     survive(partial(publish, tmp_path / 'run' / 'iter_20.pth', config), tmp_path, same_files,
             whole_or_absent)

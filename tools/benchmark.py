@@ -32,6 +32,7 @@ EPILOG = """\
   inference   each task by clasp_mm.inference against the bare model on prepared batches
   multi_task  three tasks in one pass, exact and branching late, against a pass for each
   conflict  CLASP step with its share of TaskConflictHook against the step alone
+  launches  operators, host waits and collectives of a DINO and a CLASP step, counted on the CPU
   export    an exported backbone by onnxruntime and torch.export against torch (CPU)
   downstream  pose, parsing and detection; they need compiled mmcv and the hosts
 

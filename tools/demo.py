@@ -5,12 +5,17 @@ import argparse
 import sys
 
 from clasp_mm.compat import quiet_mmcv_lite
-from clasp_mm.device import add_device_argument, announce_device
+from clasp_mm.device import (
+    add_amp_argument,
+    add_device_argument,
+    announce_device,
+    set_matmul_precision,
+)
 
 EPILOG = """\
 Every image becomes a picture and every video a video below --out; predictions.json lists what was
 found in each frame. Pose needs boxes of people: give those of a detector, or one person an image.
-Of attributes, every image is one person, cut out.
+Of attributes, every image is one person, cut out. torchrun shares the images among its processes.
 
 examples:
   python tools/demo.py detection photos/ --config DET.py --checkpoint DET.pth --out work_dirs/found
@@ -44,6 +49,7 @@ def parse_args() -> argparse.Namespace:
                         help='least score of a keypoint, box or attribute that is drawn, and of a '
                         'box that is taken from --boxes (%(default)s)')
     add_device_argument(parser)
+    add_amp_argument(parser)
     args = parser.parse_args()
     if args.boxes and args.task == 'detection':
         parser.error('--boxes goes with the other tasks, not with detection')
@@ -63,15 +69,20 @@ def main() -> None:
     args = parse_args()
     quiet_mmcv_lite()
     from clasp_mm import inference  # slow, and not for --help
+    from clasp_mm.apis.shards import own_process
+    rank, world_size = own_process()
     try:
         device = announce_device(args.device)
+        set_matmul_precision(args.float32_precision)
         entries = inference(
             args.task, args.inputs, args.config, args.checkpoint, device=device,
-            boxes=args.boxes, out_dir=args.out, min_score=args.min_score, gallery=args.gallery,
-            query=args.query, progress=True)
+            amp=args.amp, boxes=args.boxes, out_dir=args.out, min_score=args.min_score,
+            gallery=args.gallery, query=args.query, progress=rank == 0, rank=rank,
+            world_size=world_size)
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f'demo.py: {error}')
-    print(f'{args.out}: {len(entries)} entries in predictions.json, and their pictures')
+    what = 'entries in predictions.json' if world_size == 1 else f'entries of process {rank}'
+    print(f'{args.out}: {len(entries)} {what}, and their pictures')
 
 
 if __name__ == '__main__':

@@ -16,7 +16,7 @@ from clasp_mm.datasets import LUPerson
 EPILOG = """\
 examples:
   python tools/make_pseudo_labels.py --data-root data/luperson --teacher dino_swin-tiny.pth \\
-      --out data/luperson/pseudo_labels --amp
+      --out data/luperson/pseudo_labels
   torchrun --nproc-per-node 8 tools/make_pseudo_labels.py ... the same options ...
 Then: dict(type='clasp_mm.CLIPPseudoLabeler', store='data/luperson/pseudo_labels') in the pipeline.
 """

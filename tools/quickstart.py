@@ -5,7 +5,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from clasp_mm.claims import HeldError
 from clasp_mm.compat import allow_mmengine_checkpoints, quiet_mmcv_lite
 from clasp_mm.files import printable
 
@@ -57,7 +56,7 @@ def main() -> None:
     options['epochs'] = args.epochs and tuple(args.epochs)
     try:
         run_quickstart(Options(**options))
-    except HeldError as error:
+    except (FileNotFoundError, ImportError, RuntimeError, ValueError) as error:
         sys.exit(f'quickstart.py: {error}')
 
 

@@ -224,15 +224,19 @@ if [ "$WITH_OPS" = 1 ]; then
     step "mmcv with compiled ops" "building needs a C++17 compiler (Debian and Ubuntu: apt-get install g++) and Python's headers (python3-dev); MAX_JOBS=1 lowers the memory it takes; or give pip a wheel for this Python and torch by PIP_FIND_LINKS"
     pip install -c "$CONSTRAINTS" ninja psutil
     if installed mmcv-lite; then pip uninstall -y mmcv-lite; fi
-    prove_ops() { "$PY" -c 'import torch; from mmcv.ops import nms; nms(torch.zeros(1, 4), torch.zeros(1), 0.5)' >>"$LOG" 2>&1; }
-    if ! { installed mmcv && prove_ops; }; then
+    # On the CPU, or without an argument on the GPU too, where there is one.
+    prove_ops() {
+        (cd "$ROOT" && "$PY" -c 'import sys; from clasp_mm.doctor import prove_ops; prove_ops(*sys.argv[1:])' "$@") >>"$LOG" 2>&1
+    }
+    if ! { installed mmcv && prove_ops cpu; }; then
         say "      a wheel if pip finds one, else a build of 10 to 30 minutes"
         MMCV_WITH_OPS=1 pip install --no-build-isolation -c "$CONSTRAINTS" \
             --force-reinstall --no-deps "$(grep '^mmcv>' "$ROOT/requirements/downstream.txt")"
         MMCV_WITH_OPS=1 pip install --no-build-isolation -c "$CONSTRAINTS" \
             "$(grep '^mmcv>' "$ROOT/requirements/downstream.txt")"
     fi
-    prove_ops || die "mmcv is installed, but its compiled ops do not load: a wheel for another torch?"
+    prove_ops cpu || die "mmcv is installed, but its compiled ops do not load: a wheel for another torch?"
+    prove_ops || say "      mmcv's compiled ops do not work on the GPU, so detection and person search run on the CPU only: install the CUDA toolkit (nvcc) that torch was built with, remove mmcv (pip uninstall mmcv), set FORCE_CUDA=1 and run this again"
 
     step "mmdet, mmsegmentation, mmpose" "$NETWORK"
     # chumpy, which mmpose names and never uses, cannot be built in isolation.

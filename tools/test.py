@@ -15,7 +15,6 @@ from mmengine.runner import Runner
 from clasp_mm.apis.cfg_options import CfgOptions
 from clasp_mm.apis.inference.weights import check_weights
 from clasp_mm.apis.launch import leave_together, load_config
-from clasp_mm.apis.model_hub import zoo_address
 from clasp_mm.files import write_text
 from clasp_mm.models.weights_file import find_weights
 
@@ -58,7 +57,7 @@ def main() -> None:
             raise SystemExit(f'test.py --tta: {args.config} has no tta_pipeline and tta_model')
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         cfg.model = dict(cfg.tta_model, module=cfg.model)
-    cfg.load_from = zoo_address(args.checkpoint)
+    cfg.load_from = args.checkpoint
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if Path(args.checkpoint).is_file():
         model = runner.model

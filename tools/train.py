@@ -24,6 +24,7 @@ from clasp_mm.apis.launch import (
     leave_together,
     load_config,
     set_amp,
+    set_compile,
     set_resume,
 )
 from clasp_mm.apis.publish import config_refusals, publish_run
@@ -42,7 +43,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--amp', nargs='?', const='bf16', choices=('bf16', 'fp16'),
         help='mixed precision (without a value: bf16); needs a GPU')
-    parser.add_argument('--compile', action='store_true', help='torch.compile the training step')
+    parser.add_argument('--compile', action='store_true',
+        help='train with compiled backbones (torch 2.4 or newer; a C++ compiler on CPUs, triton on '
+        'GPUs); the first step of each image size takes a minute or more')
     parser.add_argument(
         '--estimate', nargs='?', const=10, type=int, metavar='STEPS',
         help='do not train: run a few steps (10) and tell time, memory, disk and batch size; '
@@ -76,10 +79,10 @@ def run(args: argparse.Namespace, stack: ExitStack) -> None:
             set_resume(cfg, args.resume or 'auto')
         if args.amp:
             set_amp(cfg, args.amp)
+        if args.compile:
+            set_compile(cfg)
     except (ValueError, FileNotFoundError, RuntimeError) as error:
         raise SystemExit(f'train.py: {error}') from error
-    if args.compile:
-        cfg.compile = True
     if args.tensorboard:
         add_tensorboard(cfg)
     if args.no_validate:

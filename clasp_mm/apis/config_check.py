@@ -19,10 +19,11 @@ from mmengine.runner import Runner
 from mmengine.utils import get_object_from_string
 from torch.utils.data import DataLoader
 
-# Read by the Runner or by tools/train.py from the config itself, beside the Runner's arguments.
+# Read by the Runner or by this package from the config itself, beside the Runner's arguments.
 _OTHER_TOP_KEYS = frozenset({
     'compile', 'model_wrapper_cfg', 'find_unused_parameters', 'sync_bn', 'runner_type',
-    'custom_imports', 'vis_backends', 'tta_model', 'tta_pipeline', 'tta_cfg', 'gpu_ids'})
+    'custom_imports', 'vis_backends', 'tta_model', 'tta_pipeline', 'tta_cfg', 'gpu_ids',
+    'float32_matmul_precision'})
 # Popped by whoever builds the object, before its class sees the rest.
 _BUILDER_KEYS = {
     'optim_wrapper': frozenset({'constructor', 'paramwise_cfg'}),

@@ -10,17 +10,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from mmengine.config import Config
 from torch import nn
-from tqdm import tqdm
 
+from clasp_mm.apis.shards import own_process
+from clasp_mm.claims import HeldError, hold
 from clasp_mm.compat import load_file
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.images import warn_unreadable
-from clasp_mm.datasets.readable import readable_batches
 from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
-from clasp_mm.device import add_device_argument, announce_device
+from clasp_mm.device import (
+    add_amp_argument,
+    add_device_argument,
+    announce_device,
+    set_matmul_precision,
+)
 from clasp_mm.files import printable, read_json, temporary_folder, write_text
 from clasp_mm.models.backbones import SemanticSwin
 from clasp_mm.models.layers import TASKS
@@ -31,13 +35,12 @@ from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary
 from clasp_mm.visualization.neighbours import Cell, Description, neighbour_page, thumbnail
 
 from .describe import CLIPDescriber, HeadDescriber, load_heads
-from .features import normalize
+from .embed_blocks import embed_blocks, feature_blocks, put_together
 from .model_zoo import get_model
 from .publish import find_config
 from .zoo_config import buildable, read_zoo_config
 
 Describe = Callable[[Sequence[np.ndarray], Sequence[str]], list[Description]]
-_NPY_HEADER_BYTES = 128
 _CHUNK = 1 << 16
 
 
@@ -45,13 +48,17 @@ def embed_images(model: nn.Module, source: LUPerson, out: str | os.PathLike,
                  size: tuple[int, int] = (256, 128), batch_size: int = 64, num_workers: int = 2,
                  describe: Describe | None = None, vocabulary: Vocabulary | None = None,
                  num_queries: int = 24, num_neighbours: int = 8, meta: dict | None = None,
-                 show_progress: bool = True) -> dict:
+                 show_progress: bool = True, amp: bool | None = None, rank: int = 0,
+                 world_size: int = 1) -> dict | None:
     """Write the features of every readable image of a source, and a page of neighbours.
 
     The feature is the mean over the last map. Beside ``OUT.npy``, (N, C) float32, lie
     ``OUT.names.txt`` with the name of each row, ``OUT.json`` with what was done, and
     ``OUT.html``; ``OUT.parquet`` has the columns ``name`` and ``feature`` itself. Every file is
-    complete or not there, and memory does not grow with the number of images.
+    complete or not there, and memory does not grow with the number of images. A call that was
+    killed goes on where it was when it is made again. Several processes (``rank`` of
+    ``world_size``) may share the work on one file system; the last one to finish writes the files,
+    which do not depend on their number.
 
     Args:
         model: Images (B, 3, H, W) to a tuple of maps.
@@ -66,40 +73,54 @@ def embed_images(model: nn.Module, source: LUPerson, out: str | os.PathLike,
         num_neighbours: Of each.
         meta: Added to ``OUT.json``.
         show_progress: Show a bar.
+        amp: Precision of the model, see :func:`clasp_mm.device.precision`.
+        rank: Number of this process.
+        world_size: Number of processes.
 
     Returns:
-        What ``OUT.json`` holds: num_images, channels, size, unreadable (their names and why).
+        What ``OUT.json`` holds: num_images, channels, size, unreadable (their names and why). None
+        while other processes still have work to do.
 
     Raises:
+        HeldError: Another launch's process of this rank is at work on it.
         ValueError: If ``out`` has another suffix, Parquet is not to be had, or no image can be
             read.
     """
     out = _check_out(out)
-    device = next(model.parameters()).device
-    with torch.inference_mode():
-        channels = model(torch.zeros(1, 3, *size, device=device))[-1].shape[1]
-    with temporary_folder(out) as folder:
-        table, names = folder / 'features.npy', folder / 'names.txt'
-        rows, faults = _stream(model, source, size, batch_size, num_workers, channels, table,
-                               names, show_progress)
+    blocks = feature_blocks(out, model, source, size, batch_size, amp, rank, world_size)
+    with hold(out, out.with_name(f'.{out.name}.{rank}.claim.json')):
+        embed_blocks(blocks, model, source, size, batch_size, num_workers, amp, show_progress)
+        with blocks.finishing() as paths:
+            if paths is None:
+                return None
+            with temporary_folder(out) as folder:
+                table, names = folder / 'features.npy', folder / 'names.txt'
+                rows, faults = put_together(paths, source, table, names)
+                features = np.load(table, mmap_mode='r')
+                result = dict(meta or {}, size=list(size), num_images=len(rows),
+                              channels=features.shape[1], unreadable=faults)
+                if len(rows):
+                    _write(out, folder, features, source, rows, result)
         if not len(rows):
             raise ValueError(f'none of the {len(source)} images of {source.source!r} could be '
                              f'read; the first is {faults[0]}')
-        features = np.load(table, mmap_mode='r')
-        result = dict(meta or {}, size=list(size), num_images=len(rows), channels=channels,
-                      unreadable=faults)
-        if out.suffix == '.parquet':
-            _write_parquet(folder / 'features.parquet', features, source, rows)
-            os.replace(folder / 'features.parquet', out)
-        else:
-            os.replace(names, out.with_suffix('.names.txt'))
-            os.replace(table, out)
-        write_text(out.with_suffix('.json'), json.dumps(result, indent=1))
         page = _page(features, rows, source, describe, vocabulary, batch_size,
                      num_queries, num_neighbours)
         write_text(out.with_suffix('.html'), page)
     warn_unreadable(faults, len(source))
     return result
+
+
+def _write(out: Path, folder: Path, features: np.ndarray, source: LUPerson, rows: np.ndarray,
+           result: dict) -> None:
+    """Give what lies in ``folder`` its place."""
+    if out.suffix == '.parquet':
+        _write_parquet(folder / 'features.parquet', features, source, rows)
+        os.replace(folder / 'features.parquet', out)
+    else:
+        os.replace(folder / 'names.txt', out.with_suffix('.names.txt'))
+        os.replace(folder / 'features.npy', out)
+    write_text(out.with_suffix('.json'), json.dumps(result, indent=1))
 
 
 def _check_out(out: str | os.PathLike) -> Path:
@@ -114,39 +135,6 @@ def _check_out(out: str | os.PathLike) -> Path:
                              f'or write {out.with_suffix(".npy").name} with its list '
                              'of names instead') from error
     return out
-
-
-def _stream(model: nn.Module, source: LUPerson, size: tuple[int, int], batch_size: int,
-            num_workers: int, channels: int, table: Path, names: Path,
-            show_progress: bool) -> tuple[np.ndarray, list[str]]:
-    """Write features and names; the rows that were read, (n,) int64, and what is wrong."""
-    device = next(model.parameters()).device
-    loader = readable_batches(source, range(len(source)), size, batch_size, num_workers)
-    done, faults = [], []
-    with table.open('wb') as file, names.open('wb') as name_file, torch.inference_mode(), tqdm(
-            total=len(source), unit='img', desc='embed', disable=not show_progress) as bar:
-        file.write(_npy_header(0, channels))
-        for rows, images, wrong in loader:
-            if rows:
-                pooled = model(normalize(images.to(device)))[-1].float().mean((2, 3))
-                file.write(np.ascontiguousarray(pooled.cpu().numpy(), '<f4'))
-                name_file.write(b''.join(source.names.raw(row) + b'\n' for row in rows))
-            done.append(np.array(rows, np.int64))
-            faults += wrong
-            bar.update(len(rows) + len(wrong))
-            bar.set_postfix(unreadable=len(faults), refresh=False)
-        done = np.concatenate(done)
-        file.seek(0)
-        file.write(_npy_header(len(done), channels))
-    return done, faults
-
-
-def _npy_header(rows: int, columns: int) -> bytes:
-    """Header of a float32 array in NumPy's format 1.0, of the same length for any shape."""
-    spec = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}"
-    length = _NPY_HEADER_BYTES - 10
-    return (b'\x93NUMPY\x01\x00' + length.to_bytes(2, 'little')
-            + spec.ljust(length - 1).encode() + b'\n')
 
 
 def _write_parquet(path: Path, features: np.ndarray, source: LUPerson, rows: np.ndarray) -> None:
@@ -242,6 +230,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--batch-size', type=int, default=64, help='images (%(default)s)')
     parser.add_argument('--workers', type=int, default=2, help='processes that read (%(default)s)')
     add_device_argument(parser)
+    add_amp_argument(parser)
 
 
 def add_semantic_weight(parser: argparse._ActionsContainer, of: str = '') -> None:
@@ -255,6 +244,7 @@ def run(args: argparse.Namespace) -> int:
     """Run ``clasp embed``; the exit code."""
     try:
         args.device = announce_device(args.device)
+        set_matmul_precision(args.float32_precision)
         _check_out(args.out)
         vocabulary = DEFAULT_VOCABULARY
         if args.vocabulary:
@@ -267,14 +257,19 @@ def run(args: argparse.Namespace) -> int:
             describe = CLIPDescriber(_labeler(args, spec, vocabulary, size))
         elif any(heads.values()):
             describe = HeadDescriber(model, **heads, vocabulary=vocabulary, size=size)
+        rank, world_size = own_process()
         result = embed_images(
             model, source, args.out, size, args.batch_size, args.workers, describe, vocabulary,
             args.queries, args.neighbours,
             meta=dict(source=source.source, checkpoint=args.checkpoint, task=args.task,
-                      semantic_weight=getattr(model, 'semantic_weight', None)))
-    except (ValueError, OSError, ImportError) as error:
+                      semantic_weight=getattr(model, 'semantic_weight', None)),
+            show_progress=rank == 0, amp=args.amp, rank=rank, world_size=world_size)
+    except (HeldError, ValueError, OSError, ImportError) as error:
         print(f'clasp embed: {error}', file=sys.stderr)
         return 1
+    if result is None:
+        print(f'process {rank} is done; others are still at work on {args.out}')
+        return 0
     print(f'{args.out}: {result["num_images"]} x {result["channels"]} features, '
           f'{len(result["unreadable"])} images left out; neighbours: '
           f'{Path(args.out).with_suffix(".html")}')

@@ -11,6 +11,7 @@ import shutil
 import statistics
 import tempfile
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmengine.config import Config
-from mmengine.dist import get_world_size, is_main_process
+from mmengine.dist import get_rank, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.registry import RUNNERS
@@ -33,6 +34,7 @@ from .launch import check_batches
 WARMUP = 3  # steps that are not counted: memory is allocated, kernels are chosen or compiled
 LOG_LINE = 700  # bytes of log, scalars and metrics for every logged step
 GIB = 2**30
+_PATIENCE = timedelta(minutes=1)  # with a process that does not end its steps as the others do
 _SPARE = 0.92  # share of the GPU's memory that the advised batch may fill
 
 
@@ -109,7 +111,8 @@ def estimate(cfg: Config, steps: int = 10) -> dict[str, Any]:
         The report, plain data: seconds, hours, GiB. See :func:`describe`.
 
     Raises:
-        ValueError: ``steps`` is less than 1, or the images do not fill a batch.
+        ValueError: ``steps`` is less than 1, the images do not fill a batch, not even one image
+            fits the GPU, or a batch does not fit one process's while the others wait for it.
         FileNotFoundError: The data are not there.
     """
     if steps < 1:
@@ -154,7 +157,7 @@ def _leave_out_labels(cfg: Config) -> None:
 
 
 def _measure(cfg: Config, steps: int, batch_size: int) -> _Measured | None:
-    """Time steps with a batch size; None where it does not fit the GPU."""
+    """Time steps with a batch size; None where it does not fit the GPU of every process."""
     cfg = copy.deepcopy(cfg)
     cfg.train_dataloader.batch_size = batch_size
     cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
@@ -168,6 +171,9 @@ def _measure(cfg: Config, steps: int, batch_size: int) -> _Measured | None:
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         check_batches(runner)
         runner.register_hook(clock)
+        group = (torch.distributed.new_group(backend='gloo', timeout=_PATIENCE)
+                 if get_world_size() > 1 else None)
+        fits = True
         if cuda:
             torch.cuda.reset_peak_memory_stats()
         try:
@@ -175,15 +181,36 @@ def _measure(cfg: Config, steps: int, batch_size: int) -> _Measured | None:
         except _Enough:
             pass
         except torch.cuda.OutOfMemoryError:
-            runner = None
+            fits = False
         finally:
             _close_log_files()
-        measured = None if runner is None else _read(runner, clock)
+        measured = _read(runner, clock) if _all_fit(fits, group, batch_size) else None
         del runner
     gc.collect()
     if cuda:
         torch.cuda.empty_cache()
     return measured
+
+
+def _all_fit(fits: bool, group: torch.distributed.ProcessGroup | None, batch_size: int) -> bool:
+    """Whether the batch fits every process: they must go on together, or end.
+
+    Raises:
+        ValueError: It does not fit this one, and another waits within a step for this one's part.
+    """
+    if group is None:
+        return fits
+    missing = torch.tensor(0 if fits else 1)
+    try:
+        torch.distributed.all_reduce(missing, group=group)
+    except RuntimeError as error:
+        if fits:
+            raise
+        raise ValueError(
+            f'a batch of {batch_size} does not fit the GPU of process {get_rank()}, and the '
+            f'others wait for it: start again with --cfg-options train_dataloader.batch_size='
+            f'{max(batch_size // 2, 1)}') from error
+    return missing.item() == 0
 
 
 def _read(runner: Runner, clock: _Clock) -> _Measured:
@@ -212,7 +239,7 @@ def _report(cfg: Config, batch_size: int, measured: _Measured, labels: dict | No
     usable = max(min(workers, len(os.sched_getaffinity(0)) // local), 1)
     loading = batch_size * measured.fetch / usable if workers else 0.
     step = max(measured.step, loading)
-    steps = measured.max_steps * cfg.train_dataloader.batch_size // batch_size
+    steps = measured.max_steps
     if labels and 'error' in labels:
         notes = [*notes, labels['error']]
     saver = cfg.get('default_hooks', {}).get('checkpoint') or {}

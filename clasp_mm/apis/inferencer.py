@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from functools import partial
 from importlib import import_module
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +22,25 @@ from tqdm import tqdm
 
 from clasp_mm.compat import load_file
 from clasp_mm.datasets.images import UnreadableImageError
-from clasp_mm.device import pick_device
-from clasp_mm.files import printable, write_text
+from clasp_mm.device import computes_in_bfloat16, pick_device
+from clasp_mm.files import printable, read_json, write_text
 from clasp_mm.models.weights_file import find_weights
+from clasp_mm.pseudo_labels.clip_model import state_digest
 
 from .inference.boxes import Key, KnownBoxes, crop, whole
-from .inference.inputs import Frame, Given, count_frames, find_inputs, read_frames
+from .inference.inputs import (
+    Frame,
+    Given,
+    count_frames,
+    find_inputs,
+    read_frames,
+    take_chunk,
+    work_parts,
+)
 from .inference.outputs import Pictures, check_stems, plain, write_json
 from .model_zoo import _check_task, _weights
 from .reid_index import ReIDIndex
+from .shards import Blocks, digest
 from .zoo_config import entry_config
 from .zoo_index import TASKS, model_task, offer, read_zoo
 
@@ -39,6 +48,7 @@ INFERENCES = ('pose', 'parsing', 'detection', 'attribute', 'reid', 'person_searc
 _CROPS = ('attribute', 'reid', 'parsing')  # their boxes are cut out, each becomes an image
 _OPTIONS = dict(boxes=('pose', 'person_search', *_CROPS), gallery=('reid', ), camera=('reid', ),
                 query=('person_search', ))
+_GPU_BATCHES = 4  # a task's usual batch is this much larger on a GPU
 
 Boxes = str | os.PathLike | Mapping[Key, np.ndarray | None] | Sequence[np.ndarray | None]
 
@@ -63,6 +73,7 @@ class Inferencer:
         config: The model's config, or its name in the zoo.
         checkpoint: A checkpoint of its training, or published; by default the zoo's of that name.
         device: Where it runs; by default on the GPU where there is one.
+        amp: Its precision, see :func:`clasp_mm.device.precision`; what it finds is float32.
 
     Attributes:
         model: The host's model.
@@ -76,7 +87,7 @@ class Inferencer:
 
     def __init__(self, task: str, config: str | os.PathLike,
                  checkpoint: str | os.PathLike | None = None,
-                 device: str | torch.device | None = None) -> None:
+                 device: str | torch.device | None = None, amp: bool | None = None) -> None:
         if task not in INFERENCES:
             near = difflib.get_close_matches(str(task), INFERENCES, n=1)
             raise ValueError(f'no task {task!r}: {", ".join(INFERENCES)}'
@@ -85,6 +96,7 @@ class Inferencer:
         self.skipped: dict[str, str] = {}
         self._module = import_module(f'clasp_mm.apis.inference.{task}')
         self.model = self._load(*_files(config, checkpoint), pick_device(device))
+        self.model.amp = amp
 
     def __call__(self, images: Given | Sequence[Given], **options: Any) -> Predictions:
         """As :func:`inference`, which documents the options."""
@@ -95,42 +107,77 @@ class Inferencer:
                batch_size: int | None = None,
                gallery: str | os.PathLike | ReIDIndex | None = None, camera: int | None = None,
                query: np.ndarray | tuple[Given, Sequence[float]] | None = None,
-               progress: bool = False) -> Iterator[dict[str, Any]]:
+               progress: bool = False, rank: int = 0, world_size: int = 1
+               ) -> Iterator[dict[str, Any]]:
         """As calling it, an entry at a time, so that a long video's need not all be kept."""
         self._check_options(boxes=boxes, gallery=gallery, camera=camera, query=query)
         files = find_inputs(images)
         known = None if boxes is None else KnownBoxes(boxes, list(files), min_score)
         options = self._options(gallery, camera, query, progress)
-        size = self._module.BATCH if batch_size is None else batch_size
+        size = batch_size
+        if size is None:
+            on_gpu = next(self.model.parameters()).is_cuda
+            size = self._module.BATCH * (_GPU_BATCHES if on_gpu else 1)
         draw = None if out_dir is None else self._draw(min_score, options)
         if out_dir is not None:
             check_stems(files)
-        folder, written = Path(out_dir or ''), []
-        with ExitStack() as stack:
-            bar = stack.enter_context(tqdm(
-                total=sum(map(count_frames, files.values())) if progress else None, unit='img',
-                desc=self.task, disable=not progress))
-            pictures = stack.enter_context(Pictures(folder))
-            frames = self._frames(files)
-            while chunk := list(islice(frames, max(1, size))):
-                for frame, stem, image, entry in self._predict(chunk, known, options, size):
-                    if draw is not None:
-                        pictures.write(frame, draw(image, entry), stem)
-                    if out_dir is not None:
-                        written.append(plain(entry, image, stem, folder))
-                    yield entry
-                bar.update(len(chunk))
-        if self.skipped and len(self.skipped) == len(files):
+        folder, parts = Path(out_dir or ''), work_parts(files, max(1, size))
+        shares = None
+        if out_dir is not None and world_size > 1:
+            key = digest(self.task, state_digest(self.model), self._in_bfloat16(), files, min_score,
+                         size, known and known.boxes, options)
+            shares = Blocks(folder / f'.{key}.blocks', len(parts), rank, world_size)
+        own = range(rank, len(parts), world_size) if shares is None else shares.own()
+        self.skipped, done = {}, []
+        with tqdm(total=sum(count_frames(files[name]) for part in own for name in parts[part])
+                  if progress else None, unit='img', desc=self.task, disable=not progress) as bar:
+            for part in own:
+                before, entries = (len(self.skipped), known and len(known.left_out)), []
+                frames = self._frames({name: files[name] for name in parts[part]})
+                with Pictures(folder) as pictures:
+                    while chunk := take_chunk(frames, max(1, size)):
+                        for frame, stem, image, entry in self._predict(
+                                chunk, known, options, size):
+                            if draw is not None:
+                                pictures.write(frame, draw(image, entry), stem)
+                            if out_dir is not None:
+                                entries.append(plain(entry, image, stem, folder))
+                            yield entry
+                        bar.update(len(chunk))
+                done.append(dict(
+                    files=len(parts[part]), entries=entries,
+                    skipped=dict(list(self.skipped.items())[before[0]:]),
+                    left_out=known.left_out[before[1]:] if known else []))
+                if shares is not None:
+                    shares.write(part, json.dumps(done.pop()).encode())
+        if shares is None:
+            self._finish(done, out_dir, known)
+            return
+        with shares.finishing() as paths:
+            if paths is not None:
+                self._finish(list(map(read_json, paths)), out_dir, known)
+
+    def _finish(self, parts: Sequence[Mapping[str, Any]], out_dir: str | os.PathLike | None,
+                known: KnownBoxes | None) -> None:
+        """Write and report what all parts have: entries, and what was skipped and left out."""
+        number = sum(part['files'] for part in parts)
+        self.skipped = {name: why for part in parts for name, why in part['skipped'].items()}
+        if self.skipped and len(self.skipped) == number:
             first = next(iter(self.skipped.values()))
-            raise ValueError(first if len(files) == 1 else
-                             f'none of {len(files)} images can be read; the first: {first}')
+            raise ValueError(first if number == 1 else
+                             f'none of {number} images can be read; the first: {first}')
         if out_dir is not None:
-            write_json(folder / 'predictions.json', written)
-        self._report(len(files), out_dir)
-        if known is not None and known.left_out:
-            print_log(f'{len(known.left_out)} boxes of {known.source} have no area inside their '
-                      f'image and were left out: {"; ".join(known.left_out[:5])}'
-                      + ('; ...' if len(known.left_out) > 5 else ''), 'current', logging.WARNING)
+            write_json(Path(out_dir, 'predictions.json'),
+                       (entry for part in parts for entry in part['entries']))
+        self._report(number, out_dir)
+        left_out = [box for part in parts for box in part['left_out']]
+        if left_out:
+            print_log(f'{len(left_out)} boxes of {known.source} have no area inside their '
+                      f'image and were left out: {"; ".join(left_out[:5])}'
+                      + ('; ...' if len(left_out) > 5 else ''), 'current', logging.WARNING)
+
+    def _in_bfloat16(self) -> bool:
+        return computes_in_bfloat16(next(self.model.parameters()).device, self.model.amp)
 
     def _load(self, cfg: Config, checkpoint: Path, device: torch.device) -> nn.Module:
         title = TASKS[self.task]
@@ -183,7 +230,6 @@ class Inferencer:
 
     def _frames(self, files: Mapping[str, Path | np.ndarray]) -> Iterator[Frame]:
         """All frames of all files; files that cannot be read are noted in ``skipped``."""
-        self.skipped = {}
         for name, source in files.items():
             try:
                 yield from read_frames(name, source)
@@ -238,7 +284,7 @@ class Inferencer:
 
 def inference(task: str, images: Given | Sequence[Given], config: str | os.PathLike,
               checkpoint: str | os.PathLike | None = None, *,
-              device: str | torch.device | None = None,
+              device: str | torch.device | None = None, amp: bool | None = None,
               **options: Any) -> Predictions:
     """Run a fine-tuned model of any task over images.
 
@@ -267,6 +313,8 @@ def inference(task: str, images: Given | Sequence[Given], config: str | os.PathL
         config: Config of the model, or its name in the zoo.
         checkpoint: A checkpoint of its training; by default the zoo's.
         device: Where the model runs; by default on the GPU where there is one.
+        amp: True computes in bfloat16, False in float32; by default in bfloat16 on GPUs that
+            compute in it, elsewhere in float32. What is found is float32.
         **options:
             boxes: The people that the caller knows: a list with (N, 4) for each image, a mapping
             from file, or (file, frame), to (N, 4), or a JSON file of those, which may be a
@@ -281,7 +329,8 @@ def inference(task: str, images: Given | Sequence[Given], config: str | os.PathL
 
             min_score: Least score of what is drawn, and of boxes of a file with scores (0.3).
 
-            batch_size: People, or images of one size, in one forward; by default the task's.
+            batch_size: People, or images of one size, in one forward; by default the task's, which
+            is larger on a GPU.
 
             gallery: reid: a folder of people to search among, or a :class:`ReIDIndex`, or its file.
 
@@ -292,12 +341,16 @@ def inference(task: str, images: Given | Sequence[Given], config: str | os.PathL
 
             progress: Show a bar.
 
+            rank, world_size: Number of this process, and of all that share the files on one file
+            system; entries are of this one's share. The last one to finish writes
+            ``predictions.json``, which does not depend on their number; killed ones go on.
+
     Raises:
         FileNotFoundError: There is no such config, checkpoint or input.
         ValueError: There is no such task or device, config or checkpoint are of another, an option
             goes with another, no input can be read, two have one name, or ``boxes`` does not fit.
     """
-    return Inferencer(task, config, checkpoint, device)(images, **options)
+    return Inferencer(task, config, checkpoint, device, amp)(images, **options)
 
 
 def _files(config: str | os.PathLike, checkpoint: str | os.PathLike | None

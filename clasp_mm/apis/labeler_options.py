@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+import torch
+
 from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
 from clasp_mm.device import add_device_argument, announce_device
 from clasp_mm.files import read_json
@@ -44,8 +46,11 @@ def add_labeler_arguments(parser: argparse.ArgumentParser) -> None:
     networks.add_argument('--batch-size', type=int, default=64, help='images (%(default)s)')
     networks.add_argument('--clip-batch-size', type=int, default=256,
                           help='regions per CLIP forward (%(default)s)')
-    networks.add_argument('--amp', nargs='?', const='bf16', default='none',
-                          choices=('none', 'bf16', 'fp16'), help='mixed precision')
+    networks.add_argument('--amp', nargs='?', const='bf16', choices=('none', 'bf16', 'fp16'),
+                          help='mixed precision of both networks (default: bf16 on GPUs that '
+                          'compute in it, else none)')
+    networks.add_argument('--no-amp', dest='amp', action='store_const', const='none',
+                          help='both networks in float32')
     labels = parser.add_argument_group('labels')
     labels.add_argument('--clusters', type=int, nargs='+', default=default.cluster_numbers,
                         metavar='K', help='numbers of part regions %(default)s')
@@ -72,6 +77,12 @@ def add_labeler_arguments(parser: argparse.ArgumentParser) -> None:
                         help='colour of what is masked (%(default)s)')
     labels.add_argument('--logit-scale', type=float,
                         help='of the confidences (default: the CLIP model\'s own)')
+
+
+def _own_precision(device: torch.device) -> str:
+    """bf16 on GPUs that compute in it (Ampere and later), else none."""
+    return ('bf16' if device.type == 'cuda' and torch.cuda.get_device_capability(device) >= (8, 0)
+            else 'none')
 
 
 def labeler_from_arguments(args: argparse.Namespace) -> CLIPLabeler:
@@ -102,7 +113,7 @@ def labeler_from_arguments(args: argparse.Namespace) -> CLIPLabeler:
         foreground=args.foreground, position_weight=args.position_weight,
         min_foreground=args.min_foreground, min_person_cosine=args.min_person_cosine,
         region=args.region, fit=args.fit, fill=args.fill, logit_scale=args.logit_scale,
-        amp=args.amp)
+        amp=args.amp or _own_precision(device))
     if args.teacher == 'none':
         labeler.teacher_id = ColourTeacher.NAME
     return labeler

@@ -14,13 +14,12 @@ from mmengine.runner import Runner
 
 from clasp_mm.apis.cfg_options import merge_options
 from clasp_mm.apis.config_check import check_config
+from clasp_mm.apis.model_hub import guard_checkpoints
 from clasp_mm.claims import hold
-from clasp_mm.compat import (
-    allow_mmengine_checkpoints,
-    prepare_cpu_distributed,
-    quiet_mmcv_lite,
-)
+from clasp_mm.compat import prepare_cpu_distributed, quiet_mmcv_lite
+from clasp_mm.device import set_matmul_precision
 from clasp_mm.engine.checkpoints import check_resumable, checkpoint_to_resume
+from clasp_mm.models.compiling import check_compiler
 
 _AMP_WRAPPERS = {
     'OptimWrapper': 'AmpOptimWrapper',
@@ -36,7 +35,9 @@ def load_config(path: str, work_dir: str | None = None, launcher: str = 'none',
     """Read a config, merge the command line into it, and check every key.
 
     Also imports every registered type of clasp_mm, so that an import that fails shows its own
-    error, and lets this process read mmengine's checkpoints under ``weights_only``.
+    error, lets MMEngine read checkpoints as clasp_mm does, so that none runs code, and sets how
+    GPUs multiply float32 matrices: by the config's ``float32_matmul_precision``, ``high`` (TF32)
+    where it is not given.
 
     Args:
         path: Config file.
@@ -47,6 +48,7 @@ def load_config(path: str, work_dir: str | None = None, launcher: str = 'none',
 
     Raises:
         FileNotFoundError: There is no such config.
+        ValueError: No such ``float32_matmul_precision``.
         ConfigError: A key, in the file or in ``options``, that nothing reads, or one of
             ``options`` that cannot be set.
         RuntimeError: A launcher that needs GPUs, and none is there.
@@ -54,10 +56,11 @@ def load_config(path: str, work_dir: str | None = None, launcher: str = 'none',
     quiet_mmcv_lite()
     for room in ('models', 'datasets', 'engine', 'evaluation'):
         import_module(f'clasp_mm.{room}')
-    allow_mmengine_checkpoints()
+    guard_checkpoints()
     cfg = Config.fromfile(path)
     merge_options(cfg, options or {})
     check_config(cfg, overrides=options or ())
+    set_matmul_precision(cfg.get('float32_matmul_precision', 'high'))
     cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
     prepare_cpu_distributed(cfg)
@@ -148,6 +151,29 @@ def set_amp(cfg: Config, dtype: str) -> None:
     wrapper.type = _AMP_WRAPPERS.get(name, name)
     wrapper.dtype = _AMP_DTYPES[dtype]
     wrapper.loss_scale = dict(enabled=False) if dtype == 'bf16' else 'dynamic'
+
+
+def set_compile(cfg: Config) -> None:
+    """Train with compiled backbones: :class:`~clasp_mm.engine.CompileHook`.
+
+    The crops of DINO and CLASP have few sizes, each of which gets code of its own; elsewhere
+    torch lets sizes vary once a second one comes.
+
+    Raises:
+        ValueError: The config asks MMEngine to compile the whole step.
+        RuntimeError: ``torch.compile`` does not work here; the message says what is missing.
+    """
+    if cfg.get('compile'):
+        raise ValueError(f'--compile compiles the backbones, and compile={cfg.compile!r} of the '
+                         'config has MMEngine compile the whole step: leave one of them out')
+    device = torch.device('cpu')
+    if torch.cuda.is_available():
+        device = torch.device('cuda', int(os.environ.get(
+            'LOCAL_RANK', os.environ.get('SLURM_LOCALID', 0))) % torch.cuda.device_count())
+    check_compiler(device)
+    crops = cfg.model.type in ('clasp_mm.DINO', 'clasp_mm.CLASP')
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or ()),
+                        dict(type='clasp_mm.CompileHook', dynamic=False if crops else None)]
 
 
 def add_tensorboard(cfg: Config) -> None:

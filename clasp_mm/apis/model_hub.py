@@ -1,7 +1,8 @@
-"""The model zoo inside mmpretrain's."""
+"""The model zoo inside mmpretrain's, and what reads checkpoints for MMEngine."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,7 +34,7 @@ def register_with_mmpretrain() -> list[str]:
     """
     quiet_mmcv_lite()
     from mmpretrain.apis.model import Model, ModelHub
-    CheckpointLoader.register_scheme(_SCHEME, load_from_clasp_zoo, force=True)
+    CheckpointLoader.register_scheme(_SCHEME, load_from_clasp_mm, force=True)
     entries = {name: entry for name, entry in read_zoo().items()
                if entry['Metadata']['Host'] == 'mmpretrain'}
     for name, entry in entries.items():
@@ -57,19 +58,27 @@ def _classifier(model: Mapping[str, Any]) -> Config:
         data_preprocessor=preprocessor)))
 
 
-def zoo_address(path: str) -> str:
-    """What MMEngine reads a ``.safetensors`` file by, which it cannot read itself."""
-    if not path.endswith('.safetensors'):
-        return path
-    CheckpointLoader.register_scheme(_SCHEME, load_from_clasp_zoo, force=True)
-    return _SCHEME + path
+def guard_checkpoints() -> None:
+    """Let MMEngine read no checkpoint but by :func:`load_from_clasp_mm`, of files and addresses.
+
+    Its own readers leave it to torch's version and environment whether a pickle is run.
+    """
+    CheckpointLoader.register_scheme(('', 'http://', 'https://', _SCHEME), load_from_clasp_mm,
+                                     force=True)
 
 
-def load_from_clasp_zoo(filename: str, map_location: str | None = None) -> Any:
-    """Read a file of the zoo for MMEngine, which logs the name of this function.
+def load_from_clasp_mm(filename: str, map_location: str | None = None) -> Any:
+    """Read a file for MMEngine, which logs the name of this function.
 
     Args:
-        filename: ``clasp_zoo://`` and what :func:`find_weights` takes.
+        filename: What :func:`find_weights` takes, which ``clasp_zoo://`` may precede.
         map_location: Not used: what is read is on the CPU, as mmpretrain asks for.
+
+    Returns:
+        What the file holds, without a text that ``Runner.resume`` would run: ``meta['config']``,
+        which no checkpoint of MMEngine has.
     """
-    return load_file(find_weights(filename.removeprefix(_SCHEME)))
+    content = load_file(find_weights(os.path.expanduser(filename.removeprefix(_SCHEME))))
+    if isinstance(content, Mapping) and isinstance(content.get('meta'), Mapping):
+        content['meta'].pop('config', None)
+    return content

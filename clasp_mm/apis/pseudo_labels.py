@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from mmengine.logging import MMLogger
@@ -16,9 +18,15 @@ from tqdm import tqdm
 from clasp_mm.claims import hold
 from clasp_mm.datasets.images import UnreadableImageError, warn_unreadable
 from clasp_mm.datasets.readable import as_is, one_thread
-from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, PseudoLabels, to_canvas
+from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, PseudoLabels, Seen, to_canvas
 from clasp_mm.pseudo_labels.hashing import hash_names
 from clasp_mm.pseudo_labels.store import LabelStore, StoreWriter, list_digest, make_header
+from clasp_mm.pseudo_labels.transfer import Download
+
+T = TypeVar('T')
+# Rows, names ('' where the image cannot be read), images that can be read, what is wrong.
+Batch = tuple[np.ndarray, list[str], Tensor, list[str]]
+_UNWRITTEN = 4  # batches of labels that may wait for the disk
 
 
 class ImageSource(Protocol):
@@ -40,8 +48,7 @@ class _Batches(Dataset):
         self.source = source
         self.size = size
 
-    def __getitem__(self, rows: np.ndarray) -> tuple[np.ndarray, list[str], Tensor, list[str]]:
-        """Rows, names of the readable ones, their images (n, 3, H, W), and what is wrong."""
+    def __getitem__(self, rows: np.ndarray) -> Batch:
         names, images, faults = [], [], []
         for row in rows:
             try:
@@ -62,7 +69,7 @@ def make_store(source: ImageSource, labeler: CLIPLabeler, out: str | os.PathLike
 
     Several processes (``rank`` of ``world_size``) may share the work on one file system: each
     labels its own block of rows, and the last one to finish completes the store. The store's
-    bytes do not depend on their number.
+    bytes do not depend on their number. Reading, both networks and writing go side by side.
 
     Args:
         source: The images.
@@ -98,14 +105,17 @@ def make_store(source: ImageSource, labeler: CLIPLabeler, out: str | os.PathLike
         loader = DataLoader(
             _Batches(source, labeler.settings.image_size), sampler=batches, batch_size=None,
             num_workers=min(num_workers, len(batches)), collate_fn=as_is,
-            worker_init_fn=one_thread)
+            worker_init_fn=one_thread, pin_memory=labeler.device.type == 'cuda')
         total = sum(len(rows) for rows in batches)
         with tqdm(total=total, unit='img', desc='pseudo-labels', disable=not show_progress) as bar:
-            for rows, names, images, faults in loader:
-                readable = np.array([bool(name) for name in names])
-                writer.write(rows, _label(labeler, images, names, readable), readable)
-                unreadable += faults
-                bar.update(len(rows))
+            # At its end the thread is waited for, whatever happened.
+            with ThreadPoolExecutor(1) as thread:
+                written = (thread.submit(_write, writer, batch)
+                           for batch in _labelled(labeler, loader))
+                for batch in late(written, _UNWRITTEN):
+                    rows, faults = batch.result()
+                    unreadable += faults
+                    bar.update(len(rows))
         store = writer.finish()
     warn_unreadable(unreadable, total)  # they count as rejected
     if store is not None:
@@ -123,17 +133,51 @@ def _own_batches(todo: np.ndarray, count: int, batch_size: int, rank: int,
     return [rows for rows in np.split(own, cuts) if len(rows)]
 
 
-def _label(labeler: CLIPLabeler, images: Tensor, names: list[str],
-           readable: np.ndarray) -> PseudoLabels:
-    if readable.all():
-        return labeler.label(images, names)
-    labels = PseudoLabels.empty(len(names), labeler.grid, labeler.settings.cluster_numbers,
-                                len(labeler.vocabulary.attributes))
-    if readable.any():
-        found = labeler.label(images, [name for name in names if name])
-        for field, values in vars(labels).items():
-            values[readable] = getattr(found, field)
-    return labels
+def late(items: Iterable[T], by: int = 1) -> Iterator[T]:
+    """Each item when ``by`` more are there: what it has asked for is done in the meantime.
+
+    An error comes after all the items before it.
+    """
+    waiting: deque[T] = deque()
+    try:
+        for item in items:
+            waiting.append(item)
+            if len(waiting) > by:
+                yield waiting.popleft()
+    except Exception:
+        yield from waiting
+        raise
+    yield from waiting
+
+
+def _labelled(labeler: CLIPLabeler, loader: Iterable[Batch]) -> Iterator[tuple]:
+    """Batches and their labels on the way from the device, or None where none can be read.
+
+    The host waits for what a GPU says of a batch only while the GPU is at work on the next.
+    """
+    def see(batch: Batch) -> Seen | None:
+        _, names, images, _ = batch
+        return labeler.see(images, [name for name in names if name]) if len(images) else None
+
+    def name_regions(seen: Seen | None) -> Download | None:
+        return None if seen is None else labeler.name_regions(seen).download()
+
+    seen = ((batch, see(batch)) for batch in loader)
+    named = ((batch, name_regions(one)) for batch, one in late(seen))
+    for (rows, names, _, faults), download in late(named):
+        readable = np.array([bool(name) for name in names])
+        labels = PseudoLabels.empty(len(names), labeler.grid, labeler.settings.cluster_numbers,
+                                    len(labeler.vocabulary.attributes))
+        if download is not None:
+            for field, values in download.wait().items():
+                getattr(labels, field)[readable] = values
+        yield rows, labels, readable, faults
+
+
+def _write(writer: StoreWriter, batch: tuple) -> tuple[np.ndarray, list[str]]:
+    rows, labels, readable, faults = batch
+    writer.write(rows, labels, readable)
+    return rows, faults
 
 
 def summarize(store: LabelStore) -> str:

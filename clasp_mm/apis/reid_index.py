@@ -52,7 +52,7 @@ class ReIDIndex:
             raise ValueError(f'an index needs one name for each feature and at least one image, '
                              f'got {len(features)} features and {len(names)} names')
         self.features = np.ascontiguousarray(features, np.float32)
-        as_features('index', self.features)
+        as_features('index', self.features, 'cpu')
         self.names, self.root = list(names), str(root)
         self._faiss: Any = None
 

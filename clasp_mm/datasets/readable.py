@@ -31,7 +31,8 @@ class _Batches(Dataset):
 
 
 def readable_batches(source: LUPerson, rows: Sequence[int], size: tuple[int, int],
-                     batch_size: int = 64, num_workers: int = 0) -> DataLoader:
+                     batch_size: int = 64, num_workers: int = 0, pin_memory: bool = False
+                     ) -> DataLoader:
     """Read images in batches; one that cannot be read is missing in its batch.
 
     Args:
@@ -40,6 +41,7 @@ def readable_batches(source: LUPerson, rows: Sequence[int], size: tuple[int, int
         size: (H, W) to which they are brought.
         batch_size: Rows in a batch.
         num_workers: Processes that read, at most.
+        pin_memory: For images that go to a GPU.
 
     Returns:
         Of each batch the rows that could be read, their images (n, 3, H, W) uint8 RGB, and what is
@@ -48,7 +50,7 @@ def readable_batches(source: LUPerson, rows: Sequence[int], size: tuple[int, int
     batches = [rows[start:start + batch_size] for start in range(0, len(rows), batch_size)]
     return DataLoader(_Batches(source, size), sampler=batches, batch_size=None,
                       num_workers=min(num_workers, len(batches)), collate_fn=as_is,
-                      worker_init_fn=one_thread)
+                      worker_init_fn=one_thread, pin_memory=pin_memory)
 
 
 def as_is(batch: tuple) -> tuple:

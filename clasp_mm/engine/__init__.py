@@ -1,6 +1,7 @@
 from .hooks import (
     AcceptedLabelsHook,
     AttributeHook,
+    CompileHook,
     ExactResumeHook,
     FiniteHook,
     HealthHook,
@@ -10,6 +11,7 @@ from .hooks import (
     SafeCheckpointHook,
     SelfCorrectionHook,
     SkippedImagesHook,
+    StepValuesHook,
     TaskConflictHook,
     TeacherHook,
 )
@@ -22,9 +24,10 @@ from .optim import (
 )
 
 __all__ = [
-    'AcceptedLabelsHook', 'AttributeHook', 'DINOAmpOptimWrapper', 'DINOOptimWrapper',
-    'ExactResumeHook',
+    'AcceptedLabelsHook', 'AttributeHook', 'CompileHook', 'DINOAmpOptimWrapper',
+    'DINOOptimWrapper', 'ExactResumeHook',
     'FiniteHook', 'HealthHook', 'LayerDecayOptimWrapperConstructor', 'LoadBalanceHook',
     'ProbeHook', 'RunRecordHook', 'SafeCheckpointHook', 'SelfCorrectionHook', 'SkippedImagesHook',
-    'TaskConflictHook', 'TeacherHook', 'TrainableOptimWrapperConstructor', 'WarmupCosineLR'
+    'StepValuesHook', 'TaskConflictHook', 'TeacherHook', 'TrainableOptimWrapperConstructor',
+    'WarmupCosineLR'
 ]

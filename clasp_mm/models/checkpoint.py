@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from clasp_mm.compat import load_file
 
-from .layers.window_attention import relative_position_index, resize_bias_table
+from .layers.relative_bias import relative_position_index, resize_bias_table
 from .trained_with import config_line, hidden_settings, stated_backbone, trained_settings
 from .weights_file import find_weights
 

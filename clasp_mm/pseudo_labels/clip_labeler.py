@@ -14,9 +14,10 @@ from torch import Tensor
 
 from .clip_model import CLIPModel
 from .hashing import hash_names
-from .regions import FOREGROUND_RULES, check_cluster_numbers, find_regions
+from .regions import BROKEN, FOREGROUND_RULES, check_cluster_numbers, find_regions
 from .resample import FITS, resample
 from .text_bank import TextBank
+from .transfer import Download, upload
 from .vocabulary import DEFAULT_VOCABULARY, IGNORE, Vocabulary
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -52,7 +53,9 @@ class LabelSettings:
         fill: What is blanked becomes ``black`` or CLIP's ``mean`` colour.
         logit_scale: Factor from cosine to logit of the confidences; None for the CLIP model's
             own, which is 100 for OpenAI's and LAION's.
-        amp: Autocast of both networks: ``none``, ``bf16`` or ``fp16``.
+        amp: Autocast of both networks: ``none``, ``bf16`` or ``fp16``. With random networks and 24
+            synthetic people bf16 moves 7 % of the tokens between person and background and 14 %
+            between regions; no name changes, confidences by 0.004 at most.
 
     Raises:
         ValueError: For a value that cannot be, naming the choices.
@@ -202,9 +205,10 @@ class Scores:
     attr_probs: list[Tensor] = field(default_factory=list)
 
     def to_labels(self) -> PseudoLabels:
-        def half(values: Tensor) -> np.ndarray:
-            return values.to(torch.float16).cpu().numpy()
+        return PseudoLabels(**self.download().wait())
 
+    def download(self) -> Download:
+        """The fields of :class:`PseudoLabels`, on their way to the host."""
         confidence, label = self.part_probs.max(dim=-1)
         winners = [probs.max(dim=-1) for probs in self.attr_probs]
         batch = len(self.foreground)
@@ -212,13 +216,30 @@ class Scores:
                       if winners else self.regions.new_zeros(batch, 0))
         attr_conf = (torch.stack([winner.values for winner in winners], dim=1)
                      if winners else self.part_probs.new_zeros(batch, 0))
-        return PseudoLabels(
-            regions=self.regions.cpu().numpy(),
-            region_label=((label + 1) * (confidence > 0)).to(torch.uint8).cpu().numpy(),
-            region_conf=half(confidence),
-            attr_value=attr_value.to(torch.uint8).cpu().numpy(), attr_conf=half(attr_conf),
-            foreground=self.foreground.float().cpu().numpy(),
-            person_cosine=self.person_cosine.float().cpu().numpy())
+        return Download(dict(
+            regions=self.regions,
+            region_label=((label + 1) * (confidence > 0)).to(torch.uint8),
+            region_conf=confidence.to(torch.float16),
+            attr_value=attr_value.to(torch.uint8), attr_conf=attr_conf.to(torch.float16),
+            foreground=self.foreground.float(), person_cosine=self.person_cosine.float()))
+
+
+@dataclass
+class Seen:
+    """What is known of a batch before its regions go through CLIP.
+
+    Args:
+        pixels: (B, 3, H, W) in [0, 1].
+        masks: Tokens of each region, (B, T, h, w) bool.
+        scores: All but the part probabilities, which are 0.
+        asked: For the host: ``broken`` (B,), features that are not finite, and ``wanted`` (B, T),
+            the regions to name.
+    """
+
+    pixels: Tensor
+    masks: Tensor
+    scores: Scores
+    asked: Download
 
 
 def to_canvas(images: Tensor | Sequence[np.ndarray], size: tuple[int, int]) -> Tensor:
@@ -234,6 +255,9 @@ def to_canvas(images: Tensor | Sequence[np.ndarray], size: tuple[int, int]) -> T
     Raises:
         ValueError: If an image has not three 8-bit channels.
     """
+    if isinstance(images, Tensor) and images.dtype == torch.uint8 \
+            and images.shape[1:] == (3, *size):
+        return images.cpu()
     canvas = torch.empty(len(images), 3, *size, dtype=torch.uint8)
     for i, image in enumerate(images):
         if not isinstance(image, Tensor):
@@ -307,17 +331,19 @@ class CLIPLabeler:
         """
         return self.score(images, names).to_labels()
 
-    @torch.inference_mode()
     def score(self, images: Tensor | Sequence[np.ndarray], names: Sequence[str]) -> Scores:
         """Regions and probabilities of a batch; arguments as of :meth:`label`."""
+        return self.name_regions(self.see(images, names))
+
+    @torch.inference_mode()
+    def see(self, images: Tensor | Sequence[np.ndarray], names: Sequence[str]) -> Seen:
+        """All of :meth:`score` before the regions go through CLIP, without a wait for a GPU."""
         if len(images) != len(names):
             raise ValueError(f'{len(images)} images but {len(names)} names')
         settings = self.settings
-        canvas = to_canvas(images, settings.image_size)
-        pixels = canvas.to(self.device).float() / 255
-        height, width = settings.image_size
-        whole = pixels.new_tensor([[0, 0, width, height]]).expand(len(pixels), 4)
-        mean, std = (pixels.new_tensor(x)[:, None, None] for x in (_IMAGENET_MEAN, _IMAGENET_STD))
+        pixels = upload(to_canvas(images, settings.image_size), self.device).float() / 255
+        whole = self._whole(len(pixels))
+        mean, std = (self._constant(x)[:, None, None] for x in (_IMAGENET_MEAN, _IMAGENET_STD))
         with self._autocast():
             maps = self.teacher((resample(pixels, whole, settings.input_size) - mean) / std)
         regions = find_regions(maps[settings.stage].float(), settings.cluster_numbers,
@@ -332,33 +358,52 @@ class CLIPLabeler:
                       for texts in self.bank.attributes]
         accepted = ((foreground > settings.min_foreground)
                     & (person_cosine > settings.min_person_cosine))
-        part_probs = self._name_regions(pixels, regions, accepted)
-        return Scores(regions, foreground, person_cosine, part_probs, attr_probs)
+        masks = (regions.view(len(pixels), -1, *self.grid)[:, self._column_k]
+                 == self._column_region[:, None, None])                          # (B, T, h, w)
+        asked = Download(dict(broken=regions[:, 0, 0] == BROKEN,
+                              wanted=masks.flatten(2).any(dim=2) & accepted[:, None]))
+        part_probs = torch.zeros(*masks.shape[:2], len(self.bank.parts), device=self.device)
+        return Seen(pixels, masks, Scores(regions, foreground, person_cosine, part_probs,
+                                          attr_probs), asked)
 
-    def _name_regions(self, pixels: Tensor, regions: Tensor, accepted: Tensor) -> Tensor:
-        """Part probabilities (B, T, P) of the regions of accepted images."""
-        batch, _, height, width = pixels.shape
-        maps = regions.view(batch, -1, *self.grid)[:, self._column_k]            # (B, T, h, w)
-        masks = maps == self._column_region[:, None, None]
-        wanted = (masks.flatten(2).any(dim=2) & accepted[:, None]).nonzero()     # (n, 2)
-        probs = torch.zeros(batch, len(self._column_k), len(self.bank.parts), device=self.device)
-        fill = self._fill(pixels)
+    @torch.inference_mode()
+    def name_regions(self, seen: Seen) -> Scores:
+        """The scores of a batch with the part probabilities of accepted images' regions.
+
+        Raises:
+            ValueError: If the teacher's features are not finite.
+        """
+        asked = seen.asked.wait()
+        if asked['broken'].any():
+            raise ValueError('the teacher gives features that are not finite; its weights are '
+                             'broken or its half precision overflows')
+        pixels, size = seen.pixels, self.settings.image_size
+        fill = self._fill()
+        wanted = upload(np.argwhere(asked['wanted']), self.device)               # (n, 2)
         for chunk in wanted.split(self.clip_batch_size):
             image, column = chunk.unbind(dim=1)
-            mask = masks[image, column][:, None]                                 # (n, 1, h, w)
-            visible = F.interpolate(mask.float(), (height, width), mode='nearest')
+            mask = seen.masks[image, column][:, None]                            # (n, 1, h, w)
+            visible = F.interpolate(mask.float(), size, mode='nearest')
             shown = torch.where(visible > 0, pixels[image], fill)
             embeddings = self._embed(shown, self._boxes(mask[:, 0]))
-            probs[image, column] = (
+            seen.scores.part_probs[image, column] = (
                 self.logit_scale * embeddings @ self.bank.parts.mT).softmax(dim=-1)
-        return probs
+        return seen.scores
+
+    def _constant(self, values: Sequence[float]) -> Tensor:
+        return upload(np.asarray(values, np.float32), self.device)
+
+    def _whole(self, count: int) -> Tensor:
+        """The box of each whole image, (count, 4) pixels."""
+        height, width = self.settings.image_size
+        return self._constant([0, 0, width, height]).expand(count, 4)
 
     def _boxes(self, mask: Tensor) -> Tensor:
         """What CLIP sees of each region: the whole image or a bounding box, (n, 4) pixels."""
-        height, width = self.settings.image_size
-        size = torch.tensor([width, height, width, height], device=mask.device)
         if self.settings.region == 'mask':
-            return (size * size.new_tensor([0, 0, 1, 1])).expand(len(mask), 4)
+            return self._whole(len(mask))
+        height, width = self.settings.image_size
+        size = self._constant([width, height, width, height])
         bounds = []
         for axis in (1, 2):                               # columns that are hit, then rows
             hit = mask.any(dim=axis).float()
@@ -368,13 +413,13 @@ class CLIPLabeler:
         columns, rows = bounds
         return size * torch.stack([columns[:, 0], rows[:, 0], columns[:, 1], rows[:, 1]], dim=1)
 
-    def _fill(self, pixels: Tensor) -> Tensor:
+    def _fill(self) -> Tensor:
         colour = self.clip.mean if self.settings.fill == 'mean' else (0.0, 0.0, 0.0)
-        return pixels.new_tensor(colour)[:, None, None]
+        return self._constant(colour)[:, None, None]
 
     def _embed(self, pixels: Tensor, boxes: Tensor) -> Tensor:
         """Unit CLIP embeddings (n, E) of one box of each image."""
-        inputs = resample(pixels, boxes, self.clip.size, self.settings.fit, self._fill(pixels))
+        inputs = resample(pixels, boxes, self.clip.size, self.settings.fit, self._fill())
         with self._autocast():
             return self.clip.encode_images(inputs)
 

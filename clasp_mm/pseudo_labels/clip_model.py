@@ -10,11 +10,14 @@ from pathlib import Path
 from pickle import UnpicklingError
 from types import ModuleType
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clasp_mm.files import read_json
+
+from .transfer import upload
 
 _OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -60,8 +63,8 @@ class CLIPModel:
 
     def encode_images(self, images: Tensor) -> Tensor:
         """Unit embeddings (B, E) of images (B, 3, H, W) in [0, 1], RGB, of the model's size."""
-        mean = images.new_tensor(self.mean)[:, None, None]
-        std = images.new_tensor(self.std)[:, None, None]
+        mean, std = (upload(np.asarray(values, np.float32), images.device)[:, None, None]
+                     for values in (self.mean, self.std))
         return F.normalize(self.model.encode_image((images - mean) / std).float(), dim=-1)
 
     @torch.no_grad()

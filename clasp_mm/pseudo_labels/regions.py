@@ -1,32 +1,76 @@
 """Foreground and part regions by clustering teacher tokens, for a whole batch at once.
 
 Clustering works on each image's Gram matrix of centred tokens: with the assignment matrix A
-(clusters x tokens, rows divided by the cluster's size), ``A G`` holds the inner products of every
-centre with every token, so one batched product per Lloyd step serves all images, all restarts and
-all cluster numbers. Draws are a hash of the image's key, so that an image's regions do not depend
-on the rest of its batch.
+(clusters x tokens), ``A G`` holds the inner products of every cluster's sum with every token, so
+one batched product per Lloyd step serves all images, all restarts and all cluster numbers. Draws
+are a hash of the image's key, so that an image's regions do not depend on the rest of its batch.
+
+Nothing here makes the host wait for a GPU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .hashing import uniforms
+from .transfer import upload
 
 FOREGROUND_RULES = ('norm', 'feature', 'centre')
 MAX_CLUSTERS = 15
+BROKEN = 255  # region number of an image whose features are not finite
 
 # Restarts are cut to the best few after a few Lloyd steps: that saves about a third of the time
 # and costs 0.1 to 0.3 % of inertia (mean over random and clustered tokens, 10 restarts).
 _PRUNE_AFTER, _PRUNE_TO = 2, 3
+MAX_STEPS = 18           # of Lloyd; stopping there costs 2e-5 of inertia (mean, teacher tokens)
 _TRIALS = 3              # candidates per seed of greedy k-means++, 2 + floor(ln k) for k = 3..7
 _CENTRE_CLUSTERS = 12
-_BUCKETS = 4             # token counts are padded to one of four lengths
-_CHUNK_ELEMENTS = {'cpu': 2**19, 'cuda': 2**26}
+# An empty cluster counts as `_FEW` tokens whose sum has the square `_LOST`: that takes it out of
+# every token's reach, and for other sizes is nothing next to rounding.
+_FEW, _LOST = 2e-38, 1e-20
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How a device clusters; the regions are the same.
+
+    Args:
+        launches: Every operator is a launch and every look at a value a wait: fixed steps of few
+            operators. Else converged images leave, and reductions that are fast on a CPU replace
+            an ``argmin`` and inner products that are not.
+        buckets: Tokens of an image are padded to one of so many lengths; more than one, and the
+            host looks which.
+        elements: Size of the largest tensor, by which images are cut into chunks.
+    """
+
+    launches: bool
+    buckets: int
+    elements: int
+
+
+_WAYS = dict(cpu=_Way(launches=False, buckets=4, elements=2**19),
+             cuda=_Way(launches=True, buckets=1, elements=2**26))
+
+
+def _way(device: torch.device) -> _Way:
+    return _WAYS.get(device.type, _WAYS['cuda'])
+
+
+@contextmanager
+def _exact_products() -> Iterator[None]:
+    """Matrix products of float32 without TF32, whatever the program has chosen."""
+    chosen = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision('highest')
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(chosen)
 
 
 def split_norms(norms: Tensor) -> Tensor:
@@ -58,9 +102,7 @@ def split_norms(norms: Tensor) -> Tensor:
 def _draw(weights: Tensor, uniform: Tensor) -> Tensor:
     """Indices drawn in proportion to weights (..., L) by uniforms (..., T); returns (..., T)."""
     cumulative = weights.cumsum(dim=-1)
-    target = uniform * cumulative[..., -1:]
-    index = torch.searchsorted(cumulative, target, right=True)
-    return index.clamp_max_(weights.shape[-1] - 1)
+    return torch.searchsorted(cumulative, uniform * cumulative[..., -1:])
 
 
 def _seed(sq_dists: Tensor, weights: Tensor, draws: Tensor, cluster_numbers: Sequence[int],
@@ -77,111 +119,123 @@ def _seed(sq_dists: Tensor, weights: Tensor, draws: Tensor, cluster_numbers: Seq
         num_init: Restarts R.
 
     Returns:
-        First assignment, (B, S, R, L) float, -1 for padding.
+        First assignment, (B, S, R, L) float.
     """
     batch, length = weights.shape
     images = torch.arange(batch, device=weights.device)[:, None]
     draws = draws.view(batch, num_init, -1)
-    first = _draw(weights[:, None].expand(batch, num_init, length).contiguous(), draws[..., :1])
-    closest = sq_dists[images, first[..., 0]]                                   # (B, R, L)
-    labels = torch.zeros_like(closest)
-    assignments = {1: labels}
-    for cluster in range(1, max(cluster_numbers)):
-        start = 1 + (cluster - 1) * _TRIALS
-        tried = _draw(closest, draws[..., start:start + _TRIALS].contiguous())  # (B, R, T)
+    trials = draws[..., 1:].unflatten(2, (-1, _TRIALS)).movedim(2, 0).contiguous()
+    first = _draw(weights[:, None].expand(batch, num_init, length).contiguous(),
+                  draws[..., :1].contiguous())
+    closest = [sq_dists[images, first[..., 0]]]                             # each (B, R, L)
+    for uniform in trials:
+        tried = _draw(closest[-1], uniform)                                     # (B, R, T)
         rows = sq_dists[images, tried.flatten(1)].view(batch, num_init, _TRIALS, length)
-        rows = torch.minimum(rows, closest[:, :, None])
+        rows = torch.minimum(rows, closest[-1][:, :, None])
         best = rows.sum(dim=-1).argmin(dim=-1)
         best = best[..., None, None].expand(batch, num_init, 1, length)
-        row = rows.gather(2, best)[:, :, 0]
-        labels = torch.where(row < closest, float(cluster), labels)
-        closest = row
-        assignments[cluster + 1] = labels
-    stacked = torch.stack([assignments[k] for k in cluster_numbers], dim=1)
-    return stacked.masked_fill_(weights[:, None, None] == 0, -1)
+        closest.append(rows.gather(2, best)[:, :, 0])
+    # A token belongs to the last seed that is nearer than all before it.
+    stacked = torch.stack(closest, dim=1)
+    seeds = torch.arange(len(closest), device=weights.device, dtype=weights.dtype)
+    nearer = (stacked[:, 1:] < stacked[:, :-1]) * seeds[1:, None, None]
+    return torch.stack([nearer[:, :k - 1].amax(dim=1) if k > 1 else torch.zeros_like(closest[0])
+                        for k in cluster_numbers], dim=1)
 
 
-def _lloyd(gram: Tensor, padding: Tensor, labels: Tensor, num_clusters: Tensor,
+def _nearest(scores: Tensor, scratch: Tensor, way: _Way) -> Tensor:
+    """The first of the nearest clusters, (b, K, Q, L) -> (b, Q, L)."""
+    if way.launches:
+        return scores.argmin(dim=1)
+    most = scores.shape[1]
+    torch.eq(scores, scores.amin(dim=1, keepdim=True), out=scratch)
+    codes = torch.arange(most, 0, -1, device=scores.device, dtype=scores.dtype)
+    return most - (scratch * codes[:, None, None]).amax(dim=1)
+
+
+def _sums(assign: Tensor, gram: Tensor, weights: Tensor, few: Tensor, lost: Tensor,
+          way: _Way) -> tuple[Tensor, ...]:
+    """Clusters of an assignment (b, K, Q, L) of 0 and 1, the padding's columns anything.
+
+    Returns:
+        Sizes (b, K, Q), inner products of the centres with the tokens (b, K, Q, L), and the
+        squares of the centres times the sizes (b, K, Q).
+    """
+    images, most, problems, length = assign.shape
+    rows = assign.view(images, -1, length)
+    inner = torch.bmm(rows, gram).view_as(assign)
+    if way.launches:
+        size = torch.baddbmm(few, rows, weights[..., None]).view(images, most, problems)
+        inner /= size[..., None]
+        square = torch.baddbmm(lost, inner.view(-1, 1, length), assign.view(-1, length, 1))
+        return size, inner, square.view_as(size)
+    size = (assign * weights[:, None, None]).sum(dim=-1) + few
+    inner *= size.reciprocal()[..., None]
+    return size, inner, (inner * assign).sum(dim=-1) + lost
+
+
+def _lloyd(gram: Tensor, weights: Tensor, labels: Tensor, most: int,
            max_iter: int) -> tuple[Tensor, Tensor]:
     """Lloyd's algorithm from a first assignment; the best restart of each image and k.
 
-    A cluster that has lost all its tokens takes the token farthest from its own centre.
+    A cluster that loses all its tokens stays empty; its restart explains less and another wins.
 
     Args:
         gram: Inner products of the centred tokens, rows and columns of padding zero, (B, L, L).
-        padding: True where there is no token, (B, L).
-        labels: First assignment, -1 for padding, (B, S, R, L) float.
-        num_clusters: k of each of the S problems, (S,).
-        max_iter: Steps at most.
+        weights: 1 for tokens, 0 for padding, (B, L).
+        labels: First assignment, anything for padding, (B, S, R, L) float.
+        most: Largest k.
+        max_iter: Steps at most; the last one only measures.
 
     Returns:
-        Labels (B, S, L) float and inertia (B, S).
+        Labels (B, S, L) float, anything for padding, and inertia (B, S).
     """
+    way = _way(gram.device)
     batch, num_k, _, length = labels.shape
-    device = gram.device
-    most = int(num_clusters.max())
-    total = torch.diagonal(gram, dim1=1, dim2=2)                              # (B, L)
-    final_labels = labels.new_full((batch, num_k, length), -1)
-    final_inertia = gram.new_zeros(batch, num_k)
-    clusters = torch.arange(most, device=device, dtype=labels.dtype)
-    # Tolerance below which a token counts as lying on its centre.
-    on_centre = 1e-6 * total.amax(dim=1) if length else total.new_zeros(batch)
-    active = torch.arange(batch, device=device)
-
+    total = torch.diagonal(gram, dim1=1, dim2=2).sum(dim=1)                   # (B,)
+    clusters = torch.arange(most, device=gram.device, dtype=labels.dtype)[:, None, None]
+    few, lost = gram.new_full((1, 1, 1), _FEW), gram.new_full((1, 1, 1), _LOST)
+    found, gains = labels.new_empty(batch, num_k, length), total.new_empty(batch, num_k)
+    active = torch.arange(batch, device=gram.device)
     for step in range(1, max_iter + 1):
         images, _, restarts, _ = labels.shape
         problems = num_k * restarts
-        flat = labels.view(images, 1, problems, length)
         # A comparison into a float tensor is several times as fast as one followed by a cast.
         assign = gram.new_empty(images, most, problems, length)               # (b, K, Q, L)
-        torch.eq(flat, clusters[:, None, None], out=assign)
-        count = assign.sum(dim=-1)                                            # (b, K, Q)
-        assign *= count.clamp_min(1).reciprocal()[..., None]
-        inner = (assign.view(images, -1, length) @ gram).view_as(assign)
-        centre_sq = (inner * assign).sum(dim=-1)
-        scores = torch.sub(
-            centre_sq.masked_fill(count == 0, float('inf'))[..., None], inner, alpha=2)
-        nearest = scores.amin(dim=1)
-        # The first of the nearest centres, by two fast reductions instead of a slow argmin.
-        torch.eq(scores, nearest[:, None], out=assign)
-        new = most - (assign * (most - clusters)[:, None, None]).amax(dim=1)
-        distance = (nearest + total[:, None]).masked_fill_(padding[:, None], -1)
-        farthest, token = distance.max(dim=-1)                                # (b, Q)
-        empty = (count == 0) & (
-            clusters[:, None] < num_clusters.repeat_interleave(restarts))
-        refill = empty.any(dim=1) & (farthest > on_centre[:, None])
-        first_empty = empty.to(torch.int8).argmax(dim=1).to(new.dtype)
-        moved = torch.where(refill, first_empty, new.gather(2, token[..., None])[..., 0])
-        new.scatter_(2, token[..., None], moved[..., None])
-        new = new.masked_fill_(padding[:, None], -1).view_as(labels)
+        torch.eq(labels.view(images, 1, problems, length), clusters, out=assign)
+        size, inner, square = _sums(assign, gram, weights, few, lost, way)
+        scores = torch.sub((square / size)[..., None], inner, alpha=2)
+        new = _nearest(scores, assign, way).view_as(labels)
 
-        inertia = total.sum(dim=1)[:, None] - (centre_sq * count).sum(dim=1)
-        inertia = inertia.view(images, num_k, restarts)
-        if step == _PRUNE_AFTER and restarts > _PRUNE_TO:
-            keep = inertia.topk(_PRUNE_TO, dim=-1, largest=False).indices
-            labels = new.gather(2, keep[..., None].expand(*keep.shape, length))
+        last = step == max_iter
+        prune = step == _PRUNE_AFTER and restarts > _PRUNE_TO and not last
+        if way.launches and not (last or prune):
+            labels = new
             continue
-        done = (new == labels).flatten(1).all(dim=1)
-        if step == max_iter:
-            done = torch.ones_like(done)
-        finished = done.nonzero()[:, 0]
-        if len(finished):
-            # The inertia is that of the labels the centres were computed from.
-            value, best = inertia[finished].min(dim=-1)
+        # What the labels that the centres were computed from explain: total less inertia.
+        gain = square.sum(dim=1).view(images, num_k, restarts)
+        if prune:
+            best = gain.topk(_PRUNE_TO, dim=-1).indices
+            labels = new.gather(2, best[..., None].expand(*best.shape, length))
+            continue
+        finished = slice(None)
+        if not last:
+            moved = ((new != labels) * weights[:, None, None]).flatten(1).any(dim=1)
+            finished = (~moved).nonzero()[:, 0]
+        if last or len(finished):
+            gains[active[finished]], best = gain[finished].max(dim=-1)
             best = best[..., None, None].expand(-1, -1, 1, length)
-            final_labels[active[finished]] = labels[finished].gather(2, best)[:, :, 0]
-            final_inertia[active[finished]] = value.clamp_min(0)
-            if len(finished) == len(active):
+            found[active[finished]] = labels[finished].gather(2, best)[:, :, 0].to(found.dtype)
+            if last or len(finished) == images:
                 break
-            left = (~done).nonzero()[:, 0]
-            active, gram, padding, total = active[left], gram[left], padding[left], total[left]
-            on_centre, new = on_centre[left], new[left]
+            left = moved.nonzero()[:, 0]
+            active, gram, weights, new = active[left], gram[left], weights[left], new[left]
         labels = new
-    return final_labels, final_inertia
+    return found, (total[:, None] - gains).clamp_min_(0)
 
 
 def kmeans(tokens: Tensor, mask: Tensor | None, cluster_numbers: Sequence[int],
-           keys: np.ndarray, num_init: int = 10, max_iter: int = 100,
+           keys: np.ndarray, num_init: int = 10, max_iter: int = MAX_STEPS,
            stream: int = 0) -> tuple[Tensor, Tensor]:
     """K-means of every image's tokens for several cluster numbers at once.
 
@@ -209,43 +263,60 @@ def kmeans(tokens: Tensor, mask: Tensor | None, cluster_numbers: Sequence[int],
     if mask.shape != (batch, length) or len(keys) != batch:
         raise ValueError(f'tokens {tuple(tokens.shape)} need a mask of shape {(batch, length)} '
                          f'and {batch} keys, got {tuple(mask.shape)} and {len(keys)}')
-    numbers = torch.tensor(list(cluster_numbers), device=device)
-    draws = torch.from_numpy(uniforms(
-        keys, num_init * (1 + (max(cluster_numbers) - 1) * _TRIALS), stream)).to(device)
-    labels = torch.full((batch, len(numbers), length), -1, dtype=torch.int64, device=device)
-    inertia = torch.zeros(batch, len(numbers), device=device)
+    most, num_k = max(cluster_numbers), len(cluster_numbers)
+    draws = upload(uniforms(keys, num_init * (1 + (most - 1) * _TRIALS), stream), device)
+    labels = torch.full((batch, num_k, length), -1, dtype=torch.int64, device=device)
+    inertia = torch.zeros(batch, num_k, device=device)
 
     # Masked tokens come first and the rest is cut off, at a length that the image alone decides.
     order = mask.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
     count = mask.sum(dim=1)
-    unit = max(1, -(-length // _BUCKETS))
-    bucket = (count + unit - 1).div(unit, rounding_mode='floor')
-    for size in bucket.unique().tolist():
-        if size == 0:
-            continue
-        cut = min(size * unit, length)
-        members = (bucket == size).nonzero()[:, 0]
-        problems = num_init * len(numbers) * max(cluster_numbers)
-        chunk = max(1, _CHUNK_ELEMENTS.get(device.type, 2**24) // (cut * max(problems, cut)))
-        for images in members.split(chunk):
-            kept = order[images, :cut]
-            present = torch.arange(cut, device=device) < count[images, None]
-            weights = present.to(torch.float32)
-            points = tokens[images[:, None], kept].float() * weights[..., None]
-            points = points - points.sum(dim=1, keepdim=True) / count[images, None, None]
-            points = points * weights[..., None]
+    every = torch.arange(batch, device=device)
+    for images, cut in _chunks(count, length, num_init * num_k * most):
+        kept, size = order[images, :cut], count[images, None]
+        present = torch.arange(cut, device=device) < size
+        weights = present.to(torch.float32)
+        points = tokens[every[images, None], kept].float() * weights[..., None]
+        mean = points.sum(dim=1, keepdim=True) / size.clamp_min(1)[..., None]
+        points = points.sub_(mean).mul_(weights[..., None])
+        with _exact_products():
             gram = points @ points.mT
             sq = torch.diagonal(gram, dim1=1, dim2=2)
             sq_dists = torch.add(sq[:, :, None] + sq[:, None], gram, alpha=-2).clamp_min_(0)
             sq_dists *= weights[:, None]
             first = _seed(sq_dists, weights, draws[images], cluster_numbers, num_init)
-            found, value = _lloyd(gram, ~present, first, numbers, max_iter)
-            scattered = torch.full((len(images), len(numbers), length), -1, device=device)
-            scattered.scatter_(
-                2, kept[:, None].expand(-1, len(numbers), -1), found.to(torch.int64))
-            labels[images] = scattered
-            inertia[images] = value
+            found, inertia[images] = _lloyd(gram, weights, first, most, max_iter)
+        found = found.to(torch.int64).masked_fill_(~present[:, None], -1)
+        scattered = torch.full((len(kept), num_k, length), -1, device=device)
+        labels[images] = scattered.scatter_(2, kept[:, None].expand(-1, num_k, -1), found)
     return labels, inertia
+
+
+def _chunks(count: Tensor, length: int,
+            problems: int) -> Iterator[tuple[Tensor | slice, int]]:
+    """Images that are clustered together and the number of tokens to which they are padded.
+
+    Args:
+        count: Tokens of each image, (B,).
+        length: L, the most there can be.
+        problems: Clusters of an image over all its problems.
+    """
+    way = _way(count.device)
+    unit = max(1, -(-length // way.buckets))
+
+    def chunk(cut: int) -> int:
+        return max(1, way.elements // (cut * max(problems, cut)))
+
+    if way.buckets == 1:
+        for start in range(0, len(count), chunk(unit)):
+            yield slice(start, start + chunk(unit)), unit
+        return
+    bucket = (count + unit - 1).div(unit, rounding_mode='floor')
+    for size in bucket.unique().tolist():
+        if size:
+            cut = min(size * unit, length)
+            for images in (bucket == size).nonzero()[:, 0].split(chunk(cut)):
+                yield images, cut
 
 
 def check_cluster_numbers(cluster_numbers: Sequence[int], lowest: int = 2) -> None:
@@ -256,17 +327,23 @@ def check_cluster_numbers(cluster_numbers: Sequence[int], lowest: int = 2) -> No
                          f'{MAX_CLUSTERS}, got {tuple(cluster_numbers)}')
 
 
-def _positions(grid: tuple[int, int], device: torch.device) -> Tensor:
-    """Rows and columns of the tokens from the centre, in [-0.5, 0.5], (L, 2)."""
-    rows, columns = (
-        (torch.arange(count, device=device) + 0.5) / count - 0.5 for count in grid)
-    return torch.cartesian_prod(rows, columns)
+def _positions(grid: tuple[int, int]) -> np.ndarray:
+    """Rows and columns of the tokens from the centre, in [-0.5, 0.5], (L, 2) float32."""
+    rows, columns = ((np.arange(count, dtype=np.float32) + 0.5) / count - 0.5 for count in grid)
+    return np.stack(np.meshgrid(rows, columns, indexing='ij'), axis=-1).reshape(-1, 2)
 
 
-def _centre_weights(grid: tuple[int, int], device: torch.device) -> Tensor:
+def _centre_weights(grid: tuple[int, int]) -> np.ndarray:
     """Nearness of each token to the upright axis of the crop, 1 there and 0 at the border, (L,)."""
-    row, column = (2 * _positions(grid, device)).abs().unbind(dim=1)
+    row, column = np.abs(2 * _positions(grid)).T
     return (1 - column) * (1 - row ** 4)
+
+
+def _border(grid: tuple[int, int]) -> np.ndarray:
+    """1 for the tokens on the border of the crop, (L,) float32."""
+    border = np.ones(grid, np.float32)
+    border[1:-1, 1:-1] = 0
+    return border.ravel()
 
 
 def foreground_mask(tokens: Tensor, grid: tuple[int, int], rule: str,
@@ -291,9 +368,8 @@ def foreground_mask(tokens: Tensor, grid: tuple[int, int], rule: str,
     Raises:
         ValueError: For an unknown rule.
     """
-    norms = tokens.float().norm(dim=-1)
     if rule == 'norm':
-        return split_norms(norms)
+        return split_norms(tokens.float().norm(dim=-1))
     if rule not in FOREGROUND_RULES:
         raise ValueError(f'foreground rule {rule!r} is none of {FOREGROUND_RULES}')
     clusters = 2 if rule == 'feature' else _CENTRE_CLUSTERS
@@ -302,15 +378,14 @@ def foreground_mask(tokens: Tensor, grid: tuple[int, int], rule: str,
     count = member.sum(dim=1)                                                 # (B, k)
     several = ((count > 0).sum(dim=1) > 1)[:, None]
     if rule == 'centre':
-        weights = _centre_weights(grid, tokens.device)
-        mean_weight = (member * weights[:, None]).sum(dim=1) / count.clamp_min(1)
-        person = mean_weight > weights.mean()
+        weights = _centre_weights(grid)
+        weights = upload(weights - weights.mean(), tokens.device)
+        person = (member * weights[:, None]).sum(dim=1) > 0
     else:
-        border = torch.zeros(grid, dtype=torch.bool, device=tokens.device)
-        border[[0, -1]] = True
-        border[:, [0, -1]] = True
-        density = (member * border.flatten()[:, None]).sum(dim=1) / count.clamp_min(1)
-        mean_norm = (member * norms[..., None]).sum(dim=1) / count.clamp_min(1)
+        border = upload(_border(grid), tokens.device)
+        density = (member * border[:, None]).sum(dim=1) / count.clamp_min(1)
+        norms = tokens.float().norm(dim=-1, keepdim=True)
+        mean_norm = (member * norms).sum(dim=1) / count.clamp_min(1)
         person = ((density < density.flip(1))
                   | ((density == density.flip(1)) & (mean_norm > mean_norm.flip(1))))
     return person.gather(1, labels) & several
@@ -331,27 +406,24 @@ def find_regions(features: Tensor, cluster_numbers: Sequence[int], keys: np.ndar
     Returns:
         Region number of each token, (B, S, h * w) uint8: 0 background, 1..k foreground regions,
         numbered from top to bottom by their mean row. Numbers of clusters that stayed empty come
-        last. Where there is no foreground, all is 0.
-
-    Raises:
-        ValueError: If features are not finite.
+        last. Where there is no foreground, all is 0; where the image's features are not finite,
+        all is ``BROKEN``.
     """
     batch, _, height, width = features.shape
     tokens = features.flatten(2).mT.contiguous()
-    if not bool(torch.isfinite(tokens.sum(dim=-1)).all()):
-        raise ValueError('the teacher gives features that are not finite; its weights are broken '
-                         'or its half precision overflows')
+    broken = ~(tokens.sum(dim=(1, 2)).abs() < float('inf'))
+    if _way(tokens.device).launches or broken.any():
+        tokens = tokens.masked_fill(broken[:, None, None], 0)
     person = foreground_mask(tokens, (height, width), foreground, keys)
     if position_weight:
         # Pixels are square and crops twice as high as wide.
-        places = _positions((height, width), features.device) * features.new_tensor([2.0, 1.0])
-        centred = tokens - tokens.mean(dim=1, keepdim=True)
-        spread = centred.square().sum(dim=2).mean(dim=1).sqrt()[:, None, None]
-        scale = position_weight * spread / places.square().sum(dim=1).mean().sqrt()
-        tokens = torch.cat([tokens, places * scale], dim=2)
+        places = _positions((height, width)) * np.array([2, 1], np.float32)
+        places = upload(places / np.sqrt((places ** 2).sum(axis=1).mean()), features.device)
+        spread = tokens.var(dim=1, correction=0).sum(dim=1).sqrt()[:, None, None]
+        tokens = torch.cat([tokens, places * (position_weight * spread)], dim=2)
     labels, _ = kmeans(tokens, person, cluster_numbers, keys)
     most = max(cluster_numbers)
-    rows = torch.arange(height, device=features.device).repeat_interleave(width).float()
+    rows = upload(np.repeat(np.arange(height, dtype=np.float32), width), features.device)
     index = labels.clamp_min(0)
     inside = (labels >= 0).float()
     shape = (batch, len(cluster_numbers), most)
@@ -359,4 +431,5 @@ def find_regions(features: Tensor, cluster_numbers: Sequence[int], keys: np.ndar
     row_sum = inside.new_zeros(shape).scatter_add_(2, index, inside * rows)
     mean_row = (row_sum / count.clamp_min(1)).masked_fill_(count == 0, float('inf'))
     rank = mean_row.argsort(dim=2, stable=True).argsort(dim=2)
-    return ((rank.gather(2, index) + 1) * (labels >= 0)).to(torch.uint8)
+    regions = ((rank.gather(2, index) + 1) * (labels >= 0)).to(torch.uint8)
+    return regions.masked_fill_(broken[:, None, None], BROKEN)

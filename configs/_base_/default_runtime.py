@@ -1,5 +1,6 @@
 default_scope = 'mmpretrain'
 default_hooks = dict(
+    runtime_info=dict(type='clasp_mm.StepValuesHook'),
     timer=dict(type='mmengine.IterTimerHook'),
     logger=dict(type='mmengine.LoggerHook', interval=50),
     param_scheduler=dict(type='mmengine.ParamSchedulerHook'),

@@ -3,6 +3,8 @@ _base_ = 'mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_swin-t-p4-w7_8xb32
 # The host's own setting; only the backbone is another, and the data set tells what is wrong with it.
 custom_imports = dict(imports=['clasp_mm.datasets.coco_keypoints'])
 model = dict(
+    # The host takes each step's heatmaps to NumPy for it, which waits for the GPU and knows no bfloat16.
+    train_cfg=dict(compute_acc=False),
     backbone=dict(
         _delete_=True,
         type='clasp_mm.PCMoESwin',

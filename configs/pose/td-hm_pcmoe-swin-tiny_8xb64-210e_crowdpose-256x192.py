@@ -4,6 +4,8 @@ _base_ = 'mmpose::body_2d_keypoint/topdown_heatmap/crowdpose/td-hm_res50_8xb64-2
 # wrong with it.
 custom_imports = dict(imports=['clasp_mm.datasets.coco_keypoints'])
 model = dict(
+    # The host takes each step's heatmaps to NumPy for it, which waits for the GPU and knows no bfloat16.
+    train_cfg=dict(compute_acc=False),
     backbone=dict(
         _delete_=True,
         type='clasp_mm.PCMoESwin',

@@ -17,7 +17,7 @@ def split_scalars(values: np.ndarray) -> np.ndarray:
 
 
 def lloyd(points: np.ndarray, labels: np.ndarray, k: int, max_iter: int = 100) -> np.ndarray:
-    """Lloyd's algorithm with explicit centres; one empty cluster per step takes the farthest."""
+    """Lloyd's algorithm with explicit centres; a cluster that is empty stays so."""
     labels = labels.copy()
     for _ in range(max_iter):
         centres = np.full((k, points.shape[1]), np.inf)
@@ -26,10 +26,6 @@ def lloyd(points: np.ndarray, labels: np.ndarray, k: int, max_iter: int = 100) -
                 centres[cluster] = points[labels == cluster].mean(axis=0)
         distances = ((points[:, None] - centres[None]) ** 2).sum(axis=-1)
         new = distances.argmin(axis=1)
-        empty = [cluster for cluster in range(k) if not (labels == cluster).any()]
-        farthest = distances.min(axis=1).argmax()
-        if empty and distances.min(axis=1)[farthest] > 1e-9:
-            new[farthest] = empty[0]
         if (new == labels).all():
             break
         labels = new

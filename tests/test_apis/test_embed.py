@@ -12,6 +12,7 @@ import clasp_mm
 from clasp_mm.apis import embed
 from clasp_mm.apis.describe import CLIPDescriber, HeadDescriber
 from clasp_mm.apis.embed import embed_images, nearest_neighbours
+from clasp_mm.apis.embed_blocks import npy_header
 from clasp_mm.cli import main
 from clasp_mm.datasets import LUPerson
 from clasp_mm.models.heads import AttrHead, PartSegHead
@@ -30,7 +31,7 @@ MODEL = dict(
     part_head=dict(type='clasp_mm.PartSegHead', in_channels=16, num_classes=10),
     attr_head=dict(type='clasp_mm.AttrHead', in_channels=16,
                    attribute_sizes=DEFAULT_VOCABULARY.attribute_sizes),
-    data_preprocessor=dict(type='mmpretrain.SelfSupDataPreprocessor'))
+    data_preprocessor=dict(type='clasp_mm.ViewPreprocessor'))
 
 
 class Colours(nn.Module):
@@ -101,7 +102,7 @@ def test_features_are_the_models_whatever_the_batches(people, checkpoint, tmp_pa
 
 @pytest.mark.parametrize('shape', [(0, 1), (4_180_000, 1024)])
 def test_header_is_numpys_and_of_one_length(shape):
-    header = embed._npy_header(*shape)
+    header = npy_header(*shape)
     assert len(header) == 128 and header.endswith(b'\n')
     import io
     file = io.BytesIO(header)

@@ -1,14 +1,17 @@
 import json
+import os
 import time
+from datetime import timedelta
 
 import pytest
 import torch
+import torch.distributed as dist
 from mmengine.runner import Runner
 
 from clasp_mm.apis import estimate as module
 from clasp_mm.apis import label_cost
 from clasp_mm.apis.estimate import describe, estimate, largest_batch
-from clasp_mm.compat import load_file
+from clasp_mm.compat import load_file, prepare_cpu_distributed
 from tests.test_engine.test_teacher_hook import make_config, people  # noqa: F401
 from tests.test_pseudo_labels.fakes import make_labeler
 
@@ -139,3 +142,63 @@ def test_largest_batch_by_two_measurements(small, large, memory, batch):
 def test_no_step_is_no_estimate(people, tmp_path):  # noqa: F811
     with pytest.raises(ValueError, match='at least one step'):
         estimate(make_config(people, tmp_path), steps=0)
+
+
+def out_of_memory(where, largest):
+    """Methods of DINO; that named ``where`` has no memory for more than ``largest`` images."""
+    from clasp_mm.models import DINO
+    forward, original = DINO.forward, getattr(DINO, where)
+
+    def remember(self, inputs, *args, **kwargs):
+        self.batch_size = len(inputs[0])
+        return forward(self, inputs, *args, **kwargs)
+
+    def fail(self, *args, **kwargs):
+        if getattr(self, 'batch_size', 0) > largest:
+            raise torch.cuda.OutOfMemoryError('no room')
+        return original(self, *args, **kwargs)
+
+    return {where: fail, 'forward': remember}
+
+
+def test_a_batch_that_does_not_fit_is_halved(people, tmp_path, monkeypatch):  # noqa: F811
+    from clasp_mm.models import DINO
+    for name, method in out_of_memory('loss', 2).items():
+        monkeypatch.setattr(DINO, name, method)
+    report = estimate(make_config(people, tmp_path / 'run'), steps=1)
+    assert report['batch_size'] == 2 and report['steps'] == 12
+    assert 'a batch of 4 does not fit the GPU' in describe(report)
+
+
+def _estimate(rank, people, out, where):  # noqa: F811
+    """One of two processes, of which the first has no memory for more than 2 images."""
+    from clasp_mm.models import DINO
+    torch.set_num_threads(1)
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2')
+    dist.init_process_group('gloo', init_method=f'file://{out}/meet', rank=rank, world_size=2)
+    module.WARMUP, module._PATIENCE = 0, timedelta(seconds=5)
+    if rank == 0:
+        for name, method in out_of_memory(where, 2).items():
+            setattr(DINO, name, method)
+    cfg = make_config(people, out / 'run')
+    cfg.launcher = 'pytorch'
+    prepare_cpu_distributed(cfg)
+    try:
+        told = estimate(cfg, steps=1)['batch_size']
+    except (ValueError, RuntimeError) as error:
+        told = f'{type(error).__name__}: {error}'
+    (out / f'{rank}.json').write_text(json.dumps(told))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('where', ['loss', 'update_teacher'])
+def test_no_room_in_one_process_ends_or_halves_all(people, tmp_path, where):  # noqa: F811
+    """Within the step the other waits for it; after the last one both go on with 2 images."""
+    torch.multiprocessing.spawn(_estimate, (people, tmp_path, where), 2)
+    first, second = (json.loads((tmp_path / f'{rank}.json').read_text()) for rank in range(2))
+    if where == 'loss':
+        assert first.startswith('ValueError: a batch of 4 does not fit the GPU of process 0')
+        assert 'train_dataloader.batch_size=2' in first
+        assert second.startswith('RuntimeError')  # the first has gone
+    else:
+        assert first == second == 2

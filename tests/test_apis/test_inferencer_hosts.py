@@ -155,3 +155,89 @@ def test_person_search_of_own_boxes(infer, pictures):
     vector = found[0]['features'][0]
     again = run(pictures[1], boxes=[boxes[1]], query=vector)
     assert again[0]['similarity'] == pytest.approx(found[1]['similarity'], abs=1e-4)
+
+
+TASKS = ('pose', 'parsing', 'detection', 'person_search', 'reid', 'attribute')
+
+
+def distance(task, one, other):
+    """What an entry in bfloat16 is off that in float32, and the most that it may be."""
+    if task == 'parsing':  # share of pixels whose class changes
+        return (one['labels'] != other['labels']).mean(), .03
+    if task == 'attribute':
+        return np.abs(one['probabilities'] - other['probabilities']).max(), .01
+    if task == 'reid':
+        return 1 - one['feature'] @ other['feature'], 2e-4
+    if task == 'person_search':  # of given boxes
+        return 1 - (one['features'] * other['features']).sum(1).min(), 2e-3
+    if task == 'pose':  # pixels; a cell of the 12 heatmap columns is 1.25 * 160 / 12 = 16.7
+        assert np.abs(one['keypoint_scores'] - other['keypoint_scores']).max() < .002
+        apart = np.abs(one['keypoints'] - other['keypoints']).max(2)
+        return np.quantile(apart, .8), 16.7  # random maps are flat: some maxima jump
+    apart = np.abs(one['boxes'][:, None] - other['boxes']).max(2).min(1)  # pixels, to the nearest
+    return np.quantile(apart, .9), 1.
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_bfloat16_is_near_float32_and_comes_out_as_float32(infer, pictures, task):
+    run = infer(task)
+    people = [[[10, 10, 60, 110], [40, 0, 90, 100]]] * 3
+    boxes = dict(boxes=people) if task == 'person_search' else {}
+    seen = []
+    hook = run.model.backbone.register_forward_hook(lambda *args: seen.append(args[2][-1].dtype))
+    try:
+        found = {}
+        for run.model.amp in (None, False, True):
+            found[run.model.amp] = run(pictures, **boxes, batch_size=4)
+    finally:
+        run.model.amp = None
+        hook.remove()
+    assert set(seen[:len(seen) * 2 // 3]) == {torch.float32} and seen[-1] == torch.bfloat16
+    for plain, exact, fast in zip(*found.values(), strict=True):
+        for key, value in exact.items():
+            if isinstance(value, np.ndarray):
+                assert value.dtype == fast[key].dtype != np.float64, key
+                assert (plain[key] == value).all()  # on the CPU float32 is the default
+        off, most = distance(task, exact, fast)
+        assert 0 < off + (task in ('pose', 'parsing')) and off < most, (task, off)
+
+
+def test_images_of_one_padded_size_share_a_forward(infer, monkeypatch):
+    """Of sides 64x96, 90x64 and 60x90 the first and the last are padded to 64x96."""
+    from clasp_mm.apis.inference import batches
+    run = infer('detection')
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (*size, 3), np.uint8)
+              for size in ((64, 96), (90, 64), (60, 90), (90, 64), (60, 90))]
+
+    def prepare(model, image, img_id=0):
+        from mmdet.structures import DetDataSample
+        sample = DetDataSample(metainfo=dict(
+            img_id=0, ori_shape=image.shape[:2], img_shape=image.shape[:2], scale_factor=(1., 1.)))
+        return dict(inputs=torch.from_numpy(image).permute(2, 0, 1), data_samples=sample)
+
+    monkeypatch.setattr('clasp_mm.apis.inference.detection.prepare', prepare)
+    monkeypatch.setattr(run.model.data_preprocessor, 'pad_size_divisor', 32)
+    shapes, test_step = [], run.model.test_step
+    monkeypatch.setattr(run.model, 'test_step', lambda data: (
+        shapes.append([tuple(one.shape[1:]) for one in data['inputs']]), test_step(data))[1])
+    found = run(images, batch_size=4)
+    assert shapes == [[(64, 96), (60, 90), (60, 90)], [(90, 64), (90, 64)]]
+    for entry, image in zip(found, images, strict=True):
+        alone, = run(image)
+        for key in ('boxes', 'scores'):
+            np.testing.assert_allclose(entry[key], alone[key], atol=1e-5, rtol=1e-5)
+    sizes = torch.tensor([3, 5, 3, 3, 5, 3, 3, 3, 3, 3, 3, 3])
+
+    def samples():
+        for size in sizes.tolist():
+            taken.append(size)
+            yield dict(inputs=torch.zeros(3, size, 32 * size))
+    monkeypatch.setattr(batches, '_forward', lambda model, batch: [
+        tuple(one['inputs'].shape) for one in batch])
+    for batch_size in (1, 2, 3):
+        taken, given = [], 0
+        for shape in batches.predict_batches(run.model, samples(), batch_size):
+            assert shape[1] == sizes[given] and len(taken) - given <= 4 * batch_size + 1
+            given += 1
+        assert given == len(sizes)

@@ -152,3 +152,47 @@ def test_resuming_runs_no_code(tmp_path):
     with pytest.raises(ValueError, match=r'page\.pth is no PyTorch checkpoint'):
         launch.set_resume(config(None), str(tmp_path / 'page.pth'))
     assert not (tmp_path / 'was_run').exists()
+
+
+@pytest.mark.parametrize(('options', 'expected'), [
+    ({}, ['high']), ({'float32_matmul_precision': 'highest'}, ['highest'])])
+def test_gpus_multiply_in_tf32_unless_told_otherwise(tmp_path, monkeypatch, options, expected):
+    path = tmp_path / 'plain.py'
+    path.write_text("model = dict(type='clasp_mm.DINO')\n", 'utf-8')
+    set_to = []
+    monkeypatch.setattr(torch, 'set_float32_matmul_precision', set_to.append)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    launch.load_config(str(path), options=options)
+    assert not set_to  # a CPU keeps float32
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    launch.load_config(str(path), options=options)
+    assert set_to == expected
+    with pytest.raises(ValueError, match=r"float32_matmul_precision must be one of .*'tf32'"):
+        launch.load_config(str(path), options={'float32_matmul_precision': 'tf32'})
+
+
+@pytest.mark.parametrize(('model', 'dynamic'), [
+    ('clasp_mm.DINO', False), ('clasp_mm.CLASP', False), ('ImageClassifier', None)])
+def test_compile_adds_its_hook(monkeypatch, model, dynamic):
+    monkeypatch.setattr(launch, 'check_compiler', lambda device: None)
+    cfg = Config(dict(model=dict(type=model), custom_hooks=[dict(type='EMAHook')]))
+    launch.set_compile(cfg)
+    assert cfg.custom_hooks == [dict(type='EMAHook'),
+                                dict(type='clasp_mm.CompileHook', dynamic=dynamic)]
+
+
+def test_compile_is_mmengines_or_ours():
+    cfg = Config(dict(model=dict(type='ImageClassifier'), compile=dict(mode='default')))
+    with pytest.raises(ValueError, match='leave one of them out'):
+        launch.set_compile(cfg)
+
+
+def test_compile_refuses_backbones_of_others():
+    from types import SimpleNamespace
+
+    from torch import nn
+
+    from clasp_mm.engine import CompileHook
+    model = nn.ModuleDict(dict(backbone=nn.Conv2d(1, 1, 1)))
+    with pytest.raises(ValueError, match=r'ModuleDict.*compile=True'):
+        CompileHook().before_train(SimpleNamespace(model=model))

@@ -19,7 +19,7 @@ CONFIG = dict(
                head=dict(type='clasp_mm.DINOHead', in_channels=16, out_dim=12, hidden_dim=16,
                          bottleneck_dim=8),
                part_head=None, attr_head=None,
-               data_preprocessor=dict(type='mmpretrain.SelfSupDataPreprocessor')),
+               data_preprocessor=dict(type='clasp_mm.ViewPreprocessor')),
     train_dataloader=dict(dataset=dict(type='clasp_mm.LUPerson', data_root='somewhere')))
 
 

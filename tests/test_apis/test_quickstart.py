@@ -1,4 +1,5 @@
 import json
+import runpy
 import sys
 
 import cv2
@@ -91,6 +92,21 @@ def test_few_images_make_smaller_batches(tmp_path):
 def test_one_epoch_is_refused_at_once(tmp_path):
     with pytest.raises(ValueError, match='at least two epochs, the first warms up; got 2, 1'):
         Options(tmp_path, epochs=(2, 1))
+
+
+@pytest.mark.parametrize('options, words', [
+    (dict(clip='ViT-B-23', clip_pretrained='openai'), "no model 'ViT-B-23'; near: .*ViT-B-32"),
+    (dict(clip='ViT-B-32', clip_pretrained='openia'), "did you mean 'openai'"),
+    (dict(clip='ViT-B-32'), 'labels need trained weights'),
+    (dict(clip='ViT-B-32', clip_pretrained='gone.pt'), "no CLIP weights file at 'gone.pt'"),
+    (dict(clip_pretrained='openai'), "--clip-pretrained 'openai' are the weights of a --clip")])
+def test_a_wrong_clip_is_told_before_anything_is_made(options, words, tmp_path, monkeypatch):
+    arguments = [f'--{name.replace("_", "-")}={value}' for name, value in options.items()]
+    monkeypatch.setattr(sys, 'argv', ['quickstart.py', f'--work-dir={tmp_path}', *arguments])
+    monkeypatch.setattr(Quickstart, 'make_data', lambda self: pytest.fail('it begins'))
+    with pytest.raises(SystemExit, match=rf'quickstart\.py: .*{words}'):
+        runpy.run_path(str(resource('tools/quickstart.py')), run_name='__main__')
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture(scope='module')

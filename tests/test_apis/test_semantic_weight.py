@@ -23,7 +23,7 @@ MODEL = dict(
     head=dict(type='clasp_mm.DINOHead', in_channels=16, out_dim=12, hidden_dim=16,
               bottleneck_dim=8),
     part_head=dict(type='clasp_mm.PartSegHead', in_channels=16, num_classes=4),
-    data_preprocessor=dict(type='mmpretrain.SelfSupDataPreprocessor'))
+    data_preprocessor=dict(type='clasp_mm.ViewPreprocessor'))
 
 
 def backbone():

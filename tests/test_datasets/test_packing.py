@@ -43,7 +43,7 @@ def test_labels_are_packed_where_there_are_any():
     assert sample['label_accepted'].dtype == torch.bool and not sample['label_accepted']
 
 
-def test_a_batch_reaches_the_host_preprocessor():
+def test_a_batch_reaches_the_preprocessor():
     samples = [pack(results(
         index, skipped='x.jpg' * index, label_accepted=bool(index), attr_target=np.array([index]),
         view_part_maps=np.full((2, 4, 2), index, np.uint8))) for index in range(3)]
@@ -54,7 +54,7 @@ def test_a_batch_reaches_the_host_preprocessor():
     assert labels['label_accepted'].tolist() == [False, True, True]
     assert labels['part_map'][:, 0, 0, 0].tolist() == labels['attr_target'][:, 0].tolist()
     preprocessor = HOST_MODELS.build(dict(
-        type='mmpretrain.SelfSupDataPreprocessor', mean=(10, 20, 30), std=(2, 4, 5),
+        type='clasp_mm.ViewPreprocessor', mean=(10, 20, 30), std=(2, 4, 5),
         bgr_to_rgb=True))
     out = preprocessor(batch, training=True)
     red = (samples[1]['inputs'][2][2].float() - 10) / 2

@@ -18,7 +18,7 @@ def make_model():
     """A tiny DINO with ImageNet's preprocessing."""
     model = make_dino()
     model.data_preprocessor = MODELS.build(dict(
-        type='mmpretrain.SelfSupDataPreprocessor', bgr_to_rgb=True,
+        type='clasp_mm.ViewPreprocessor', bgr_to_rgb=True,
         mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]))
     return model
 

@@ -2,7 +2,9 @@
 
 import os
 import sys
+from contextlib import ExitStack
 from copy import deepcopy
+from unittest import mock
 
 import pytest
 import torch
@@ -43,17 +45,25 @@ def share(batch, rank, world_size):
             {name: value[rank::world_size] for name, value in samples.items()})
 
 
+COLLECTIVES = ('all_reduce', 'all_gather', 'all_gather_into_tensor', 'all_gather_object',
+               'broadcast', 'broadcast_object_list', 'reduce', 'reduce_scatter', 'barrier')
+
+
 def train(make, rank=0, world_size=1):
-    """Logged losses of three steps, and what was trained and tracked after them."""
+    """Logged losses of three steps, what was trained and tracked, and each loss's collectives."""
     model = make().eval().double()  # no gate noise
     wrapper = build_optim_wrapper(model, dict(
         type='clasp_mm.DINOOptimWrapper', constructor='clasp_mm.TrainableOptimWrapperConstructor',
         optimizer=dict(type='SGD', lr=0.1)))
-    rows = []
+    rows, collectives = [], []
     for step, (views, samples) in enumerate(make_batches()):
         model.set_progress(step, 3, epoch=step)
         views, samples = share(([view.double() for view in views], samples), rank, world_size)
-        loss, logged = model.parse_losses(model.loss(views, samples))
+        with ExitStack() as stack:
+            called = [stack.enter_context(mock.patch.object(dist, name, wraps=getattr(dist, name)))
+                      for name in COLLECTIVES]
+            loss, logged = model.parse_losses(model.loss(views, samples))
+        collectives.append(sum(one.call_count for one in called))
         loss.backward()
         for parameter in model.parameters():  # as DistributedDataParallel
             if parameter.grad is not None and world_size > 1:
@@ -63,7 +73,8 @@ def train(make, rank=0, world_size=1):
         wrapper.zero_grad()
         model.update_teacher()
         rows.append({name: value.item() for name, value in logged.items()})
-    return rows, {name: value.detach().clone() for name, value in model.state_dict().items()}
+    state = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    return rows, state, collectives
 
 
 def _process(rank, world_size, out, make):
@@ -82,10 +93,11 @@ def _process(rank, world_size, out, make):
 def test_processes_give_the_losses_of_one_with_the_global_batch(
         tmp_path, world_size, make, expected):
     """DINO's centre, the balance loss, the teacher and uneven rejections included."""
-    rows, state = train(make)
+    rows, state, _ = train(make)
     torch.multiprocessing.spawn(_process, (world_size, str(tmp_path), make), world_size)
     for rank in range(world_size):
-        its_rows, its_state = torch.load(tmp_path / f'{rank}.pt', weights_only=True)
+        its_rows, its_state, collectives = torch.load(tmp_path / f'{rank}.pt', weights_only=True)
+        assert collectives == [2] * 3  # what the losses need, and the logged values
         for row, its_row in zip(rows, its_rows, strict=True):
             assert set(row) >= expected
             assert its_row == pytest.approx(row, rel=1e-6)  # logged values are float32

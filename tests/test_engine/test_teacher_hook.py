@@ -30,7 +30,7 @@ def make_config(people, work_dir, **changes):
                           strides=(4, 2), out_indices=(1,)),
             head=dict(type='clasp_mm.DINOHead', in_channels=16, out_dim=12, hidden_dim=16,
                       bottleneck_dim=8),
-            data_preprocessor=dict(type='mmpretrain.SelfSupDataPreprocessor', mean=[120.] * 3,
+            data_preprocessor=dict(type='clasp_mm.ViewPreprocessor', mean=[120.] * 3,
                                    std=[60.] * 3, bgr_to_rgb=True)),
         train_dataloader=dict(
             batch_size=4, num_workers=0, collate_fn=dict(type='default_collate'),

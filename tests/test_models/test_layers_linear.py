@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from clasp_mm.models.layers import linear as module
+from clasp_mm.models.layers import cpu
 from clasp_mm.models.layers.linear import Linear, LinearGELU, linear
 
 ONEDNN = 'mkldnn::_linear_pointwise'
@@ -40,7 +40,7 @@ def test_strided_input():
         torch.testing.assert_close(linear(x, weight), F.linear(x, weight))
 
 
-@pytest.mark.skipif(not module._ONEDNN, reason='torch without oneDNN')
+@pytest.mark.skipif(not cpu._ONEDNN, reason='torch without oneDNN')
 def test_where_onednn_is_used():
     layer, x = Linear(8, 8), torch.randn(3, 8)
     with torch.no_grad():
@@ -48,6 +48,8 @@ def test_where_onednn_is_used():
     with torch.inference_mode():
         assert ONEDNN in operators(lambda: layer(x))
     assert ONEDNN in operators(lambda: layer(x))
+    with torch.no_grad(), cpu.switched_off():
+        assert ONEDNN not in operators(lambda: layer(x))
     with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
         assert layer(x).dtype == torch.bfloat16
     with torch.no_grad():

@@ -5,7 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from clasp_mm.models import PCMoESwin
-from clasp_mm.models.layers import SwinBlock, parts
+from clasp_mm.models.layers import SwinBlock, cpu
 from clasp_mm.models.layers.window_attention import ShiftedWindowAttention
 
 ARCH = dict(embed_dims=8, depths=(2, 2), num_heads=(2, 4))
@@ -13,8 +13,8 @@ ARCH = dict(embed_dims=8, depths=(2, 2), num_heads=(2, 4))
 
 def make_parts_small(monkeypatch):
     """Every layer is a large one, and a part has few rows."""
-    monkeypatch.setattr(parts, '_LARGE', 0)
-    monkeypatch.setattr(parts, '_PART', 5000)
+    monkeypatch.setattr(cpu, '_LARGE', 0)
+    monkeypatch.setattr(cpu, '_PART', 5000)
 
 
 @pytest.fixture()
@@ -32,9 +32,9 @@ def sizes(monkeypatch):
         seen['block'].append((int(x.shape[0]), int(x.shape[1])))
         return run(self, x, hw)
 
-    def attention(self, qkv, bias, num_biases):
+    def attention(self, qkv, *args):
         seen['qkv'].append(qkv.numel() // qkv.shape[-1])
-        return attend(self, qkv, bias, num_biases)
+        return attend(self, qkv, *args)
 
     monkeypatch.setattr(SwinBlock, 'forward', block)
     monkeypatch.setattr(ShiftedWindowAttention, '_attend', attention)

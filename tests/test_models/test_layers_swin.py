@@ -10,7 +10,7 @@ from clasp_mm.models.layers import (
     resize_bias_table,
     window_layout,
 )
-from clasp_mm.models.layers import window_attention as module
+from clasp_mm.models.layers import windows as module
 
 
 @pytest.fixture
@@ -109,13 +109,13 @@ def test_layout_kept_in_inference_mode_can_be_trained_with(clean_layouts):
 
 
 def test_kept_layouts_are_bounded_and_reused(clean_layouts, monkeypatch):
-    monkeypatch.setattr(module, '_MAX_LAYOUTS', 3)
+    monkeypatch.setattr(module, '_MAX_BYTES', 10_000)
     cpu = torch.device('cpu')
     first = window_layout(5, 5, 4, 2, cpu)
     assert window_layout(5, 5, 4, 2, cpu) is first
     for side in range(6, 20):
         window_layout(side, 5, 4, 2, cpu)
-        assert len(module._LAYOUTS) <= 3
+        assert sum(x.nbytes for kept in module._LAYOUTS.values() for x in kept) <= 3 * 10_000
     again = window_layout(5, 5, 4, 2, cpu)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
 

@@ -202,6 +202,25 @@ def test_dino_loss_equals_its_definition_and_moves_the_centre():
     torch.testing.assert_close(model.dino_loss.center, center, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize('make', [make_dino, make_clasp])
+def test_two_processes_of_one_batch_give_its_losses_with_one_all_reduce(monkeypatch, make):
+    """Tested with real processes in tests/test_engine/test_processes.py."""
+    expected, model = make(), make().eval()
+    values = expected.eval().loss(*make_batch(rejected=[2]))
+    sent = []
+
+    def double(tensor):
+        sent.append(tensor.numel())
+        tensor.mul_(2)
+
+    monkeypatch.setattr('clasp_mm.models.losses.distributed.get_world_size', lambda: 2)
+    monkeypatch.setattr('clasp_mm.models.losses.distributed.all_reduce', double)
+    torch.testing.assert_close(model.loss(*make_batch(rejected=[2])), values)
+    torch.testing.assert_close(model.dino_loss.center, expected.dino_loss.center)
+    # centre; tokens; values and attributes; experts by stage and task, images by task, gates
+    assert sent == [HEAD['out_dim'] + (1 + 2 + 2 * 3 * 4 + 3 + 2 * 4) * (make is make_clasp)]
+
+
 @pytest.mark.parametrize('mode', ['all', 'one', 'alternate'])
 def test_every_trained_parameter_gets_a_gradient(mode):
     model = make_clasp(semantic_views=mode).train()

@@ -5,8 +5,10 @@ import torch
 from clasp_mm.evaluation.task_conflict import task_gradients
 from clasp_mm.models import DINO, SOLIDER
 from clasp_mm.models.pretrain.solider import semantic_draws
+from clasp_mm.pseudo_labels import regions
 from clasp_mm.pseudo_labels.regions import find_regions
 from tests.oracles.solider import solider_losses
+from tests.test_pseudo_labels.operators import Operators
 
 BATCH, PARTS = 4, 3
 ARCH = dict(embed_dims=8, depths=(1, 1), num_heads=(1, 2))
@@ -95,10 +97,10 @@ def test_half_precision_does_not_reach_the_clustering():
     model = make()
     images = torch.cat([make_views(0, seed)[0] for seed in range(8)])
     keys = np.arange(len(images), dtype=np.uint64)
-    weight = torch.ones(len(images))
+    weight = np.ones(len(images), np.float32)
     with torch.autocast('cpu', dtype=torch.bfloat16):
         found = model.label(images, weight, keys)[1]
-        feature = model.teacher.backbone(images, weight)[-1]
+        feature = model.teacher.backbone(images, 1.)[-1]
     expected = find_regions(feature.detach().float(), (PARTS,), keys)
     assert torch.equal(found.flatten(1), expected[:, 0].long())
     assert len(found.unique()) == PARTS + 1
@@ -142,3 +144,22 @@ def test_a_backbone_without_a_controller_is_refused():
     with pytest.raises(ValueError, match=r'clasp_mm\.SemanticSwin, got PCMoESwin'):
         SOLIDER({**BACKBONE, 'type': 'clasp_mm.PCMoESwin', 'moe': None}, HEAD,
                 dict(type='clasp_mm.PartSegHead', in_channels=16, num_classes=4))
+
+
+def test_a_step_does_not_ask_the_device(monkeypatch):
+    monkeypatch.setitem(regions._WAYS, 'cpu', regions._WAYS['cuda'])
+    model, views = make(), make_views()
+    with Operators() as counted:
+        losses = model.loss(views, dict(sample_idx=INDEX))
+        (losses['loss_dino'] + losses['loss_part']).backward()
+    assert losses['loss_part'] > 0
+    assert not counted.waits
+
+
+def test_the_index_stays_where_the_loader_put_it():
+    model = make()
+    model.data_preprocessor.to('meta')
+    data = dict(inputs=make_views(), data_samples=dict(sample_idx=INDEX, other=INDEX))
+    batch = model.data_preprocessor(data, True)
+    assert batch['inputs'][0].is_meta and batch['data_samples']['other'].is_meta
+    assert batch['data_samples']['sample_idx'] is INDEX

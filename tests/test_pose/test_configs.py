@@ -125,3 +125,23 @@ def test_no_weight_decay_on_relative_position_tables_and_prompts():
     assert {decay for key, decay in decays.items() if key in spared} == {0.}
     assert {decay for key, decay in decays.items() if key not in spared} == {.01}
     assert spared <= set(decays)
+
+
+@pytest.mark.parametrize('path', [*CONFIGS, resource(QUICKSTART)], ids=lambda path: path.stem)
+def test_a_step_takes_nothing_to_numpy(path):
+    """As NumPy has no bfloat16, the command of the README would end in its first step."""
+    from mmengine.structures import InstanceData, PixelData
+    from mmpose.structures import PoseDataSample
+    cfg = Config.fromfile(path)
+    model = MODELS.build(dict(type='mmpose.TopdownPoseEstimator', backbone=dict(
+        type='clasp_mm.PCMoESwin', task='part',
+            arch=dict(embed_dims=8, depths=(1, ), num_heads=(1, )),
+        strides=(4, ), out_indices=(0, )), head=dict(
+            type='HeatmapHead', in_channels=8, out_channels=17, deconv_out_channels=None,
+            loss=dict(type='KeypointMSELoss')), train_cfg=cfg.model.get('train_cfg')))
+    sample = PoseDataSample()
+    sample.gt_instance_labels = InstanceData(keypoint_weights=torch.ones(1, 17))
+    sample.gt_fields = PixelData(heatmaps=torch.rand(17, 8, 8))
+    with torch.autocast('cpu'):
+        losses = model(torch.randn(1, 3, 32, 32), [sample], mode='loss')
+    assert set(losses) == {'loss_kpt'} and losses['loss_kpt'].isfinite()

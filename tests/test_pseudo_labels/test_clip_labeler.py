@@ -1,8 +1,12 @@
+import argparse
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from clasp_mm.apis import labeler_options
+from clasp_mm.pseudo_labels import regions
 from clasp_mm.pseudo_labels.clip_labeler import LabelSettings, to_canvas
 from clasp_mm.pseudo_labels.resample import fit_window, resample
 from clasp_mm.pseudo_labels.text_bank import TextBank
@@ -18,6 +22,7 @@ from tests.test_pseudo_labels.fakes import (
     draw_person,
     make_labeler,
 )
+from tests.test_pseudo_labels.operators import Operators
 
 
 def test_labels_of_known_pictures():
@@ -176,3 +181,31 @@ def test_bad_images_are_named():
 def test_settings_survive_json():
     settings = LabelSettings(cluster_numbers=(2, 6), foreground='feature')
     assert LabelSettings.from_dict(settings.to_dict()) == settings
+
+
+@pytest.mark.parametrize('region', ['mask', 'crop'])
+def test_a_batch_asks_the_device_once(monkeypatch, region):
+    monkeypatch.setitem(regions._WAYS, 'cpu', regions._WAYS['cuda'])
+    labeler, images = make_labeler(region=region), draw_people(12)
+    asked = []
+    with torch.no_grad(), Operators() as counted:
+        seen = labeler.see(images, [str(i) for i in range(12)])
+        wait = seen.asked.wait
+        seen.asked.wait = lambda: asked.append(1) or wait()
+        labels = labeler.name_regions(seen).download()
+    assert not counted.waits and len(asked) == 1
+    assert labels.wait()['region_label'].any()
+
+
+@pytest.mark.parametrize('device, capability, precision', [
+    ('cpu', None, 'none'), ('cuda', (7, 5), 'none'), ('cuda:1', (8, 0), 'bf16')])
+def test_precision_is_that_of_the_device_unless_asked_for(monkeypatch, device, capability,
+                                                          precision):
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda _: capability)
+    assert labeler_options._own_precision(torch.device(device)) == precision
+    parser = argparse.ArgumentParser()
+    labeler_options.add_labeler_arguments(parser)
+    needed = ['--data-root', 'a', '--out', 'b', '--teacher', 'none']
+    found = [parser.parse_args(needed + more).amp for more in (
+        [], ['--amp'], ['--amp', 'fp16'], ['--no-amp'])]
+    assert found == [None, 'bf16', 'fp16', 'none']

@@ -1,3 +1,6 @@
+import errno
+import threading
+
 import numpy as np
 import pytest
 
@@ -97,3 +100,74 @@ def test_labelling_verifies_what_the_disk_gives_back(tmp_path, monkeypatch):
     monkeypatch.setattr(StoreWriter, 'finish', on_a_bad_disk)
     with pytest.raises(ValueError, match=r'attr_conf\.npy of the label store .* changed'):
         make(People(9), tmp_path / 'store')
+
+
+def test_the_next_batch_is_asked_for_before_a_batch_is_waited_for(tmp_path, monkeypatch):
+    labeler, calls = make_labeler(), []
+
+    def spy(name, key):
+        call = getattr(labeler, name)
+        monkeypatch.setattr(labeler, name, lambda *args: (calls.append((name, key(*args))),
+                                                          call(*args))[1])
+
+    spy('see', lambda images, names: names[0])
+    spy('name_regions', lambda seen: len(seen.pixels))
+    make(People(21), tmp_path / 'store', labeler)
+    assert calls == [('see', '0.png'), ('see', '8.png'), ('name_regions', 8), ('see', '16.png'),
+                     ('name_regions', 8), ('name_regions', 5)]
+
+
+def test_reading_goes_on_while_the_disk_is_slow(tmp_path, monkeypatch):
+    read_on = threading.Event()
+
+    class Watched(People):
+        def load(self, index):
+            if index == 32:                               # of the fifth batch
+                read_on.set()
+            return super().load(index)
+
+    write = StoreWriter.write
+
+    def slow(*args):
+        assert read_on.wait(timeout=20)
+        write(*args)
+
+    monkeypatch.setattr(StoreWriter, 'write', slow)
+    make(Watched(45), tmp_path / 'slow')
+    monkeypatch.undo()
+    make(People(45), tmp_path / 'store')
+    assert content(tmp_path / 'slow') == content(tmp_path / 'store')
+
+
+def test_an_error_of_the_disk_ends_the_run_which_can_go_on(tmp_path, monkeypatch):
+    write = StoreWriter.write
+
+    def full(writer, rows, *args):
+        if 16 in rows:
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        write(writer, rows, *args)
+
+    monkeypatch.setattr(StoreWriter, 'write', full)
+    with pytest.raises(OSError, match='No space left'):
+        make(People(200), tmp_path / 'store')
+    with pytest.raises(ValueError, match=r'\D([1-9]\d|1[0-4]\d) of 200 images'):  # far from all
+        LabelStore(tmp_path / 'store')
+    monkeypatch.undo()
+    make(People(200), tmp_path / 'store')
+    make(People(200), tmp_path / 'whole')
+    assert content(tmp_path / 'store') == content(tmp_path / 'whole')
+
+
+def test_a_run_does_not_go_on_in_another_precision(tmp_path):
+    with pytest.raises(RuntimeError, match='power cut'):
+        make(People(45, break_at=29), tmp_path / 'store')
+    with pytest.raises(ValueError, match=r"settings\.amp = 'none', but 'bf16' is wanted"):
+        make(People(45), tmp_path / 'store', make_labeler(amp='bf16'))
+
+
+def test_broken_features_of_a_teacher_are_named(tmp_path):
+    labeler = make_labeler()
+    teacher = labeler.teacher
+    labeler.teacher = lambda x: tuple(maps / 0 for maps in teacher(x))
+    with pytest.raises(ValueError, match='features that are not finite'):
+        make(People(9), tmp_path / 'store', labeler)

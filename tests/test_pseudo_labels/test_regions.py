@@ -1,10 +1,18 @@
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
 from sklearn.cluster import KMeans
+from torch._subclasses.fake_tensor import FakeTensorMode
 
+from clasp_mm.datasets.synthetic import SyntheticPeople
+from clasp_mm.models.backbones import PCMoESwin
+from clasp_mm.pseudo_labels import regions as regions_module
 from clasp_mm.pseudo_labels.hashing import hash_names, uniforms
 from clasp_mm.pseudo_labels.regions import (
+    BROKEN,
+    FOREGROUND_RULES,
     _lloyd,
     find_regions,
     foreground_mask,
@@ -12,6 +20,16 @@ from clasp_mm.pseudo_labels.regions import (
     split_norms,
 )
 from tests.oracles import kmeans as oracle
+from tests.test_pseudo_labels.operators import Operators
+
+
+@pytest.fixture
+def way(request, monkeypatch):
+    """What is chosen for a device, on the CPU."""
+    monkeypatch.setitem(regions_module._WAYS, 'cpu', regions_module._WAYS[request.param])
+
+
+WAYS = pytest.mark.parametrize('way', ['cpu', 'cuda'], indirect=True)
 
 
 def keys(count, prefix='image'):
@@ -57,17 +75,17 @@ def test_split_norms_of_equal_values_has_no_upper_cluster():
     assert not split_norms(torch.ones(1, 1)).any()
 
 
-def test_lloyd_equals_slow_reference():
+@WAYS
+def test_lloyd_equals_slow_reference(way):
     batch, length, ks = 6, 24, (2, 3, 5)
     tokens = clustered_tokens(batch, length, 7, 4, 0.7)
     rng = np.random.default_rng(1)
-    # Label 0 alone at the start: clusters 1..k-1 are empty and must be refilled one by one.
+    # Label 0 alone at the start of some: clusters 1..k-1 are empty and stay so.
     first = np.stack([rng.integers(0, k, size=(batch, 1, length)) for k in ks], axis=1)
     first[:2] = 0
     centred = tokens - tokens.mean(dim=1, keepdim=True)
-    got, value = _lloyd(
-        centred @ centred.mT, torch.zeros(batch, length, dtype=torch.bool),
-        torch.tensor(first, dtype=torch.float32), torch.tensor(ks), 100)
+    got, value = _lloyd(centred @ centred.mT, torch.ones(batch, length),
+                        torch.tensor(first, dtype=torch.float32), max(ks), 100)
     for b in range(batch):
         for s, k in enumerate(ks):
             points = tokens[b].double().numpy()
@@ -76,7 +94,8 @@ def test_lloyd_equals_slow_reference():
             assert value[b, s].item() == pytest.approx(oracle.inertia(points, want), rel=1e-4)
 
 
-def test_inertia_close_to_sklearn():
+@WAYS
+def test_inertia_close_to_sklearn(way):
     batch, length, ks = 40, 64, (3, 4, 5)
     tokens = torch.cat([
         clustered_tokens(batch // 2, length, 32, 6, 0.8),
@@ -94,7 +113,8 @@ def test_inertia_close_to_sklearn():
     assert torch.equal(labels >= 0, mask[:, None].expand_as(labels))
 
 
-def test_finds_the_optimum_of_small_problems():
+@WAYS
+def test_finds_the_optimum_of_small_problems(way):
     tokens = clustered_tokens(6, 7, 2, 3, 0.3)
     _, value = kmeans(tokens, None, (2, 3), keys(6))
     for b in range(6):
@@ -103,7 +123,8 @@ def test_finds_the_optimum_of_small_problems():
             assert value[b, s].item() <= best * 1.02 + 1e-4
 
 
-def test_result_does_not_depend_on_the_batch():
+@WAYS
+def test_result_does_not_depend_on_the_batch(way):
     batch, length = 33, 50
     tokens = clustered_tokens(batch, length, 16, 5, 1.0)
     mask = torch.rand(batch, length, generator=torch.manual_seed(2)) < 0.7
@@ -115,7 +136,8 @@ def test_result_does_not_depend_on_the_batch():
     assert not torch.equal(other, together)
 
 
-def test_fewer_distinct_tokens_than_clusters():
+@WAYS
+def test_fewer_distinct_tokens_than_clusters(way):
     tokens = torch.zeros(4, 10, 3)
     tokens[0, :, 0] = torch.arange(10) % 2            # two distinct tokens
     tokens[2] = torch.randn(10, 3)
@@ -204,6 +226,49 @@ def test_bad_input_is_named():
         find_regions(maps, (3, 16), keys(1))
     with pytest.raises(ValueError, match='colour'):
         find_regions(maps, (3,), keys(1), 'colour')
-    maps[0, 0, 0, 0] = float('nan')
-    with pytest.raises(ValueError, match='not finite'):
-        find_regions(maps, (3,), keys(1))
+
+
+@WAYS
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+@pytest.mark.parametrize('rule', FOREGROUND_RULES)
+def test_an_image_whose_features_are_not_finite_is_marked_and_no_other(way, value, rule):
+    maps = picture(14, 8).repeat(3, 1, 1, 1)
+    want = find_regions(maps, (3, 4), keys(3), rule)
+    maps[1, 0, 2, 3] = value
+    got = find_regions(maps, (3, 4), keys(3), rule)
+    assert (got[1] == BROKEN).all() and torch.equal(got[[0, 2]], want[[0, 2]])
+
+
+def people_maps(count):
+    """What a Swin of random weights makes of drawn people, (count, C, 16, 8)."""
+    people = SyntheticPeople(count, 1)
+    images = torch.stack([torch.from_numpy(people[i].image) for i in range(count)])
+    torch.manual_seed(0)
+    swin = PCMoESwin('nano', moe=None, out_indices=(1,)).eval()
+    with torch.no_grad():
+        return swin(images.permute(0, 3, 1, 2)[..., ::2, ::2].float() / 64 - 2)[0]
+
+
+@pytest.mark.parametrize('rule', FOREGROUND_RULES)
+def test_a_gpu_finds_the_regions_that_a_cpu_finds(monkeypatch, rule):
+    maps = people_maps(24)
+    regions = []
+    for way in ('cpu', 'cuda'):
+        monkeypatch.setitem(regions_module._WAYS, 'cpu', regions_module._WAYS[way])
+        regions.append(find_regions(maps, (3, 4, 5), keys(24), rule, 1.5))
+    assert torch.equal(*regions)
+    assert len(regions[0].unique()) == 6
+
+
+@pytest.mark.parametrize('device', ['cpu', 'cuda'])
+def test_clustering_on_a_gpu_takes_few_operators_and_no_wait(monkeypatch, device):
+    monkeypatch.setitem(regions_module._WAYS, 'cpu', regions_module._WAYS['cuda'])
+    if device == 'cuda':  # pretended: what asks for a value raises, and so does a mixed device
+        monkeypatch.setattr(regions_module, 'upload',
+                            lambda array, to: torch.empty(array.shape, device=to))
+    with (FakeTensorMode() if device == 'cuda' else nullcontext()), torch.no_grad():
+        maps = torch.randn(64, 16, 32, 16, device=device)
+        with Operators() as counted:
+            find_regions(maps, (3, 4, 5), keys(64), 'centre', 1.5)
+    assert not counted.waits
+    assert device == 'cuda' or counted.launches <= 600  # what is pretended takes more

@@ -48,7 +48,7 @@ def backbone(options: Options) -> Iterator[Row]:
 
 
 def _forward(model: nn.Module, images: Tensor, options: Options) -> Callable[[], Tensor]:
-    run = torch.compile(model) if options.compiled else model
+    run = torch.compile(model, dynamic=False) if options.compiled else model
 
     @torch.no_grad()
     def call() -> Tensor:

@@ -7,10 +7,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from rich.table import Table
 
-from clasp_mm.device import pick_device
+from clasp_mm.device import pick_device, precision
 
 from .profiling import profile_call
 from .timing import interleaved
@@ -54,7 +53,7 @@ class Options:
         object.__setattr__(self, 'device', str(pick_device(self.device)))
 
     def autocast(self) -> AbstractContextManager:
-        return torch.autocast(self.device.split(':')[0], dtype=torch.bfloat16, enabled=self.amp)
+        return precision(self.device, self.amp)
 
     @property
     def dtype(self) -> str:

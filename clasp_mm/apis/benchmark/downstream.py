@@ -24,6 +24,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData, PixelData
 from torch import nn
 
+from clasp_mm.apis.inference.decoding import decode_in_float32
 from clasp_mm.apis.resources import resource
 from clasp_mm.models.backbones.pcmoe_swin import ARCHS
 from clasp_mm.models.checkpoint import load_backbone
@@ -132,6 +133,7 @@ class Task:
         for name, buffer in self.model.named_buffers():
             if name.endswith('positive_ratios'):  # of a training set
                 buffer.fill_(.3)
+        decode_in_float32(self.model)
         self.images = torch.randn(batch, 3, *size, device=options.device)
         self.samples = [sample(cfg, size).to(options.device) for _ in range(batch)]
 

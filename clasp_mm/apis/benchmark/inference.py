@@ -61,14 +61,14 @@ def _race(task: str, case: _Case, options: Options) -> Row:
         config = next(resource('configs/quickstart').glob(f'{task}_*.py'))
     batch = options.batch(case.batch, quick=1)
     with tempfile.TemporaryDirectory() as folder:
-        infer = Inferencer(task, *random_model(config, Path(folder)), device=options.device)
+        infer = Inferencer(task, *random_model(config, Path(folder)), device=options.device,
+                           amp=options.amp)
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (*case.size, 3), np.uint8) for _ in range(batch)]
     batches = _recorded(infer, images, batch)
 
     def ours() -> None:
-        with options.autocast():
-            infer(images, batch_size=batch)
+        infer(images, batch_size=batch)
 
     @torch.no_grad()
     def bare() -> None:

@@ -28,8 +28,8 @@ def reid(options: Options) -> Iterator[Row]:
     arrays = features_like(queries, gallery)
     yield race('evaluate_reid', f'{queries} queries x {gallery} x {_CHANNELS}',
                'products, argsort and a loop over queries in numpy',
-               lambda: evaluate_reid(*arrays), lambda: plain_mean_ap(*arrays), _SCORING, options,
-               queries)
+               lambda: evaluate_reid(*arrays, device=options.device),
+               lambda: plain_mean_ap(*arrays), _SCORING, options, queries)
 
 
 def features_like(queries: int, gallery: int) -> tuple[np.ndarray, ...]:

@@ -28,6 +28,7 @@ from .downstream import attribute, detection, parsing, pose
 from .exported import export
 from .inference import inference
 from .labels import labels
+from .launches import launches
 from .multi_task import multi_task
 from .person_search import person_search
 from .reid import reid
@@ -35,9 +36,9 @@ from .step import step
 from .timing import threads
 
 BENCHMARKS: dict[str, Callable[[Options], Iterator[Row]]] = dict(
-    backbone=backbone, step=step, labels=labels, data=data, pose=pose, parsing=parsing,
-    detection=detection, attribute=attribute, reid=reid, person_search=person_search,
-    inference=inference,
+    backbone=backbone, step=step, labels=labels, data=data, launches=launches, pose=pose,
+    parsing=parsing, detection=detection, attribute=attribute, reid=reid,
+    person_search=person_search, inference=inference,
     multi_task=multi_task, export=export, conflict=conflict)
 _GROUPS = dict(all=('backbone', 'step', 'labels', 'data'),
                downstream=('pose', 'parsing', 'detection'))  # which need the hosts

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from clasp_mm.apis.resources import resource
+from clasp_mm.models.compiling import Compilation
 
 from .backbone import mmpretrain_swin
 from .contest import Goal, Options, Row, race
@@ -26,6 +27,8 @@ _QUICK = {
 
 class MMPretrainBackbone(nn.Module):
     """mmpretrain's Swin as the backbone of :class:`~clasp_mm.models.pretrain.DINO`."""
+
+    compilation: Compilation | None = None
 
     def __init__(self, arch: str, drop_path_rate: float) -> None:
         super().__init__()

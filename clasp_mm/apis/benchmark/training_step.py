@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from torch import Tensor, nn
 
+from clasp_mm.models.compiling import Compilation, compile_backbones
 from clasp_mm.registry import MODELS, TRANSFORMS
 
 from .contest import Options
@@ -52,10 +53,8 @@ class TrainingStep:
         return samples
 
     def compile(self) -> TrainingStep:
-        """Compile the backbones of student and teacher."""
-        for backbone in (self.model.backbone, self.model.teacher.backbone):
-            backbone.embed = torch.compile(backbone.embed)
-            backbone.from_embed = torch.compile(backbone.from_embed)
+        """Compile what the backbones of student and teacher compute, for each size of crop."""
+        compile_backbones(self.model, Compilation(dynamic=False))
         return self
 
     def loss(self) -> Tensor:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -19,6 +20,8 @@ from clasp_mm.datasets.images import (
 )
 from clasp_mm.files import printable
 
+_CHUNK_BYTES = 1 << 28  # of images beyond a batch
+_CHUNK_BATCHES = 4  # among which equal sizes are sought
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm')
 
 Given = str | os.PathLike | np.ndarray
@@ -115,6 +118,31 @@ def count_frames(source: Path | np.ndarray) -> int:
             return max(0, int(video.get(cv2.CAP_PROP_FRAME_COUNT)))
     except UnreadableImageError:
         return 0
+
+
+def work_parts(files: Mapping[str, Path | np.ndarray], batch_size: int) -> list[list[str]]:
+    """Names of files in what one process does in one go: some images, or a video."""
+    parts: list[list[str]] = []
+    room = 0
+    for name, source in files.items():
+        video = isinstance(source, Path) and source.suffix.lower() in VIDEOS
+        if video or not room:
+            parts.append([])
+            room = 1 if video else _CHUNK_BATCHES * batch_size
+        parts[-1].append(name)
+        room -= 1
+    return parts
+
+
+def take_chunk(frames: Iterator[Frame], batch_size: int) -> list[Frame]:
+    """The next frames: a batch, and up to four while they are small, to find equal sizes among."""
+    chunk = list(islice(frames, batch_size))
+    while batch_size > 1 and 0 < len(chunk) < _CHUNK_BATCHES * batch_size and sum(
+            frame.image.nbytes for frame in chunk) < _CHUNK_BYTES:
+        if not (more := list(islice(frames, 1))):
+            break
+        chunk += more
+    return chunk
 
 
 @contextmanager

@@ -46,6 +46,7 @@ from clasp_mm.engine.checkpoints import last_checkpoint
 from clasp_mm.files import file_hash, read_json
 from clasp_mm.models.checkpoint import load_backbone
 from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler
+from clasp_mm.pseudo_labels.clip_model import build_clip
 from clasp_mm.registry import MODELS
 
 from .evaluate import evaluate_backbone
@@ -83,7 +84,7 @@ class Options:
         epochs: Epochs of stage 1 and of stage 2; None takes those of the configs.
 
     Raises:
-        ValueError: A stage of less than two epochs.
+        ValueError: A stage of less than two epochs, or weights of no CLIP.
     """
 
     work_dir: Path
@@ -98,6 +99,9 @@ class Options:
     def __post_init__(self) -> None:
         if self.epochs is not None:
             check_epochs(*self.epochs)
+        if self.clip is None and self.clip_pretrained is not None:
+            raise ValueError(f'--clip-pretrained {self.clip_pretrained!r} are the weights of a '
+                             '--clip: give its name too')
 
 
 def run_quickstart(options: Options) -> dict[str, Any]:
@@ -109,8 +113,12 @@ def run_quickstart(options: Options) -> dict[str, Any]:
     Raises:
         HeldError: Another quickstart has the folder.
         RuntimeError: If a job fails; the message names its log.
+        ImportError, ValueError, FileNotFoundError: The CLIP cannot be had, see
+            :func:`~clasp_mm.pseudo_labels.clip_model.build_clip`; nothing was made yet.
     """
     MMLogger.get_instance('quickstart', log_level='WARNING')  # the jobs keep full logs
+    if options.clip is not None:  # its labels are made after stage 1 only
+        build_clip(options.clip, options.clip_pretrained)
     with hold(options.work_dir):
         return Quickstart(options).run()
 

@@ -11,9 +11,15 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from clasp_mm.apis.embed import _load, add_semantic_weight
+from clasp_mm.apis.shards import own_process
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.images import UnreadableImageError, read_image
-from clasp_mm.device import add_device_argument, announce_device
+from clasp_mm.device import (
+    add_amp_argument,
+    add_device_argument,
+    announce_device,
+    set_matmul_precision,
+)
 from clasp_mm.files import printable, write_text
 from clasp_mm.models.layers import TASKS
 from clasp_mm.pseudo_labels.clip_model import build_clip
@@ -77,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--batch-size', type=int, default=64, help='images (%(default)s)')
     parser.add_argument('--workers', type=int, default=2, help='processes that read (%(default)s)')
     add_device_argument(parser)
+    add_amp_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -84,7 +91,11 @@ def run(args: argparse.Namespace) -> int:
     try:
         with redirect_stdout(sys.stderr):  # loggers write there; a reader of JSON wants it alone
             found, source, index = _search(args)
-            page = _page(found, source)
+            page = found and _page(found, source)
+        if found is None:
+            print(f'process {own_process()[0]} is done; others still embed into {index}',
+                  file=sys.stderr)
+            return 0
         write_text(args.html, page)
     except (ValueError, OSError, ImportError) as error:
         print(f'clasp search: {error}', file=sys.stderr)
@@ -98,8 +109,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _search(args: argparse.Namespace) -> tuple[Found, LUPerson, Path]:
+def _search(args: argparse.Namespace) -> tuple[Found | None, LUPerson, Path]:
     args.device = announce_device(args.device)
+    set_matmul_precision(args.float32_precision)
     if args.count < 1:
         raise ValueError(f'--count must be at least 1, got {args.count}')
     attributes = DEFAULT_VOCABULARY.attributes
@@ -117,10 +129,11 @@ def _search(args: argparse.Namespace) -> tuple[Found, LUPerson, Path]:
             raise ValueError('look-alikes are compared by a backbone: give --checkpoint')
         backbone = _load(args, 'appearance')[0]
         look = look_encoder(backbone, tuple(args.size),
-                            getattr(backbone, 'semantic_weight', backbone.task))
+                            getattr(backbone, 'semantic_weight', backbone.task), args.amp)
     index = args.index or _default_index(args.folder)
+    rank, world_size = own_process()
     found = search_images(source, parts, index, clip, look, args.count, args.batch_size,
-                          args.workers)
+                          args.workers, rank == 0, args.amp, rank, world_size)
     return found, source, index
 
 

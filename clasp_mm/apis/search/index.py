@@ -21,16 +21,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from clasp_mm.apis.features import normalize
+from clasp_mm.apis.features import normalize, one_behind
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.luperson import _find_lmdb
 from clasp_mm.datasets.readable import readable_batches
+from clasp_mm.device import computes_in_bfloat16, precision
 from clasp_mm.files import locked, replacing, write_text
 from clasp_mm.pseudo_labels.clip_model import CLIPModel, state_digest
 from clasp_mm.pseudo_labels.store_files import checksum
 
 SEGMENT_ROWS = 8192  # images that are lost at most where a run is killed
 _SPARE_SEGMENTS = 8
+_BFLOAT16 = '-bfloat16'
 
 
 class Encoder(NamedTuple):
@@ -63,28 +65,38 @@ class Update(NamedTuple):
     unreadable: list[str]
 
 
-def clip_encoder(clip: CLIPModel) -> Encoder:
-    """Embeddings of whole images by CLIP, which texts are compared with."""
+def clip_encoder(clip: CLIPModel, amp: bool | None = None) -> Encoder:
+    """Embeddings of whole images by CLIP, which texts are compared with.
+
+    ``amp`` is that of :func:`clasp_mm.device.precision`; features of another precision have
+    another name.
+    """
     device = clip.device
 
     def encode(images: Tensor) -> Tensor:
-        return clip.encode_images(images.to(device).float() / 255)
+        with precision(device, amp):
+            features = clip.encode_images(images.to(device, non_blocking=True).float() / 255)
+        return F.normalize(features.float(), dim=1) if fast else features
 
-    return Encoder(f'clip-{clip.identity}', tuple(clip.size), encode)
+    fast = computes_in_bfloat16(device, amp)
+    return Encoder(f'clip-{clip.identity}' + _BFLOAT16 * fast, tuple(clip.size), encode)
 
 
 def look_encoder(backbone: nn.Module, size: tuple[int, int],
-                 task: str | Sequence[str] | float | None) -> Encoder:
+                 task: str | Sequence[str] | float | None, amp: bool | None = None) -> Encoder:
     """Means over the last map of a backbone, as ``clasp embed`` writes them, of unit length.
 
-    ``task`` is what the backbone is told: of a ``SemanticSwin`` the semantic weight.
+    ``task`` is what the backbone is told: of a ``SemanticSwin`` the semantic weight; ``amp`` as of
+    :func:`clip_encoder`.
     """
     device = next(backbone.parameters()).device
     told = '+'.join(map(str, task)) if isinstance(task, list | tuple) else task
     name = f'look-{state_digest(backbone)}-{told}-{size[0]}x{size[1]}'
+    name += _BFLOAT16 * computes_in_bfloat16(device, amp)
 
     def encode(images: Tensor) -> Tensor:
-        maps = backbone(normalize(images.to(device)), task)
+        with precision(device, amp):
+            maps = backbone(normalize(images.to(device, non_blocking=True)), task)
         return F.normalize(maps[-1].float().mean((2, 3)), dim=1)
 
     return Encoder(name, tuple(size), encode)
@@ -128,13 +140,43 @@ class FeatureIndex:
         with locked(self.folder, f'another process embeds into {self.folder}: waiting for it'):
             return self._update(batch_size, num_workers, progress)
 
+    def embed_share(self, batch_size: int = 64, num_workers: int = 2, progress: bool = True,
+                    rank: int = 0, world_size: int = 1) -> int:
+        """Embed a process's share of what has no feature yet, beside other processes.
+
+        :meth:`update` is to be called once when all have done theirs.
+
+        Args:
+            batch_size: Images per forward.
+            num_workers: Processes that read images.
+            progress: Show a bar.
+            rank: Number of this process, which takes every ``world_size``-th batch of the source.
+            world_size: Number of processes.
+
+        Returns:
+            How many were embedded.
+
+        Raises:
+            ValueError: The index is damaged.
+        """
+        missing = self._missing(self._known()[1])
+        own = missing[missing // batch_size % world_size == rank]
+        return self._embed(own, batch_size, num_workers, progress)[0]
+
+    def _known(self) -> tuple[list[np.ndarray], np.ndarray]:
+        """Keys of each segment, and of all."""
+        kept = [segment['key'] for segment in self._map()]
+        return kept, np.unique(np.concatenate([np.zeros(0, np.uint64), *kept]))
+
+    def _missing(self, known: np.ndarray) -> np.ndarray:
+        return np.flatnonzero(~np.isin(self.keys, known))
+
     def _update(self, batch_size: int, num_workers: int, progress: bool) -> Update:
         write_text(self.folder / 'index.json', json.dumps(
             dict(source=self.source.source, encoder=self.encoder.name, size=self.encoder.size),
             indent=1))
-        kept = [segment['key'] for segment in self._map()]
-        known = np.unique(np.concatenate([np.zeros(0, np.uint64), *kept]))
-        missing = np.flatnonzero(~np.isin(self.keys, known))
+        kept, known = self._known()
+        missing = self._missing(known)
         gone = int((~np.isin(known, self.keys)).sum())
         new, faults = self._embed(missing, batch_size, num_workers, progress)
         live = len(self.keys) - len(faults)
@@ -179,15 +221,19 @@ class FeatureIndex:
 
     def _embed(self, rows: np.ndarray, batch_size: int, num_workers: int, progress: bool
                ) -> tuple[int, list[str]]:
-        loader = readable_batches(self.source, rows, self.encoder.size, batch_size, num_workers)
+        def computed() -> Iterator[tuple[list[int], Tensor, list[str]]]:
+            for kept, images, wrong in readable_batches(
+                    self.source, rows, self.encoder.size, batch_size, num_workers,
+                    pin_memory=torch.cuda.is_available()):
+                yield kept, self.encoder.encode(images) if kept else images, wrong
+
         waiting: list[tuple[np.ndarray, np.ndarray]] = []
         count, faults = 0, []
         with torch.inference_mode(), tqdm(total=len(rows), unit='img', desc='embed',
                                           disable=not (progress and len(rows))) as bar:
-            for kept, images, wrong in loader:
+            for kept, features, wrong in one_behind(computed()):
                 if kept:
-                    features = self.encoder.encode(images).float().cpu().numpy()
-                    waiting.append((self.keys[np.array(kept)], features))
+                    waiting.append((self.keys[np.array(kept)], features.float().cpu().numpy()))
                     count += len(kept)
                 if sum(len(keys) for keys, _ in waiting) >= SEGMENT_ROWS:
                     self._write(waiting)

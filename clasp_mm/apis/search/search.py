@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from clasp_mm.apis.shards import Blocks, digest
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.images import read_image, resize_images
-from clasp_mm.files import printable
+from clasp_mm.files import printable, read_json
 from clasp_mm.pseudo_labels.clip_model import CLIPModel
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
 
@@ -71,7 +75,8 @@ class Found(NamedTuple):
 
 def search_images(source: LUPerson, parts: Sequence[Part], index: str | os.PathLike,
                   clip: CLIPModel | None = None, look: Encoder | None = None, count: int = 24,
-                  batch_size: int = 64, num_workers: int = 2, progress: bool = True) -> Found:
+                  batch_size: int = 64, num_workers: int = 2, progress: bool = True,
+                  amp: bool | None = None, rank: int = 0, world_size: int = 1) -> Found | None:
     """Search the images of a source, embedding first what has no feature in the index.
 
     A part's score is the cosine with a picture; the cosine with a text, less the mean cosine with
@@ -90,13 +95,18 @@ def search_images(source: LUPerson, parts: Sequence[Part], index: str | os.PathL
         batch_size: Images per forward.
         num_workers: Processes that read images.
         progress: Show a bar.
+        amp: Precision of CLIP's images, see :func:`clasp_mm.device.precision`.
+        rank: Number of this process; each of them embeds its share, and the last one searches.
+        world_size: Number of processes.
+
+    Returns:
+        What was found, None while other processes still embed.
 
     Raises:
         ValueError: A model is missing for a part, or no image, or not the query's, can be read.
     """
     spaces: dict[str, FeatureIndex] = {}
-    updates: dict[str, Update] = {}
-    for kind, encoder in (('words', clip and clip_encoder(clip)), ('image', look)):
+    for kind, encoder in (('words', clip and clip_encoder(clip, amp)), ('image', look)):
         needed = [part for part in parts if (part.kind == 'image') == (kind == 'image')]
         if not needed:
             continue
@@ -104,8 +114,16 @@ def search_images(source: LUPerson, parts: Sequence[Part], index: str | os.PathL
             raise ValueError(f'{needed[0].words!r} needs '
                              + ('a backbone to compare pictures with' if kind == 'image'
                                 else 'a CLIP to compare words with'))
-        space = spaces[kind] = FeatureIndex(index, source, encoder)
-        update = updates[encoder.name] = space.update(batch_size, num_workers, progress)
+        spaces[kind] = FeatureIndex(index, source, encoder)
+    shared: Counter[str] = Counter()
+    if world_size > 1:
+        shared = _share(spaces.values(), index, batch_size, num_workers, progress, rank, world_size)
+        if shared is None:
+            return None
+    updates: dict[str, Update] = {}
+    for space in spaces.values():
+        name, update = space.encoder.name, space.update(batch_size, num_workers, progress)
+        updates[name] = update._replace(new=update.new + shared[name])
         if not update.num_images:
             raise ValueError(f'none of the {len(source)} images of {source.source!r} could be '
                              f'read; the first is {update.unreadable[0]}')
@@ -124,6 +142,20 @@ def search_images(source: LUPerson, parts: Sequence[Part], index: str | os.PathL
             for row in rows if readable[row]
             and os.path.realpath(source.get_data_info(row)['img_path']) not in asked]
     return Found(list(parts), hits[:count], updates, spread)
+
+
+def _share(spaces: Iterable[FeatureIndex], index: str | os.PathLike, batch_size: int,
+           num_workers: int, progress: bool, rank: int, world_size: int) -> Counter[str] | None:
+    """Embed a process's share; for the last one, how many all have embedded, by encoder."""
+    spaces = list(spaces)
+    key = digest([(space.encoder.name, space.keys) for space in spaces], batch_size, world_size)
+    blocks = Blocks(Path(index, f'.{key}.blocks'), world_size, rank, world_size)
+    for block in blocks.own():
+        new = {space.encoder.name: space.embed_share(
+            batch_size, num_workers, progress, rank, world_size) for space in spaces}
+        blocks.write(block, json.dumps(new).encode())
+    with blocks.finishing() as paths:
+        return paths and sum((Counter(read_json(path)) for path in paths), Counter())
 
 
 def _words(part: Part, clip: CLIPModel, space: FeatureIndex) -> np.ndarray:

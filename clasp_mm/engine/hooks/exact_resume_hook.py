@@ -12,6 +12,7 @@ import torch
 from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import BatchSampler
 
@@ -73,7 +74,7 @@ class ExactResumeHook(Hook):
 
         Raises:
             ValueError: The checkpoint does not fit the model, or holds NaN; names the tensors and
-                the settings that differ.
+                the settings that differ. Or its optimizer has other groups of parameters.
         """
         if not runner._resume:
             return
@@ -89,6 +90,7 @@ class ExactResumeHook(Hook):
             raise ValueError(
                 f'cannot resume: {"; ".join(faults[:8])}{" ..." * (len(faults) > 8)}.'
                 + (f' The config is not the one of the checkpoint:{told}' if told else ''))
+        _check_groups(checkpoint, runner.optim_wrapper)
         if told:
             runner.logger.warning(f'resumed with another config than it was saved with:{told}')
         if meta.get('sampler_seed') is not None:
@@ -133,6 +135,21 @@ class ExactResumeHook(Hook):
                 f'an epoch had {old_length} iterations of {old_batch} images, now it has {length} '
                 f'of {batch}: epoch {epoch + 1} goes on behind {images} images, as iteration '
                 f'{meta["iter"]} of the run. The learning rate stays that of the checkpoint')
+
+
+def _check_groups(checkpoint: Mapping, wrapper: OptimWrapper) -> None:
+    """Refuse an optimizer's state of other groups, whose schedules would be those of others too."""
+    saved = checkpoint.get('optimizer', {}).get('param_groups')
+    if saved is None:
+        return
+    own = wrapper.optimizer.param_groups  # the wrapper's hold one more, for the log
+    sizes = [[len(group['params']) for group in groups] for groups in (saved, own)]
+    if sizes[0] != sizes[1]:
+        raise ValueError(
+            f'cannot resume: the optimizer of the checkpoint has {len(saved)} groups of '
+            f'{sum(sizes[0])} parameters, this one {len(own)} of {sum(sizes[1])}: '
+            'optim_wrapper.constructor or paramwise_cfg is another, or the version of clasp_mm. '
+            'Resume with those, or start anew from its weights by load_from')
 
 
 def _global_batch(batches: BatchSampler) -> int:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch import Tensor
 
 from clasp_mm.registry import HOOKS
 
 _NAMED = 16
+
+
+class _Step(NamedTuple):
+    iteration: int
+    values: list[str]
+    broken: Tensor  # (values,) bool
+    images: list[tuple[int, str]]
 
 
 @HOOKS.register_module()
@@ -23,34 +31,61 @@ class FiniteHook(Hook):
     fp16 leaves the step out. The logged losses are means over all processes and the weights are the
     same in all, so all stop at the same iteration. The error names the images of the global batch.
     A checkpoint with such a weight is never written either.
+
+    The host does not wait for the device at every step where ``clasp_mm.StepValuesHook`` runs: from
+    the broken iteration on the teacher stays as it is, by a flag on the device, and the run stops
+    at the next step that is logged, or at the end of the epoch. Without that hook it stops at once.
+
+    Attributes:
+        broken: float32 (,) on the device, 1 from the first broken iteration on.
+        deferred: Another hook reads ``broken`` and calls :meth:`judge`.
     """
 
     priority = 'ABOVE_NORMAL'  # before TeacherHook
+    deferred = False
+
+    def before_train(self, runner: Runner) -> None:
+        """Note the weights."""
+        weights = {name: weight.detach() for name, weight in runner.model.named_parameters()
+                   if weight.requires_grad}
+        self.names, self.weights = list(weights), list(weights.values())
+        self.broken = torch.zeros((), device=self.weights[0].device)
+        self.steps: list[_Step] = []
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: dict | None = None) -> None:
-        """Check the losses and the weights.
+        """Check the losses and the weights on the device.
 
         Raises:
-            FloatingPointError: Names the losses or weights, and the images.
+            FloatingPointError: See :meth:`judge`.
         """
-        values = {name: torch.as_tensor(value).float().mean()
-                  for name, value in (outputs or {}).items()}
-        weights = {name: weight.detach() for name, weight in runner.model.named_parameters()
-                   if weight.requires_grad}
-        values |= zip(weights, torch._foreach_norm(list(weights.values())), strict=True)
-        devices = {value.device for value in values.values()}
-        if all(torch.stack([value.float() for value in values.values() if value.device == device])
-               .isfinite().all() for device in devices):  # the one wait for the device
+        losses = [torch.as_tensor(value, device=self.broken.device)
+                  for value in (outputs or {}).values()]
+        broken = ~torch.stack([*losses, *torch._foreach_norm(self.weights)]).isfinite()
+        self.broken = torch.maximum(self.broken, broken.any().float())
+        self.steps.append(_Step(runner.iter + 1, [*(outputs or {}), *self.names], broken,
+                                image_names(runner, data_batch)))
+        if not self.deferred:
+            self.judge(runner, bool(self.broken))
+
+    def judge(self, runner: Runner, broken: bool) -> None:
+        """Stop if a step since the last call was broken, in all processes.
+
+        Raises:
+            FloatingPointError: Names the losses or weights, the iteration and the images.
+        """
+        steps, self.steps = self.steps, []
+        if not broken:
             return
-        broken = [name for name, value in values.items() if not value.isfinite()]
-        if len(broken) > _NAMED:
-            broken = [*broken[:_NAMED], f'{len(broken) - _NAMED} more']
-        batch = [f'{index} ({name})' for part in all_gather_object(image_names(runner, data_batch))
+        first = next(step for step in steps if step.broken.any())
+        names = [name for name, bad in zip(first.values, first.broken.tolist(), strict=True) if bad]
+        if len(names) > _NAMED:
+            names = [*names[:_NAMED], f'{len(names) - _NAMED} more']
+        batch = [f'{index} ({name})' for part in all_gather_object(first.images)
                  for index, name in part]
         more = f' and {len(batch) - _NAMED} more' if len(batch) > _NAMED else ''
         raise FloatingPointError(
-            f'{", ".join(broken)} of iteration {runner.iter + 1} is not finite (a weight by its '
+            f'{", ".join(names)} of iteration {first.iteration} is not finite (a weight by its '
             'gradient). The teacher is as it was before, and the last checkpoint is good: resume '
             'from it with a lower learning rate or float32, and look at the images of this batch: '
             f'{", ".join(batch[:_NAMED])}{more}')

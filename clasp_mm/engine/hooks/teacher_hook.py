@@ -11,13 +11,16 @@ from mmengine.runner import Runner
 
 from clasp_mm.registry import HOOKS
 
+from .finite_hook import FiniteHook
+
 
 @HOOKS.register_module()
 class TeacherHook(Hook):
     """Sets temperature and momentum before each step and moves the teacher after it.
 
     Logs ``teacher_temp``, ``teacher_momentum`` and ``images_per_second`` (over all processes).
-    With gradient accumulation the schedules and the teacher advance by optimizer steps.
+    With gradient accumulation the schedules and the teacher advance by optimizer steps. Where
+    :class:`FiniteHook` runs, the teacher follows no student that is not finite.
     """
 
     priority = 'NORMAL'
@@ -29,6 +32,7 @@ class TeacherHook(Hook):
         if not hasattr(self.model, 'update_teacher'):
             raise TypeError('clasp_mm.TeacherHook drives clasp_mm.DINO, SOLIDER and CLASP, '
                             f'the model is {type(self.model).__name__}')
+        self.finite = next((hook for hook in runner.hooks if isinstance(hook, FiniteHook)), None)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Start the clock of the first step."""
@@ -46,7 +50,7 @@ class TeacherHook(Hook):
                          outputs: dict | None = None) -> None:
         """Move the teacher if the optimizer stepped, and log."""
         if runner.optim_wrapper.should_update():
-            self.model.update_teacher()
+            self.model.update_teacher(unless=getattr(self.finite, 'broken', None))
         hub = runner.message_hub
         hub.update_scalar('train/teacher_temp', self.model.teacher_temp)
         hub.update_scalar('train/teacher_momentum', self.model.momentum)

@@ -9,7 +9,11 @@ from torch import nn
 from clasp_mm.models import PCMoESwin
 from clasp_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
-from .trainable_constructor import TrainableOptimWrapperConstructor
+from .trainable_constructor import (
+    TrainableOptimWrapperConstructor,
+    merge_groups,
+    settings_key,
+)
 
 _SPARED = ('.relative_position_bias_table', '.moe.prompts')
 
@@ -46,14 +50,7 @@ class LayerDecayOptimWrapperConstructor(TrainableOptimWrapperConstructor):
         self.decay_rate = rate
         super().__init__(optim_wrapper_cfg, paramwise_cfg)
 
-    def add_params(self, params: list[dict], module: nn.Module, prefix: str = '',
-                   is_dcn_module: int | float | None = None) -> None:
-        """Add the trainable parameters of ``module``, recursively; group those of the model."""
-        super().add_params(params, module, prefix, is_dcn_module)
-        if not prefix:
-            params[:] = self._group(params, module)
-
-    def _group(self, params: list[dict], model: nn.Module) -> list[dict]:
+    def group(self, params: list[dict], model: nn.Module) -> list[dict]:
         """One group for all parameters of equal layer and settings, from one per parameter."""
         backbones = [(f'{name}.' if name else '', module) for name, module in model.named_modules()
                      if isinstance(module, PCMoESwin)]
@@ -61,8 +58,7 @@ class LayerDecayOptimWrapperConstructor(TrainableOptimWrapperConstructor):
             raise ValueError(f'{type(model).__name__} has no clasp_mm.PCMoESwin to decay the '
                              'learning rate of')
         names = {parameter: name for name, parameter in model.named_parameters()}
-        groups: dict[tuple, dict] = {}
-        rows: dict[tuple, list[str]] = {}
+        keys = []
         for settings in params:
             (parameter, ) = settings['params']
             name = names[parameter]
@@ -76,13 +72,13 @@ class LayerDecayOptimWrapperConstructor(TrainableOptimWrapperConstructor):
                 decay = settings.get('weight_decay', self.base_wd)
                 settings['weight_decay'] = (
                     0. if spared and 'decay_mult' not in settings else decay)
-            key = (depth, *sorted((k, v) for k, v in settings.items() if k != 'params'))
-            groups.setdefault(key, dict(settings, params=[]))['params'].append(parameter)
-            rows.setdefault(key, []).append(name)
+            keys.append((depth, settings_key(settings)))
+        groups = merge_groups(params, keys)
         ordered = sorted(groups, key=lambda key: (key[0], groups[key].get('weight_decay') or 0.))
         print_log('\n'.join([
             f'learning rates by layer (decay rate {self.decay_rate}):',
-            *(_row(key[0], groups[key], rows[key]) for key in ordered)]), logger='current')
+            *(_row(key[0], groups[key], [names[parameter] for parameter in groups[key]['params']])
+              for key in ordered)]), logger='current')
         return [groups[key] for key in ordered]
 
 

@@ -62,7 +62,7 @@ def evaluate_reid(query_features: np.ndarray | Tensor, gallery_features: np.ndar
     if not ranks or min(ranks) < 1 or max(ranks) > max_rank:
         raise ValueError(f'ranks must lie in 1..max_rank={max_rank}, got {tuple(ranks)}')
     queries = as_features('query', query_features, device)
-    gallery = as_features('gallery', gallery_features).to(queries.device)
+    gallery = as_features('gallery', gallery_features, queries.device)
     if queries.shape[1] != gallery.shape[1]:
         raise ValueError(f'query features have {queries.shape[1]} channels, gallery features '
                          f'{gallery.shape[1]}')

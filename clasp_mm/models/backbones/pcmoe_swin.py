@@ -13,7 +13,8 @@ from torch.utils.checkpoint import checkpoint
 
 from clasp_mm.registry import MODELS
 
-from ..layers.parts import in_parts
+from ..compiling import Compilation, compilable
+from ..layers.cpu import in_parts
 from ..layers.pc_moe import TASKS, Gates, PCMoE, task_index, task_weights
 from ..layers.swin_block import PatchEmbed, PatchMerging, SwinBlock
 from ..pretrained import Pretrained
@@ -97,6 +98,8 @@ class PCMoESwin(BaseModule):
         ValueError: If an argument is unknown or out of range; the message names the way out.
     """
 
+    compilation: Compilation | None = None  # see clasp_mm.models.compiling
+
     def __init__(self,
                  arch: str | Mapping = 'tiny',
                  task: Task | None = None,
@@ -177,6 +180,7 @@ class PCMoESwin(BaseModule):
             self.task = task
         self._freeze()
 
+    @compilable(evaluation=False)
     def forward(self, x: Tensor, task: Task | Tensor | None = None) -> tuple[Tensor, ...]:
         """Feature maps of images.
 
@@ -289,8 +293,8 @@ class PCMoESwin(BaseModule):
         names = (task, ) if isinstance(task, str) else tuple(task)
         if not names:
             raise ValueError(f'no task named: the tasks are {", ".join(TASKS)}')
-        return torch.stack([self.task_rows[task_index(name)] for name in names]).mean(
-            0, keepdim=True)
+        rows = [self.task_rows[index:index + 1] for index in map(task_index, names)]
+        return rows[0] if len(rows) == 1 else torch.cat(rows).mean(0, keepdim=True)
 
     def init_weights(self) -> None:
         """Initialise as MMEngine does, but load weights strictly and keep a new PC-MoE neutral.

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from clasp_mm.models.losses import global_mean, upcast
+from clasp_mm.models.losses import GlobalLoss, average_together, share_of_mean, upcast
 from clasp_mm.registry import MODELS
 
 
@@ -38,12 +38,21 @@ class AttrHead(BaseModule):
         self.register_buffer('sizes', sizes, persistent=False)
         self.register_buffer('owner', owner, persistent=False)
         self.register_buffer('value', torch.arange(len(owner)) - offset[owner], persistent=False)
+        # Columns of the values of each attribute, (A, most); those it lacks are the one behind all.
+        column = offset[:, None] + torch.arange(max(self.attribute_sizes))
+        column = column.where(torch.arange(column.shape[1]) < sizes[:, None], len(owner))
+        self.register_buffer('column', column, persistent=False)
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Logits (B, sum of attribute_sizes) from pooled features (B, C)."""
         return self.classifier(pooled)
 
     def loss(self, pooled: Tensor, attr_target: Tensor) -> dict[str, Tensor]:
+        """:meth:`global_loss` with an all-reduce of its own."""
+        return average_together(self.global_loss(pooled, attr_target))[0]
+
+    def global_loss(self, pooled: Tensor,
+                    attr_target: Tensor) -> GlobalLoss[dict[str, Tensor]]:
         """Mean binary cross-entropy over the candidate values of all kept attributes.
 
         Args:
@@ -62,11 +71,12 @@ class AttrHead(BaseModule):
         mask = kept[:, self.owner].to(logits.dtype)
         one_hot = (attr_target[:, self.owner] == self.value).to(logits.dtype)
         loss = F.binary_cross_entropy_with_logits(logits, one_hot, reduction='none')
-        with torch.no_grad():
-            groups = logits.split(self.attribute_sizes, 1)
-            best = torch.stack([group.argmax(1) for group in groups], 1)
-            accuracy = global_mean((kept & (best == attr_target)).sum().float(), kept.sum())
-        loss = global_mean((loss * mask).sum(), mask.sum())
+        groups = F.pad(logits.detach(), (0, 1), value=-torch.inf)
+        groups = groups.index_select(1, self.column.flatten())
+        best = groups.unflatten(1, self.column.shape).argmax(2)
+        hits = (kept & (best == attr_target)).sum()
+        num_values, num_kept = yield mask.sum(), kept.sum()
         wrong = (attr_target < -1) | (attr_target >= self.sizes)
-        loss = loss.masked_fill(wrong.any(), torch.nan)
-        return dict(loss_attr=loss, attr_accuracy=accuracy)
+        loss = share_of_mean((loss * mask).sum(), num_values)
+        return dict(loss_attr=loss.masked_fill(wrong.any(), torch.nan),
+                    attr_accuracy=share_of_mean(hits, num_kept))

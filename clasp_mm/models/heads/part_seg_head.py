@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from clasp_mm.models.losses import global_mean, upcast
+from clasp_mm.models.losses import GlobalLoss, average_together, share_of_mean, upcast
 from clasp_mm.registry import MODELS
 
 IGNORE = 255
@@ -36,6 +36,11 @@ class PartSegHead(BaseModule):
         return self.classifier(maps[self.in_index])
 
     def loss(self, maps: tuple[Tensor, ...], part_map: Tensor) -> dict[str, Tensor]:
+        """:meth:`global_loss` with an all-reduce of its own."""
+        return average_together(self.global_loss(maps, part_map))[0]
+
+    def global_loss(self, maps: tuple[Tensor, ...],
+                    part_map: Tensor) -> GlobalLoss[dict[str, Tensor]]:
         """Mean cross-entropy over all labelled tokens of the global batch.
 
         Args:
@@ -49,13 +54,13 @@ class PartSegHead(BaseModule):
         """
         logits = upcast(self(maps))
         target = F.interpolate(part_map[:, None].float(), logits.shape[-2:], mode='nearest-exact')
-        target = target[:, 0].long()
+        # Of a map of logits torch has no cross-entropy on GPUs that always sums in one order.
+        logits, target = logits.movedim(1, -1).flatten(0, -2), target.flatten().long()
         wrong = (target != IGNORE) & ((target < 0) | (target >= self.num_classes))
         target = target.masked_fill(wrong, IGNORE)
         labelled = target != IGNORE
         total = F.cross_entropy(logits, target, ignore_index=IGNORE, reduction='sum')
-        with torch.no_grad():
-            hits = ((logits.argmax(1) == target) & labelled).sum().float()
-            accuracy = global_mean(hits, labelled.sum())
-        loss = global_mean(total, labelled.sum()).masked_fill(wrong.any(), torch.nan)
-        return dict(loss_part=loss, part_accuracy=accuracy)
+        hits = ((logits.detach().argmax(1) == target) & labelled).sum()
+        count, = yield (labelled.sum(),)
+        loss = share_of_mean(total, count).masked_fill(wrong.any(), torch.nan)
+        return dict(loss_part=loss, part_accuracy=share_of_mean(hits, count))

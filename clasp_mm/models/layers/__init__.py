@@ -1,8 +1,10 @@
 """Building blocks that need nothing but torch."""
 
 from .pc_moe import TASKS, Gates, PCMoE, task_index, task_weights
+from .relative_bias import resize_bias_table
 from .swin_block import FFN, DropPath, PatchEmbed, PatchMerging, SwinBlock
-from .window_attention import ShiftedWindowAttention, resize_bias_table, window_layout
+from .window_attention import ShiftedWindowAttention
+from .windows import window_layout
 
 __all__ = [
     'FFN', 'TASKS', 'DropPath', 'Gates', 'PCMoE', 'PatchEmbed', 'PatchMerging',

@@ -1,25 +1,13 @@
-"""Linear layers by oneDNN on CPUs, fused with GELU where no gradient is wanted."""
+"""Linear layers, on CPUs by oneDNN, fused with GELU where no gradient is wanted."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clasp_mm.compat import torch_at_least
-
-from .parts import is_watched, runs_plainly
-
-_ONEDNN = (torch_at_least(2, 4) and torch.backends.mkldnn.is_available()
-           and hasattr(torch.ops.mkldnn, '_linear_pointwise'))
+from .cpu import is_watched, onednn_linear, onednn_takes
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = False) -> Tensor:
     """Linear map, then GELU if asked for.
-
-    In float32 on a CPU oneDNN computes it. Without gradients one call does both, up to 1.7 times as
-    fast as BLAS and a GELU of its own on the AMD cores at hand. With them the output and the
-    gradient of the input are oneDNN's, 1.05 to 1.7 times as fast, and the gradient of the weight,
-    in which BLAS is faster, is BLAS's. Everywhere else, and in traces, exports and compiled code,
-    it is what torch makes of ``F.gelu(F.linear(x, weight, bias))``.
 
     Args:
         x: (..., C).
@@ -30,43 +18,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = F
     Returns:
         (..., D).
     """
-    if not _onednn_takes(x, weight):
-        x = F.linear(x, weight, bias)
-    elif torch.is_grad_enabled():
-        x = _OneDNNLinear.apply(x, weight, bias)
-    else:
-        return _onednn(x, weight, bias, gelu)
+    if onednn_takes(x, weight):
+        return onednn_linear(x, weight, bias, gelu)
+    x = F.linear(x, weight, bias)
     return F.gelu(x) if gelu else x
-
-
-def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool = False) -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise(
-        x, weight, bias, 'gelu' if gelu else 'none', [], 'none' if gelu else '')
-
-
-class _OneDNNLinear(torch.autograd.Function):
-    """(..., C) to (..., D) by weight (D, C) and bias (D,) or None; can be differentiated twice."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return _onednn(x, weight, bias)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        x, weight = ctx.saved_tensors
-        for_x, for_weight, for_bias = ctx.needs_input_grad
-        rows = grad.flatten(0, -2)
-        return (linear(grad, weight.T) if for_x else None,
-                rows.T @ x.flatten(0, -2) if for_weight else None,
-                rows.sum(0) if for_bias else None)
-
-
-def _onednn_takes(x: Tensor, weight: Tensor) -> bool:
-    return (_ONEDNN and x.device.type == 'cpu'
-            and x.dtype == weight.dtype == torch.float32
-            and not torch.is_autocast_enabled('cpu') and runs_plainly()
-            and x.dim() > 1 and x.numel() > 0)
 
 
 class Linear(nn.Linear):

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .cpu import in_parts
 from .linear import Linear, LinearGELU
-from .parts import in_parts
 from .window_attention import ShiftedWindowAttention
 
 
@@ -136,9 +136,10 @@ class PatchMerging(nn.Module):
         x = x.view(batch, *hw, dim)
         if pad_h or pad_w:
             x = F.pad(x, (0, 0, 0, pad_w, 0, pad_h))
-        corners = [
-            x[:, i:i + (height - 1) * stride + 1:stride, j:j + (width - 1) * stride + 1:stride]
-            for i in (0, 1) for j in (0, 1)
-        ]
+        if stride == 2:
+            corners = [half for rows in x.view(batch, height, 2, width, 2, dim).unbind(2)
+                       for half in rows.unbind(3)]
+        else:
+            corners = [x[:, i:i + height, j:j + width] for i in (0, 1) for j in (0, 1)]
         x = torch.stack(corners, dim=-1).view(batch, height * width, 4 * dim)
         return self.reduction(self.norm(x)), (height, width)

@@ -1,6 +1,27 @@
 from .dino_loss import DINOLoss
-from .distributed import global_mean, upcast
-from .load_balance import gate_entropy, load_balance_loss
+from .distributed import (
+    GlobalLoss,
+    average_together,
+    global_mean,
+    global_means,
+    named,
+    share_of_mean,
+    upcast,
+)
+from .load_balance import gate_entropy, load_balance_loss, load_balance_term
 from .oim import OIMLoss
 
-__all__ = ['DINOLoss', 'OIMLoss', 'gate_entropy', 'global_mean', 'load_balance_loss', 'upcast']
+__all__ = [
+    'DINOLoss',
+    'GlobalLoss',
+    'OIMLoss',
+    'average_together',
+    'gate_entropy',
+    'global_mean',
+    'global_means',
+    'load_balance_loss',
+    'load_balance_term',
+    'named',
+    'share_of_mean',
+    'upcast',
+]

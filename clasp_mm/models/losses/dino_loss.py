@@ -1,10 +1,10 @@
 """DINO's self-distillation loss (Caron et al. 2021, eq. 3 and section 3.1)."""
 
 import torch
-from mmengine.dist import all_gather, all_reduce, get_world_size
+from mmengine.dist import all_gather
 from torch import Tensor, nn
 
-from .distributed import upcast
+from .distributed import GlobalLoss, average_together, upcast
 
 CENTERINGS = ('mean', 'sinkhorn_knopp')
 SINKHORN_ITERATIONS = 3
@@ -83,7 +83,7 @@ class DINOLoss(nn.Module):
         pairs = student.new_full((views, 1), num_teachers)
         pairs[:num_teachers] -= 1
         total = (pairs * student.logsumexp(-1)).sum() - (weight * student).sum()
-        return total / (pairs.sum() * student.shape[1])
+        return total / (num_teachers * (views - 1) * student.shape[1])
 
     @torch.no_grad()
     def targets(self, teacher: Tensor, teacher_temp: float) -> Tensor:
@@ -93,9 +93,11 @@ class DINOLoss(nn.Module):
             return sinkhorn_knopp(teacher.flatten(0, -2) / teacher_temp).view_as(teacher)
         return ((teacher - self.center) / teacher_temp).softmax(-1)
 
-    @torch.no_grad()
-    def update_center(self, teacher: Tensor) -> None:
+    def center_move(self, teacher: Tensor) -> GlobalLoss[None]:
         """Move the centre towards the mean of ``teacher`` logits (T, B, K) of all processes."""
-        mean = upcast(teacher).flatten(0, -2).mean(0)
-        all_reduce(mean)
-        self.center.lerp_(mean / get_world_size(), 1 - self.center_momentum)
+        mean, = yield (upcast(teacher).flatten(0, -2).mean(0),)
+        self.center.lerp_(mean, 1 - self.center_momentum)
+
+    def update_center(self, teacher: Tensor) -> None:
+        """:meth:`center_move` with an all-reduce of its own."""
+        average_together(self.center_move(teacher))

@@ -1,8 +1,19 @@
-"""What all losses share: precision, and means that do not depend on the number of processes."""
+"""What all losses share: precision, and means that do not depend on the number of processes.
+
+A loss that needs the other processes is a generator, a :data:`GlobalLoss`: it yields local tensors,
+is sent their means over all processes and returns its value. :func:`average_together` runs several
+of them with one all-reduce.
+"""
+
+from collections.abc import Generator, Sequence
+from typing import Any, TypeVar
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
 from torch import Tensor
+
+Value = TypeVar('Value')
+GlobalLoss = Generator[Sequence[Tensor], Sequence[Tensor], Value]
 
 
 def upcast(x: Tensor) -> Tensor:
@@ -10,7 +21,40 @@ def upcast(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def global_mean(total: Tensor, count: Tensor) -> Tensor:
+def average_together(*losses: GlobalLoss[Any]) -> list[Any]:
+    """Values of losses, after one all-reduce of all that they yield.
+
+    The means carry no gradient. Beyond one process they are float32 or better, so the count behind
+    a mean is exact up to 2**24.
+    """
+    means = [[x.detach() for x in next(loss)] for loss in losses]
+    if get_world_size() > 1:
+        flat = torch.cat([upcast(x).flatten() for own in means for x in own])
+        all_reduce(flat)
+        parts = iter(flat.div_(get_world_size()).split([x.numel() for own in means for x in own]))
+        means = [[next(parts).view_as(x) for x in own] for own in means]
+    return [_finish(loss, own) for loss, own in zip(losses, means, strict=True)]
+
+
+def _finish(loss: GlobalLoss[Value], means: Sequence[Tensor]) -> Value:
+    try:
+        loss.send(means)
+    except StopIteration as end:
+        return end.value
+    raise RuntimeError(f'{loss.__name__} yields twice: all of a loss goes into one all-reduce')
+
+
+def global_means(*local: Tensor) -> GlobalLoss[Sequence[Tensor]]:
+    """The means alone, for :func:`average_together`."""
+    return (yield local)
+
+
+def named(name: str, loss: GlobalLoss[Tensor]) -> GlobalLoss[dict[str, Tensor]]:
+    """A loss whose value comes in a dict, under its name."""
+    return {name: (yield from loss)}
+
+
+def share_of_mean(total: Tensor, count: Tensor) -> Tensor:
     """Local share of a mean over all processes.
 
     Averaging the result over processes, as DistributedDataParallel does with gradients, gives the
@@ -18,12 +62,15 @@ def global_mean(total: Tensor, count: Tensor) -> Tensor:
 
     Args:
         total: Local sum, any shape; carries the gradient.
-        count: Local number of summed items, broadcastable to ``total``; no gradient.
+        count: Mean over processes of the number of summed items, broadcastable to ``total``.
 
     Returns:
-        ``world_size * total / global_count``; 0 (still part of the graph) where nothing was
-        counted on any process.
+        ``total / count``; 0 (still part of the graph) where nothing was counted.
     """
-    count = count.detach().to(total.dtype).clone()
-    all_reduce(count)
-    return get_world_size() * total / torch.where(count > 0, count, torch.ones_like(count))
+    return total / count.clamp(min=1 / get_world_size())
+
+
+def global_mean(total: Tensor, count: Tensor) -> Tensor:
+    """:func:`share_of_mean` of a ``count`` that is the local one, with an all-reduce of its own."""
+    (count,), = average_together(global_means(count))
+    return share_of_mean(total, count)

@@ -1,16 +1,16 @@
 """Load-balance loss of the PC-MoE gates (CLASP eq. 12 and 13; Switch Transformer's form)."""
 
+import math
 from collections.abc import Sequence
 
 import torch
-from mmengine.dist import all_reduce, get_world_size
 from torch import Tensor
 
-from .distributed import global_mean
+from .distributed import GlobalLoss, average_together, share_of_mean
 
 
-def load_balance_loss(probs: Sequence[Tensor], gates: Sequence[Tensor], task: Tensor,
-                      num_tasks: int) -> Tensor:
+def load_balance_term(probs: Tensor, gates: Tensor, task: Tensor,
+                      num_tasks: int) -> GlobalLoss[Tensor]:
     """``n sum_j f_j P_j``, the mean over stages and over the tasks that occur in the batch.
 
     Per stage and task, ``f_j`` is the share of the images whose top-k contains expert j, divided
@@ -18,31 +18,38 @@ def load_balance_loss(probs: Sequence[Tensor], gates: Sequence[Tensor], task: Te
     perfect balance. Multiply by alpha (0.01) to get the paper's term.
 
     Args:
-        probs: Per stage, gate probabilities (B, n) before top-k.
-        gates: Per stage, gates (B, n) after top-k, zero where not selected.
+        probs: Gate probabilities before top-k, of S stages, (S, B, n).
+        gates: Gates after top-k, zero where not selected, (S, B, n).
         task: Task index of each image, (B,).
-        num_tasks: Number of tasks.
+        num_tasks: Number of tasks T.
     """
-    members = torch.nn.functional.one_hot(task, num_tasks).T.to(probs[0].dtype)  # (T, B)
-    count = members.sum(1)
-    probability = torch.stack([global_mean(members @ p, count[:, None]) for p in probs])
-    selected = [(g > 0).to(members.dtype) for g in gates]
-    chosen = torch.stack([members @ (s / s.sum(1, keepdim=True)) for s in selected])  # (S, T, n)
-    all_reduce(chosen)
-    all_reduce(count)
-    share = chosen / count.clamp(min=1)[:, None]
-    num_experts = probability.shape[-1]
-    per_task = num_experts * (share * probability).sum(-1).mean(0)
+    selected = gates > 0
+    # Sums of products, not matrix products, which autocast would round to half precision.
+    members = (task == torch.arange(num_tasks, device=task.device)[:, None]).to(probs.dtype)
+    members = members[:, :, None]  # (T, B, 1)
+    total = (members * probs[:, None]).sum(2)  # (S, T, n)
+    chosen = (members * (selected / selected.sum(-1, keepdim=True))[:, None]).sum(2)
+    chosen, count = yield chosen, members.sum(1)
+    probability = share_of_mean(total, count)
+    share = share_of_mean(chosen, count)
+    per_task = probs.shape[-1] * (share * probability).sum(-1).mean(0)
     return per_task.sum() / (count > 0).sum().clamp(min=1)
 
 
-def gate_entropy(probs: Sequence[Tensor]) -> Tensor:
-    """Entropy of the batch-mean gate over log n, mean over stages: 1 is an even use of experts."""
-    mean = torch.stack([p.detach().mean(0) for p in probs])
-    world_mean = mean.clone()
-    all_reduce(world_mean)
-    world_mean = world_mean / get_world_size()
-    entropy = torch.special.entr(world_mean).sum(-1)
-    if mean.shape[-1] == 1:
-        return torch.ones_like(entropy.mean())
-    return (entropy / torch.log(torch.tensor(float(mean.shape[-1])))).mean()
+def load_balance_loss(probs: Sequence[Tensor], gates: Sequence[Tensor], task: Tensor,
+                      num_tasks: int) -> Tensor:
+    """:func:`load_balance_term`, of gates per stage, with an all-reduce of its own."""
+    term = load_balance_term(torch.stack(tuple(probs)), torch.stack(tuple(gates)), task, num_tasks)
+    return average_together(term)[0]
+
+
+def gate_entropy(probs: Tensor) -> GlobalLoss[Tensor]:
+    """Entropy of the batch-mean gate over log n, mean over stages: 1 is an even use of experts.
+
+    Args:
+        probs: As of :func:`load_balance_term`.
+    """
+    mean, = yield (probs.detach().mean(1),)
+    entropy = torch.special.entr(mean).sum(-1).mean()
+    num_experts = mean.shape[-1]
+    return entropy / math.log(num_experts) if num_experts > 1 else torch.ones_like(entropy)

@@ -4,14 +4,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from clasp_mm.models.backbones.pcmoe_swin import Embedded
 from clasp_mm.models.layers import TASKS, Gates
-from clasp_mm.models.losses import gate_entropy, load_balance_loss
+from clasp_mm.models.losses import (
+    GlobalLoss,
+    average_together,
+    gate_entropy,
+    load_balance_term,
+    named,
+)
 from clasp_mm.registry import MODELS
 
 from .dino import DINO
+from .views import see_again
 
 APPEARANCE, PART, ATTRIBUTE = range(len(TASKS))
 SEMANTIC_VIEWS = ('all', 'one', 'alternate')
@@ -46,17 +53,13 @@ def semantic_rows(mode: str, sample_idx: Tensor, epoch: int, num_global: int = 2
     if mode == 'alternate':
         turn = sample_idx + epoch
         view = (turn // len(tasks)) % num_global
-        return view * batch_size + image, turn.new_tensor(tasks)[turn % len(tasks)]
+        task = tasks[0] + (tasks[-1] - tasks[0]) * (turn % len(tasks))
+        return view * batch_size + image, task
     rows = {'all': {task: torch.arange(num_global * batch_size, device=image.device)
                     for task in tasks},
             'one': {task: (task - PART) * batch_size + image for task in tasks}}[mode]
     return torch.cat(list(rows.values())), torch.cat(
         [torch.full_like(row, task) for task, row in rows.items()])
-
-
-def _repeat(x: Tensor, rows: Tensor) -> Tensor:
-    """(N, ...) with some of its rows once more behind it."""
-    return torch.cat([x, x[rows]]) if len(rows) else x
 
 
 @MODELS.register_module()
@@ -128,61 +131,41 @@ class CLASP(DINO):
         rows, row_task = semantic_rows(self.semantic_views, data_samples['sample_idx'], self.epoch,
                                        self.num_global, self.semantic_tasks)
         num_rows = len(global_views)
-        task = torch.cat([row_task.new_full((num_rows,), APPEARANCE), row_task])
-        maps, gates = self.see(global_views, rows, task)
+        task = F.pad(row_task, (num_rows, 0), value=APPEARANCE)
+        maps, gates = see_again(self.backbone, global_views, self.task, rows, task)
         pooled = maps[-1].mean((2, 3))
         local_pooled, local_gates = self.pool_local_views(local_views, self.task)
 
         student_logits = self.head(torch.cat([pooled[:num_rows], *local_pooled]))
-        losses = dict(loss_dino=self.distill(student_logits,
-                                             self.teacher(global_views, self.task)))
+        parts = [self.distill(student_logits, self.teacher(global_views, self.task))]
         if self.part_head is not None:
             part_map = data_samples['part_map'].transpose(0, 1).flatten(0, 1)[rows].long()
             part_map = part_map.masked_fill((row_task != PART)[:, None, None], 255)
-            part = self.part_head.loss(tuple(m[num_rows:] for m in maps), part_map)
-            part['loss_part'] = self.part_weight * part['loss_part']
-            losses.update(part)
+            parts.append(self.part_head.global_loss(tuple(m[num_rows:] for m in maps), part_map))
         if self.attr_head is not None:
             attr_target = data_samples['attr_target'].repeat(self.num_global, 1)[rows]
             attr_target = attr_target.masked_fill((row_task != ATTRIBUTE)[:, None], -1)
-            attr = self.attr_head.loss(pooled[num_rows:], attr_target)
-            attr['loss_attr'] = self.attr_weight * attr['loss_attr']
-            losses.update(attr)
-        losses.update(self.balance(gates, local_gates, task))
+            parts.append(self.attr_head.global_loss(pooled[num_rows:], attr_target))
+        parts += self.balance(gates, local_gates, task)
+        losses = {name: value for part in average_together(*parts) for name, value in part.items()}
+        for name, weight in (('loss_part', self.part_weight), ('loss_attr', self.attr_weight),
+                             ('loss_moe', self.balance_weight)):
+            if name in losses and weight != 1:
+                losses[name] = weight * losses[name]
         if self.semantic_tasks:
             losses['accepted'] = data_samples['label_accepted'].float().mean()
         return losses
 
-    def see(self, views: Tensor, rows: Tensor, task: Tensor
-            ) -> tuple[tuple[Tensor, ...], list[Gates]]:
-        """The student's maps of views, then of some of them again under other prompts.
-
-        Args:
-            views: (N, 3, H, W).
-            rows: Those to see again, (R,).
-            task: Task index of all, (N + R,).
-
-        Returns:
-            Maps, each (N + R, C_i, h_i, w_i), and the gates of each PC-MoE.
-        """
-        backbone, first = self.backbone, self.backbone.first_prompted
-        maps, gates, embedded = backbone.run_stages(backbone.embed(views), self.task, stop=first)
-        maps = tuple(_repeat(x, rows) for x in maps)
-        gates = [Gates(*(_repeat(x, rows) for x in stage)) for stage in gates]
-        if first > max(backbone.out_indices):
-            return maps, gates
-        more = backbone.from_embed(Embedded(_repeat(embedded.tokens, rows), embedded.hw),
-                                   backbone.task_rows[task], first)
-        return maps + more[0], gates + more[1]
-
-    def balance(self, gates: list, local_gates: list, task: Tensor) -> dict[str, Tensor]:
+    def balance(self, gates: list, local_gates: list,
+                task: Tensor) -> list[GlobalLoss[dict[str, Tensor]]]:
         """Load-balance loss and gate entropy over the rows of both passes."""
         if not gates:
-            return {}
-        probs, weights = [g.probs for g in gates], [g.gates for g in gates]
+            return []
+        passes = [gates, local_gates] if local_gates else [gates]
+        probs, weights = (torch.cat([torch.stack([getattr(g, name) for g in stages])
+                                     for stages in passes], 1)              # (S, N + R + V B, n)
+                          for name in Gates._fields)
         if local_gates:
-            probs = [torch.cat([p, g.probs]) for p, g in zip(probs, local_gates, strict=True)]
-            weights = [torch.cat([w, g.gates]) for w, g in zip(weights, local_gates, strict=True)]
-            task = torch.cat([task, task.new_full((len(local_gates[0].probs),), APPEARANCE)])
-        loss = load_balance_loss(probs, weights, task, len(TASKS))
-        return dict(loss_moe=self.balance_weight * loss, gate_entropy=gate_entropy(probs))
+            task = F.pad(task, (0, len(local_gates[0].probs)), value=APPEARANCE)
+        return [named('loss_moe', load_balance_term(probs, weights, task, len(TASKS))),
+                named('gate_entropy', gate_entropy(probs))]

@@ -4,16 +4,16 @@ import math
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce_dict
 from mmengine.logging import MMLogger
 from mmpretrain.models import BaseSelfSupervisor
 from torch import Tensor
 
-from clasp_mm.models.losses import DINOLoss
+from clasp_mm.models.losses import DINOLoss, GlobalLoss, average_together, global_means
 from clasp_mm.registry import MODELS
 
 from .stage1 import load_stage1
 from .teacher import Teacher
+from .views import see
 
 
 @MODELS.register_module()
@@ -37,7 +37,7 @@ class DINO(BaseSelfSupervisor):
         centering: 'mean' or 'sinkhorn_knopp', see :class:`clasp_mm.models.losses.DINOLoss`.
         freeze_last_layer_epochs: Epochs in which the prototypes get no update.
         stage1: Checkpoint of an earlier DINO run to start from.
-        data_preprocessor: Config of the preprocessor.
+        data_preprocessor: Config of the preprocessor, ``clasp_mm.ViewPreprocessor`` by default.
         init_cfg: MMEngine initialisation config.
     """
 
@@ -60,9 +60,7 @@ class DINO(BaseSelfSupervisor):
                  stage1: str | None = None,
                  data_preprocessor: dict | None = None,
                  init_cfg: dict | None = None) -> None:
-        # Left to mmpretrain, the type would be looked up in whatever scope is current.
-        data_preprocessor = {'type': 'mmpretrain.SelfSupDataPreprocessor',
-                             **(data_preprocessor or {})}
+        data_preprocessor = {'type': 'clasp_mm.ViewPreprocessor', **(data_preprocessor or {})}
         super().__init__(backbone=backbone, head=head, data_preprocessor=data_preprocessor,
                          init_cfg=init_cfg)
         if not 0 <= momentum <= 1:
@@ -100,10 +98,13 @@ class DINO(BaseSelfSupervisor):
         cosine = 0.5 * (1 + math.cos(math.pi * step / max(max_steps, 1)))
         self.momentum = 1 - (1 - self.base_momentum) * cosine
 
-    def update_teacher(self, momentum: float | None = None) -> None:
-        """Move the teacher after an optimizer step, by the current momentum unless given."""
+    def update_teacher(self, momentum: float | None = None, unless: Tensor | None = None) -> None:
+        """Move the teacher after an optimizer step, by the current momentum unless given.
+
+        Where ``unless`` is 1 it stays, see :meth:`Teacher.update`.
+        """
         self.teacher.update(self.backbone, self.head,
-                            self.momentum if momentum is None else momentum)
+                            self.momentum if momentum is None else momentum, unless)
 
     def frozen_parameters(self) -> list[torch.nn.Parameter]:
         """Parameters that get no update in the current epoch: the prototypes at first."""
@@ -114,8 +115,9 @@ class DINO(BaseSelfSupervisor):
         """The teacher's maps, each (B, C_i, h_i, w_i): what pretraining publishes."""
         return self.teacher.backbone(inputs, self.task)
 
-    def distill(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-        """DINO loss of student logits (V * B, K), globals first, and move the centre.
+    def distill(self, student_logits: Tensor,
+                teacher_logits: Tensor) -> GlobalLoss[dict[str, Tensor]]:
+        """DINO loss of student logits (V * B, K), globals first, and the centre's move after it.
 
         The teacher's are those of the globals, (T * B, K).
         """
@@ -123,15 +125,15 @@ class DINO(BaseSelfSupervisor):
         teacher_logits = teacher_logits.unflatten(0, (self.num_global, batch_size))
         loss = self.dino_loss(student_logits.unflatten(0, (-1, batch_size)), teacher_logits,
                               self.teacher_temp)
-        self.dino_loss.update_center(teacher_logits)
-        return loss
+        yield from self.dino_loss.center_move(teacher_logits)
+        return dict(loss_dino=loss)
 
     def pool_local_views(self, views: list[Tensor], task: str | Tensor | None
                          ) -> tuple[list[Tensor], list]:
         """Pooled features of the local crops, one forward, and the gates of their pass."""
         if not views:
             return [], []
-        maps, gates = self.backbone.from_embed(self.backbone.embed(torch.cat(views)), task)
+        maps, gates = see(self.backbone, torch.cat(views), task)
         return [maps[-1].mean((2, 3))], gates
 
     def split_views(self, views: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -149,14 +151,14 @@ class DINO(BaseSelfSupervisor):
             data_samples: Not used by DINO.
         """
         global_views, local_views = self.split_views(inputs)
-        pooled = [self.backbone(global_views, self.task)[-1].mean((2, 3))]
+        pooled = [see(self.backbone, global_views, self.task)[0][-1].mean((2, 3))]
         pooled += self.pool_local_views(local_views, self.task)[0]
-        return dict(loss_dino=self.distill(self.head(torch.cat(pooled)),
-                                           self.teacher(global_views, self.task)))
+        return average_together(self.distill(self.head(torch.cat(pooled)),
+                                         self.teacher(global_views, self.task)))[0]
 
     def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """As MMEngine's, with the logged values averaged over all processes."""
-        loss, log_vars = super().parse_losses(losses)
-        log_vars = {name: value.detach().float().clone() for name, value in log_vars.items()}
-        all_reduce_dict(log_vars, op='mean')
-        return loss, log_vars
+        """Sum of the losses, and all values (,) averaged over all processes for the log."""
+        loss = sum(value for name, value in losses.items() if 'loss' in name)
+        log_vars = {name: value.detach().float() for name, value in dict(losses, loss=loss).items()}
+        return loss, dict(zip(log_vars, average_together(global_means(*log_vars.values()))[0],
+                              strict=True))

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from mmengine.dist import all_reduce
 from torch import Tensor
 
 from clasp_mm.models.backbones import Embedded, SemanticSwin
 from clasp_mm.models.heads.part_seg_head import IGNORE
+from clasp_mm.models.losses import average_together, global_means, share_of_mean
 from clasp_mm.pseudo_labels.hashing import uniforms
 from clasp_mm.pseudo_labels.regions import FOREGROUND_RULES, find_regions
+from clasp_mm.pseudo_labels.transfer import upload
 from clasp_mm.registry import MODELS
 
 from .dino import DINO
@@ -83,6 +84,7 @@ class SOLIDER(DINO):
         if not 0 <= min_foreground < 1:
             raise ValueError(f'min_foreground must be in [0, 1), got {min_foreground}')
         self.part_head = MODELS.build(part_head)
+        self.data_preprocessor.register_forward_hook(_keep_index)
         self.foreground = foreground
         self.min_foreground = min_foreground
         self.part_weight = part_weight
@@ -95,42 +97,44 @@ class SOLIDER(DINO):
             data_samples: ``sample_idx`` (B,).
         """
         global_views, local_views = self.split_views(inputs)
-        num_rows = len(global_views)
+        num_rows, device = len(global_views), global_views.device
         keys = data_samples['sample_idx'].cpu().numpy().astype(np.uint64)
         keys += np.uint64(self.epoch) << np.uint64(32)
-        weight, erased = (torch.from_numpy(draw).to(global_views.device)
-                          for draw in semantic_draws(keys, self.part_head.num_classes - 1))
-        row_weight, row_erased = weight.repeat(self.num_global), erased.repeat(self.num_global)
-        teacher_logits, part_map = self.label(global_views, row_weight,
+        # The draws stay on the host too: it knows the rows without asking the device.
+        weight, erased = semantic_draws(keys, self.part_head.num_classes - 1)
+        host_weight = np.tile(weight, self.num_global)
+        host_rows = np.flatnonzero(host_weight)
+        rows = upload(host_rows, device)
+        row_erased = upload(np.tile(erased, self.num_global)[host_rows], device)
+        row_weight, weight = upload(host_weight, device), upload(weight, device)
+        teacher_logits, part_map = self.label(global_views, host_weight,
                                               np.tile(keys, self.num_global))
         kept = (part_map > 0).float().mean((1, 2)) > self.min_foreground
         taught = kept & (row_weight > 0)
-        rows = taught.nonzero()[:, 0]
 
-        masked = erase(global_views[rows], part_map[rows] == row_erased[rows, None, None])
+        masked = erase(global_views[rows], part_map[rows] == row_erased[:, None, None])
         maps = self.backbone(torch.cat([global_views, masked]),
                              torch.cat([row_weight, row_weight[rows]]))
         pooled = [maps[-1][:num_rows].mean((2, 3))]
         pooled += self.pool_local_views(local_views, weight.repeat(len(local_views)))[0]
-        losses = dict(loss_dino=self.distill(self.head(torch.cat(pooled)), teacher_logits))
-
         target = part_map.masked_fill(~taught[:, None, None], IGNORE)
-        part = self.part_head.loss(maps, torch.cat([target, part_map[rows]]))
+        losses, part, (num_taught, num_kept) = average_together(
+            self.distill(self.head(torch.cat(pooled)), teacher_logits),
+            self.part_head.global_loss(maps, torch.cat([target, target[rows]])),
+            global_means(taught.sum(), kept.sum()))
         # The mean is over all views that count; those of lambda = 0 add nothing but their number.
-        counts = torch.stack([taught.sum(), kept.sum()]).float()
-        all_reduce(counts)
-        part['loss_part'] = (self.part_weight * counts[0] / counts[1].clamp_min(1)
+        part['loss_part'] = (self.part_weight * share_of_mean(num_taught, num_kept)
                              * part['loss_part'])
         return dict(losses, **part, accepted=kept.float().mean())
 
     @torch.no_grad()
-    def label(self, global_views: Tensor, weight: Tensor,
+    def label(self, global_views: Tensor, weight: np.ndarray,
               keys: np.ndarray) -> tuple[Tensor, Tensor]:
         """What the teacher says of the global views.
 
         Args:
             global_views: (N, 3, H, W).
-            weight: Semantic weight of each, 0 or 1, (N,).
+            weight: Semantic weight of each, 0 or 1, (N,) float32.
             keys: Seeds of the clustering, (N,) uint64.
 
         Returns:
@@ -139,10 +143,10 @@ class SOLIDER(DINO):
         """
         backbone = self.teacher.backbone
         tokens, hw = backbone.embed(global_views)
-        rest = (weight == 0).nonzero()[:, 0]
+        rest = upload(np.flatnonzero(weight == 0), tokens.device)
         maps, _ = backbone.from_embed(
             Embedded(torch.cat([tokens, tokens[rest]]), hw),
-            torch.cat([torch.ones_like(weight), weight[rest]]))
+            torch.cat([tokens.new_ones(len(weight)), tokens.new_zeros(len(rest))]))
         pooled = maps[-1].mean((2, 3))
         pooled, rest_pooled = pooled.split([len(weight), len(rest)])
         features = maps[self.part_head.in_index][:len(weight)]
@@ -151,6 +155,12 @@ class SOLIDER(DINO):
                                    self.foreground)
         return (self.teacher.head(pooled.index_copy(0, rest, rest_pooled)),
                 regions.view(len(weight), *features.shape[-2:]).long())
+
+
+def _keep_index(_: torch.nn.Module, args: tuple, output: dict) -> None:
+    """Leave ``sample_idx`` where the data loader put it: the draws are made on the host."""
+    samples = args[0]['data_samples']
+    output['data_samples'] = {**output['data_samples'], 'sample_idx': samples['sample_idx']}
 
 
 def erase(images: Tensor, where: Tensor) -> Tensor:
