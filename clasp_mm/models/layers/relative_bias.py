@@ -44,8 +44,8 @@ def resize_bias_table(table: Tensor, window: int) -> Tensor:
 def row_width(size: int, device: torch.device) -> int:
     """Elements from one row of ``size`` biases to the next.
 
-    The fused kernels of GPUs need a multiple of sixteen (newer ones of eight), and would copy others
-    at every call.
+    The fused kernels of GPUs need a multiple of sixteen (newer ones of eight), and would copy
+    others at every call.
     """
     return size if device.type == 'cpu' else -(-size // 16) * 16
 
