@@ -276,5 +276,13 @@ def test_a_device_that_is_not_there_is_one_line(name, run, gpus):
                         error.strip())
 
 
+def test_the_benchmark_sets_how_float32_matrices_are_multiplied(run, gpus, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, 'set_float32_matmul_precision', asked.append)
+    run('benchmark.py')
+    run('benchmark.py', '--float32-precision', 'highest')
+    assert asked == ['high', 'highest']
+
+
 def test_every_tool_with_the_option_is_run_here():
     assert {path.name for path in TOOLS} - WITHOUT == {n for n in RUNS if n.endswith('.py')}
