@@ -25,6 +25,11 @@ def add_amp_argument(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         '--amp', action=argparse.BooleanOptionalAction,
         help='networks in bfloat16, or in float32 (default: bfloat16 on GPUs that compute in it)')
+    add_matmul_argument(parser)
+
+
+def add_matmul_argument(parser: argparse._ActionsContainer) -> None:
+    """Add ``--float32-precision``, for :func:`set_matmul_precision`."""
     parser.add_argument(
         '--float32-precision', choices=_PRECISIONS, default=_PRECISIONS[0],
         help='of products of float32 matrices on GPUs: TF32, float32 or bfloat16 (%(default)s)')

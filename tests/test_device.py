@@ -20,7 +20,7 @@ from tests.source_tree import ROOT, sources
 # Where MMEngine picks the device, or nothing is computed on one.
 WITHOUT = {
     'train.py', 'test.py', 'quickstart.py', 'quickstart_downstream.py', 'run_ablation.py',
-    'train_mini_clip.py', 'export_onnx.py', 'publish_model.py', 'compare.py', 'make_model_zoo.py',
+    'export_onnx.py', 'publish_model.py', 'compare.py', 'make_model_zoo.py',
     'make_synthetic_data.py', 'convergence.py', 'scale_check.py',
     *(path.name for path in (ROOT / 'tools/dataset_converters').glob('*.py'))}
 TOOLS = sorted([*ROOT.glob('tools/*.py'), *ROOT.glob('tools/*/*.py')])
@@ -35,6 +35,7 @@ def gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
     monkeypatch.setattr(torch.cuda, 'get_device_name', lambda which=None: f'GPU of {which}')
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda which=None: (9, 0))
     monkeypatch.setattr(torch.cuda, 'set_device', current.append)
     return current
 
@@ -94,6 +95,42 @@ def test_re_identification_touches_the_asked_device_alone(monkeypatch):
     assert found['num_valid'] == 1
     with pytest.raises(ValueError, match='1 index features are not finite'):
         reid_index.ReIDIndex(features[:1] * np.nan, ['a'])
+
+
+class Fit(Exception):
+    """With the device and the precision of what was to be fitted."""
+
+
+@pytest.mark.parametrize('where, mapped', [('meta', torch.float64), ('cpu', torch.float32)])
+def test_linear_probes_are_fitted_where_the_program_computes(where, mapped, monkeypatch):
+    from clasp_mm.evaluation import class_probes, dense_probes, fold_probes, probes, ridge
+
+    def fit(features, *_):
+        raise Fit(features.device.type, features.dtype)
+
+    monkeypatch.setattr(device, '_announced', [torch.device(where)])
+    for module in (probes, class_probes, fold_probes):
+        monkeypatch.setattr(module, '_fit', fit)
+    rows, maps = np.eye(8, dtype=np.float32), np.ones((2, 3, 2, 2), np.float32)
+    classes, fold = np.arange(8) % 2, np.arange(8) // 4
+    calls = {
+        lambda: probes.linear_probe_segmentation(
+            maps, np.zeros((2, 4, 4), int), maps, np.zeros((2, 4, 4), int), 2): mapped,
+        lambda: probes.linear_probe_attributes(
+            rows, classes[:, None], range(8), rows, classes[:, None]): torch.float64,
+        lambda: class_probes.linear_accuracy(rows, classes, rows, classes): torch.float64,
+        lambda: fold_probes.fold_classes(rows, classes, fold, 1.): mapped,
+        lambda: fold_probes.fold_attributes(rows, classes[:, None], fold, 1.): torch.float64}
+    for call, dtype in calls.items():
+        with pytest.raises(Fit) as given:
+            call()
+        assert given.value.args == (where, dtype)
+
+    monkeypatch.setattr(ridge.Ridge, 'solve', lambda self, l2: fit(self.products))
+    with pytest.raises(Fit) as given:  # its rows were added before
+        dense_probes.linear_probe_keypoints(maps, np.ones((2, 1, 3)), maps, np.ones((2, 1, 3)),
+                                            (4, 4))
+    assert given.value.args == (where, torch.float64)
 
 
 class Parsed(Exception):
@@ -166,6 +203,7 @@ RUNS = {  # tool -> arguments and what is given the device
     'tsne.py': (['c.pth', 'people'], 'clasp_mm.apis.model_zoo.get_model'),
     'expert_use.py': (['c.pth', 'people'], 'clasp_mm.apis.model_zoo.get_model'),
     'cost.py': (['c.py'], 'clasp_mm.apis.cost.measure_cost'),
+    'train_mini_clip.py': (['out'], 'train_mini_clip'),
     'ranked_lists.py': (['c.py', 'c.pth'], 'clasp_mm.apis.ranked_lists.write_ranked_page'),
     'task_conflict.py': (['c.py', 'c.pth'], 'clasp_mm.apis.analysis.write_conflict'),
     'zero_shot_attributes.py': (['a.mat', '--images', '.'], 'build_clip'),
@@ -236,6 +274,14 @@ def test_a_device_that_is_not_there_is_one_line(name, run, gpus):
     assert not given and 'device: ' not in out.replace(error, '')
     assert re.fullmatch(rf"(clasp )?{name}: no device 'cuda:7': torch sees cpu, cuda:0, cuda:1",
                         error.strip())
+
+
+def test_the_benchmark_sets_how_float32_matrices_are_multiplied(run, gpus, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, 'set_float32_matmul_precision', asked.append)
+    run('benchmark.py')
+    run('benchmark.py', '--float32-precision', 'highest')
+    assert asked == ['high', 'highest']
 
 
 def test_every_tool_with_the_option_is_run_here():

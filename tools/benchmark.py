@@ -15,7 +15,12 @@ from clasp_mm.apis.benchmark import (
     table,
     write_report,
 )
-from clasp_mm.device import add_device_argument, announce_device
+from clasp_mm.device import (
+    add_device_argument,
+    add_matmul_argument,
+    announce_device,
+    set_matmul_precision,
+)
 
 EPILOG = """\
   backbone  Swin-B with PC-MoE, forward, against mmpretrain's Swin-B without
@@ -51,6 +56,7 @@ def parse_args() -> argparse.Namespace:
                         help='CPU threads (default: 1 for labels and data, else one per core)')
     add_device_argument(parser)
     parser.add_argument('--amp', action='store_true', help='networks in bfloat16 autocast')
+    add_matmul_argument(parser)
     parser.add_argument('--compile', action='store_true',
                         help='compile the backbones, the peer\'s too')
     parser.add_argument('--repeats', type=int, default=7,
@@ -68,6 +74,7 @@ def main() -> None:
     args = parse_args()
     console = Console(width=None if sys.stdout.isatty() else 140)  # a log gets whole rows
     try:
+        set_matmul_precision(args.float32_precision)
         options = Options(
             device=str(announce_device(args.device)), threads=args.threads, repeats=args.repeats,
             amp=args.amp, compiled=args.compile, quick=args.quick, profile=args.profile,

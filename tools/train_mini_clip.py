@@ -7,6 +7,7 @@ from rich.console import Console
 
 from clasp_mm.apis.mini_clip import report_tables, train_mini_clip
 from clasp_mm.claims import HeldError
+from clasp_mm.device import add_device_argument, announce_device
 
 EPILOG = """\
 It learns from people that are drawn for it alone, and is no use on real photographs. The folder
@@ -33,6 +34,7 @@ def parse_args() -> argparse.Namespace:
                         help='how many to measure on (%(default)s)')
     parser.add_argument('--steps', type=int, default=500, help='optimizer steps (%(default)s)')
     parser.add_argument('--batch-size', type=int, default=64, help='people per step (%(default)s)')
+    add_device_argument(parser)
     parser.add_argument('--threads', type=int, help='of torch (default: its own choice)')
     parser.add_argument('--workers', type=int,
                         help='processes that draw people (default: as many as threads)')
@@ -46,8 +48,9 @@ def main() -> None:
     try:
         report = train_mini_clip(
             args.out_dir, seed=args.seed, num_people=args.people, num_heldout=args.heldout,
-            steps=args.steps, batch_size=args.batch_size, workers=args.workers)
-    except HeldError as error:
+            steps=args.steps, batch_size=args.batch_size, workers=args.workers,
+            device=announce_device(args.device))
+    except (HeldError, ValueError) as error:
         raise SystemExit(f'train_mini_clip.py: {error}') from error
     Console().print(report_tables(report))
 

@@ -30,7 +30,7 @@ from clasp_mm.models.backbones import SemanticSwin
 from clasp_mm.models.layers import TASKS
 from clasp_mm.models.trained_with import published_backbone
 from clasp_mm.models.weights_file import find_weights
-from clasp_mm.pseudo_labels.clip_labeler import LabelSettings
+from clasp_mm.pseudo_labels.labels import LabelSettings
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary
 from clasp_mm.visualization.neighbours import Cell, Description, neighbour_page, thumbnail
 

@@ -13,8 +13,9 @@ from mmengine.config import Config
 from clasp_mm.datasets.images import UnreadableImageError
 from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
 from clasp_mm.device import pick_device
-from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, LabelSettings
+from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler
 from clasp_mm.pseudo_labels.clip_model import CLIPModel
+from clasp_mm.pseudo_labels.labels import LabelSettings
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
 from clasp_mm.registry import DATASETS, MODELS
 

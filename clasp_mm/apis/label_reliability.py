@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 import torch
 
-from clasp_mm.pseudo_labels.clip_labeler import Scores
+from clasp_mm.pseudo_labels.labels import Scores
 from clasp_mm.pseudo_labels.vocabulary import IGNORE, Attribute, Part, Vocabulary
 
 USABLE, WEAK, UNUSABLE = 'usable', 'weak', 'unusable at this resolution'

@@ -17,7 +17,8 @@ from clasp_mm.datasets.images import UnreadableImageError, read_map, warn_unread
 from clasp_mm.datasets.synthetic import load_ground_truth
 from clasp_mm.evaluation.functional.parsing import ConfusionMatrix
 from clasp_mm.files import write_text
-from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, PseudoLabels, Scores
+from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler
+from clasp_mm.pseudo_labels.labels import PseudoLabels, Scores
 from clasp_mm.pseudo_labels.vocabulary import (
     DEFAULT_VOCABULARY,
     LIP_TO_PART,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-import torch
-
 from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
-from clasp_mm.device import add_device_argument, announce_device
+from clasp_mm.device import add_device_argument, announce_device, computes_in_bfloat16
 from clasp_mm.files import read_json
-from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, LabelSettings
+from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler
 from clasp_mm.pseudo_labels.colour_teacher import ColourTeacher
+from clasp_mm.pseudo_labels.labels import LabelSettings
 from clasp_mm.pseudo_labels.regions import FOREGROUND_RULES
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary
 
@@ -79,12 +78,6 @@ def add_labeler_arguments(parser: argparse.ArgumentParser) -> None:
                         help='of the confidences (default: the CLIP model\'s own)')
 
 
-def _own_precision(device: torch.device) -> str:
-    """bf16 on GPUs that compute in it (Ampere and later), else none."""
-    return ('bf16' if device.type == 'cuda' and torch.cuda.get_device_capability(device) >= (8, 0)
-            else 'none')
-
-
 def labeler_from_arguments(args: argparse.Namespace) -> CLIPLabeler:
     """The labeler that the options of :func:`add_labeler_arguments` describe."""
     if not 0 <= args.stage <= 3:
@@ -113,7 +106,7 @@ def labeler_from_arguments(args: argparse.Namespace) -> CLIPLabeler:
         foreground=args.foreground, position_weight=args.position_weight,
         min_foreground=args.min_foreground, min_person_cosine=args.min_person_cosine,
         region=args.region, fit=args.fit, fill=args.fill, logit_scale=args.logit_scale,
-        amp=args.amp or _own_precision(device))
+        amp=args.amp or ('bf16' if computes_in_bfloat16(device) else 'none'))
     if args.teacher == 'none':
         labeler.teacher_id = ColourTeacher.NAME
     return labeler

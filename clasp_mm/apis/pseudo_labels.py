@@ -18,8 +18,9 @@ from tqdm import tqdm
 from clasp_mm.claims import hold
 from clasp_mm.datasets.images import UnreadableImageError, warn_unreadable
 from clasp_mm.datasets.readable import as_is, one_thread
-from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, PseudoLabels, Seen, to_canvas
+from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, to_canvas
 from clasp_mm.pseudo_labels.hashing import hash_names
+from clasp_mm.pseudo_labels.labels import PseudoLabels, Seen
 from clasp_mm.pseudo_labels.store import LabelStore, StoreWriter, list_digest, make_header
 from clasp_mm.pseudo_labels.transfer import Download
 

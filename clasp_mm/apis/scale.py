@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.array_sampler import ArraySampler
-from clasp_mm.pseudo_labels.clip_labeler import LabelSettings, PseudoLabels
 from clasp_mm.pseudo_labels.hashing import hash_names
+from clasp_mm.pseudo_labels.labels import LabelSettings, PseudoLabels
 from clasp_mm.pseudo_labels.store import LabelStore, StoreWriter, list_digest, make_header
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
 

@@ -12,9 +12,10 @@ from tqdm import tqdm
 from clasp_mm.datasets.attribute_files import AttributeTable
 from clasp_mm.datasets.images import read_image
 from clasp_mm.evaluation.functional import attribute_metrics
-from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, LabelSettings
+from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler
 from clasp_mm.pseudo_labels.clip_model import CLIPModel
 from clasp_mm.pseudo_labels.colour_teacher import ColourTeacher
+from clasp_mm.pseudo_labels.labels import LabelSettings
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Attribute, Vocabulary
 
 Meaning = Mapping[str, tuple[str, str]]

@@ -80,8 +80,8 @@ def linear_probe_keypoints(train_feats: np.ndarray | Tensor, train_points: np.nd
     right = 0
     for maps, points, labelled in zip(held_out.split(64), truth.split(64), seen.split(64),
                                       strict=True):
-        heat = torch.einsum('bchw,ck->bkhw', maps.float(), weight) + bias[:, None, None]
-        heat = F.interpolate(heat, size, mode='bicubic').flatten(2).argmax(2)
+        heat = torch.einsum('bchw,ck->bkhw', maps.to(weight), weight) + bias[:, None, None]
+        heat = F.interpolate(heat, size, mode='bicubic').flatten(2).argmax(2).cpu()
         found = torch.stack([heat % size[1], heat // size[1]], -1) + .5
         near = (found - points[..., :2]).norm(dim=-1) <= threshold * size[0]
         right += int((near & labelled).sum())
@@ -148,8 +148,9 @@ class PeopleProbe(NamedTuple):
             stride: Pixels of a token.
             most: Boxes of a scene at most.
         """
-        (score, tall) = (torch.einsum('bchw,ck->bkhw', maps, weight)[:, 0] + bias
-                         for weight, bias in (self.centre, self.height))
+        (score, tall) = (
+            (torch.einsum('bchw,ck->bkhw', maps.to(weight), weight)[:, 0] + bias).float().cpu()
+            for weight, bias in (self.centre, self.height))
         peak = (F.max_pool2d(score[:, None], 3, 1, 1)[:, 0] == score) & (score > 0)
         found = []
         for scores, heights, at in zip(score, tall.exp(), peak, strict=True):

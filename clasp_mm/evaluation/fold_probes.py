@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .probes import _fit, _predict_attributes, _rows, _standardiser
+from .probes import _fit, _numbers, _placed, _predict_attributes, _rows, _standardiser
 
 _MAX_ITER = 60
 
@@ -55,18 +55,20 @@ def fold_classes(features: np.ndarray | Tensor, labels: np.ndarray, fold: np.nda
     Returns:
         (N,) class numbers.
     """
-    rows, classes = torch.as_tensor(features).float(), torch.as_tensor(labels).long()
-    number = int(classes.max()) + 1
+    rows, labels = _placed(torch.as_tensor(features).float()), np.asarray(labels)
+    classes = torch.from_numpy(labels).to(rows.device, torch.int64)
+    number = int(labels.max()) + 1
     found = np.empty(len(rows), np.int64)
     for part in np.unique(fold):
-        inside = torch.from_numpy(fold == part)
-        known = ~inside & (classes >= 0)
+        inside = fold == part
+        known = _numbers(~inside & (labels >= 0))
         mean, scale = _standardiser(rows[known])
         targets = classes[known]
         weight, bias = _fit((rows[known] - mean) / scale, number,
                             lambda logits, targets=targets: F.cross_entropy(logits, targets), l2,
                             max_iter)
-        found[inside.numpy()] = ((rows[inside] - mean) / scale @ weight + bias).argmax(1).numpy()
+        held_out = (rows[_numbers(inside)] - mean) / scale
+        found[inside] = (held_out @ weight + bias).argmax(1).cpu().numpy()
     return found
 
 
@@ -87,6 +89,6 @@ def fold_attributes(features: np.ndarray | Tensor, labels: np.ndarray, fold: np.
     rows, found = _rows('features', features), np.empty(labels.shape)
     for part in np.unique(fold):
         inside = fold == part
-        found[inside] = _predict_attributes(rows[torch.from_numpy(~inside)], labels[~inside],
-                                            rows[torch.from_numpy(inside)], l2, max_iter)
+        found[inside] = _predict_attributes(rows[_numbers(~inside)], labels[~inside],
+                                            rows[_numbers(inside)], l2, max_iter)
     return found

@@ -1,7 +1,8 @@
 """Linear probes: how much of parts and attributes a straight line finds in frozen features.
 
 Both are convex problems started at zero and solved by L-BFGS over all data, so a result depends on
-nothing but its input.
+nothing but its input. They are solved on :func:`clasp_mm.device.pick_device`'s; on a GPU, whose
+float32 products may be TensorFloat's, in float64.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from clasp_mm.device import pick_device
 
 from .functional.attribute import attribute_metrics
 from .functional.parsing import ConfusionMatrix
@@ -60,9 +63,9 @@ def linear_probe_segmentation(train_feats: np.ndarray | Tensor, train_maps: np.n
         raise ValueError(f'every training label is {_IGNORE}, there is nothing to learn from')
     if len(used) > max_tokens:
         used = used[torch.linspace(0, len(used) - 1, max_tokens).long()]
-    mean, scale = _standardiser(tokens[used])
-    tokens, shares = (tokens[used] - mean) / scale, shares[used]
-    weights = weights[used].sum()
+    tokens, shares, weights = (_placed(one[used]) for one in (tokens, shares, weights))
+    mean, scale = _standardiser(tokens)
+    tokens, weights = (tokens - mean) / scale, weights.sum()
 
     def loss(logits: Tensor) -> Tensor:
         return -(shares * logits.log_softmax(dim=1)).sum() / weights
@@ -74,10 +77,10 @@ def linear_probe_segmentation(train_feats: np.ndarray | Tensor, train_maps: np.n
     matrix = ConfusionMatrix(num_classes, _IGNORE)
     for begin in range(0, len(val_feats), _VAL_BATCH):
         labels = val_maps[begin:begin + _VAL_BATCH]
-        features = val_feats[begin:begin + _VAL_BATCH].permute(0, 2, 3, 1)
+        features = _placed(val_feats[begin:begin + _VAL_BATCH]).permute(0, 2, 3, 1)
         logits = ((features - mean) / scale @ weight + bias).permute(0, 3, 1, 2)
         logits = F.interpolate(logits, size=labels.shape[1:], mode='bilinear')
-        matrix.update(logits.argmax(dim=1).numpy(), labels)
+        matrix.update(logits.argmax(dim=1).cpu().numpy(), labels)
     return matrix.compute()
 
 
@@ -131,14 +134,14 @@ def linear_probe_attributes(train_feats: np.ndarray | Tensor, train_labels: np.n
     fold = np.random.RandomState(0).permutation(len(people))[number.reshape(-1)] % num_folds
 
     def predict(train: np.ndarray, features: Tensor, l2: float) -> np.ndarray:
-        return _predict_attributes(train_feats[torch.from_numpy(train)], train_labels[train],
-                                   features, l2, max_iter)
+        return _predict_attributes(train_feats[_numbers(train)], train_labels[train], features, l2,
+                                   max_iter)
 
     def mean_accuracy(l2: float) -> float:
         held_out = np.empty(train_labels.shape)
         for part in range(num_folds):
             inside = fold == part
-            held_out[inside] = predict(~inside, train_feats[torch.from_numpy(inside)], l2)
+            held_out[inside] = predict(~inside, train_feats[_numbers(inside)], l2)
         return attribute_metrics(held_out, train_labels)['mA']
 
     l2 = max(sorted(l2_choices, reverse=True), key=mean_accuracy)
@@ -149,7 +152,7 @@ def linear_probe_attributes(train_feats: np.ndarray | Tensor, train_labels: np.n
 def _predict_attributes(features: Tensor, labels: np.ndarray, val_feats: Tensor, l2: float,
                         max_iter: int) -> np.ndarray:
     """Probabilities (M, A) by a fit on (N, C) features and (N, A) labels."""
-    labels = torch.from_numpy(labels)
+    labels = torch.from_numpy(labels).to(features.device)
     positive, negative = (labels == 1).double(), (labels == 0).double()
     both = (positive.sum(dim=0) > 0) & (negative.sum(dim=0) > 0)
     weights = (positive / positive.sum(dim=0).clamp(min=1)
@@ -161,7 +164,7 @@ def _predict_attributes(features: Tensor, labels: np.ndarray, val_feats: Tensor,
 
     weight, bias = _fit((features - mean) / scale, labels.shape[1], loss, l2, max_iter)
     probabilities = ((val_feats - mean) / scale @ weight + bias).sigmoid()
-    return torch.where(both, probabilities, (positive.sum(dim=0) > 0).double()).numpy()
+    return torch.where(both, probabilities, (positive.sum(dim=0) > 0).double()).cpu().numpy()
 
 
 def _fit(features: Tensor, num_outputs: int, loss: Callable[[Tensor], Tensor], l2: float,
@@ -217,7 +220,18 @@ def _maps(name: str, features: np.ndarray | Tensor) -> Tensor:
 
 
 def _rows(name: str, features: np.ndarray | Tensor) -> Tensor:
-    return _finite(name, features, '(images, channels)', 2).double()
+    return _finite(name, features, '(images, channels)', 2).to(pick_device(), torch.float64)
+
+
+def _placed(data: Tensor) -> Tensor:
+    """Data where it is computed with: as they are on the CPU, in float64 elsewhere."""
+    device = pick_device()
+    return data.to(device, data.dtype if device.type == 'cpu' else torch.float64)
+
+
+def _numbers(chosen: np.ndarray) -> Tensor:
+    """Numbers of the chosen rows: a device need not be asked how many there are."""
+    return torch.from_numpy(np.flatnonzero(chosen))
 
 
 def _finite(name: str, features: np.ndarray | Tensor, shape: str, ndim: int) -> Tensor:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from clasp_mm.device import pick_device
+
 
 class Ridge:
     """Least squares from features to targets with weight decay, from sums over all rows.
 
     With the features standardised by their mean and deviation over all rows, it minimises
     ``mean |x W + b - y|^2 + l2 |W|^2`` exactly. Memory is (C + T)^2, whatever the number of rows,
-    and the result depends on neither their order nor their batches, but for rounding (float64).
+    and the result depends on neither their order nor their batches, but for rounding (float64). The
+    sums are where the program computes, see :func:`clasp_mm.device.pick_device`.
 
     Args:
         num_features: C.
@@ -22,12 +25,12 @@ class Ridge:
         self.num_features = num_features
         size = num_features + num_targets
         self.count = 0
-        self.sums = torch.zeros(size, dtype=torch.float64)
-        self.products = torch.zeros(size, size, dtype=torch.float64)
+        self.sums = torch.zeros(size, dtype=torch.float64, device=pick_device())
+        self.products = self.sums.new_zeros(size, size)
 
     def add(self, features: Tensor, targets: Tensor) -> None:
         """Add rows: features (N, C) and targets (N, T)."""
-        rows = torch.cat([features, targets], 1).double()
+        rows = torch.cat([features.to(self.sums), targets.to(self.sums)], 1)
         self.count += len(rows)
         self.sums += rows.sum(0)
         self.products += rows.T @ rows
@@ -39,7 +42,8 @@ class Ridge:
             l2: Weight decay of the standardised features, above 0.
 
         Returns:
-            W (C, T) and b (T,) float32.
+            W (C, T) and b (T,), float32 on the CPU and float64 on a GPU, whose float32 products
+            may be TensorFloat's.
 
         Raises:
             ValueError: Nothing was added, or something not finite.
@@ -57,4 +61,5 @@ class Ridge:
         gram.diagonal().add_(l2)
         weight = torch.linalg.solve(gram, covariance[:split, split:] / scale[:, None])
         weight = weight / scale[:, None]
-        return weight.float(), (mean[split:] - mean[:split] @ weight).float()
+        dtype = torch.float32 if weight.device.type == 'cpu' else torch.float64
+        return weight.to(dtype), (mean[split:] - mean[:split] @ weight).to(dtype)

@@ -16,8 +16,8 @@ import numpy as np
 
 from clasp_mm.files import locked, temporary_folder, write_text
 
-from .clip_labeler import LabelSettings, PseudoLabels
 from .hashing import hash_name
+from .labels import LabelSettings, PseudoLabels
 from .store_files import (
     BLOCKS,
     CHECKSUMS,

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from clasp_mm.files import write_text
-from clasp_mm.pseudo_labels.clip_labeler import PseudoLabels
+from clasp_mm.pseudo_labels.labels import PseudoLabels
 from clasp_mm.pseudo_labels.vocabulary import IGNORE, Vocabulary
 
 # Distinct hues for parts, in the default vocabulary's order, then for any more; RGB.

@@ -77,6 +77,7 @@ val_cfg = dict()
 test_cfg = dict()
 optim_wrapper = dict(
     type='OptimWrapper',
+    constructor='clasp_mm.TrainableOptimWrapperConstructor',
     optimizer=dict(type='Adam', lr=1e-5, weight_decay=0.),
     clip_grad=dict(max_norm=10))
 plateau = dict(

@@ -84,7 +84,10 @@ val_evaluator = dict(type='clasp_mm.MissRateMetric')
 test_evaluator = val_evaluator
 
 max_epochs = 240
-optim_wrapper = dict(type='mmengine.OptimWrapper', optimizer=dict(type='Adam', lr=1e-4))
+optim_wrapper = dict(
+    type='mmengine.OptimWrapper',
+    constructor='clasp_mm.TrainableOptimWrapperConstructor',
+    optimizer=dict(type='Adam', lr=1e-4))
 param_scheduler = [
     dict(type='mmengine.ConstantLR', factor=1 / 3, by_epoch=False, begin=0, end=500),
     dict(type='mmengine.MultiStepLR', milestones=[110, 160], gamma=0.1, by_epoch=True, begin=0,

@@ -34,6 +34,7 @@ train_dataloader = dict(
 val_dataloader = dict(dataset=dict(type='clasp_mm.CocoKeypoints'))
 test_dataloader = dict(dataset=dict(type='clasp_mm.CocoKeypoints'))
 optim_wrapper = dict(
+    constructor='clasp_mm.TrainableOptimWrapperConstructor',
     optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=0.01),
     paramwise_cfg=dict(custom_keys={
         'moe.prompts': dict(decay_mult=0.),  # it would shrink those of other tasks

@@ -63,6 +63,7 @@ val_cfg = dict()
 test_cfg = dict()
 optim_wrapper = dict(
     type='OptimWrapper',
+    constructor='clasp_mm.TrainableOptimWrapperConstructor',
     optimizer=dict(type='SGD', lr=2e-4, momentum=0.9, weight_decay=1e-4),
     paramwise_cfg=dict(custom_keys={
         'bias': dict(lr_mult=2.),  # wherever the word is in the name: norms, relative positions

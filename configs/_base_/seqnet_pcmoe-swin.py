@@ -147,6 +147,7 @@ test_evaluator = val_evaluator
 max_epochs = 20
 optim_wrapper = dict(
     type='mmengine.OptimWrapper',
+    constructor='clasp_mm.TrainableOptimWrapperConstructor',
     optimizer=dict(type='SGD', lr=3e-4, momentum=0.9, weight_decay=5e-4),
     paramwise_cfg=dict(custom_keys={
         'moe.prompts': dict(decay_mult=0.)}),  # it would shrink those of other tasks

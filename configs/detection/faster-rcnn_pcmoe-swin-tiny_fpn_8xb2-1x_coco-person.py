@@ -21,6 +21,7 @@ train_dataloader = dict(dataset=dict(type='clasp_mm.CocoBoxes', metainfo=metainf
 val_dataloader = dict(dataset=dict(type='clasp_mm.CocoBoxes', metainfo=metainfo))
 test_dataloader = dict(dataset=dict(type='clasp_mm.CocoBoxes', metainfo=metainfo))
 optim_wrapper = dict(
+    constructor='clasp_mm.TrainableOptimWrapperConstructor',
     optimizer=dict(_delete_=True, type='AdamW', lr=1e-4, weight_decay=0.05),
     # Decay would shrink the prompts of other tasks.
     paramwise_cfg=dict(custom_keys={'moe.prompts': dict(decay_mult=0.)}))

@@ -40,6 +40,7 @@ train_cfg = dict(max_epochs=max_epochs, val_interval=4)
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',
+    constructor='clasp_mm.TrainableOptimWrapperConstructor',
     optimizer=dict(type='AdamW', lr=4e-3, weight_decay=0.01),
     paramwise_cfg=dict(custom_keys={'moe.prompts': dict(decay_mult=0.)}))
 auto_scale_lr = dict(enable=False)

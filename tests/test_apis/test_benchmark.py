@@ -176,6 +176,19 @@ def test_part_of_an_operator(operator, part):
     assert part_of(operator) == part
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['reid', 'attribute', 'pose', 'parsing', 'detection',
+                                  'person_search', 'inference', 'backbone', 'step'])
+def test_tool_runs_in_bfloat16(monkeypatch, tmp_path, name):
+    target = tmp_path / 'speed.json'
+    monkeypatch.setattr(sys, 'argv', [
+        'benchmark.py', name, '--amp', '--quick', '--repeats', '1', '--json', str(target)])
+    runpy.run_path(str(ROOT / 'tools' / 'benchmark.py'), run_name='__main__')
+    report = json.loads(target.read_text())
+    assert report['options']['amp'] and report['rows']
+    assert all(row['ours'] > 0 and row['theirs'] > 0 for row in report['rows'])
+
+
 def test_tool_runs_all_and_writes_the_table(monkeypatch, tmp_path, capsys):
     target = tmp_path / 'speed.json'
     threads = torch.get_num_threads()

@@ -41,17 +41,17 @@ def test_what_makes_the_host_wait(wait):
     assert not counter.waits
 
 
-# The parts of PC-MoE at large batches, the collectives and the one list are counted where they are.
-@pytest.mark.parametrize('name, batch, most', [
-    ('dino', 8, BOUNDS['dino']), ('dino', 96, BOUNDS['dino']), ('clasp', 8, BOUNDS['clasp'])])
-def test_operators_and_waits_of_a_step(name, batch, most):
+@pytest.mark.parametrize('name', ['dino', 'clasp'])
+@pytest.mark.parametrize('batch', [8, 96])
+def test_operators_and_waits_of_a_step(name, batch):
     counter = count_step(step_config(name), batch)
-    assert counter.operators.total() <= most
-    assert set(counter.waits) <= {'new_tensor'} and counter.waits.total() <= 1
+    assert counter.operators.total() <= BOUNDS[name]
+    assert not counter.waits
     update = ('_fused_adamw_', '_foreach_norm', '_foreach_mul_', '_foreach_lerp_', '_foreach_copy_')
-    assert [counter.operators[one] for one in update] == [2, 1, 1, 1, 1]
+    # DINO's teacher has no buffers to copy.
+    assert [counter.operators[one] for one in update] == [2, 1, 1, 1, name == 'clasp']
 
 
 def test_collectives_of_two_processes():
     counts = count_collectives('clasp')
-    assert set(counts) == {'allreduce_'} and counts['allreduce_'] <= 13
+    assert set(counts) == {'allreduce_'} and counts['allreduce_'] <= 2

@@ -10,9 +10,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from clasp_mm import device
 from clasp_mm.apis import mini_clip
 from clasp_mm.apis.mini_clip import architecture, batches, objectives, people, region_draw, train
-from clasp_mm.apis.mini_clip.evaluate import judge_attribute, name_regions
+from clasp_mm.apis.mini_clip.evaluate import evaluate_mini_clip, judge_attribute, name_regions
 from clasp_mm.apis.mini_clip.optimizers import Optimizers, orthogonalize
 from clasp_mm.datasets.synthetic import LIP_CLASSES, SyntheticPeople
 from clasp_mm.pseudo_labels.clip_model import CLIPModel, build_clip
@@ -347,6 +348,40 @@ def test_training_repeats(few):
     for name, value in one.state_dict().items():
         assert torch.equal(value, two.state_dict()[name]), name
     assert not torch.equal(one.visual.conv1.weight, three.visual.conv1.weight)
+
+
+def test_it_computes_on_the_asked_device(few, monkeypatch):
+    """``meta`` stands for a GPU: nothing can be read of it."""
+    class Given(Exception):
+        pass
+
+    def forward(self, batch):
+        tensors = [value for value in vars(batch).values() if isinstance(value, torch.Tensor)]
+        raise Given({value.device.type for value in (*tensors, *self.parameters(),
+                                                     *self.buffers())})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(objectives.Objective, 'forward', forward)
+        patch.setattr(device, '_announced', [torch.device('meta')])
+        for asked in (None, 'cpu'):
+            with pytest.raises(Given) as given:
+                train.fit(few, DEFAULT_VOCABULARY, seed=1, steps=3, batch_size=8,
+                          architecture=MICRO, device=asked)
+            assert given.value.args == ({asked or 'meta'},)
+
+    seen = []
+
+    def encode_images(self, images):
+        seen.append(images.device.type)
+        return F.normalize(torch.rand(len(images), 4), dim=-1)
+
+    monkeypatch.setattr(CLIPModel, 'encode_images', encode_images)
+    monkeypatch.setattr(CLIPModel, 'encode_texts', lambda self, texts: torch.ones(4) / 2)
+    model = torch.nn.Linear(1, 1, device='meta')
+    monkeypatch.setattr(CLIPModel, 'logit_scale', 1.)
+    clip = CLIPModel(model, None, (32, 32), 'none')
+    evaluate_mini_clip(clip, DEFAULT_VOCABULARY, few)
+    assert set(seen) == {'meta'}
 
 
 # --- the folder ---------------------------------------------------------------------------------

@@ -4,8 +4,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, LabelSettings
+from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler
 from clasp_mm.pseudo_labels.clip_model import CLIPModel
+from clasp_mm.pseudo_labels.labels import LabelSettings
 from clasp_mm.pseudo_labels.vocabulary import Attribute, Part, Vocabulary
 
 RED, GREEN, BLUE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0)

@@ -1,4 +1,5 @@
 import argparse
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -6,8 +7,12 @@ import torch
 import torch.nn.functional as F
 
 from clasp_mm.apis import labeler_options
+from clasp_mm.apis.mini_clip.people import draw_people as draw_synthetic
+from clasp_mm.models import PCMoESwin
 from clasp_mm.pseudo_labels import regions
-from clasp_mm.pseudo_labels.clip_labeler import LabelSettings, to_canvas
+from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, to_canvas
+from clasp_mm.pseudo_labels.clip_model import build_clip
+from clasp_mm.pseudo_labels.labels import LabelSettings
 from clasp_mm.pseudo_labels.resample import fit_window, resample
 from clasp_mm.pseudo_labels.text_bank import TextBank
 from clasp_mm.pseudo_labels.vocabulary import Part, Vocabulary
@@ -202,10 +207,31 @@ def test_a_batch_asks_the_device_once(monkeypatch, region):
 def test_precision_is_that_of_the_device_unless_asked_for(monkeypatch, device, capability,
                                                           precision):
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda _: capability)
-    assert labeler_options._own_precision(torch.device(device)) == precision
+    monkeypatch.setattr(labeler_options, 'announce_device', lambda _: torch.device(device))
+    asked = []
+    monkeypatch.setattr(labeler_options, 'build_labeler', lambda **settings: asked.append(
+        settings['amp']) or SimpleNamespace())
     parser = argparse.ArgumentParser()
     labeler_options.add_labeler_arguments(parser)
     needed = ['--data-root', 'a', '--out', 'b', '--teacher', 'none']
-    found = [parser.parse_args(needed + more).amp for more in (
-        [], ['--amp'], ['--amp', 'fp16'], ['--no-amp'])]
-    assert found == [None, 'bf16', 'fp16', 'none']
+    for more in ([], ['--amp'], ['--amp', 'fp16'], ['--no-amp']):
+        labeler_options.labeler_from_arguments(parser.parse_args(needed + more))
+    assert asked == [precision, 'bf16', 'fp16', 'none']
+
+
+def test_distance_of_labels_in_bfloat16(tiny_clip):
+    """As :class:`LabelSettings` says of ``amp``, with room for other machines."""
+    people = draw_synthetic(16, seed=0, split='heldout', size=(256, 128)).images
+    names = [str(number) for number in range(len(people))]
+    torch.manual_seed(0)
+    teacher = PCMoESwin('nano', moe=None, out_indices=(0, 1, 2)).eval()
+    exact, fast = (
+        CLIPLabeler(build_clip(**tiny_clip), teacher, settings=LabelSettings(
+            amp=amp, min_foreground=0., min_person_cosine=-.999)).label(people, names)
+        for amp in ('none', 'bf16'))
+    assert 0 < (exact.regions != fast.regions).mean() < .25
+    assert abs(exact.foreground - fast.foreground).max() < .35
+    both = (exact.region_label > 0) & (fast.region_label > 0)
+    assert both.mean() > .9
+    assert (exact.region_label == fast.region_label)[both].mean() >= .95
+    assert 0 < abs(exact.attr_conf - fast.attr_conf).max() < .01

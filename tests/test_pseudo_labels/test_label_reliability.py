@@ -19,8 +19,9 @@ from clasp_mm.apis.label_reliability import (
     widen,
 )
 from clasp_mm.apis.labeler_options import add_labeler_arguments, labeler_from_arguments
-from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, Scores
+from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler
 from clasp_mm.pseudo_labels.colour_teacher import ColourTeacher
+from clasp_mm.pseudo_labels.labels import Scores
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Attribute
 from tests.test_pseudo_labels.fakes import (
     BLUE,

@@ -7,8 +7,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from clasp_mm.pseudo_labels.clip_labeler import LabelSettings, PseudoLabels
 from clasp_mm.pseudo_labels.hashing import hash_names
+from clasp_mm.pseudo_labels.labels import LabelSettings, PseudoLabels
 from clasp_mm.pseudo_labels.store import LabelStore, StoreWriter, list_digest, make_header
 from clasp_mm.pseudo_labels.store_files import block_checksums, checksum
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary

@@ -16,9 +16,10 @@ from torch import Tensor
 from clasp_mm.apis.mini_clip.architecture import build_mini_clip
 from clasp_mm.datasets.synthetic import SyntheticPeople
 from clasp_mm.models.backbones import PCMoESwin
-from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, LabelSettings
+from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler
 from clasp_mm.pseudo_labels.clip_model import CLIPModel
 from clasp_mm.pseudo_labels.hashing import hash_names
+from clasp_mm.pseudo_labels.labels import LabelSettings
 from clasp_mm.pseudo_labels.regions import find_regions, foreground_mask
 from clasp_mm.pseudo_labels.resample import resample
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from clasp_mm.apis.mini_clip.region_draw import (
 )
 from clasp_mm.datasets.synthetic.captions import SCENE_CAPTIONS, Caption, compose_caption
 from clasp_mm.datasets.synthetic.words import LIP_CLASSES
+from clasp_mm.pseudo_labels.transfer import upload
 
 _MIRRORED = [LIP_CLASSES.index(
     name.replace('Left', '_').replace('Right', 'Left').replace('_', 'Right'))
@@ -35,6 +36,11 @@ class Batch:
     shares: Tensor  # (R, P)
     captions: tuple[str, ...]  # T distinct ones
     holds: Tensor  # (B + B / 8, T) bool
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        return Batch(**{item.name: upload(value, device) if isinstance(value, Tensor) else value
+                        for item in fields(self) for value in [getattr(self, item.name)]})
 
 
 def augment(images: Tensor, parsing: Tensor | None,
@@ -84,7 +90,7 @@ def _caption_batch(facts: Sequence[dict[str, str]], num_scenes: int,
 
 
 def batches(people: PeopleTable, num_parts: int, batch_size: int, seed: int) -> Iterator[Batch]:
-    """Endless batches, the same for the same seed.
+    """Endless batches on the CPU, the same for the same seed.
 
     Each has ``batch_size`` people, an eighth as many empty scenes, and up to half as many
     regions: one in two exact parts, one in two token clusters.

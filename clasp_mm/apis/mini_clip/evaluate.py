@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,6 +12,7 @@ from clasp_mm.apis.mini_clip.region_draw import draw_token_clusters, part_shares
 from clasp_mm.pseudo_labels.clip_model import CLIPModel
 from clasp_mm.pseudo_labels.resample import resample
 from clasp_mm.pseudo_labels.text_bank import TextBank
+from clasp_mm.pseudo_labels.transfer import upload
 from clasp_mm.pseudo_labels.vocabulary import Vocabulary
 
 _BATCH = 64
@@ -19,12 +21,16 @@ _SMALLEST_REGION = 0.005  # of the image
 
 
 def embed(clip: CLIPModel, pixels: Tensor) -> Tensor:
-    """Unit embeddings (N, E) of images (N, 3, H, W) in [0, 1], squashed to CLIP's size."""
+    """Unit embeddings (N, E) of images (N, 3, H, W) in [0, 1], squashed to CLIP's size.
+
+    CLIP computes where it is; they are on the CPU.
+    """
     height, width = pixels.shape[-2:]
-    window = pixels.new_tensor([[0, 0, width, height]])
+    window = upload(np.array([[0, 0, width, height]], np.float32), clip.device)
     return torch.cat([
-        clip.encode_images(resample(batch, window.expand(len(batch), 4), clip.size))
-        for batch in pixels.split(_BATCH)])
+        clip.encode_images(resample(upload(batch, clip.device), window.expand(len(batch), 4),
+                                    clip.size))
+        for batch in pixels.split(_BATCH)]).cpu()
 
 
 def name_regions(chosen: Tensor, truth: Tensor, names: tuple[str, ...]) -> dict:
@@ -74,7 +80,7 @@ def evaluate_mini_clip(clip: CLIPModel, vocabulary: Vocabulary, people: PeopleTa
         largest part), ``attributes`` and ``person_filter``, as plain numbers.
     """
     generator = torch.Generator().manual_seed(seed)
-    bank = TextBank.build(clip, vocabulary)
+    bank = TextBank.build(clip, vocabulary).to('cpu')
     num_parts = len(vocabulary.parts)
     whole, exact, exact_truth, rough, rough_truth = [], [], [], [], []
     for images, parsing in zip(people.images.split(_BATCH), people.parsing.split(_BATCH),

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from clasp_mm.apis.mini_clip.batches import Batch
 from clasp_mm.datasets.synthetic.words import LIP_CLASSES
+from clasp_mm.pseudo_labels.transfer import upload
 from clasp_mm.pseudo_labels.vocabulary import Vocabulary
 
 PERSON_COSINE = 0.2
 LOSS_WEIGHTS = dict(region=1., attribute=3., person=.3, caption=.3, parsing=1.)
 
 
-def mean_direction(embeddings: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:
+def mean_direction(embeddings: Tensor, groups: Sequence[range]) -> Tensor:
     """One direction per group of texts: the normalised mean of their unit embeddings.
 
     Args:
@@ -27,7 +28,7 @@ def mean_direction(embeddings: Tensor, groups: Sequence[Sequence[int]]) -> Tenso
     Returns:
         (len(groups), D) unit vectors.
     """
-    means = torch.stack([embeddings[list(rows)].mean(0) for rows in groups])
+    means = torch.stack([embeddings[rows.start:rows.stop].mean(0) for rows in groups])
     return F.normalize(means, dim=-1)
 
 
@@ -177,8 +178,8 @@ class Objective(nn.Module):
         self.parsing_heads = ParsingHeads(width)
         self.texts = texts
         self.tokenize = tokenize
-        self.mean = torch.tensor(mean)[:, None, None]
-        self.std = torch.tensor(std)[:, None, None]
+        for name, values in (('mean', mean), ('std', std)):
+            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Unweighted terms: ``region``, ``attribute``, ``person``, ``caption``, ``parsing``."""
@@ -189,9 +190,9 @@ class Objective(nn.Module):
         embedded = F.normalize(seen['image_features'], dim=-1)
         whole, regions = embedded.split([number + len(batch.scenes), len(batch.regions)])
         tokens = torch.cat([self.texts.tokens, self.tokenize(list(batch.captions))])
-        text_embedded = self.model.encode_text(tokens, normalize=True)
+        text_embedded = self.model.encode_text(upload(tokens, images.device), normalize=True)
         candidates = self.texts.group(text_embedded[:len(self.texts)])
-        is_person = torch.arange(len(whole)) < number
+        is_person = torch.arange(len(whole), device=whole.device) < number
         scale = self.model.logit_scale.exp()
         return dict(
             region=region_loss(regions, batch.shares, candidates.parts, scale),

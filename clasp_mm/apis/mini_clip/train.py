@@ -26,6 +26,7 @@ from clasp_mm.apis.mini_clip.objectives import CandidateTexts, Objective, weight
 from clasp_mm.apis.mini_clip.optimizers import Optimizers
 from clasp_mm.apis.mini_clip.people import CROP, PeopleTable, draw_people
 from clasp_mm.claims import hold
+from clasp_mm.device import pick_device
 from clasp_mm.files import file_hash, read_json
 from clasp_mm.pseudo_labels.clip_model import build_clip
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary
@@ -37,7 +38,7 @@ NOTE = ('mini CLIP: a small stand-in trained on synthetic people only. It is not
 
 @dataclass(frozen=True)
 class Settings:
-    """All that decides the weights, besides the code and the number of threads.
+    """All that decides the weights, besides the code, the device and the number of threads.
 
     ``generator`` is a hash of the first person drawn, so a changed generator is noticed.
     """
@@ -56,7 +57,7 @@ def train_mini_clip(
         out_dir: str | Path, *, seed: int = 0, num_people: int = 4096, num_heldout: int = 512,
         steps: int = 500, batch_size: int = 64, vocabulary: Vocabulary = DEFAULT_VOCABULARY,
         architecture: dict = ARCHITECTURE, workers: int | None = None,
-        progress: bool = True) -> dict:
+        progress: bool = True, device: str | torch.device | None = None) -> dict:
     """Draw people, train, write the model, and measure it on people it has not seen.
 
     The folder then serves ``open_clip.create_model('local-dir:OUT_DIR')`` and the labeler. Called
@@ -74,6 +75,8 @@ def train_mini_clip(
         architecture: in open_clip's format, with a ModifiedResNet as image tower.
         workers: processes that draw; None takes as many as torch has threads.
         progress: show progress bars.
+        device: to train and measure on, see :func:`clasp_mm.device.pick_device`; people are drawn
+            and batches made on the CPU.
 
     Returns:
         The report, as in ``mini_clip_report.json``: note, settings, accuracies on held-out people
@@ -81,7 +84,8 @@ def train_mini_clip(
 
     Raises:
         HeldError: Another process trains in the folder.
-        ValueError: For a number that is too small, or another vocabulary's parts or attributes.
+        ValueError: For a number that is too small, another vocabulary's parts or attributes, or a
+            device that is not there.
     """
     for name, value, least in (('steps', steps, 1), ('num_heldout', num_heldout, 1),
                                ('seed', seed, 0)):
@@ -97,11 +101,11 @@ def train_mini_clip(
     if done is not None and done['settings'] == json.loads(json.dumps(asdict(settings))):
         return done
     with hold(out_dir):
-        return _train(out_dir, settings, vocabulary, workers, progress)
+        return _train(out_dir, settings, vocabulary, workers, progress, pick_device(device))
 
 
 def _train(out_dir: Path, settings: Settings, vocabulary: Vocabulary, workers: int | None,
-           progress: bool) -> dict:
+           progress: bool, device: torch.device) -> dict:
     (out_dir / REPORT_FILE).unlink(missing_ok=True)
     workers = torch.get_num_threads() if workers is None else workers
     seed, architecture = settings.seed, settings.architecture
@@ -113,16 +117,16 @@ def _train(out_dir: Path, settings: Settings, vocabulary: Vocabulary, workers: i
     drawn = time.perf_counter()
     model, losses = fit(people, vocabulary, seed=seed, steps=settings.steps,
                         batch_size=settings.batch_size, architecture=architecture,
-                        progress=progress)
+                        progress=progress, device=device)
     trained = time.perf_counter()
     save_mini_clip(model, out_dir, architecture)
     accuracy = evaluate_mini_clip(
-        build_clip(f'local-dir:{out_dir}', None), vocabulary, heldout)
+        build_clip(f'local-dir:{out_dir}', None, device), vocabulary, heldout)
     report = dict(
         note=NOTE, settings=asdict(settings), heldout=accuracy, last_losses=losses,
         seconds=dict(draw=round(drawn - start, 1), train=round(trained - drawn, 1),
                      evaluate=round(time.perf_counter() - trained, 1)),
-        threads=torch.get_num_threads(), checkpoint=CHECKPOINT_FILE,
+        device=str(device), threads=torch.get_num_threads(), checkpoint=CHECKPOINT_FILE,
         sha256=file_hash(out_dir / CHECKPOINT_FILE))
     write_json(out_dir / REPORT_FILE, report)
     return report
@@ -145,27 +149,30 @@ def _generator_digest(seed: int, vocabulary: Vocabulary) -> str:
 
 def fit(people: PeopleTable, vocabulary: Vocabulary, *, seed: int, steps: int, batch_size: int,
         architecture: dict = ARCHITECTURE, progress: bool = False,
-        ) -> tuple[nn.Module, dict[str, float]]:
-    """Train a fresh model; the same arguments and number of threads give the same weights.
+        device: str | torch.device | None = None) -> tuple[nn.Module, dict[str, float]]:
+    """Train a fresh model; on the CPU the same arguments and threads give the same weights.
 
     Returns:
-        The model in evaluation mode, and the mean of each loss term over the last tenth of steps.
+        The model in evaluation mode, on the CPU, and the mean of each loss term over the last tenth
+        of steps.
     """
     from open_clip import SimpleTokenizer
 
+    device = pick_device(device)
     tokenize = SimpleTokenizer(context_length=architecture['text_cfg']['context_length'])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build_mini_clip(architecture)
         objective = Objective(model, architecture['vision_cfg']['width'],
                               CandidateTexts(vocabulary, tokenize), tokenize,
-                              PREPROCESS['mean'], PREPROCESS['std'])
+                              PREPROCESS['mean'], PREPROCESS['std']).to(device)
     optimizers = Optimizers(objective, steps)
     stream = batches(people, len(vocabulary.parts), batch_size, seed)
     last: list[dict[str, float]] = []
     for step in tqdm(range(steps), 'training mini CLIP', unit='step', disable=not progress):
-        terms = objective(next(stream))
+        terms = objective(next(stream).to(device))
         optimizers.step(weighted(terms))
         if step >= steps - max(1, steps // 10):
             last.append({name: value.item() for name, value in terms.items()})
-    return model.eval(), {name: sum(terms[name] for terms in last) / len(last) for name in last[0]}
+    means = {name: sum(terms[name] for terms in last) / len(last) for name in last[0]}
+    return model.cpu().eval(), means

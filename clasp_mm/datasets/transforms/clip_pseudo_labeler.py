@@ -11,13 +11,9 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 
-from clasp_mm.pseudo_labels.clip_labeler import (
-    NAMINGS,
-    CLIPLabeler,
-    LabelSettings,
-    PseudoLabels,
-)
+from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler
 from clasp_mm.pseudo_labels.clip_model import build_clip, state_digest
+from clasp_mm.pseudo_labels.labels import NAMINGS, LabelSettings, PseudoLabels
 from clasp_mm.pseudo_labels.store import LabelStore
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, IGNORE, Vocabulary
 from clasp_mm.registry import MODELS, TRANSFORMS
@@ -39,7 +35,7 @@ def build_labeler(clip: Mapping, teacher: Mapping | torch.nn.Module,
         device: Where both networks live.
         clip_batch_size: Regions per CLIP forward.
         task: Prompt under which a teacher with PC-MoE runs; a plain one has none.
-        **settings: Fields of :class:`~clasp_mm.pseudo_labels.clip_labeler.LabelSettings`.
+        **settings: Fields of :class:`~clasp_mm.pseudo_labels.labels.LabelSettings`.
 
     Raises:
         ValueError: If the teacher's config names no weights, or a setting is not known.

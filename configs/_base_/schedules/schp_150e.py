@@ -6,6 +6,7 @@ val_cfg = dict()
 test_cfg = dict()
 optim_wrapper = dict(
     type='OptimWrapper',
+    constructor='clasp_mm.TrainableOptimWrapperConstructor',
     optimizer=dict(type='SGD', lr=7e-3, momentum=0.9, weight_decay=0.),
     paramwise_cfg=dict(custom_keys={
         'backbone.patch_embed': dict(lr_mult=0., decay_mult=0.),
