@@ -68,7 +68,8 @@ def compile_backbones(model: nn.Module, options: Compilation | None) -> int:
         How many backbones there are.
     """
     if options is not None:
-        # Graphs cut at the buckets of DistributedDataParallel cannot hold checkpointed parts.
+        # torch 2.4 cannot cut graphs with checkpoints or autograd functions at the buckets of
+        # DistributedDataParallel, and fails; 2.13 can, unless buckets are small.
         torch._dynamo.config.optimize_ddp = False
     backbones = [module for module in model.modules() if hasattr(type(module), 'compilation')]
     for backbone in backbones:

@@ -182,7 +182,7 @@ def _contest(head: str, config: str, size: Size, sample: Callable, options: Opti
         sides['same_head'].model.load_state_dict(theirs.model.state_dict())
     if options.compiled:
         for side in sides.values():
-            side.model.backbone = torch.compile(side.model.backbone)
+            side.model.backbone = torch.compile(side.model.backbone, dynamic=False)
     for kind, goal in zip(('inference', 'step'), goals, strict=True):
         calls = {side: task.infer if kind == 'inference' else task.step
                  for side, task in sides.items()}

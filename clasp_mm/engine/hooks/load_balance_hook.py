@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -54,30 +55,35 @@ def add_load_balance_loss(model: nn.Module, weight: float) -> list[Any]:
     if not modules:
         raise ValueError(f'{type(model).__name__} has no PC-MoE with a trainable gate to balance; '
                          'leave clasp_mm.LoadBalanceHook out')
-    seen: dict[nn.Module, list[Gates]] = {}
+    seen: list[list[Gates]] = [[] for _ in modules]
     running = False
 
     def start(*_: Any) -> None:
         nonlocal running
         running = True
-        seen.clear()
+        for stage in seen:
+            stage.clear()
 
-    def see(module: nn.Module, _: Any, output: tuple[torch.Tensor, Gates]) -> None:
-        if running and torch.is_grad_enabled():  # else recomputed in the backward pass
-            seen.setdefault(module, []).append(output[1])
+    def see(stage: list[Gates]) -> Callable[..., None]:
+        def hook(_: nn.Module, __: Any, output: tuple[torch.Tensor, Gates]) -> None:
+            if running and torch.is_grad_enabled():  # else recomputed in the backward pass
+                stage.append(output[1])
+        return hook
 
     def finish(_: nn.Module, __: Any, output: Any) -> Any:
         nonlocal running
         running = False
-        if isinstance(output, dict) and seen:
-            gates = list(seen.values())
+        gates = [stage for stage in seen if stage]
+        if isinstance(output, dict) and gates:
             probs, chosen = ([torch.cat([getattr(g, name) for g in stage]) for stage in gates]
                              for name in ('probs', 'gates'))
             task = torch.zeros(len(probs[0]), dtype=torch.long, device=probs[0].device)
             output = {**output,
                       'loss_balance': weight * load_balance_loss(probs, chosen, task, 1)}
-        seen.clear()
+        for stage in seen:
+            stage.clear()
         return output
 
     return [model.register_forward_pre_hook(start), model.register_forward_hook(finish),
-            *(module.register_forward_hook(see) for module in modules)]
+            *(module.register_forward_hook(see(stage))
+              for module, stage in zip(modules, seen, strict=True))]

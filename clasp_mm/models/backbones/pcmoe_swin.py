@@ -224,8 +224,8 @@ class PCMoESwin(BaseModule):
         What precedes that PC-MoE is the same for all tasks.
         """
         stop = max(self.out_indices) + 1
-        return next((i for i, stage in enumerate(self.stages[:stop])
-                     if stage.moe is not None and stage.moe.sees_prompt), stop)
+        return min([i for i, stage in enumerate(self.stages[:stop])
+                    if stage.moe is not None and stage.moe.sees_prompt] + [stop])
 
     def run_stages(self, embedded: Embedded, task: Task | Tensor | None = None, first: int = 0,
                    stop: int | None = None) -> tuple[tuple[Tensor, ...], list[Gates], Embedded]:

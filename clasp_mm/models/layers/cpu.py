@@ -15,6 +15,7 @@ from clasp_mm.compat import is_compiling, torch_at_least
 
 _ONEDNN = (torch_at_least(2, 4) and torch.backends.mkldnn.is_available()
            and hasattr(torch.ops.mkldnn, '_linear_pointwise'))
+_CUT_BY_QUESTION = not torch_at_least(2, 13)  # seen on 2.4, not on 2.13
 _LARGE = 2**23  # elements: above 32 MiB the C library asks the system for fresh pages every time
 _PART = 2**21
 _on = True
@@ -32,8 +33,12 @@ def switched_off() -> Iterator[None]:
 
 
 def is_transformed() -> bool:
-    """Whether a function transform of torch.func is at work."""
-    return torch._C._are_functorch_transforms_active()
+    """Whether a function transform of torch.func is at work.
+
+    Code compiled by older versions, in which the question would cut the graph, is taken for plain.
+    """
+    return not (_CUT_BY_QUESTION and is_compiling()) and (
+        torch._C._are_functorch_transforms_active())
 
 
 def runs_plainly_on_cpu(x: Tensor) -> bool:
