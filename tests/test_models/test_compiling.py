@@ -176,6 +176,7 @@ def test_balance_loss_sees_the_gates_inside():
         handle.remove()
 
 
+@pytest.mark.slow
 def test_a_machine_without_a_compiler_is_told_so(tmp_path):
     code = ('from clasp_mm.models.compiling import check_compiler\n'
             'try:\n    check_compiler("cpu")\nexcept RuntimeError as error:\n    print(error)')
