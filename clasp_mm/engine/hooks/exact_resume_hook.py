@@ -12,7 +12,6 @@ import torch
 from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.optim import OptimWrapper
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import BatchSampler
 
@@ -90,7 +89,7 @@ class ExactResumeHook(Hook):
             raise ValueError(
                 f'cannot resume: {"; ".join(faults[:8])}{" ..." * (len(faults) > 8)}.'
                 + (f' The config is not the one of the checkpoint:{told}' if told else ''))
-        _check_groups(checkpoint, runner.optim_wrapper)
+        _check_groups(checkpoint, runner)
         if told:
             runner.logger.warning(f'resumed with another config than it was saved with:{told}')
         if meta.get('sampler_seed') is not None:
@@ -137,12 +136,12 @@ class ExactResumeHook(Hook):
                 f'{meta["iter"]} of the run. The learning rate stays that of the checkpoint')
 
 
-def _check_groups(checkpoint: Mapping, wrapper: OptimWrapper) -> None:
+def _check_groups(checkpoint: Mapping, runner: Runner) -> None:
     """Refuse an optimizer's state of other groups, whose schedules would be those of others too."""
     saved = checkpoint.get('optimizer', {}).get('param_groups')
     if saved is None:
         return
-    own = wrapper.optimizer.param_groups  # the wrapper's hold one more, for the log
+    own = runner.optim_wrapper.optimizer.param_groups  # the wrapper's hold one more, for the log
     sizes = [[len(group['params']) for group in groups] for groups in (saved, own)]
     if sizes[0] != sizes[1]:
         raise ValueError(

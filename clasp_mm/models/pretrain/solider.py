@@ -160,7 +160,8 @@ class SOLIDER(DINO):
 def _keep_index(_: torch.nn.Module, args: tuple, output: dict) -> None:
     """Leave ``sample_idx`` where the data loader put it: the draws are made on the host."""
     samples = args[0]['data_samples']
-    output['data_samples'] = {**output['data_samples'], 'sample_idx': samples['sample_idx']}
+    if samples is not None:
+        output['data_samples'] = {**output['data_samples'], 'sample_idx': samples['sample_idx']}
 
 
 def erase(images: Tensor, where: Tensor) -> Tensor:
