@@ -10,7 +10,7 @@ def pcmoe_macs(tokens, dim, num_experts, top_k, expert_hidden, num_prompts=3):
     total += dim * num_experts                                 # global gate
     total += dim * rank + rank * num_experts * dim             # channel gate
     total += dim * dim                                         # FC of the prompt
-    total += dim * experts * expert_hidden                     # prompt through the first layers
+    total += dim * num_experts * expert_hidden                 # prompt through all first layers
     for _ in range(experts):
         total += 2 * tokens * dim * expert_hidden
     return total

@@ -278,8 +278,8 @@ class PCMoE(nn.Module):
         """As :meth:`_all_experts`, from the weights of each image's own K experts.
 
         Taking them touches K * h rows an image, which pays where it has at least as many tokens.
-        They are taken by products with 0s and 1s, whose gradients are products too: sums over
-        images in one order, where those of an index would collide.
+        For gradients they are taken by products with 0s and 1s, whose gradients are products too:
+        sums over images in one order, where those of an index would collide.
 
         Args:
             x: (B, L, C).
@@ -289,13 +289,14 @@ class PCMoE(nn.Module):
             kept: Experts of each image, (B, K).
         """
         batch, chosen = kept.shape
-        rows = self.one_hot.index_select(0, kept.flatten())                     # (B * K, n)
-        taken = rows.unflatten(0, kept.shape)
-        w1, w2 = ((rows @ w.flatten(1)).view(batch, -1, self.dim)               # (B, K * h, C)
-                  for w in (self.w1, self.w2))
+        rows = None                                                             # (B * K, n)
+        if torch.is_grad_enabled():
+            rows = self.one_hot.index_select(0, kept.flatten())
+        w1, w2 = ((w.index_select(0, kept.flatten()) if rows is None else rows @ w.flatten(1))
+                  .view(batch, -1, self.dim) for w in (self.w1, self.w2))       # (B, K * h, C)
         b1 = self._first_bias(prompt).view(-1, self.num_experts, self.w1.shape[1])
-        b1 = torch.bmm(taken, b1.expand(batch, -1, -1))
-        scale = torch.bmm(taken, scale.to(taken.dtype))
+        b1 = _of_each(b1.expand(batch, -1, -1), kept, rows)
+        scale = _of_each(scale, kept, rows)
         w2 = (w2.view(batch, chosen, -1, self.dim) * scale[:, :, None].to(w2.dtype)).flatten(1, 2)
         hidden = F.gelu(torch.baddbmm(b1.view(batch, 1, -1), x, w1.mT))
         return torch.baddbmm(shift[:, None].to(hidden.dtype), hidden, w2)
@@ -361,6 +362,13 @@ class PCMoE(nn.Module):
         hidden = hidden.view(batch * length, self.num_experts, per_expert).transpose(0, 1)
         outputs = torch.bmm(hidden, w2).view(self.num_experts, batch, length, self.dim)
         return (outputs * scale.transpose(0, 1)[:, :, None]).sum(0) + shift
+
+
+def _of_each(table: Tensor, kept: Tensor, rows: Tensor | None) -> Tensor:
+    """Rows (B, K, D) of the experts ``kept`` (B, K) from (B, n, D); by a product if ``rows``."""
+    if rows is None:
+        return table.gather(1, kept[..., None].expand(-1, -1, table.shape[2]))
+    return torch.bmm(rows.unflatten(0, kept.shape), table.to(rows.dtype))
 
 
 def _linear32(layer: nn.Linear, x: Tensor) -> Tensor:
