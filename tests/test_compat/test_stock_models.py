@@ -39,6 +39,13 @@ def narrowed(node, key=None):
     return NARROW.get(node, node) if key in KEYS and isinstance(node, int) else node
 
 
+@pytest.fixture(autouse=True)
+def no_scope_left():
+    """The scopes that these tests choose are not those of the tests after them."""
+    yield
+    importlib.import_module('mmengine.registry').DefaultScope._instance_dict.clear()
+
+
 def built(config):
     from mmengine.config import Config, ConfigDict
     from mmengine.registry import init_default_scope
