@@ -11,7 +11,7 @@ from clasp_mm.apis.config_check import check_config
 from clasp_mm.models import PCMoESwin
 from tests.source_tree import ROOT
 
-pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+pytest.importorskip('mmpose', reason='needs mmpose: bash tools/setup.sh')
 
 SECTION = (ROOT / 'README.md').read_text().split('## One line in each host')[1].split('\n## ')[0]
 BLOCKS = re.findall(r'```python\n(.*?)```', SECTION, re.DOTALL)
