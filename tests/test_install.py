@@ -82,7 +82,7 @@ def test_an_empty_environment_gets_everything_and_nothing_is_built(machine, tmp_
         f'install {pin} -r ROOT/requirements/host_needs.txt',
         f'install {pin} --no-deps {hosts} mmcv-lite>=2.1.0,<2.2']
     said = capsys.readouterr().out
-    assert 'to download the first time: 3 GB of torch, 0.5 GB of other packages' in said
+    assert 'to download the first time: 3 GB of torch, 0.3 GB of other packages' in said
     assert said.index('to download') < said.index('[2/4] clasp_mm and the packages of its core')
 
 
