@@ -51,7 +51,8 @@ class SetUp:
         self.log = self.state / 'setup.log'
         self.constraints: list[str] = []
         self.steps = (self.torch, self.core, self.hosts, self.proof)
-        self.number, self.title, self.hint = 0, '', ''
+        self.number, self.title = 0, 'start'
+        self.hint = 'use an environment of your own: python -m venv DIR'
         self.began = time.monotonic()
 
     def run(self) -> None:
@@ -92,11 +93,13 @@ class SetUp:
             packages.state(versions.get(name), spec) == 'ok' for name, spec in wanted.items())
 
     def mark(self) -> str:
-        """The mark of a finished set-up: requirements, version, clone and interpreter."""
-        root = Path(__file__).resolve().parents[1]
+        """The mark of a finished set-up: what it reads and writes, clone and interpreter."""
+        package = Path(__file__).resolve().parent
+        root = package.parent
         files = [*sorted(requirements_file('core').parent.glob('*.txt')),
+                 *sorted((package / 'compat' / 'stand_ins').rglob('*.py')),
                  *(root / name for name in ('setup.py', 'pyproject.toml')),
-                 Path(__file__), Path(__file__).with_name('version.py')]
+                 package / 'install.py', package / 'version.py']
         text = [path.read_text('utf-8') for path in files if path.is_file()]
         return hashlib.sha256('\n'.join([*text, str(root), sys.version]).encode()).hexdigest()
 

@@ -188,6 +188,13 @@ def test_a_part_that_is_not_usable_is_no_success(machine, tmp_path, capsys):
     assert not (tmp_path / '.clasp_mm' / 'all').exists()
 
 
+def test_an_environment_that_cannot_be_written_is_said(machine, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(sys, 'prefix', str(tmp_path / 'no' / 'such'))
+    assert cli.main(['install']) == 1 and not machine.commands
+    said = capsys.readouterr().err
+    assert 'stopped in step 0 of 4 (start)' in said and 'python -m venv DIR' in said
+
+
 def test_little_space_on_the_disk_is_said(machine, monkeypatch, capsys):
     monkeypatch.setattr(install.shutil, 'disk_usage', lambda _: SimpleNamespace(free=5e9))
     assert cli.main(['install']) == 0

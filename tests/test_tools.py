@@ -341,5 +341,5 @@ def test_setup_keeps_a_working_torch_and_does_nothing_twice(tmp_path):
     (venv / '.clasp_mm' / 'all').unlink()
     broken = shell('setup.sh', '--venv', venv, environment=offline, timeout=600)
     assert broken.returncode == 1
-    assert 'do not work together: operator nms' in broken.stdout
+    assert 'do not work together: RuntimeError: operator nms' in broken.stdout
     assert 'set-up stopped in step 1' in broken.stderr

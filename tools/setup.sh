@@ -16,7 +16,12 @@ usage: bash tools/setup.sh [--venv DIR] [--cpu] [--wheels DIR] [--compiled-ops] 
                   --system-site-packages): a working torch + torchvision in the accepted range is
                   kept, not replaced.
   --cpu           a torch without CUDA: 0.2 GB to download in place of 3
-  --wheels DIR    offline: take all packages from this folder
+  --wheels DIR    offline: take all packages from this folder. It is filled elsewhere, by the same
+                  Python: pip wheel -w DIR -c requirements/constraints.txt torch torchvision \\
+                  wheel -r requirements/core.txt -r requirements/clip.txt \\
+                  -r requirements/host_needs.txt
+                  pip wheel -w DIR --no-deps -c requirements/constraints.txt \\
+                  -r requirements/hosts.txt
   --compiled-ops  mmcv's own operators in place of clasp_mm's: a wheel, where pip finds one
                   (PIP_FIND_LINKS), or a build of 20 to 46 minutes with a C++ compiler
   --with-tests    what the tests need
