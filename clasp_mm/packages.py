@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 
 GROUPS = ('core', 'clip', 'hosts', 'host_needs')
@@ -86,7 +85,7 @@ def installer(command: str) -> list[str]:
     Raises:
         RuntimeError: There is neither pip nor uv.
     """
-    if find_spec('pip') is None:
+    if not installed('pip'):
         if uv := shutil.which('uv'):
             return [uv, 'pip', command, '--python', sys.executable]
         done = subprocess.run([sys.executable, '-m', 'ensurepip'], capture_output=True, check=False)

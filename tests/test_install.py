@@ -13,7 +13,7 @@ from clasp_mm import cli, install, packages
 from tests.source_tree import ROOT
 
 HOSTS = {'mmdet': '3.3.0', 'mmsegmentation': '1.2.2', 'mmpose': '1.3.2'}
-TOOLS = {'packaging': '26.0', 'setuptools': '81.0.0', 'wheel': '0.46'}
+TOOLS = {'pip': '26.0', 'packaging': '26.0', 'setuptools': '81.0.0', 'wheel': '0.46'}
 
 
 class Machine:
@@ -228,7 +228,7 @@ def test_what_is_done_is_not_done_again_until_something_has_changed(
     (False, False, f'{sys.executable} -m pip --disable-pip-version-check --no-input install')])
 def test_uv_serves_where_there_is_no_pip(monkeypatch, pip, uv, beginning):
     ran = []
-    monkeypatch.setattr(packages, 'find_spec', lambda name: object() if pip else None)
+    monkeypatch.setattr(packages, 'installed', lambda name: pip)
     monkeypatch.setattr(packages.shutil, 'which', lambda name: '/bin/uv' if uv else None)
     monkeypatch.setattr(packages.subprocess, 'run', lambda command, **_: (
         ran.append(command[1:]), SimpleNamespace(returncode=0))[1])
@@ -237,7 +237,7 @@ def test_uv_serves_where_there_is_no_pip(monkeypatch, pip, uv, beginning):
 
 
 def test_neither_pip_nor_uv_is_said(monkeypatch):
-    monkeypatch.setattr(packages, 'find_spec', lambda name: None)
+    monkeypatch.setattr(packages, 'installed', lambda name: False)
     monkeypatch.setattr(packages.shutil, 'which', lambda name: None)
     monkeypatch.setattr(packages.subprocess, 'run', lambda *_, **__: SimpleNamespace(returncode=1))
     with pytest.raises(RuntimeError, match='has no pip, and there is no uv'):
