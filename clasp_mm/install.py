@@ -184,9 +184,9 @@ class SetUp:
     def announce(self, cpu: bool) -> None:
         """What will be downloaded, and whether it fits on the disk."""
         if cpu or sys.platform != 'linux':
-            self.tell('to download the first time: 0.2 GB of torch, 0.3 GB of other packages')
+            self.tell('to download the first time: 0.2 GB of torch, 0.2 GB of other packages')
         else:
-            self.tell('to download the first time: 3 GB of torch, 0.3 GB of other packages')
+            self.tell('to download the first time: 3 GB of torch, 0.2 GB of other packages')
             if shutil.which('nvidia-smi') is None:
                 self.tell('no GPU is seen here: --cpu takes a torch of 0.2 GB')
         free = shutil.disk_usage(sys.prefix).free / 1e9

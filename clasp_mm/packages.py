@@ -125,7 +125,8 @@ def call(command: list[str], log: Path, tell: Callable[[str], None]) -> bool:
 def telling(line: str) -> str:
     """What a line of pip's or uv's output tells about the progress; nothing: an empty string."""
     if found := re.match(r'(?:Downloading|Using cached) (\S+) (\([\d.]+ ?[MG]i?B\))$', line):
-        return ' '.join([*found[1].split('-')[:2], found[2]])
+        name = found[1].split('-')[:2] if found[1].endswith('.whl') else [found[1]]
+        return ' '.join([*name, found[2]])
     if line.startswith('Installing collected packages'):
         return f'installing {line.count(",") + 1} packages ...'
     marks = ('Building wheel for', 'still running', 'ERROR', 'error:', 'ninstalled', 'No matching')

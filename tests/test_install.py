@@ -82,7 +82,7 @@ def test_an_empty_environment_gets_everything_and_nothing_is_built(machine, tmp_
         f'install {pin} -r ROOT/requirements/host_needs.txt',
         f'install {pin} --no-deps {hosts} mmcv-lite>=2.1.0,<2.2']
     said = capsys.readouterr().out
-    assert 'to download the first time: 3 GB of torch, 0.3 GB of other packages' in said
+    assert 'to download the first time: 3 GB of torch, 0.2 GB of other packages' in said
     assert said.index('to download') < said.index('[2/4] clasp_mm and the packages of its core')
 
 
@@ -248,7 +248,7 @@ def test_neither_pip_nor_uv_is_said(monkeypatch):
     ('Downloading torch-2.13.0-cp311-cp311-manylinux_2_28_x86_64.whl (899.8 MB)',
      'torch 2.13.0 (899.8 MB)'),
     ('Using cached mmdet-3.3.0-py3-none-any.whl (2.2 MB)', 'mmdet 3.3.0 (2.2 MB)'),
-    ('Downloading torch (858.1MiB)', 'torch (858.1MiB)'),
+    ('Downloading nvidia-nccl-cu13 (196.4MiB)', 'nvidia-nccl-cu13 (196.4MiB)'),  # of uv
     ('Downloading mmdet-3.3.0-py3-none-any.whl.metadata (29 kB)', ''),
     ('Installing collected packages: a, b, c', 'installing 3 packages ...'),
     ('ERROR: No matching distribution found for x', 'ERROR: No matching distribution found for x'),

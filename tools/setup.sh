@@ -26,7 +26,7 @@ usage: bash tools/setup.sh [--venv DIR] [--cpu] [--wheels DIR] [--compiled-ops] 
                   (PIP_FIND_LINKS), or a build of 20 to 46 minutes with a C++ compiler
   --with-tests    what the tests need
 
-To download the first time: 3.3 GB, with --cpu 0.5 GB. pip's own settings hold (PIP_INDEX_URL,
+To download the first time: 3 GB, with --cpu 0.4 GB. pip's own settings hold (PIP_INDEX_URL,
 PIP_FIND_LINKS ...). For a torch of your choice make the environment and install torch and
 torchvision first.
 EOF
