@@ -87,7 +87,8 @@ def installer(command: str) -> list[str]:
     """
     if not installed('pip'):
         if uv := shutil.which('uv'):
-            return [uv, 'pip', command, '--python', sys.executable]
+            compiled = ['--compile-bytecode'] if command == 'install' else []  # as pip does
+            return [uv, 'pip', command, '--python', sys.executable, *compiled]
         done = subprocess.run([sys.executable, '-m', 'ensurepip'], capture_output=True, check=False)
         if done.returncode:
             raise RuntimeError(f'{sys.executable} has no pip, and there is no uv: install either')

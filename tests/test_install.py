@@ -224,7 +224,7 @@ def test_what_is_done_is_not_done_again_until_something_has_changed(
 
 @pytest.mark.parametrize(('pip', 'uv', 'beginning'), [
     (True, True, f'{sys.executable} -m pip --disable-pip-version-check --no-input install'),
-    (False, True, f'/bin/uv pip install --python {sys.executable}'),
+    (False, True, f'/bin/uv pip install --python {sys.executable} --compile-bytecode'),
     (False, False, f'{sys.executable} -m pip --disable-pip-version-check --no-input install')])
 def test_uv_serves_where_there_is_no_pip(monkeypatch, pip, uv, beginning):
     ran = []
