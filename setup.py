@@ -11,7 +11,7 @@ from setuptools.command.dist_info import dist_info
 
 ROOT = Path(__file__).resolve().parent
 # What travels beside the code, where OpenMMLab's tools look for it: clasp_mm/.mim/.
-RESOURCES = ('configs', 'tools', 'model-index.yml')
+RESOURCES = ('configs', 'tools', 'requirements', 'model-index.yml')
 IGNORED = shutil.ignore_patterns('__pycache__', '*.pyc', '.*')
 
 
@@ -22,31 +22,13 @@ def requirements(name: str) -> list[str]:
 
 
 def extras() -> dict[str, list[str]]:
-    """Return the extras; ``all`` is every task with the compiled mmcv."""
-    hosts = {re.split(r'[<>=!~;\[ ]', line, maxsplit=1)[0]: line
-             for line in requirements('downstream')}
-
-    def pick(*names: str) -> list[str]:
-        return [hosts[name] for name in names]
-
-    groups = {
-        'lite': requirements('lite'),
-        'clip': requirements('clip'),
-        'parquet': requirements('parquet'),
-        'faiss': requirements('faiss'),
-        'export': requirements('export'),
-        'pose': pick('mmcv', 'mmdet', 'mmpose'),
-        'det': pick('mmcv', 'mmdet'),
-        'seg': pick('mmcv', 'mmsegmentation', 'ftfy', 'regex'),
-    }
-    groups['all'] = sorted({line for name in ('clip', 'pose', 'det', 'seg')
-                            for line in groups[name]})
-    groups['tests'] = requirements('tests') + requirements('export')
-    return groups
+    """Return the extras. The hosts are none of them: `clasp install` installs those."""
+    groups = {name: requirements(name) for name in ('clip', 'parquet', 'faiss', 'export')}
+    return {**groups, 'tests': requirements('tests') + requirements('export')}
 
 
 class BuildPy(build_py):
-    """Add configs, tools and the model index to the package: copied, or linked when editable."""
+    """Add what travels beside the code to the package: copied, or linked when editable."""
 
     def run(self) -> None:
         super().run()
@@ -115,9 +97,11 @@ setup(
         'Programming Language :: Python :: 3.10',
         'Programming Language :: Python :: 3.11',
         'Programming Language :: Python :: 3.12',
+        'Programming Language :: Python :: 3.13',
+        'Programming Language :: Python :: 3.14',
         'Topic :: Scientific/Engineering :: Image Recognition',
     ],
-    python_requires='>=3.10,<3.13',
+    python_requires='>=3.10',
     packages=find_packages(include=['clasp_mm', 'clasp_mm.*']),
     include_package_data=False,
     install_requires=requirements('core'),

@@ -13,6 +13,7 @@ from .version import __version__
 # name -> (module with add_arguments and run, one line of help)
 COMMANDS = {
     'doctor': ('clasp_mm.doctor', 'check the installed packages and name the pip line for a gap'),
+    'install': ('clasp_mm.install', 'install what all six tasks need; nothing is compiled'),
     'embed': ('clasp_mm.apis.embed', 'write the features of a folder of images, and a page of '
               'nearest neighbours'),
     'search': ('clasp_mm.apis.search.command', 'find images of a folder by words, attributes or a '

@@ -15,6 +15,14 @@ CONFIGS = sorted(path for pattern in ('pretrain/*.py', 'quickstart/dino_*.py',
                  for path in ROOT.glob(pattern))
 
 
+def test_every_config_imports_clasp_mm_for_the_hosts_own_tools():
+    without = [path.name for path in ROOT.rglob('*.py') if '_base_' not in path.parts
+               and not any(name.split('.')[0] == 'clasp_mm' for name in (Config.fromfile(
+                   path, import_custom_modules=False).get('custom_imports') or {}).get(
+                       'imports', ()))]
+    assert not without
+
+
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 def test_heads_fit_the_backbone_and_the_vocabulary(path):
     cfg = Config.fromfile(path)

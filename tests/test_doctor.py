@@ -1,4 +1,5 @@
 import importlib.metadata
+import re
 import subprocess
 import sys
 
@@ -6,114 +7,102 @@ import pytest
 
 from clasp_mm import cli, doctor
 
-REQUIRES = [
-    'torch<2.14,>=2.1', 'torchvision<0.29,>=0.16', 'numpy<2,>=1.23', 'setuptools<82', 'rich',
-    'mmpretrain<1.3,>=1.2.0',
-    'mmcv-lite<2.2,>=2.1.0; extra == "lite"', 'open_clip_torch<4,>=3.0; extra == "clip"',
-    'mmcv<2.2,>=2.1.0; extra == "pose"', 'mmdet<3.4,>=3.3.0; extra == "pose"',
-    'mmpose<1.4,>=1.3.2; extra == "pose"',
-    'mmcv<2.2,>=2.1.0; extra == "det"', 'mmdet<3.4,>=3.3.0; extra == "det"',
-    'mmcv<2.2,>=2.1.0; extra == "seg"', 'mmsegmentation<1.3,>=1.2.2; extra == "seg"',
-    'pytest; extra == "tests"',
-]
+ACCEPTED = {
+    'core': {'torch': '>=2.1,<2.15', 'torchvision': '>=0.16,<0.30', 'numpy': '>=1.23,<3',
+             'setuptools': '<82', 'rich': '', 'mmpretrain': '>=1.2.0,<1.3'},
+    'clip': {'open_clip_torch': '>=3.0,<4'},
+    'hosts': {'mmcv-lite': '>=2.1.0,<2.2', 'mmdet': '>=3.3.0,<3.4', 'mmpose': '>=1.3.2,<1.4',
+              'mmsegmentation': '>=1.2.2,<1.3'},
+    'host_needs': {'six': ''},
+}
 CORE = {'torch': '2.13.0', 'torchvision': '0.28.0', 'numpy': '1.26.4', 'setuptools': '81.0.0',
         'rich': '15.0.0', 'mmpretrain': '1.2.0', 'mmcv-lite': '2.1.0', 'open_clip_torch': '3.3.0'}
-HOSTS = {'mmcv': '2.1.0', 'mmdet': '3.3.0', 'mmpose': '1.3.2', 'mmsegmentation': '1.2.2'}
+HOSTS = {'mmdet': '3.3.0', 'mmpose': '1.3.2', 'mmsegmentation': '1.2.2', 'six': '1.17.0'}
 
 
-@pytest.fixture
-def accepted():
-    return doctor.accepted_versions(REQUIRES)
+def diagnose(versions: dict[str, str]) -> doctor.Diagnosis:
+    return doctor.diagnose(ACCEPTED, versions)
 
 
 def usable(diagnosis: doctor.Diagnosis) -> set[str]:
     return {part for part, faults in diagnosis.faults.items() if not faults}
 
 
-def test_requirements_are_grouped_by_extra(accepted):
-    assert accepted['']['torch'] == '>=2.1,<2.14'
-    assert accepted['pose'].keys() == {'mmcv', 'mmdet', 'mmpose'}
-    assert not any('pytest' in group for group in accepted.values())
-
-
-def test_core_set_pretrains_and_labels_but_has_no_hosts(accepted):
-    diagnosis = doctor.diagnose(accepted, CORE)
+def test_core_set_pretrains_and_labels_but_has_no_hosts():
+    diagnosis = diagnose(CORE)
     assert usable(diagnosis) == {'pretraining', 'pseudo-labels with CLIP'}
     ((purpose, command),) = diagnosis.cures
-    assert 'pose' in purpose
-    # the compiled mmcv replaces mmcv-lite, its build tools come first
-    assert command.index('ninja') < command.index('uninstall -y mmcv-lite') < command.index(
-        "--no-build-isolation 'mmcv>=2.1.0,<2.2'")
-    assert "'mmpose>=1.3.2,<1.4'" in command
+    assert purpose == 'for pose, detection and parsing'
+    assert command.endswith(' -m clasp_mm install')
 
 
-def test_whole_set_needs_no_mmcv_lite(accepted):
-    versions = {**CORE, **HOSTS}
-    del versions['mmcv-lite']
-    diagnosis = doctor.diagnose(accepted, versions)
+@pytest.mark.parametrize('mmcv', ['mmcv', 'mmcv-lite'])
+def test_either_mmcv_serves_all(mmcv):
+    diagnosis = diagnose({**{k: v for k, v in CORE.items() if k != 'mmcv-lite'}, **HOSTS,
+                          mmcv: '2.1.0'})
     assert usable(diagnosis) == {part.name for part in doctor.PARTS}
     assert diagnosis.cures == []
 
 
-def test_both_mmcv_are_a_conflict_for_everything(accepted):
-    diagnosis = doctor.diagnose(accepted, {**CORE, **HOSTS})
+def test_both_mmcv_are_a_conflict_for_everything():
+    diagnosis = diagnose({**CORE, **HOSTS, 'mmcv': '2.1.0'})
     assert usable(diagnosis) == set()
     assert diagnosis.packages['mmcv'].state == 'conflict'
-    cures = dict(diagnosis.cures)
-    assert all('uninstall -y mmcv-lite mmcv' in command for command in cures.values())
-    assert 'mmcv-lite>=2.1.0' in cures['for pretraining, with mmcv-lite']
+    ((purpose, command),) = diagnosis.cures
+    assert 'pretraining' in purpose and command.endswith(' -m clasp_mm install')
 
 
 @pytest.mark.parametrize(('package', 'version', 'remedy'), [
-    ('numpy', '2.4.6', "'numpy>=1.23,<2'"),
+    ('numpy', '3.0.0', "'numpy>=1.23,<3'"),
     ('setuptools', '82.0.0', "'setuptools<82'"),
-    ('torch', '2.14.0', "'torch>=2.1,<2.14'"),
-    ('torch', '2.0.1', "'torch>=2.1,<2.14'"),
+    ('torch', '2.15.0', "'torch>=2.1,<2.15'"),
+    ('torch', '2.0.1', "'torch>=2.1,<2.15'"),
 ])
-def test_a_version_outside_is_named_with_its_pip_line(accepted, package, version, remedy):
-    diagnosis = doctor.diagnose(accepted, {**CORE, package: version})
+def test_a_version_outside_is_named_with_its_pip_line(package, version, remedy):
+    diagnosis = diagnose({**CORE, package: version})
     assert usable(diagnosis) == set()
     assert diagnosis.packages[package].state == 'outside'
     assert diagnosis.faults['pretraining'] == [package]
     assert remedy in diagnosis.cures[0][1]
 
 
-def test_local_and_pre_release_builds_in_the_range_are_accepted(accepted):
+def test_local_and_pre_release_builds_in_the_range_are_accepted():
     for version in ('2.13.0+cpu', '2.11.0+cu130', '2.9.0a0+gitabc'):
-        assert doctor.diagnose(accepted, {**CORE, 'torch': version}).packages['torch'].state == 'ok'
+        assert diagnose({**CORE, 'torch': version}).packages['torch'].state == 'ok'
 
 
-def test_clip_missing_leaves_pretraining_usable(accepted):
+def test_clip_missing_leaves_pretraining_usable():
     versions = {name: version for name, version in CORE.items() if name != 'open_clip_torch'}
-    diagnosis = doctor.diagnose(accepted, versions)
+    diagnosis = diagnose(versions)
     assert usable(diagnosis) == {'pretraining'}
     assert "'open_clip_torch>=3.0,<4'" in diagnosis.cures[0][1]
 
 
-def test_cures_install_what_they_say(accepted):
+def test_cures_install_what_they_say():
     """Whatever is missing, following the cures for pretraining makes pretraining usable."""
     for missing in CORE:
         versions = {name: version for name, version in CORE.items() if name != missing}
-        lines = [command for purpose, command in doctor.diagnose(accepted, versions).cures
+        lines = [command for purpose, command in diagnose(versions).cures
                  if purpose.startswith('for pretraining')]
-        assert any(missing in line for line in lines), missing
+        line = 'clasp_mm install' if missing == 'mmcv-lite' else missing
+        assert any(line in command for command in lines), missing
 
 
 @pytest.mark.parametrize(('torch_version', 'pair'), [
-    ('2.13.0+cpu', ("'torch===2.13.0'", "'torchvision===0.28.0'")),
-    ('2.1.2', ("'torch===2.1.2'", "'torchvision===0.16.2'")),
+    ('2.13.0+cpu', ('torch===2.13.0', 'torchvision===0.28.0')),
+    ('2.1.2', ('torch===2.1.2', 'torchvision===0.16.2')),
 ])
 def test_torchvision_of_another_torch_is_replaced_by_its_own(torch_version, pair):
     line = doctor.torch_pair_cure(torch_version)
     assert all(name in line for name in pair)
 
 
-def report(monkeypatch, capsys, versions, probe) -> tuple[int, str]:
-    monkeypatch.setattr(importlib.metadata, 'requires', lambda name: REQUIRES)
+def report(monkeypatch, capsys, versions, probe, *options) -> tuple[int, str]:
+    monkeypatch.setattr(doctor, 'accepted_versions', lambda: ACCEPTED)
     monkeypatch.setattr(doctor, 'installed_versions', lambda names: versions)
     monkeypatch.setattr(doctor, 'probe', probe)
     monkeypatch.setenv('COLUMNS', '200')
-    code = cli.main(['doctor'])
+    code = cli.main(['doctor', *options])
     return code, capsys.readouterr().out
 
 
@@ -145,11 +134,27 @@ def test_torch_and_torchvision_that_do_not_match(monkeypatch, capsys):
     code, text = report(monkeypatch, capsys, CORE, mismatch)
     assert code == 1
     assert 'operator torchvision::nms does not exist' in text
-    assert "--force-reinstall 'torch===2.13.0' 'torchvision===0.28.0'" in text
+    assert '--force-reinstall torch===2.13.0 torchvision===0.28.0' in text
+
+
+def test_report_says_whose_operators_serve(monkeypatch, capsys):
+    def probe(code):
+        works, line = working(code)
+        return works, line or ("operators on cpu: clasp_mm's" if 'prove_host' in code else '')
+
+    code, text = report(monkeypatch, capsys, {**CORE, **HOSTS}, probe, '--all')
+    assert code == 0
+    assert len(re.findall("operators on cpu: clasp_mm's", text)) == 3
+    assert 'what to run' not in text
+
+
+def test_all_asks_for_every_part(monkeypatch, capsys):
+    assert report(monkeypatch, capsys, CORE, working)[0] == 0
+    assert report(monkeypatch, capsys, CORE, working, '--all')[0] == 1
 
 
 def test_conflict_is_named(monkeypatch, capsys):
-    code, text = report(monkeypatch, capsys, {**CORE, **HOSTS}, working)
+    code, text = report(monkeypatch, capsys, {**CORE, **HOSTS, 'mmcv': '2.1.0'}, working)
     assert code == 1
     assert 'mmcv and mmcv-lite are both installed' in text
 
@@ -191,24 +196,34 @@ def test_doctor_of_this_very_environment():
 
 
 @pytest.mark.parametrize(('there', 'devices'), [(False, ['cpu']), (True, ['cpu', 'cuda'])])
-def test_compiled_ops_are_proved_on_the_gpu_where_there_is_one(monkeypatch, there, devices):
+def test_operators_are_proved_on_the_gpu_where_there_is_one(monkeypatch, there, devices):
     proved = []
     monkeypatch.setattr('torch.cuda.is_available', lambda: there)
     monkeypatch.setattr(doctor, '_prove_ops_on', proved.append)
-    doctor.prove_ops()
-    assert proved == devices
-    doctor.prove_ops('cpu')
-    assert proved == [*devices, 'cpu']
+    assert doctor.prove_ops() == proved == devices
 
 
-def test_compiled_ops_that_do_not_work_are_found(monkeypatch):
+def test_operators_that_do_not_work_are_found(monkeypatch):
     ops = pytest.importorskip('mmcv.ops')
-    doctor.prove_ops('cpu')
-    with pytest.raises((RuntimeError, NotImplementedError)):
-        doctor.prove_ops('meta')  # as a GPU is to a build without CUDA
-    for name, wrong in (('nms', lambda boxes, scores, _: (boxes, scores.argsort())),
-                        ('roi_align', lambda ramp, *_: ramp.mean())):
+    doctor._prove_ops_on('cpu')
+
+    def no_cuda(*_):
+        raise RuntimeError('roi_align_forward_impl: implementation for device cuda:0 not found.')
+
+    wrong = r"nms or RoIAlign of clasp_mm's are wrong on cpu$"
+    for name, function, used, said in (
+            ('nms', lambda boxes, scores, _: (boxes, scores.argsort()), "clasp_mm's", wrong),
+            ('roi_align', lambda ramp, *_: ramp.mean(), "clasp_mm's", wrong),
+            ('roi_align', no_cuda, 'compiled mmcv', r'of compiled mmcv do not work \(roi_align.*'
+             r'not found\.\) on cpu; `pip uninstall mmcv`, then `clasp install`')):
         with monkeypatch.context() as patch:
-            patch.setattr(ops, name, wrong)
-            with pytest.raises(RuntimeError, match='nms or RoIAlign is wrong on cpu'):
-                doctor.prove_ops('cpu')
+            patch.setattr(ops, name, function)
+            patch.setattr('clasp_mm.compat.operators_in_use', lambda used=used: used)
+            with pytest.raises(RuntimeError, match=said):
+                doctor._prove_ops_on('cpu')
+
+
+def test_each_host_says_what_serves_it():
+    pytest.importorskip('mmpose')
+    works, line = doctor.probe(next(part.probe for part in doctor.PARTS if 'pose' in part.name))
+    assert works and re.match(r"operators on cpu.*: (compiled mmcv|clasp_mm's).*; scores: ", line)

@@ -280,29 +280,24 @@ def test_setup_does_not_touch_a_folder_that_is_no_environment(tmp_path):
 def test_setup_says_which_python_to_install(tmp_path):
     """With no Python of a right version to be found."""
     (tmp_path / 'bin').mkdir()
-    for name in ('python3', 'python3.10', 'python3.11', 'python3.12', 'python'):
+    for name in ('python3', *(f'python3.{minor}' for minor in range(10, 15)), 'python'):
         fake = tmp_path / 'bin' / name
         fake.write_text('#!/bin/sh\n[ "$1" = -V ] && echo "Python 3.8.1"; exit 1\n')
         fake.chmod(0o755)
     done = shell('setup.sh', '--venv', tmp_path / 'venv',
                  environment={'PATH': f'{tmp_path}/bin:/usr/bin:/bin'})
     assert done.returncode == 1
-    assert 'no Python 3.10, 3.11 or 3.12 found' in done.stderr
-    assert 'python3.11-venv' in done.stderr
+    assert 'no Python 3.10 or newer found (python3 is Python 3.8.1)' in done.stderr
+    assert 'python3-venv' in done.stderr
     assert not (tmp_path / 'venv').exists()
 
 
-def test_setup_says_that_the_disk_is_small_and_which_step_failed(tmp_path):
-    (tmp_path / 'bin').mkdir()
-    fake = tmp_path / 'bin' / 'df'
-    fake.write_text('#!/bin/sh\nprintf "Filesystem blocks\\n/ 9 2 5999999\\n"\n')
-    fake.chmod(0o755)
+def test_setup_says_which_step_failed(tmp_path):
     done = shell('setup.sh', '--venv', tmp_path / 'venv', environment={
-        'PATH': f'{tmp_path}/bin:{os.environ["PATH"]}', 'PIP_NO_INDEX': '1', 'PIP_FIND_LINKS': '',
-        'PIP_CONFIG_FILE': os.devnull}, timeout=120)
+        'PIP_NO_INDEX': '1', 'PIP_FIND_LINKS': '', 'PIP_CONFIG_FILE': os.devnull}, timeout=120)
     assert done.returncode == 1
-    assert 'only 5 GB are free on its disk: the environment takes 6 GB' in done.stdout
-    assert 'setup stopped in step 2 of 4 (torch and torchvision)' in done.stderr
+    assert 'set-up stopped in step 1 of 4 (torch and torchvision)' in done.stderr
+    assert 'PIP_INDEX_URL' in done.stderr and 'run the same command again' in done.stderr
 
 
 @pytest.mark.slow
@@ -338,13 +333,13 @@ def test_setup_keeps_a_working_torch_and_does_nothing_twice(tmp_path):
     assert 'are there and work: kept' in done.stdout
     assert not (site / 'torch').exists()
     again = shell('setup.sh', '--venv', venv, '--with-tests', environment=offline)
-    assert again.stdout.strip() == f'{venv} is set up (core tests)'
+    assert again.stdout.startswith(f'{venv} is set up (all tests)')
 
     # a package that has gone, or a broken pair, is seen although the set-up was finished once
     (site / 'torchvision').mkdir()
     (site / 'torchvision' / '__init__.py').write_text('raise RuntimeError("operator nms")')
-    (venv / '.clasp_mm' / 'core').unlink()
+    (venv / '.clasp_mm' / 'all').unlink()
     broken = shell('setup.sh', '--venv', venv, environment=offline, timeout=600)
     assert broken.returncode == 1
-    assert 'do not work together: operator nms' in broken.stdout
-    assert 'setup stopped in step 2' in broken.stderr
+    assert 'do not work together: RuntimeError: operator nms' in broken.stdout
+    assert 'set-up stopped in step 1' in broken.stderr

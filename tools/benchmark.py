@@ -39,7 +39,7 @@ EPILOG = """\
   conflict  CLASP step with its share of TaskConflictHook against the step alone
   launches  operators, host waits and collectives of a DINO and a CLASP step, counted on the CPU
   export    an exported backbone by onnxruntime and torch.export against torch (CPU)
-  downstream  pose, parsing and detection; they need compiled mmcv and the hosts
+  downstream  pose, parsing and detection; they need the hosts
 
 examples:
   python tools/benchmark.py backbone step --profile --json speed.json

@@ -21,7 +21,7 @@ one seed each on synthetic people, publishes the models (tools/publish_model.py)
 table. An hour on two busy cores. What is done is not done again: call it once more to go on.
 
   --zoo DIR      where the models go (default: work_dirs/quickstart_zoo)
-  --venv DIR     the environment that tools/setup.sh --with-ops keeps (default: .venv)
+  --venv DIR     the environment that tools/setup.sh keeps (default: .venv)
   --python FILE  an interpreter that has everything, in place of that
   --allow-dirty  the code has changes that are not committed; the models' passports will say so
 
@@ -46,7 +46,7 @@ while [ $# -gt 0 ]; do
 done
 cd "$ROOT"
 if [ -z "$PYTHON" ]; then
-    bash tools/setup.sh --venv "$VENV" --with-ops
+    bash tools/setup.sh --venv "$VENV"
     PYTHON="$VENV/bin/python"
 fi
 if [ ${#DIRTY[@]} = 0 ]; then

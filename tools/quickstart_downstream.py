@@ -10,7 +10,7 @@ from clasp_mm.compat import allow_mmengine_checkpoints, quiet_mmcv_lite
 EPILOG = """\
 Draws the task's data, trains configs/quickstart/TASK_*.py from both starts with the same budget and
 seed, and writes work_dirs/quickstart_downstream/TASK.md and .json. Minutes on two cores; what is
-done is not done again. It needs the host libraries: bash tools/setup.sh --with-ops
+done is not done again.
 
 example, after bash tools/quickstart.sh --seeds 3:
   python tools/quickstart_downstream.py pose --seeds 3

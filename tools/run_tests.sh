@@ -11,15 +11,13 @@ while [ $# -gt 0 ]; do
         --venv=*) VENV="${1#--venv=}" ;;
         -h|--help)
             echo "usage: bash tools/run_tests.sh [--venv DIR] [pytest arguments]"
-            echo "Runs the fast tests; -m slow runs the slow ones, -m '' all of them. Those of pose,"
-            echo "detection and parsing run where pip finds a wheel of compiled mmcv, or after"
-            echo "tools/setup.sh --with-ops; else they are skipped, by name."
+            echo "Runs the fast tests; -m slow runs the slow ones, -m '' all of them."
             exit 0 ;;
         *) args+=("$1") ;;
     esac
     shift
 done
-bash "$ROOT/tools/setup.sh" --venv "$VENV" --with-tests --ops-if-wheel
+bash "$ROOT/tools/setup.sh" --venv "$VENV" --with-tests
 VENV="$(cd "$VENV" && pwd)"
 cd "$ROOT"
 exec "$VENV/bin/python" -m pytest ${args[@]+"${args[@]}"}

@@ -16,7 +16,7 @@ from clasp_mm.apis.cfg_options import merge_options
 from clasp_mm.apis.config_check import check_config
 from clasp_mm.apis.model_hub import guard_checkpoints
 from clasp_mm.claims import hold
-from clasp_mm.compat import prepare_cpu_distributed, quiet_mmcv_lite
+from clasp_mm.compat import check_operators, prepare_cpu_distributed, quiet_mmcv_lite
 from clasp_mm.device import set_matmul_precision
 from clasp_mm.engine.checkpoints import check_resumable, checkpoint_to_resume
 from clasp_mm.models.compiling import check_compiler
@@ -52,6 +52,7 @@ def load_config(path: str, work_dir: str | None = None, launcher: str = 'none',
         ConfigError: A key, in the file or in ``options``, that nothing reads, or one of
             ``options`` that cannot be set.
         RuntimeError: A launcher that needs GPUs, and none is there.
+        NotImplementedError: An operator of mmcv that nothing serves here.
     """
     quiet_mmcv_lite()
     for room in ('models', 'datasets', 'engine', 'evaluation'):
@@ -60,6 +61,7 @@ def load_config(path: str, work_dir: str | None = None, launcher: str = 'none',
     cfg = Config.fromfile(path)
     merge_options(cfg, options or {})
     check_config(cfg, overrides=options or ())
+    check_operators(cfg)
     set_matmul_precision(cfg.get('float32_matmul_precision', 'high'))
     cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)

@@ -1,3 +1,4 @@
+custom_imports = dict(imports=['clasp_mm'])
 default_scope = 'mmpretrain'
 # RethinkPAR's recipe as SOLIDER uses it, but that the validation split, not test, decides on the
 # learning rate and on the best checkpoint. Images are resized as torchvision does it on Pillow's.

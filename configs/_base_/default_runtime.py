@@ -1,3 +1,4 @@
+custom_imports = dict(imports=['clasp_mm'])
 default_scope = 'mmpretrain'
 default_hooks = dict(
     runtime_info=dict(type='clasp_mm.StepValuesHook'),

@@ -1,3 +1,4 @@
+custom_imports = dict(imports=['clasp_mm'])
 default_scope = 'mmpretrain'
 # The global branch of TransReID as SOLIDER uses it: neither patches nor cameras. Images are resized
 # as torchvision does it on Pillow's, bicubic to train on and bilinear to test.

@@ -235,7 +235,7 @@ def test_heads_give_what_inference_gives(name, tmp_path):
 
 @pytest.mark.slow
 def test_heat_maps_are_mmpose_s(tmp_path):
-    pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+    pytest.importorskip('mmpose', reason='needs mmpose: bash tools/setup.sh')
     from clasp_mm.apis.inference import pose
     config, checkpoint = fine_tuned(tmp_path, 'pose')
     report = export_model(config, tmp_path / 'pose.onnx', checkpoint, prompt_input=True)

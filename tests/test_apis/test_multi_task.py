@@ -68,6 +68,6 @@ def test_benchmark_of_inference(monkeypatch):
 
 @pytest.mark.slow
 def test_benchmark_of_inference_of_the_hosts():
-    pytest.importorskip('mmcv._ext', reason='needs compiled mmcv')
+    pytest.importorskip('mmpose', reason='needs mmpose: bash tools/setup.sh')
     assert [row.name.split(', ')[1] for row in inference(QUICK)] == [
         'reid', 'attribute', 'pose', 'parsing', 'detection', 'person_search']

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+pytest.importorskip('mmpose', reason='needs mmpose: bash tools/setup.sh')
 
 from mmengine.config import Config
 from mmengine.registry import DefaultScope

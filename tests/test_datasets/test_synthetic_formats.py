@@ -52,7 +52,7 @@ def load(path):
 
 @pytest.mark.parametrize('split', ['train', 'val'])
 def test_mmpose_reads_coco(roots, split):
-    pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+    pytest.importorskip('mmpose', reason='needs mmpose: bash tools/setup.sh')
     from mmpose.datasets import CocoDataset
     root = roots / 'coco'
     common = dict(data_root=str(root), ann_file=COCO_FILE.format(split),
@@ -72,7 +72,7 @@ def test_mmpose_reads_coco(roots, split):
 
 
 def test_mmdet_reads_coco(roots):
-    pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+    pytest.importorskip('mmdet', reason='needs mmdet: bash tools/setup.sh')
     from mmdet.datasets import CocoDataset
     root = roots / 'coco'
     data = CocoDataset(data_root=str(root), ann_file=COCO_FILE.format('val'), test_mode=True,
@@ -161,7 +161,7 @@ def iou(a, b):
 
 
 def test_mmseg_reads_lip(roots):
-    pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+    pytest.importorskip('mmseg', reason='needs mmseg: bash tools/setup.sh')
     from mmseg.datasets import LIPDataset
     classes = set()
     for split in ('train', 'val'):

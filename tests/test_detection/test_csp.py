@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+pytest.importorskip('mmdet', reason='needs mmdet: bash tools/setup.sh')
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+pytest.importorskip('mmdet', reason='needs mmdet: bash tools/setup.sh')
 from clasp_mm.apis.data_check.citypersons import check_citypersons
 from clasp_mm.datasets.citypersons import CityPersons
 from clasp_mm.datasets.synthetic import write_citypersons

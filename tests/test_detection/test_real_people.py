@@ -6,7 +6,7 @@ import os
 import cv2
 import pytest
 
-pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+pytest.importorskip('mmdet', reason='needs mmdet: bash tools/setup.sh')
 
 import torch
 from mmengine.runner import Runner

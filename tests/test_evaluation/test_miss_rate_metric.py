@@ -87,7 +87,7 @@ def test_two_processes_give_the_result_of_one(tmp_path):
 @pytest.mark.parametrize('form', ['gtBboxCityPersons/val', 'val_gt.json'])
 def test_on_clasp_citypersons(tmp_path, form):
     """The annotations themselves as detections miss nobody; shifted ones everybody."""
-    pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+    pytest.importorskip('mmdet', reason='needs mmdet: bash tools/setup.sh')
     from clasp_mm.datasets.citypersons import CityPersons
     write_citypersons(tmp_path, 'val', 6, size=(128, 256), num_people=(10, 14), workers=1,
                       progress=False)

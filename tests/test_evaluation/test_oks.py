@@ -9,7 +9,6 @@ import pytest
 
 from tests.oracles import oks as oracle
 
-pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
 mmpose = pytest.importorskip('mmpose', reason='needs mmpose')
 
 from mmpose.datasets.datasets.utils import parse_pose_metainfo  # noqa: E402

@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+pytest.importorskip('mmseg', reason='needs mmseg: bash tools/setup.sh')
 
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS, init_default_scope

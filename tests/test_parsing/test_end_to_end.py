@@ -10,7 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+pytest.importorskip('mmseg', reason='needs mmseg: bash tools/setup.sh')
 
 from mmengine.runner import Runner
 

@@ -83,7 +83,7 @@ def test_a_palette_png_of_indices_is_right_and_counts_are_told(lip):
 
 
 def test_training_reads_the_indices_of_a_palette_png(lip):
-    pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+    pytest.importorskip('mmseg', reason='needs mmseg: bash tools/setup.sh')
     path = lip / LABELS / '1.png'
     known = np.array(Image.open(path).convert('L'))
     image = Image.fromarray(known, 'P')
@@ -137,7 +137,7 @@ def test_the_tool_checks_and_arranges(lip, tmp_path, monkeypatch, capsys):
     ('an image of text', False), ('an empty image', False), ('no map', False), ('no image', False),
     ('label 20', False), ('colours', False), ('size', False), ('cut', False), ('no list', False)])
 def test_check_and_training_agree(lip, what, usable):
-    pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+    pytest.importorskip('mmseg', reason='needs mmseg: bash tools/setup.sh')
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
     from mmseg.registry import DATASETS
@@ -162,7 +162,7 @@ def test_check_and_training_agree(lip, what, usable):
     ('colours', ValueError, '2.png: 3 channels'), ('size', ValueError, '2.png: 39x24 pixels'),
     ('no list', FileNotFoundError, 'train_id.txt')])
 def test_training_stops_with_the_files_name(lip, what, error, words):
-    pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+    pytest.importorskip('mmseg', reason='needs mmseg: bash tools/setup.sh')
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
     from mmseg.registry import DATASETS

@@ -4,7 +4,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+pytest.importorskip('mmseg', reason='needs mmseg: bash tools/setup.sh')
 
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample

@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from tests.source_tree import ROOT
 
-pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+pytest.importorskip('mmseg', reason='needs mmseg: bash tools/setup.sh')
 
 from mmengine.runner import Runner
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+pytest.importorskip('mmseg', reason='needs mmseg: bash tools/setup.sh')
 
 from mmcv.cnn import ConvModule
 from mmengine.config import Config

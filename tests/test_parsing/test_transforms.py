@@ -108,7 +108,7 @@ def test_draws_are_clipped_and_some_are_not_turned():
 
 
 def test_mmsegs_flip_swaps_left_and_right():
-    pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+    pytest.importorskip('mmseg', reason='needs mmseg: bash tools/setup.sh')
     from mmseg.datasets.transforms import RandomFlip
     label = np.random.default_rng(0).integers(0, 20, (6, 5)).astype(np.uint8)
     pairs = [(14, 15), (16, 17), (18, 19)]

@@ -5,7 +5,7 @@ from copy import deepcopy
 import pytest
 import torch
 
-pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+pytest.importorskip('mmdet', reason='needs mmdet: bash tools/setup.sh')
 
 from clasp_mm.apis.benchmark import Options, run_benchmarks
 from clasp_mm.apis.benchmark.downstream import Task, _config

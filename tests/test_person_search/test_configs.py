@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+pytest.importorskip('mmdet', reason='needs mmdet: bash tools/setup.sh')
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope

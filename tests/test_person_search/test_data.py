@@ -7,7 +7,7 @@ import pytest
 from mmengine.config import Config
 from scipy.io import loadmat, savemat
 
-pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+pytest.importorskip('mmdet', reason='needs mmdet: bash tools/setup.sh')
 from clasp_mm.apis.data_check.person_search import check_person_search
 from clasp_mm.datasets.person_search import CUHKSYSU, PRW
 from clasp_mm.datasets.search_annotations import UNLABELLED

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+pytest.importorskip('mmpose', reason='needs mmpose: bash tools/setup.sh')
 
 from mmengine.logging import MMLogger
 from mmpose.datasets import CocoDataset

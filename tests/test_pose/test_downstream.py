@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+pytest.importorskip('mmpose', reason='needs mmpose: bash tools/setup.sh')
 
 import torch
 from mmengine.config import Config

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+pytest.importorskip('mmpose', reason='needs mmpose: bash tools/setup.sh')
 
 import torch
 

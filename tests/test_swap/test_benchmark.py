@@ -16,7 +16,7 @@ from clasp_mm.apis.benchmark.downstream import (
     host_upernet,
 )
 
-pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+pytest.importorskip('mmpose', reason='needs mmpose: bash tools/setup.sh')
 
 QUICK = Options(quick=True, repeats=1)
 

@@ -17,7 +17,7 @@ from tests.test_tools import shell
 
 from .hosts import CASES, case_name, shrink, swapped, write_data
 
-pytest.importorskip('mmcv._ext', reason='needs compiled mmcv: bash tools/setup.sh --with-ops')
+pytest.importorskip('mmpose', reason='needs mmpose: bash tools/setup.sh')
 
 
 @pytest.fixture(scope='module')

@@ -48,7 +48,7 @@ _PER_CORE = ('labels', 'data')  # quoted per core; the others take all
 def benchmark_names(names: Iterable[str]) -> list[str]:
     """The benchmarks named, in the order of the table.
 
-    ``downstream`` names those that need compiled mmcv and the hosts, ``all`` the others.
+    ``downstream`` names those that need the hosts, ``all`` the others.
 
     Raises:
         ValueError: For an unknown name, with the nearest one; or for none at all.
