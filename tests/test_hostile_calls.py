@@ -28,8 +28,8 @@ KNOWN = {
     **{(f'apis/{file}', 'Config.fromstring'): _OWN for file in (
         'ablation/tables', 'quickstart/downstream')},
     **{(file, 'importlib.import_module'): 'a module that the library names' for file in (
-        '__init__', 'cli', 'compat/__init__', 'compat/switch', 'apis/benchmark/downstream',
-        'apis/config_check', 'apis/inferencer', 'apis/launch')},
+        '__init__', 'cli', 'compat/__init__', 'compat/switch', 'doctor',
+        'apis/benchmark/downstream', 'apis/config_check', 'apis/inferencer', 'apis/launch')},
     ('apis/zoo_config', 'importlib.import_module'): 'of clasp_mm or a host, as it checks',
     ('apis/export', '__import__'): 'a module that the library names',
 }

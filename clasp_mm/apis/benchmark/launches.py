@@ -15,6 +15,7 @@ else::
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections import Counter as Counts
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ from mmengine.config import Config
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from clasp_mm.files import read_json, write_text
 
 from .contest import Goal, Options, Row
 from .step import step_config
@@ -173,7 +176,7 @@ def count_collectives(name: str) -> Counts[str]:
     """Collectives of a step of two processes, beside those of DistributedDataParallel."""
     with tempfile.TemporaryDirectory() as folder:
         torch.multiprocessing.spawn(_count_in_process, (name, folder), nprocs=2)
-        return torch.load(Path(folder) / 'counts.pt')
+        return read_json(Path(folder) / 'counts.json')
 
 
 def _count_in_process(rank: int, name: str, folder: str) -> None:
@@ -182,7 +185,7 @@ def _count_in_process(rank: int, name: str, folder: str) -> None:
     with Counter() as counter:
         step()
     if rank == 0:
-        torch.save(dict(counter.collectives), Path(folder) / 'counts.pt')
+        write_text(Path(folder) / 'counts.json', json.dumps(counter.collectives))
     dist.barrier()
     dist.destroy_process_group()
 
