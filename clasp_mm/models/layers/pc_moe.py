@@ -290,7 +290,7 @@ class PCMoE(nn.Module):
         """
         batch, chosen = kept.shape
         rows = None                                                             # (B * K, n)
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() and not torch.jit.is_tracing():
             rows = self.one_hot.index_select(0, kept.flatten())
         w1, w2 = ((w.index_select(0, kept.flatten()) if rows is None else rows @ w.flatten(1))
                   .view(batch, -1, self.dim) for w in (self.w1, self.w2))       # (B, K * h, C)
