@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .regions import FOREGROUND_RULES, check_cluster_numbers
+from .clustering import check_cluster_numbers
+from .regions import FOREGROUND_RULES
 from .resample import FITS
 from .transfer import Download
 from .vocabulary import IGNORE

@@ -1,4 +1,4 @@
-"""Slow references for the clusterings of clasp_mm.pseudo_labels.regions."""
+"""Slow references for the clusterings of clasp_mm.pseudo_labels."""
 
 import itertools
 

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from clasp_mm.apis.benchmark.launches import Counter
 from clasp_mm.models.layers import TASKS, PCMoE, task_weights
 from tests.oracles.pc_moe import pc_moe
 
@@ -207,16 +207,6 @@ def test_bad_arguments_are_named(call, words):
         call()
 
 
-class Count(TorchDispatchMode):
-    """How many operators are run."""
-
-    number = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.number += 1
-        return func(*args, **(kwargs or {}))
-
-
 @pytest.mark.parametrize('length', LENGTHS)
 def test_a_gpu_gets_no_parts_and_makes_nothing_again(length, monkeypatch):
     """As many operators for 300 images as for 2; the meta device goes a GPU's way."""
@@ -227,7 +217,7 @@ def test_a_gpu_gets_no_parts_and_makes_nothing_again(length, monkeypatch):
         with torch.device('meta'):
             moe = PCMoE(DIM, 4, 2, expert_hidden=HIDDEN, gate_reduction=4)
             x, weights = torch.randn(batch, length, DIM), torch.rand(batch, 3)
-        with Count() as count:
+        with Counter() as count:
             moe(x, weights)[0].sum().backward()
-        counts.append(count.number)
+        counts.append(count.operators.total())
     assert counts[0] == counts[1]

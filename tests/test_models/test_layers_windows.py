@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from clasp_mm.apis.benchmark.launches import Counter
 from clasp_mm.models import PCMoESwin
 from clasp_mm.models.layers import (
     ShiftedWindowAttention,
@@ -162,18 +162,6 @@ def test_the_mask_is_not_repeated_over_the_batch(as_on_a_gpu, monkeypatch):
     assert sizes == [(batch, 2 * 2 * 16 * 16 * 2, torch.bfloat16) for batch in (1, 6)]
 
 
-class Operators(TorchDispatchMode):
-    """Names of the operators that are run."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: set[str] = set()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.names.add(func.overloadpacket.__name__)
-        return func(*args, **(kwargs or {}))
-
-
 # Of torch.use_deterministic_algorithms' list, what adds by atomics on a GPU.
 COLLIDING = {'index_add', 'index_add_', 'scatter_add', 'scatter_add_', 'index_put', 'index_put_',
              '_index_put_impl_', '_unsafe_index_put', 'scatter_reduce', 'put_',
@@ -192,10 +180,10 @@ def small_backbone() -> PCMoESwin:
 def test_no_gradient_of_the_backbone_collides(device):
     with torch.device(device):
         model = small_backbone()
-        with Operators() as seen:
+        with Counter() as seen:
             model(torch.randn(2, 3, 36, 20))[0].sum().backward()
-    assert {'index_select', 'bmm'} <= seen.names
-    assert not seen.names & COLLIDING
+    assert {'index_select', 'bmm'} <= set(seen.operators)
+    assert not set(seen.operators) & COLLIDING
 
 
 @pytest.mark.parametrize('allowed', [True, False])

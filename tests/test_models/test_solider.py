@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 import torch
 
+from clasp_mm.apis.benchmark.launches import Counter
 from clasp_mm.evaluation.task_conflict import task_gradients
 from clasp_mm.models import DINO, SOLIDER
 from clasp_mm.models.pretrain.solider import semantic_draws
-from clasp_mm.pseudo_labels import regions
+from clasp_mm.pseudo_labels import clustering
 from clasp_mm.pseudo_labels.regions import find_regions
 from tests.oracles.solider import solider_losses
-from tests.test_pseudo_labels.operators import Operators
 
 BATCH, PARTS = 4, 3
 ARCH = dict(embed_dims=8, depths=(1, 1), num_heads=(1, 2))
@@ -147,9 +147,9 @@ def test_a_backbone_without_a_controller_is_refused():
 
 
 def test_a_step_does_not_ask_the_device(monkeypatch):
-    monkeypatch.setitem(regions._WAYS, 'cpu', regions._WAYS['cuda'])
+    monkeypatch.setitem(clustering._WAYS, 'cpu', clustering._WAYS['cuda'])
     model, views = make(), make_views()
-    with Operators() as counted:
+    with Counter() as counted:
         losses = model.loss(views, dict(sample_idx=INDEX))
         (losses['loss_dino'] + losses['loss_part']).backward()
     assert losses['loss_part'] > 0

@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from clasp_mm.apis import labeler_options
+from clasp_mm.apis.benchmark.launches import Counter
 from clasp_mm.apis.mini_clip.people import draw_people as draw_synthetic
 from clasp_mm.models import PCMoESwin
-from clasp_mm.pseudo_labels import regions
+from clasp_mm.pseudo_labels import clustering
 from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, to_canvas
 from clasp_mm.pseudo_labels.clip_model import build_clip
 from clasp_mm.pseudo_labels.labels import LabelSettings
@@ -27,7 +28,6 @@ from tests.test_pseudo_labels.fakes import (
     draw_person,
     make_labeler,
 )
-from tests.test_pseudo_labels.operators import Operators
 
 
 def test_labels_of_known_pictures():
@@ -190,10 +190,10 @@ def test_settings_survive_json():
 
 @pytest.mark.parametrize('region', ['mask', 'crop'])
 def test_a_batch_asks_the_device_once(monkeypatch, region):
-    monkeypatch.setitem(regions._WAYS, 'cpu', regions._WAYS['cuda'])
+    monkeypatch.setitem(clustering._WAYS, 'cpu', clustering._WAYS['cuda'])
     labeler, images = make_labeler(region=region), draw_people(12)
     asked = []
-    with torch.no_grad(), Operators() as counted:
+    with torch.no_grad(), Counter() as counted:
         seen = labeler.see(images, [str(i) for i in range(12)])
         wait = seen.asked.wait
         seen.asked.wait = lambda: asked.append(1) or wait()

@@ -6,27 +6,26 @@ import torch
 from sklearn.cluster import KMeans
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from clasp_mm.apis.benchmark.launches import Counter
 from clasp_mm.datasets.synthetic import SyntheticPeople
 from clasp_mm.models.backbones import PCMoESwin
-from clasp_mm.pseudo_labels import regions as regions_module
+from clasp_mm.pseudo_labels import clustering, regions
+from clasp_mm.pseudo_labels.clustering import _lloyd, kmeans
 from clasp_mm.pseudo_labels.hashing import hash_names, uniforms
 from clasp_mm.pseudo_labels.regions import (
     BROKEN,
     FOREGROUND_RULES,
-    _lloyd,
     find_regions,
     foreground_mask,
-    kmeans,
     split_norms,
 )
 from tests.oracles import kmeans as oracle
-from tests.test_pseudo_labels.operators import Operators
 
 
 @pytest.fixture
 def way(request, monkeypatch):
     """What is chosen for a device, on the CPU."""
-    monkeypatch.setitem(regions_module._WAYS, 'cpu', regions_module._WAYS[request.param])
+    monkeypatch.setitem(clustering._WAYS, 'cpu', clustering._WAYS[request.param])
 
 
 WAYS = pytest.mark.parametrize('way', ['cpu', 'cuda'], indirect=True)
@@ -252,23 +251,24 @@ def people_maps(count):
 @pytest.mark.parametrize('rule', FOREGROUND_RULES)
 def test_a_gpu_finds_the_regions_that_a_cpu_finds(monkeypatch, rule):
     maps = people_maps(24)
-    regions = []
+    found = []
     for way in ('cpu', 'cuda'):
-        monkeypatch.setitem(regions_module._WAYS, 'cpu', regions_module._WAYS[way])
-        regions.append(find_regions(maps, (3, 4, 5), keys(24), rule, 1.5))
-    assert torch.equal(*regions)
-    assert len(regions[0].unique()) == 6
+        monkeypatch.setitem(clustering._WAYS, 'cpu', clustering._WAYS[way])
+        found.append(find_regions(maps, (3, 4, 5), keys(24), rule, 1.5))
+    assert torch.equal(*found)
+    assert len(found[0].unique()) == 6
 
 
 @pytest.mark.parametrize('device', ['cpu', 'cuda'])
 def test_clustering_on_a_gpu_takes_few_operators_and_no_wait(monkeypatch, device):
-    monkeypatch.setitem(regions_module._WAYS, 'cpu', regions_module._WAYS['cuda'])
+    monkeypatch.setitem(clustering._WAYS, 'cpu', clustering._WAYS['cuda'])
     if device == 'cuda':  # pretended: what asks for a value raises, and so does a mixed device
-        monkeypatch.setattr(regions_module, 'upload',
-                            lambda array, to: torch.empty(array.shape, device=to))
+        for module in (clustering, regions):
+            monkeypatch.setattr(module, 'upload',
+                                lambda array, to: torch.empty(array.shape, device=to))
     with (FakeTensorMode() if device == 'cuda' else nullcontext()), torch.no_grad():
         maps = torch.randn(64, 16, 32, 16, device=device)
-        with Operators() as counted:
+        with Counter() as counted:
             find_regions(maps, (3, 4, 5), keys(64), 'centre', 1.5)
     assert not counted.waits
-    assert device == 'cuda' or counted.launches <= 600  # what is pretended takes more
+    assert device == 'cuda' or counted.operators.total() <= 600  # what is pretended takes more

@@ -47,7 +47,7 @@ _UNCOUNTED = frozenset(
     'promote_types _record_function_enter_new _record_function_exit'.split())
 """Views, allocations and notes of the profiler: they start nothing on a GPU."""
 
-_WAITING = frozenset('_local_scalar_dense nonzero masked_select _unique2 unique_dim'.split())
+_WAITING = frozenset('_local_scalar_dense nonzero masked_select _unique2 unique_dim equal'.split())
 
 
 class Counter(TorchDispatchMode):
