@@ -19,8 +19,9 @@ from clasp_mm.device import computes_in_bfloat16, precision
 from clasp_mm.pseudo_labels.clip_model import state_digest
 from clasp_mm.pseudo_labels.hashing import hash_names
 from clasp_mm.pseudo_labels.store import list_digest
+from clasp_mm.pseudo_labels.transfer import late
 
-from .features import normalize, one_behind
+from .features import normalize
 
 _NPY_HEADER_BYTES = 128
 _BLOCK_BATCHES = 16
@@ -42,7 +43,7 @@ def embed_blocks(blocks: Blocks, model: nn.Module, source: LUPerson, size: tuple
     """Do this process's blocks: of each the rows that were read, features, and what is wrong."""
     step = _BLOCK_BATCHES * batch_size
     spans = [range(block * step, min((block + 1) * step, len(source))) for block in blocks.own()]
-    todo = [row for span in spans for row in span]
+    todo = np.concatenate([np.zeros(0, np.int64), *(np.arange(s.start, s.stop) for s in spans)])
     done = _features(model, source, todo, size, batch_size, num_workers, amp)
     unreadable = 0
     with torch.inference_mode(), tqdm(total=len(todo), unit='img', desc='embed',
@@ -78,7 +79,7 @@ def _features(model: nn.Module, source: LUPerson, rows: Sequence[int], size: tup
                     last = model(normalize(images.to(device, non_blocking=True)))[-1]
                 images = last.float().mean((2, 3))
             yield kept, images, wrong
-    return one_behind(computed())
+    return late(computed())
 
 
 def put_together(paths: Sequence[Path], source: LUPerson, table: Path, names: Path

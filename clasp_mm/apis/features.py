@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +15,6 @@ from clasp_mm.datasets.images import read_image, resize_images
 
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
-Item = TypeVar('Item')
 
 
 def normalize(images: Tensor) -> Tensor:
@@ -31,23 +29,6 @@ def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
     with torch.inference_mode(False):
         mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (MEAN, STD))
         return mean, std
-
-
-def one_behind(items: Iterable[Item]) -> Iterator[Item]:
-    """Each item once the next is made, so that a GPU computes that while this is taken from it.
-
-    Where making the next one fails, this one is given first.
-    """
-    iterator, waiting, end = iter(items), [], None
-    while end is None:
-        try:
-            waiting.append(next(iterator))
-        except BaseException as error:
-            end = error
-        if len(waiting) > (end is None):
-            yield waiting.pop(0)
-    if not isinstance(end, StopIteration):
-        raise end
 
 
 def load_images(paths: Sequence[str | os.PathLike], size: tuple[int, int] = (256, 128)) -> Tensor:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 from mmengine.logging import MMLogger
@@ -22,9 +21,8 @@ from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, to_canvas
 from clasp_mm.pseudo_labels.hashing import hash_names
 from clasp_mm.pseudo_labels.labels import PseudoLabels, Seen
 from clasp_mm.pseudo_labels.store import LabelStore, StoreWriter, list_digest, make_header
-from clasp_mm.pseudo_labels.transfer import Download
+from clasp_mm.pseudo_labels.transfer import Download, late
 
-T = TypeVar('T')
 # Rows, names ('' where the image cannot be read), images that can be read, what is wrong.
 Batch = tuple[np.ndarray, list[str], Tensor, list[str]]
 _UNWRITTEN = 4  # batches of labels that may wait for the disk
@@ -132,23 +130,6 @@ def _own_batches(todo: np.ndarray, count: int, batch_size: int, rank: int,
     own = todo[(todo >= rank * per_rank) & (todo < (rank + 1) * per_rank)]
     cuts = np.flatnonzero(np.diff(own // batch_size)) + 1
     return [rows for rows in np.split(own, cuts) if len(rows)]
-
-
-def late(items: Iterable[T], by: int = 1) -> Iterator[T]:
-    """Each item when ``by`` more are there: what it has asked for is done in the meantime.
-
-    An error comes after all the items before it.
-    """
-    waiting: deque[T] = deque()
-    try:
-        for item in items:
-            waiting.append(item)
-            if len(waiting) > by:
-                yield waiting.popleft()
-    except Exception:
-        yield from waiting
-        raise
-    yield from waiting
 
 
 def _labelled(labeler: CLIPLabeler, loader: Iterable[Batch]) -> Iterator[tuple]:

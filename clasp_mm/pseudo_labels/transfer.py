@@ -1,12 +1,16 @@
-"""Arrays between host and device, without a wait until they are needed."""
+"""Arrays between host and device, and what is made of them, without a wait until needed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+
+Item = TypeVar('Item')
 
 
 def upload(array: np.ndarray | Tensor, device: torch.device) -> Tensor:
@@ -38,3 +42,21 @@ class Download:
         if self._arrived is not None:
             self._arrived.synchronize()
         return {name: array.numpy() for name, array in self._arrays.items()}
+
+
+def late(items: Iterable[Item], by: int = 1) -> Iterator[Item]:
+    """Each item when ``by`` more are there: what it has asked for is done in the meantime.
+
+    An error comes after all the items before it.
+    """
+    iterator, end = iter(items), None
+    waiting: deque[Item] = deque()
+    while end is None:
+        try:
+            waiting.append(next(iterator))
+        except BaseException as error:
+            end = error
+        while len(waiting) > (by if end is None else 0):
+            yield waiting.popleft()
+    if not isinstance(end, StopIteration):
+        raise end

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from clasp_mm.apis.features import normalize, one_behind
+from clasp_mm.apis.features import normalize
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.luperson import _find_lmdb
 from clasp_mm.datasets.readable import readable_batches
@@ -29,6 +29,7 @@ from clasp_mm.device import computes_in_bfloat16, precision
 from clasp_mm.files import locked, replacing, write_text
 from clasp_mm.pseudo_labels.clip_model import CLIPModel, state_digest
 from clasp_mm.pseudo_labels.store_files import checksum
+from clasp_mm.pseudo_labels.transfer import late
 
 SEGMENT_ROWS = 8192  # images that are lost at most where a run is killed
 _SPARE_SEGMENTS = 8
@@ -231,7 +232,7 @@ class FeatureIndex:
         count, faults = 0, []
         with torch.inference_mode(), tqdm(total=len(rows), unit='img', desc='embed',
                                           disable=not (progress and len(rows))) as bar:
-            for kept, features, wrong in one_behind(computed()):
+            for kept, features, wrong in late(computed()):
                 if kept:
                     waiting.append((self.keys[np.array(kept)], features.float().cpu().numpy()))
                     count += len(kept)
