@@ -17,26 +17,31 @@ from tests.test_engine.test_teacher_hook import people  # noqa: F401
 from tests.test_models.test_compiling import training_step
 
 
+def three_steps(name: str, compiled: bool) -> tuple[list[float], list[torch.Tensor]]:
+    """Losses of three steps, and the weights after them."""
+    torch.manual_seed(0)
+    step = training_step(name)
+    if compiled:
+        step.compile()
+    torch.manual_seed(1)
+    losses = []
+    for _ in range(3):
+        loss = step.loss()
+        losses.append(loss.item())
+        step.optimizer.update_params(loss)
+        step.model.update_teacher()
+    return losses, list(step.model.parameters())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['dino', 'clasp'])
-def test_three_steps_equal_eager(monkeypatch, name):
-    monkeypatch.setattr(torch._inductor.config, 'fallback_random', True)  # eager's draws
-    losses, weights = [], []
-    for compiled in (False, True):
-        torch.manual_seed(0)
-        step = training_step(name)
-        if compiled:
-            step.compile()
-        torch.manual_seed(1)
-        for _ in range(3):
-            loss = step.loss()
-            losses.append(loss.item())
-            step.optimizer.update_params(loss)
-            step.model.update_teacher()
-        weights.append(list(step.model.parameters()))
-    assert losses[3:] == pytest.approx(losses[:3], rel=1e-4)
+def test_three_steps_equal_eager(name):
+    with torch._inductor.config.patch(fallback_random=True):  # eager's draws
+        (losses, weights), (same_losses, same_weights) = (
+            three_steps(name, compiled) for compiled in (False, True))
+    assert same_losses == pytest.approx(losses, rel=1e-4)
     assert losses[0] != pytest.approx(losses[2], rel=1e-3)
-    for plain, compiled in zip(*weights, strict=True):
+    for plain, compiled in zip(weights, same_weights, strict=True):
         torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-4)
 
 
