@@ -20,12 +20,14 @@ _PUBLIC = {
     'MultiCrop': 'datasets',
     'get_model': 'apis',
     'list_models': 'apis',
+    'publish_model': 'apis',
+    'export_model': 'apis',
     'register_with_mmpretrain': 'apis',
     'load_images': 'apis',
     'ReIDIndex': 'apis',
     'match': 'apis',
-    'Inferencer': 'apis.inferencer',
-    'inference': 'apis.inferencer',
+    'Inferencer': 'apis',
+    'inference': 'apis',
 }
 
 __all__ = ['__version__', *_PUBLIC]

@@ -17,7 +17,7 @@ def seeded():
 @pytest.fixture(autouse=True)
 def no_program(monkeypatch):
     """No tool that a test called says where the next test computes."""
-    monkeypatch.setattr('clasp_mm.device._announced', [])
+    monkeypatch.setattr('clasp_mm.utils.device._announced', [])
     monkeypatch.delenv('LOCAL_RANK', raising=False)
 
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from clasp_mm.apis.quickstart.layout import WORK_DIR, published, seed_dir
+from clasp_mm.experiments.quickstart.layout import WORK_DIR, published, seed_dir
 from tests.source_tree import ROOT
 
 CLIP = ROOT / os.environ.get('CLASP_REAL_PEOPLE', '../shared/data/real_people') / 'mmtracking'

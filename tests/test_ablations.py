@@ -8,9 +8,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from clasp_mm.apis.benchmark.contest import Options
-from clasp_mm.apis.benchmark.training_step import TrainingStep
-from clasp_mm.apis.config_check import check_config
+from clasp_mm.engine.config_check import check_config
+from clasp_mm.engine.training_step import TrainingStep
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
 from clasp_mm.registry import MODELS
 
@@ -115,7 +114,7 @@ def test_builds_at_full_size(path):
 def test_trains_on_the_quickstarts_base(path):
     cfg = on_quickstart(path)
     torch.manual_seed(0)
-    step = TrainingStep(cfg, 4, Options(device='cpu'))
+    step = TrainingStep(cfg, 4, 'cpu')
     model = step.model
     losses = model.loss(step.views, step.samples)
     expected = {'loss_dino': True, 'loss_part': cfg.model.part_head, 'loss_attr':

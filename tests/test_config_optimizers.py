@@ -5,7 +5,7 @@ import torch
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import DefaultScope
 
-from clasp_mm.apis.launch import load_config
+from clasp_mm.engine.launch import load_config
 from clasp_mm.registry import MODELS
 from tests.source_tree import ROOT
 

@@ -17,15 +17,15 @@ import numpy as np
 import pytest
 import torch
 
-from clasp_mm.apis.publish import _pth, _safetensors
-from clasp_mm.apis.reid_index import ReIDIndex
-from clasp_mm.apis.search import Encoder, FeatureIndex
 from clasp_mm.compat import load_file
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.images import UnreadableImageError, read_image
 from clasp_mm.engine.checkpoints import checkpoint_to_resume
-from clasp_mm.files import append_row, read_rows
+from clasp_mm.inferencers.gallery import ReIDIndex
 from clasp_mm.pseudo_labels.store import LabelStore
+from clasp_mm.search import Encoder, FeatureIndex
+from clasp_mm.utils.files import append_row, read_rows
+from clasp_mm.zoo.publish import _pth, _safetensors
 from tests.source_tree import ROOT
 from tests.test_pseudo_labels.test_store import make_store
 

@@ -11,10 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from clasp_mm.apis.ablation.score import step_seconds
-from clasp_mm.apis.convergence import read_validations
-from clasp_mm.apis.passport import logged_results
-from clasp_mm.apis.quickstart.downstream import read_run
+from clasp_mm.analysis.convergence import read_validations
 from clasp_mm.compat import load_file
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.images import UnreadableImageError
@@ -22,10 +19,13 @@ from clasp_mm.datasets.lmdb_file import LmdbError, LmdbFile
 from clasp_mm.engine.checkpoints import checkpoint_to_resume, last_checkpoint
 from clasp_mm.engine.hooks.run_record_hook import cut_metrics
 from clasp_mm.engine.run_report import write_run_report
-from clasp_mm.files import append_row, read_rows
-from clasp_mm.models.download import download
-from clasp_mm.models.weights_file import find_weights
+from clasp_mm.experiments.ablation.score import step_seconds
+from clasp_mm.experiments.downstream import read_run
+from clasp_mm.models.weights.download import download
+from clasp_mm.models.weights.find import find_weights
+from clasp_mm.utils.files import append_row, read_rows
 from clasp_mm.visualization.figures import draw_losses
+from clasp_mm.zoo.passport import logged_results
 from tests.test_damage import lmdb_of_people, search_index
 
 

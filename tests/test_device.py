@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from clasp_mm import cli, device
+from clasp_mm import cli
 from clasp_mm.evaluation.functional.reid_distances import as_features
+from clasp_mm.utils import device
 from tests.source_tree import ROOT, sources
 
 # Where MMEngine picks the device, or nothing is computed on one.
@@ -87,8 +88,8 @@ def test_features_to_rank_go_where_the_program_computes(monkeypatch):
 
 
 def test_re_identification_touches_the_asked_device_alone(monkeypatch):
-    from clasp_mm.apis import reid_index
     from clasp_mm.evaluation.functional import evaluate_reid
+    from clasp_mm.inferencers import gallery as reid_index
     monkeypatch.setattr(device, '_announced', [torch.device('meta')])  # where nothing can be read
     features, people, cameras = np.eye(3, dtype=np.float32), [0, 0, 1], [0, 1, 0]
     found = evaluate_reid(features[:1], features, [0], people, [0], cameras, device='cpu')
@@ -103,24 +104,24 @@ class Fit(Exception):
 
 @pytest.mark.parametrize('where, mapped', [('meta', torch.float64), ('cpu', torch.float32)])
 def test_linear_probes_are_fitted_where_the_program_computes(where, mapped, monkeypatch):
-    from clasp_mm.evaluation import class_probes, dense_probes, fold_probes, probes, ridge
+    from clasp_mm.evaluation.probes import classes, dense, folds, linear, ridge
 
     def fit(features, *_):
         raise Fit(features.device.type, features.dtype)
 
     monkeypatch.setattr(device, '_announced', [torch.device(where)])
-    for module in (probes, class_probes, fold_probes):
+    for module in (linear, classes, folds):
         monkeypatch.setattr(module, '_fit', fit)
     rows, maps = np.eye(8, dtype=np.float32), np.ones((2, 3, 2, 2), np.float32)
-    classes, fold = np.arange(8) % 2, np.arange(8) // 4
+    kinds, fold = np.arange(8) % 2, np.arange(8) // 4
     calls = {
-        lambda: probes.linear_probe_segmentation(
+        lambda: linear.linear_probe_segmentation(
             maps, np.zeros((2, 4, 4), int), maps, np.zeros((2, 4, 4), int), 2): mapped,
-        lambda: probes.linear_probe_attributes(
-            rows, classes[:, None], range(8), rows, classes[:, None]): torch.float64,
-        lambda: class_probes.linear_accuracy(rows, classes, rows, classes): torch.float64,
-        lambda: fold_probes.fold_classes(rows, classes, fold, 1.): mapped,
-        lambda: fold_probes.fold_attributes(rows, classes[:, None], fold, 1.): torch.float64}
+        lambda: linear.linear_probe_attributes(
+            rows, kinds[:, None], range(8), rows, kinds[:, None]): torch.float64,
+        lambda: classes.linear_accuracy(rows, kinds, rows, kinds): torch.float64,
+        lambda: folds.fold_classes(rows, kinds, fold, 1.): mapped,
+        lambda: folds.fold_attributes(rows, kinds[:, None], fold, 1.): torch.float64}
     for call, dtype in calls.items():
         with pytest.raises(Fit) as given:
             call()
@@ -128,8 +129,7 @@ def test_linear_probes_are_fitted_where_the_program_computes(where, mapped, monk
 
     monkeypatch.setattr(ridge.Ridge, 'solve', lambda self, l2: fit(self.products))
     with pytest.raises(Fit) as given:  # its rows were added before
-        dense_probes.linear_probe_keypoints(maps, np.ones((2, 1, 3)), maps, np.ones((2, 1, 3)),
-                                            (4, 4))
+        dense.linear_probe_keypoints(maps, np.ones((2, 1, 3)), maps, np.ones((2, 1, 3)), (4, 4))
     assert given.value.args == (where, torch.float64)
 
 
@@ -191,24 +191,26 @@ def test_no_call_has_a_device_of_its_own():
 
 LABELS = ['--data-root', '.', '--out', 'out', '--teacher', 'none']
 RUNS = {  # tool -> arguments and what is given the device
-    'demo.py': (['detection', 'a.jpg', '--config', 'c.py'], 'clasp_mm.apis.inferencer.inference'),
-    'benchmark.py': (['backbone'], 'Options'),
-    'make_pseudo_labels.py': (LABELS, 'clasp_mm.apis.labeler_options.build_labeler'),
-    'pseudo_label_report.py': (LABELS, 'clasp_mm.apis.labeler_options.build_labeler'),
+    'demo.py': (['detection', 'a.jpg', '--config', 'c.py'],
+                'clasp_mm.apis.inference'),
+    'benchmark.py': (['backbone'], 'benchmarks.command.Options'),
+    'make_pseudo_labels.py': (LABELS, 'clasp_mm.cli.labeler_options.build_labeler'),
+    'pseudo_label_report.py': (LABELS, 'clasp_mm.cli.labeler_options.build_labeler'),
     'calibrate_reid.py': (['people', '--config', 'c.py', '--checkpoint', 'c.pth', '--out', 'o.pth'],
-                          'clasp_mm.apis.verification.calibrate'),
+                          'clasp_mm.inferencers.verification.calibrate'),
     'choose_prompt.py': (['c.pth', 'people', '--kind', 'identity'], 'clasp_mm.apis.get_model'),
     'multi_task.py': (['c.pth', '--train', 'a', '--held-out', 'b'], 'clasp_mm.apis.get_model'),
-    'report.py': (['run', '--data', 'images'], 'clasp_mm.apis.analysis.analyse_run'),
-    'tsne.py': (['c.pth', 'people'], 'clasp_mm.apis.model_zoo.get_model'),
-    'expert_use.py': (['c.pth', 'people'], 'clasp_mm.apis.model_zoo.get_model'),
-    'cost.py': (['c.py'], 'clasp_mm.apis.cost.measure_cost'),
+    'report.py': (['run', '--data', 'images'], 'clasp_mm.analysis.run.analyse_run'),
+    'tsne.py': (['c.pth', 'people'], 'clasp_mm.zoo.get_model.get_model'),
+    'expert_use.py': (['c.pth', 'people'], 'clasp_mm.zoo.get_model.get_model'),
+    'cost.py': (['c.py'], 'clasp_mm.analysis.cost.measure_cost'),
     'train_mini_clip.py': (['out'], 'train_mini_clip'),
-    'ranked_lists.py': (['c.py', 'c.pth'], 'clasp_mm.apis.ranked_lists.write_ranked_page'),
-    'task_conflict.py': (['c.py', 'c.pth'], 'clasp_mm.apis.analysis.write_conflict'),
+    'ranked_lists.py': (['c.py', 'c.pth'], 'clasp_mm.analysis.ranked_lists.write_ranked_page'),
+    'task_conflict.py': (['c.py', 'c.pth'], 'clasp_mm.analysis.run.write_conflict'),
     'zero_shot_attributes.py': (['a.mat', '--images', '.'], 'build_clip'),
-    'embed': (['.', '--checkpoint', 'c.pth', '--config', 'c.py'], 'clasp_mm.apis.embed.get_model'),
-    'search': (['.', 'a hat'], 'clasp_mm.apis.search.command.build_clip'),
+    'embed': (['.', '--checkpoint', 'c.pth', '--config', 'c.py'],
+              'clasp_mm.search.embed.get_model'),
+    'search': (['.', 'a hat'], 'clasp_mm.cli.search.build_clip'),
 }
 
 
@@ -234,9 +236,9 @@ def run(tmp_path, monkeypatch, capsys):
             raise ValueError('stop')
 
         replacement = (lambda *_, **__: Backbone(stop)) if 'get_model' in target else stop
-        for other in ('clasp_mm.apis.launch.load_config', 'clasp_mm.apis.embed.load_heads'):
+        for other in ('clasp_mm.engine.launch.load_config', 'clasp_mm.search.embed.load_heads'):
             monkeypatch.setattr(other, lambda *_: {})
-        monkeypatch.setattr('clasp_mm.apis.choose_prompt.read_labels',
+        monkeypatch.setattr('clasp_mm.analysis.choose_prompt.read_labels',
                             lambda *_: SimpleNamespace(gaps=list))
         monkeypatch.setattr('mmengine.config.Config.fromfile', lambda *_: {})
         if name.endswith('.py'):

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from clasp_mm import cli, doctor
+from clasp_mm import cli
+from clasp_mm.cli import doctor
 
 ACCEPTED = {
     'core': {'torch': '>=2.1,<2.15', 'torchvision': '>=0.16,<0.30', 'numpy': '>=1.23,<3',

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from clasp_mm.files import replacing
+from clasp_mm.utils.files import replacing
 
 
 def full_disk(*args, **kwargs):

@@ -15,23 +15,24 @@ KNOWN = {
     ('compat/checkpoints', 'torch.load'): 'weights_only, or an unpickler of a fixed list',
     ('compat/checkpoints', 'pickle.Unpickler'): 'looks names up in a fixed list',
     ('datasets/attribute_pickle', 'pickle.Unpickler'): 'looks names up in a fixed list',
-    ('files', 'yaml.load'): 'the safe loader',
+    ('utils/files', 'yaml.load'): 'the safe loader',
     ('datasets/coco_keypoints', 'mmengine.fileio.load'): 'of .json alone, as it checks before',
-    ('apis/exported', 'torch.export.load'): 'a program, by design: SECURITY.md',
-    ('apis/zoo_config', 'Config.fromfile'): f'open_config: {_NAMED}; entry_config: {_OWN}',
-    **{(f'apis/{file}', 'Config.fromfile'): _NAMED for file in (
-        'ablation/score', 'ablation/tables', 'analysis', 'embed', 'export', 'inferencer', 'launch',
-        'publish', 'ranked_lists')},
-    **{(f'apis/{file}', 'Config.fromfile'): _OWN for file in (
-        'ablation/run', 'benchmark/downstream', 'benchmark/inference', 'benchmark/step',
-        'quickstart/downstream', 'quickstart/run', 'zoo_cost')},
-    **{(f'apis/{file}', 'Config.fromstring'): _OWN for file in (
-        'ablation/tables', 'quickstart/downstream')},
+    ('export/run', 'torch.export.load'): 'a program, by design: SECURITY.md',
+    ('zoo/config', 'Config.fromfile'): f'open_config: {_NAMED}; entry_config: {_OWN}',
+    **{(file, 'Config.fromfile'): _NAMED for file in (
+        'analysis/ranked_lists', 'analysis/run', 'engine/launch', 'experiments/ablation/score',
+        'experiments/ablation/tables', 'export/write', 'inferencers/inferencer', 'search/embed',
+        'zoo/publish')},
+    **{(file, 'Config.fromfile'): _OWN for file in (
+        'experiments/ablation/run', 'experiments/downstream', 'experiments/quickstart/run',
+        'zoo/costs')},
+    **{(file, 'Config.fromstring'): _OWN for file in (
+        'experiments/ablation/tables', 'experiments/downstream')},
     **{(file, 'importlib.import_module'): 'a module that the library names' for file in (
-        '__init__', 'cli', 'compat/__init__', 'compat/switch', 'doctor',
-        'apis/benchmark/downstream', 'apis/config_check', 'apis/inferencer', 'apis/launch')},
-    ('apis/zoo_config', 'importlib.import_module'): 'of clasp_mm or a host, as it checks',
-    ('apis/export', '__import__'): 'a module that the library names',
+        '__init__', 'cli/__init__', 'cli/doctor', 'compat/__init__', 'compat/switch',
+        'engine/config_check', 'engine/launch', 'inferencers/inferencer')},
+    ('zoo/config', 'importlib.import_module'): 'of clasp_mm or a host, as it checks',
+    ('export/write', '__import__'): 'a module that the library names',
 }
 _CALLS = {'mmengine.load', 'mmengine.fileio.load', 'mmengine.fileio.io.load', 'pickle.load',
           'pickle.loads', 'pickle.Unpickler', 'torch.load', 'torch.jit.load', 'torch.hub.load',

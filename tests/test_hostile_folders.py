@@ -13,21 +13,21 @@ import torch
 from torch import nn
 
 import clasp_mm
-from clasp_mm.apis.analysis import write_expert_use
-from clasp_mm.apis.choose_prompt import choose_prompt, read_labels
-from clasp_mm.apis.embed import embed_images
-from clasp_mm.apis.label_report import read_labelled_images, report_labels
-from clasp_mm.apis.passport import files_hash
-from clasp_mm.apis.pseudo_labels import make_store
-from clasp_mm.apis.quickstart import run as quickstart
-from clasp_mm.apis.ranked_lists import write_ranked_page
-from clasp_mm.apis.reid_index import ReIDIndex
-from clasp_mm.apis.search import FeatureIndex, look_encoder
-from clasp_mm.apis.verification import calibrate
+from clasp_mm.analysis.choose_prompt import choose_prompt, read_labels
+from clasp_mm.analysis.ranked_lists import write_ranked_page
+from clasp_mm.analysis.run import write_expert_use
 from clasp_mm.datasets import MSMT17, LUPerson, ReIDFolder, ReIDTable
 from clasp_mm.datasets.labelled_folder import LabelledFolder
 from clasp_mm.engine import ProbeHook
+from clasp_mm.experiments.quickstart import run as quickstart
+from clasp_mm.inferencers.gallery import ReIDIndex
+from clasp_mm.inferencers.verification import calibrate
+from clasp_mm.labelling.make_store import make_store
+from clasp_mm.labelling.report import read_labelled_images, report_labels
 from clasp_mm.models import PCMoESwin
+from clasp_mm.search import FeatureIndex, look_encoder
+from clasp_mm.search.embed import embed_images
+from clasp_mm.zoo.passport import files_hash
 from tests import hostile
 from tests.test_apis.test_inferencer import build
 from tests.test_pseudo_labels.fakes import make_labeler
@@ -308,7 +308,7 @@ class Strip(nn.Module):
 
 def test_what_a_pipeline_cannot_scale_is_skipped_among_others(tree, files, monkeypatch):
     """As mmcv's resizing: of 3000x2 pixels at 8, no row is left."""
-    from clasp_mm.apis.inference.batches import prepare
+    from clasp_mm.inferencers.batches import prepare
     run = clasp_mm.Inferencer('attribute', *files['attribute'])
     model = Strip()
 

@@ -9,7 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from clasp_mm import cli, install, packages
+from clasp_mm import cli
+from clasp_mm.cli import install
+from clasp_mm.utils import packages
 from tests.source_tree import ROOT
 
 HOSTS = {'mmdet': '3.3.0', 'mmsegmentation': '1.2.2', 'mmpose': '1.3.2'}
@@ -274,11 +276,11 @@ def test_the_set_up_needs_nothing_but_python_itself():
 
 def test_a_config_whose_training_nothing_serves_is_refused_before_its_first_step(
         monkeypatch, tmp_path):
-    from clasp_mm.apis.launch import load_config
+    from clasp_mm.engine.launch import load_config
     monkeypatch.setattr('clasp_mm.compat.switch.operators_in_use', lambda: "clasp_mm's")
     path = Path(tmp_path, 'c.py')
     path.write_text("model = dict(type='mmengine.ImgDataPreprocessor')\n"
                     "norm = dict(type='mmcv.MMSyncBN')\n")
-    monkeypatch.setattr('clasp_mm.apis.launch.check_config', lambda *_, **__: None)
+    monkeypatch.setattr('clasp_mm.engine.launch.check_config', lambda *_, **__: None)
     with pytest.raises(NotImplementedError, match=r"^type='MMSyncBN' in the config"):
         load_config(str(path))

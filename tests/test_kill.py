@@ -11,10 +11,10 @@ from functools import partial
 
 import pytest
 
-from clasp_mm.apis.publish import publish_model
-from clasp_mm.datasets.synthetic import SyntheticPeople, write_people
-from clasp_mm.models.weights_file import verify_hash
+from clasp_mm.models.weights.find import verify_hash
 from clasp_mm.pseudo_labels.store import LabelStore
+from clasp_mm.synthetic import SyntheticPeople, write_people
+from clasp_mm.zoo.publish import publish_model
 from tests.source_tree import ROOT
 from tests.test_engine.test_exact_resume import losses, make
 from tests.test_pseudo_labels.fakes import make_labeler

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from clasp_mm.datasets.synthetic import write_market1501
+from clasp_mm.synthetic import write_market1501
 
 pytest.importorskip('mim', reason='openmim is not installed')
 pytestmark = pytest.mark.filterwarnings('ignore:.*pkg_resources')

@@ -180,7 +180,8 @@ def test_wheel_carries_configs_tools_and_licence(checkout, tmp_path):
     installed = tmp_path / 'installed'
     run(sys.executable, '-m', 'pip', 'install', str(wheel), '--no-deps', '--no-index', '--target',
         str(installed), cwd=tmp_path)
-    out = run(sys.executable, '-c', 'import clasp_mm; from clasp_mm.apis.resources import resource;'
+    out = run(sys.executable, '-c',
+              'import clasp_mm; from clasp_mm.utils.resources import resource;'
               'print(clasp_mm.__file__); print(resource("configs/pretrain")); '
               'print(resource("tools/train.py"))', cwd=tmp_path, PYTHONPATH=str(installed))
     assert all(line.startswith(str(installed)) for line in out.split())

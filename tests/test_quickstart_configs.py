@@ -14,12 +14,12 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
 
-from clasp_mm.apis.mini_clip.architecture import build_mini_clip, save_mini_clip
-from clasp_mm.apis.quickstart import Options, run
-from clasp_mm.apis.quickstart.downstream import write_data
-from clasp_mm.apis.quickstart.layout import DOWNSTREAM_DIR, WORK_DIR, published, seed_dir
-from clasp_mm.apis.quickstart.run import Quickstart
-from clasp_mm.apis.quickstart.training import Training
+from clasp_mm.engine.training import Training
+from clasp_mm.experiments.downstream import write_data
+from clasp_mm.experiments.quickstart import Options, run
+from clasp_mm.experiments.quickstart.layout import DOWNSTREAM_DIR, WORK_DIR, published, seed_dir
+from clasp_mm.experiments.quickstart.run import Quickstart
+from clasp_mm.mini_clip.architecture import build_mini_clip, save_mini_clip
 from clasp_mm.registry import MODELS
 from tests.source_tree import ROOT
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from clasp_mm.files import printable, read_json, read_text, write_text
+from clasp_mm.utils.files import printable, read_json, read_text, write_text
 from tests.source_tree import ROOT
 
 PLACES = ('clasp_mm', 'tools', 'setup.py', 'tests/oracles')
@@ -93,7 +93,7 @@ def test_names_that_are_no_utf8_can_be_written_and_shown(tmp_path):
 
 
 def test_boxes_are_read_as_utf8_under_a_locale_of_ascii(tmp_path):
-    code = ('from clasp_mm.apis.inference.boxes import read_boxes; import sys\n'
+    code = ('from clasp_mm.inferencers.boxes import read_boxes; import sys\n'
             'assert open(sys.argv[1]).encoding.lower() not in ("utf-8", "utf8")\n'
             'print(ascii(list(read_boxes(sys.argv[1]))))')
     path = tmp_path / 'boxes.json'

@@ -9,23 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clasp_mm.apis.publish import publish_model
-from clasp_mm.apis.search import FeatureIndex, clip_encoder
-from clasp_mm.apis.search import index as index_module
-from clasp_mm.apis.zoo_entry import write_entry
-from clasp_mm.apis.zoo_index import TASKS
 from clasp_mm.datasets import LUPerson
 from clasp_mm.engine.hooks.run_record_hook import record_code
-from clasp_mm.files import (
-    locked,
-    partial_name,
-    read_yaml,
-    replacing,
-    sweep,
-    temporary_folder,
-)
-from clasp_mm.models.weights_file import verify_hash
-from clasp_mm.processes import is_alive
+from clasp_mm.models.weights.find import verify_hash
+from clasp_mm.search import FeatureIndex, clip_encoder
+from clasp_mm.search import index as index_module
+from clasp_mm.utils.files import locked, partial_name, read_yaml, replacing, sweep, temporary_folder
+from clasp_mm.utils.processes import is_alive
+from clasp_mm.zoo.entry import write_entry
+from clasp_mm.zoo.index import TASKS
+from clasp_mm.zoo.publish import publish_model
 from tests.test_apis.test_publish import run  # noqa: F401
 from tests.test_apis.test_search import COLOURS, clip, folder  # noqa: F401
 from tests.two_at_once import at, begin, die, kill_me, left, together

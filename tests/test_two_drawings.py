@@ -7,17 +7,11 @@ from functools import partial
 import numpy as np
 import pytest
 
-from clasp_mm.claims import HeldError, hold
 from clasp_mm.datasets import LUPerson
-from clasp_mm.datasets.synthetic import (
-    SyntheticPeople,
-    load_ground_truth,
-    write_lip,
-    write_people,
-    writers,
-)
-from clasp_mm.files import partial_name
 from clasp_mm.pseudo_labels.store import LabelStore
+from clasp_mm.synthetic import SyntheticPeople, load_ground_truth, write_lip, write_people, writers
+from clasp_mm.utils.claims import HeldError, hold
+from clasp_mm.utils.files import partial_name
 from tests.test_pseudo_labels.fakes import make_labeler
 from tests.test_pseudo_labels.test_make_store import People
 from tests.test_pseudo_labels.test_make_store import make as label

@@ -12,11 +12,11 @@ import time
 import pytest
 from mmengine.config import Config
 
-from clasp_mm.apis.quickstart.jobs import Job, run_jobs
-from clasp_mm.apis.quickstart.training import Training
-from clasp_mm.claims import CLAIM, HeldError, hold
 from clasp_mm.compat import quiet_mmcv_lite
-from clasp_mm.datasets.synthetic import writers
+from clasp_mm.engine.jobs import Job, run_jobs
+from clasp_mm.engine.training import Training
+from clasp_mm.synthetic import writers
+from clasp_mm.utils.claims import CLAIM, HeldError, hold
 from tests.source_tree import ROOT
 from tests.test_kill import data, train, write_config  # noqa: F401
 from tests.two_at_once import begin, die, gone, kill_me, left, state, together
@@ -89,7 +89,7 @@ def test_a_claim_of_another_machine_is_void_after_a_silence(tmp_path):
 
 
 def test_a_living_claim_is_touched(tmp_path, monkeypatch):
-    monkeypatch.setattr('clasp_mm.claims._BEAT', 0.05)
+    monkeypatch.setattr('clasp_mm.utils.claims._BEAT', 0.05)
     with hold(tmp_path):
         os.utime(tmp_path / CLAIM, (0, 0))
         for _ in range(200):
@@ -168,7 +168,7 @@ def test_tools_say_who_has_their_folder(tmp_path, monkeypatch, tool, arguments):
 
 
 def test_a_downstream_task_has_its_folder_alone(tmp_path, monkeypatch):
-    from clasp_mm.apis.quickstart import downstream
+    from clasp_mm.experiments import downstream
     monkeypatch.setattr(downstream, 'WORK_DIR', tmp_path)
     (tmp_path / 'backbone.pth').touch()
     with hold(tmp_path / 'pose'), pytest.raises(HeldError):

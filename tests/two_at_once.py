@@ -6,7 +6,7 @@ import signal
 import time
 from pathlib import Path
 
-from clasp_mm.processes import born, is_alive
+from clasp_mm.utils.processes import born, is_alive
 
 _MODULES = ['tests.test_kill', 'tests.test_two_at_once', 'tests.test_two_drawings',
             'tests.test_two_runs']

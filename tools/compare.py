@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument('--force', action='store_true',
                         help='compare them all the same; the table then has what differs')
     args = parser.parse_args()
-    from clasp_mm.apis.compare import compare  # slow, and not for --help
+    from clasp_mm.zoo.compare import compare  # slow, and not for --help
     try:
         print(compare(args.models, args.force))
     except (FileNotFoundError, ValueError) as error:

@@ -5,7 +5,7 @@ import argparse
 import sys
 
 from clasp_mm.compat import quiet_mmcv_lite
-from clasp_mm.device import (
+from clasp_mm.utils.device import (
     add_amp_argument,
     add_device_argument,
     announce_device,
@@ -69,7 +69,7 @@ def main() -> None:
     args = parse_args()
     quiet_mmcv_lite()
     from clasp_mm import inference  # slow, and not for --help
-    from clasp_mm.apis.shards import own_process
+    from clasp_mm.utils.shards import own_process
     rank, world_size = own_process()
     try:
         device = announce_device(args.device)

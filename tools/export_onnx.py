@@ -9,7 +9,7 @@ from clasp_mm.compat import quiet_mmcv_lite
 EPILOG = """\
 The file is for one size of image and any batch, and says so in its metadata. The prompt is fixed
 (--task, or the config's) or a second input "prompt", (B, 3) weights over the prompts that the
-metadata names, so that one file serves every task. clasp_mm.apis.exported.ExportedModel runs both
+metadata names, so that one file serves every task. clasp_mm.export.run.ExportedModel runs both
 formats and checks what it is given.
 
 examples:
@@ -47,7 +47,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     quiet_mmcv_lite()
-    from clasp_mm.apis.export import export_model  # slow, and not for --help
+    from clasp_mm.export.write import export_model  # slow, and not for --help
     task = args.task[0] if args.task and len(args.task) == 1 else args.task
     try:
         report = export_model(args.source, args.out, args.checkpoint, args.size, task,

@@ -5,7 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from clasp_mm.files import replacing
+from clasp_mm.utils.files import replacing
 
 
 def main() -> None:
@@ -16,11 +16,11 @@ def main() -> None:
     parser.add_argument('--zoo', type=Path, metavar='FOLDER', help='instead write README.md of a '
                         'folder with published models and their metafile')
     args = parser.parse_args()
-    from clasp_mm.apis.zoo_page import folder_page, zoo_pages  # slow
+    from clasp_mm.zoo.pages import folder_page, zoo_pages  # slow
     root = Path(__file__).resolve().parents[1]
     try:
         if args.costs:
-            from clasp_mm.apis.zoo_cost import count_costs
+            from clasp_mm.zoo.costs import count_costs
             count_costs(root)
         pages = {args.zoo / 'README.md': folder_page(args.zoo)} if args.zoo else zoo_pages(root)
     except (FileNotFoundError, ValueError) as error:

@@ -8,10 +8,10 @@ start it with torchrun; the store does not depend on their number.
 import argparse
 import os
 
-from clasp_mm.apis.labeler_options import add_labeler_arguments, labeler_from_arguments
-from clasp_mm.apis.pseudo_labels import make_store
-from clasp_mm.claims import HeldError
+from clasp_mm.cli.labeler_options import add_labeler_arguments, labeler_from_arguments
 from clasp_mm.datasets import LUPerson
+from clasp_mm.labelling.make_store import make_store
+from clasp_mm.utils.claims import HeldError
 
 EPILOG = """\
 examples:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from clasp_mm.datasets.synthetic import (
+from clasp_mm.synthetic import (
     SyntheticPeople,
     contact_sheet,
     write_citypersons,
@@ -17,7 +17,7 @@ from clasp_mm.datasets.synthetic import (
 EPILOG = """\
 luperson (the default) is crops for pretraining. clasp_mm.LUPerson takes the folder as it is:
   dict(type='clasp_mm.LUPerson', data_root=OUT_DIR, ann_file='list.txt')
-and its ground truth to clasp_mm.datasets.synthetic.load_ground_truth(OUT_DIR).
+and its ground truth to clasp_mm.synthetic.load_ground_truth(OUT_DIR).
 Another seed draws other people: take one seed per split.
 
 The others are read by the host libraries' own data sets and by clasp_mm.CityPersons,

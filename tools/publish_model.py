@@ -49,8 +49,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from clasp_mm.apis.publish import publish_model  # slow, and not for --help
-    from clasp_mm.apis.zoo_entry import About, parse_results
+    from clasp_mm.zoo.entry import About, parse_results
+    from clasp_mm.zoo.publish import publish_model  # slow, and not for --help
     allow_mmengine_checkpoints()
     try:
         print(publish_model(

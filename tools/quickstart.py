@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from clasp_mm.compat import allow_mmengine_checkpoints, quiet_mmcv_lite
-from clasp_mm.files import printable
+from clasp_mm.utils.files import printable
 
 
 def parse_args() -> argparse.Namespace:
@@ -50,7 +50,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     quiet_mmcv_lite()
-    from clasp_mm.apis.quickstart import Options, run_quickstart  # slow, and not for --help
+    from clasp_mm.experiments.quickstart import Options, run_quickstart  # slow, and not for --help
     allow_mmengine_checkpoints()
     options = vars(args)
     options['epochs'] = args.epochs and tuple(args.epochs)

@@ -41,7 +41,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     quiet_mmcv_lite()
-    from clasp_mm.apis.quickstart.downstream import run_downstream  # slow, and not for --help
+    from clasp_mm.experiments.downstream import run_downstream  # slow, and not for --help
     allow_mmengine_checkpoints()
     try:
         run_downstream(args.task, args.backbone, args.seeds, args.prompts,

@@ -50,8 +50,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     quiet_mmcv_lite()
-    from clasp_mm.apis.ablation.page import write_table  # slow, and not for --help
-    from clasp_mm.apis.ablation.run import AblationOptions, run_ablation
+    from clasp_mm.experiments.ablation.page import write_table  # slow, and not for --help
+    from clasp_mm.experiments.ablation.run import AblationOptions, run_ablation
     allow_mmengine_checkpoints()
     options = vars(args)
     options['work_dir'] = args.work_dir or Path('work_dirs/ablation') / args.budget

@@ -12,11 +12,11 @@ from mmengine.dist import is_main_process
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from clasp_mm.apis.cfg_options import CfgOptions
-from clasp_mm.apis.inference.weights import check_weights
-from clasp_mm.apis.launch import leave_together, load_config
-from clasp_mm.files import write_text
-from clasp_mm.models.weights_file import find_weights
+from clasp_mm.engine.cfg_options import CfgOptions
+from clasp_mm.engine.launch import leave_together, load_config
+from clasp_mm.models.weights.coverage import check_weights
+from clasp_mm.models.weights.find import find_weights
+from clasp_mm.utils.files import write_text
 
 
 def parse_args() -> argparse.Namespace:

@@ -15,9 +15,9 @@ from mmengine.runner import Runner
 from rich.console import Console
 
 import clasp_mm
-from clasp_mm.apis.cfg_options import CfgOptions
-from clasp_mm.apis.estimate import describe, estimate
-from clasp_mm.apis.launch import (
+from clasp_mm.engine.cfg_options import CfgOptions
+from clasp_mm.engine.estimate import describe, estimate
+from clasp_mm.engine.launch import (
     add_tensorboard,
     check_batches,
     hold_work_dir,
@@ -27,8 +27,8 @@ from clasp_mm.apis.launch import (
     set_compile,
     set_resume,
 )
-from clasp_mm.apis.publish import config_refusals, publish_run
-from clasp_mm.processes import end_with_parent
+from clasp_mm.utils.processes import end_with_parent
+from clasp_mm.zoo.publish import config_refusals, publish_run
 
 
 def parse_args() -> argparse.Namespace:

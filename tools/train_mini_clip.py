@@ -5,9 +5,9 @@ import argparse
 import torch
 from rich.console import Console
 
-from clasp_mm.apis.mini_clip import report_tables, train_mini_clip
-from clasp_mm.claims import HeldError
-from clasp_mm.device import add_device_argument, announce_device
+from clasp_mm.mini_clip import report_tables, train_mini_clip
+from clasp_mm.utils.claims import HeldError
+from clasp_mm.utils.device import add_device_argument, announce_device
 
 EPILOG = """\
 It learns from people that are drawn for it alone, and is no use on real photographs. The folder

@@ -4,8 +4,9 @@ from .identity_sampler import IdentitySampler
 from .luperson import LUPerson
 from .reid import MSMT17, Market1501, ReIDFolder, ReIDTable
 from .resumable_sampler import ResumableSampler
-from .transforms import CLIPPseudoLabeler, MultiCrop, PackViews
+from .transforms import CLIPPseudoLabeler, MultiCrop, PackViews, PlaceholderLabels
 
 __all__ = ['MSMT17', 'ArraySampler', 'AttributeDataset', 'CLIPPseudoLabeler', 'IdentitySampler',
-           'LUPerson', 'Market1501', 'MultiCrop', 'PackViews', 'ReIDFolder', 'ReIDTable',
+           'LUPerson', 'Market1501', 'MultiCrop', 'PackViews', 'PlaceholderLabels',
+           'ReIDFolder', 'ReIDTable',
            'ResumableSampler']

@@ -30,7 +30,7 @@ from mmengine.logging import print_log
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from clasp_mm.files import printable
+from clasp_mm.utils.files import printable
 
 from .name_table import NameTable
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
-from clasp_mm.files import printable
+from clasp_mm.utils.files import printable
 
 _HEAD = struct.Struct('<QHHHH')       # MDB_page: number, pad, flags, ends of its free room
 _PAGES = struct.Struct('<QxxHI')      # of an overflow page: number, flags, how many pages it is

@@ -12,8 +12,8 @@ from mmengine.dataset import Compose
 from mmengine.logging import MMLogger
 from torch.utils.data import Dataset
 
-from clasp_mm.files import printable
 from clasp_mm.registry import DATASETS
+from clasp_mm.utils.files import printable
 
 from .images import IMAGE_SUFFIXES, UnreadableImageError, decode_image, list_images, read_bytes
 from .lmdb_file import LmdbError, LmdbFile

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from clasp_mm.files import read_text, replacing
+from clasp_mm.utils.files import read_text, replacing
 
 _NEWLINE, _CARRIAGE_RETURN = 10, 13
 _UTF8_MARK = codecs.BOM_UTF8

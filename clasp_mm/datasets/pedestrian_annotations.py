@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from clasp_mm.files import read_json
+from clasp_mm.utils.files import read_json
 
 from .images import list_files
 

@@ -12,8 +12,8 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
-from clasp_mm.files import read_text
 from clasp_mm.registry import DATASETS
+from clasp_mm.utils.files import read_text
 
 from .images import list_images
 from .resumable_sampler import Visit

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from clasp_mm.files import read_text
+from clasp_mm.utils.files import read_text
 
 from .mat_file import load_mat
 

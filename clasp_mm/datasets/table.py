@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from itertools import zip_longest
 from pathlib import Path
 
-from clasp_mm.files import read_text
+from clasp_mm.utils.files import read_text
 
 
 def read_table(path: Path, needed: Iterable[str]

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from clasp_mm.evaluation.health import STATUS, judge
-from clasp_mm.files import read_json, read_rows, replacing
+from clasp_mm.utils.files import read_json, read_rows, replacing
 from clasp_mm.visualization.analysis_page import analyses_html
 from clasp_mm.visualization.figures import draw_curves
 from clasp_mm.visualization.pseudo_labels import html_table, inline_png

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clasp_mm.evaluation.functional.conflict import expert_activation_divergence
+from .functional.conflict import expert_activation_divergence
 
 STATUS = ('green', 'amber', 'red')
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clasp_mm.files import read_json
+from clasp_mm.utils.files import read_json
 
 from .transfer import upload
 

@@ -14,7 +14,7 @@ from types import TracebackType
 
 import numpy as np
 
-from clasp_mm.files import locked, temporary_folder, write_text
+from clasp_mm.utils.files import locked, temporary_folder, write_text
 
 from .hashing import hash_name
 from .labels import LabelSettings, PseudoLabels

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
-from clasp_mm.files import replacing
+from clasp_mm.utils.files import replacing
 
 from .figures import _render
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from clasp_mm.files import replacing
+from clasp_mm.utils.files import replacing
 
 from .analysis import write_png
 from .pseudo_labels import html_table

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from clasp_mm.files import read_rows
+from clasp_mm.utils.files import read_rows
 
 
 def _render(figure: Figure) -> np.ndarray:

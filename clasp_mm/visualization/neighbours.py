@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from clasp_mm.files import printable
 from clasp_mm.pseudo_labels.vocabulary import Vocabulary
+from clasp_mm.utils.files import printable
 
 from .pseudo_labels import PART_COLOURS, paint_parts
 

@@ -13,9 +13,9 @@ from operator import attrgetter
 import cv2
 import numpy as np
 
-from clasp_mm.files import write_text
 from clasp_mm.pseudo_labels.labels import PseudoLabels
 from clasp_mm.pseudo_labels.vocabulary import IGNORE, Vocabulary
+from clasp_mm.utils.files import write_text
 
 # Distinct hues for parts, in the default vocabulary's order, then for any more; RGB.
 PART_COLOURS = np.array([

@@ -9,13 +9,13 @@ import time
 
 import pytest
 
-from clasp_mm.apis.ablation import run
-from clasp_mm.apis.ablation.page import spread, write_table
-from clasp_mm.apis.ablation.run import AblationOptions
-from clasp_mm.apis.ablation.tables import TABLES, quickstart_config
-from clasp_mm.apis.quickstart.jobs import Job, run_jobs
-from clasp_mm.apis.resources import resource
+from clasp_mm.engine.jobs import Job, run_jobs
+from clasp_mm.experiments.ablation import run
+from clasp_mm.experiments.ablation.page import spread, write_table
+from clasp_mm.experiments.ablation.run import AblationOptions
+from clasp_mm.experiments.ablation.tables import TABLES, quickstart_config
 from clasp_mm.models.layers import TASKS
+from clasp_mm.utils.resources import resource
 from tests.source_tree import ROOT
 
 

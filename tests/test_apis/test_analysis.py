@@ -12,11 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from clasp_mm.apis.analysis import analyse_run, input_size
-from clasp_mm.apis.expert_use import ead_table, expert_use, find_images, summarize_use
-from clasp_mm.apis.features import load_images
-from clasp_mm.apis.model_zoo import get_model
-from clasp_mm.apis.tsne import (
+from clasp_mm.analysis.expert_use import ead_table, expert_use, find_images, summarize_use
+from clasp_mm.analysis.run import analyse_run, input_size
+from clasp_mm.analysis.tsne import (
     PART_NAMES,
     agreement_table,
     embed_2d,
@@ -25,12 +23,14 @@ from clasp_mm.apis.tsne import (
     part_means,
     tsne_figures,
 )
-from clasp_mm.datasets.synthetic import SyntheticPeople, load_ground_truth, write_people
+from clasp_mm.datasets.inputs import load_images
 from clasp_mm.models import PCMoESwin
 from clasp_mm.models.layers import TASKS
 from clasp_mm.pseudo_labels.vocabulary import LIP_TO_PART
+from clasp_mm.synthetic import SyntheticPeople, load_ground_truth, write_people
 from clasp_mm.visualization.analysis import draw_embeddings
 from clasp_mm.visualization.analysis_page import analyses_html, markdown_html
+from clasp_mm.zoo.get_model import get_model
 from tests.oracles import conflict as conflict_oracle
 from tests.oracles import embedding as oracle
 from tests.source_tree import ROOT

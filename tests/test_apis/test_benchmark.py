@@ -10,20 +10,20 @@ import pytest
 import torch
 from sklearn.cluster import KMeans
 
-from clasp_mm.apis.benchmark import Goal, Options, Row, benchmark_names, interleaved, write_report
-from clasp_mm.apis.benchmark import timing as timing_module
-from clasp_mm.apis.benchmark.backbone import backbone_pair
-from clasp_mm.apis.benchmark.conflict import conflict
-from clasp_mm.apis.benchmark.data import DINORecipe, write_crops
-from clasp_mm.apis.benchmark.labels import sklearn_regions, teacher_maps
-from clasp_mm.apis.benchmark.profiling import flops_by_operator, part_of, peak_bytes
-from clasp_mm.apis.benchmark.step import peer_step, step_config
-from clasp_mm.apis.benchmark.training_step import TrainingStep
+from benchmarks import Goal, Options, Row, benchmark_names, interleaved, write_report
+from benchmarks.backbone import backbone_pair
+from benchmarks.conflict import conflict
+from benchmarks.data import DINORecipe, write_crops
+from benchmarks.labels import sklearn_regions, teacher_maps
+from benchmarks.step import peer_step, step_config
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.transforms import MultiCrop, PackViews
 from clasp_mm.engine import TaskConflictHook
+from clasp_mm.engine.training_step import TrainingStep
 from clasp_mm.pseudo_labels.hashing import hash_names
 from clasp_mm.pseudo_labels.regions import find_regions, foreground_mask
+from clasp_mm.utils import timing as timing_module
+from clasp_mm.utils.profiling import flops_by_operator, part_of, peak_bytes
 from tests.source_tree import ROOT
 
 QUICK = Options(quick=True)
@@ -95,7 +95,7 @@ def test_backbones_compute_the_same(size):
 def test_dino_steps_compute_the_same():
     cfg = step_config('dino', quick=True)
     cfg.model.backbone.drop_path_rate = 0.
-    ours, peer = TrainingStep(cfg, 2, QUICK), peer_step(cfg, 2, QUICK)
+    ours, peer = TrainingStep(cfg, 2, QUICK.device), peer_step(cfg, 2, QUICK)
     peer.views = ours.views
     state = {name.replace('backbone.swin.', 'backbone.'): value
              for name, value in peer.model.state_dict().items()}

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from clasp_mm.apis.choose_prompt import choose_prompt, format_choice, read_labels
-from clasp_mm.apis.choose_prompt.features import PromptFeatures, load_readable, token_grid
-from clasp_mm.apis.choose_prompt.labels import read_map
-from clasp_mm.apis.choose_prompt.scoring import make_score
-from clasp_mm.apis.features import load_images
+from clasp_mm.analysis.choose_prompt import choose_prompt, format_choice, read_labels
+from clasp_mm.analysis.choose_prompt.features import PromptFeatures, load_readable, token_grid
+from clasp_mm.analysis.choose_prompt.labels import read_map
+from clasp_mm.analysis.choose_prompt.scoring import make_score
+from clasp_mm.datasets.inputs import load_images
 from clasp_mm.datasets.reid import NO_CAMERA, NOBODY
 from clasp_mm.evaluation.functional import attribute_metrics, evaluate_reid, parsing_iou
-from clasp_mm.evaluation.probes import linear_probe_segmentation
+from clasp_mm.evaluation.probes.linear import linear_probe_segmentation
 from clasp_mm.models import PCMoESwin
-from clasp_mm.models.prompt_tree import prompt_candidates
+from clasp_mm.models.backbones.prompt_tree import prompt_candidates
 from tests.source_tree import ROOT
 
 SIZE = (32, 16)
@@ -28,7 +28,7 @@ BACKBONE = dict(type='clasp_mm.PCMoESwin', arch=ARCH, strides=(4, 2), out_indice
 
 @pytest.fixture(autouse=True)
 def two_weight_decays(monkeypatch):
-    monkeypatch.setattr('clasp_mm.apis.choose_prompt.choice.L2_CHOICES', (1e-1, 1e-2))
+    monkeypatch.setattr('clasp_mm.analysis.choose_prompt.choice.L2_CHOICES', (1e-1, 1e-2))
 
 
 @pytest.fixture(scope='module')
@@ -135,7 +135,7 @@ def test_scores_are_those_of_the_evaluations():
     known = (features[:, :3] > 0).astype(np.int8)
     known[::7, 1] = -1
     tally = make_score(read_like('attributes', known, people))(features, 1e-2)
-    from clasp_mm.evaluation.fold_probes import fold_attributes, fold_classes, make_folds
+    from clasp_mm.evaluation.probes.folds import fold_attributes, fold_classes, make_folds
     fold = make_folds(people)
     found = fold_attributes(features, known, fold, 1e-2)
     assert tally.score(tally.sums.sum(0)) == pytest.approx(attribute_metrics(found, known)['mA'])
@@ -152,7 +152,7 @@ def test_scores_are_those_of_the_evaluations():
 
 
 def read_like(kind, values, groups, cameras=None):
-    from clasp_mm.apis.choose_prompt import Labels
+    from clasp_mm.analysis.choose_prompt import Labels
     return Labels(kind, tuple(map(str, range(len(groups)))), values, groups, cameras)
 
 

@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from clasp_mm.apis.compare import PROTOCOL, ProtocolError, compare
-from clasp_mm.apis.passport import dataset_hash, files_hash
-from clasp_mm.files import file_hash
+from clasp_mm.utils.files import file_hash
+from clasp_mm.zoo.compare import PROTOCOL, ProtocolError, compare
+from clasp_mm.zoo.passport import dataset_hash, files_hash
 
 PASSPORT = dict(task='Re-identification', data_hash='01234567', split_hash='89abcdef',
                 input_size='64x32', flip_test=False, rerank=False, selection='last',

@@ -4,7 +4,7 @@ import pytest
 from mmengine.config import Config, ConfigDict
 
 import clasp_mm.models  # noqa: F401
-from clasp_mm.apis.config_check import ConfigError, check_config
+from clasp_mm.engine.config_check import ConfigError, check_config
 from tests.source_tree import ROOT
 
 CONFIGS = sorted(path for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.parts)

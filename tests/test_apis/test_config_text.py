@@ -3,7 +3,7 @@
 import pytest
 from mmengine.config import Config
 
-from clasp_mm.config_text import config_differences, read_config_text
+from clasp_mm.utils.config_text import config_differences, read_config_text
 from tests.source_tree import ROOT
 
 

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from clasp_mm.apis.convergence import convergence_table, read_validations, time_to_score
+from clasp_mm.analysis.convergence import convergence_table, read_validations, time_to_score
 from clasp_mm.visualization.analysis import draw_convergence
 from tests.oracles.convergence import first_at_least
 

@@ -3,7 +3,8 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from clasp_mm.apis.cost import cost_table, count_macs, measure_cost
+from clasp_mm.analysis.cost import cost_table, measure_cost
+from clasp_mm.models.macs import count_macs
 from tests.oracles.cost import pcmoe_macs
 
 

@@ -9,15 +9,15 @@ from mmengine.config import Config
 from torch import nn
 
 import clasp_mm
-from clasp_mm.apis import embed
-from clasp_mm.apis.describe import CLIPDescriber, HeadDescriber
-from clasp_mm.apis.embed import embed_images, nearest_neighbours
-from clasp_mm.apis.embed_blocks import npy_header
 from clasp_mm.cli import main
 from clasp_mm.datasets import LUPerson
+from clasp_mm.labelling.describe import CLIPDescriber, HeadDescriber
 from clasp_mm.models.heads import AttrHead, PartSegHead
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
 from clasp_mm.registry import MODELS
+from clasp_mm.search import embed
+from clasp_mm.search.embed import embed_images, nearest_neighbours
+from clasp_mm.search.embed_blocks import npy_header
 from tests.test_pseudo_labels.fakes import BLACK, BLUE, GREEN, RED, draw_person, make_labeler
 
 SIZE = (32, 16)

@@ -8,10 +8,10 @@ import torch
 import torch.distributed as dist
 from mmengine.runner import Runner
 
-from clasp_mm.apis import estimate as module
-from clasp_mm.apis import label_cost
-from clasp_mm.apis.estimate import describe, estimate, largest_batch
 from clasp_mm.compat import load_file, prepare_cpu_distributed
+from clasp_mm.engine import estimate as module
+from clasp_mm.engine import label_cost
+from clasp_mm.engine.estimate import describe, estimate, largest_batch
 from tests.test_engine.test_teacher_hook import make_config, people  # noqa: F401
 from tests.test_pseudo_labels.fakes import make_labeler
 

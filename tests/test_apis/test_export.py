@@ -18,14 +18,14 @@ pytest.importorskip('onnxruntime', reason='needs pip install clasp_mm[export]')
 import onnx
 import onnxruntime
 
+from benchmarks import Options, run_benchmarks
 from clasp_mm import get_model
-from clasp_mm.apis import export
-from clasp_mm.apis.benchmark import Options, run_benchmarks
-from clasp_mm.apis.export import Network, export_model, trace
-from clasp_mm.apis.exported import ExportedModel
-from clasp_mm.apis.resources import resource
+from clasp_mm.export import write as export
+from clasp_mm.export.run import ExportedModel
+from clasp_mm.export.write import Network, export_model, trace
 from clasp_mm.models.backbones import SemanticSwin
 from clasp_mm.models.layers import TASKS
+from clasp_mm.utils.resources import resource
 from tests.source_tree import ROOT
 
 ARCH = dict(embed_dims=16, depths=(2, 1), num_heads=(2, 4))
@@ -220,7 +220,7 @@ def normalised(pictures, meta):
 
 @pytest.mark.parametrize('name', [pytest.param('attribute', marks=pytest.mark.slow), 'reid'])
 def test_heads_give_what_inference_gives(name, tmp_path):
-    from clasp_mm.apis.inference import attribute, reid
+    from clasp_mm.inferencers import attribute, reid
     config, checkpoint = fine_tuned(tmp_path, name)
     model = ExportedModel(export_model(config, tmp_path / 'model.onnx', checkpoint).path)
     assert model.meta['kind'] == name and model.meta['input_size'] == [64, 32]
@@ -236,7 +236,7 @@ def test_heads_give_what_inference_gives(name, tmp_path):
 @pytest.mark.slow
 def test_heat_maps_are_mmpose_s(tmp_path):
     pytest.importorskip('mmpose', reason='needs mmpose: bash tools/setup.sh')
-    from clasp_mm.apis.inference import pose
+    from clasp_mm.inferencers import pose
     config, checkpoint = fine_tuned(tmp_path, 'pose')
     report = export_model(config, tmp_path / 'pose.onnx', checkpoint, prompt_input=True)
     assert report.meta['codec']['input_size'] == [48, 64] and len(report.meta['keypoints']) == 17

@@ -11,11 +11,11 @@ import yaml
 from mmengine.config import Config
 
 import clasp_mm
-from clasp_mm.apis.inference import attribute, reid
-from clasp_mm.apis.inference.boxes import crop
-from clasp_mm.apis.resources import resource
-from clasp_mm.files import file_hash
+from clasp_mm.inferencers import attribute, reid
+from clasp_mm.inferencers.boxes import crop
 from clasp_mm.registry import MODELS
+from clasp_mm.utils.files import file_hash
+from clasp_mm.utils.resources import resource
 
 
 def build(task, folder):
@@ -102,7 +102,8 @@ def test_unreadable_entries_are_skipped_counted_and_named(recogniser, folder, tm
 def test_the_count_of_skips_is_reported_once_at_the_end(recogniser, folder, monkeypatch):
     (folder / 'broken.jpg').write_bytes(b'no image')
     said = []
-    monkeypatch.setattr('clasp_mm.apis.inferencer.print_log', lambda text, *_: said.append(text))
+    monkeypatch.setattr('clasp_mm.inferencers.inferencer.print_log',
+                        lambda text, *_: said.append(text))
     stream = recogniser.stream(folder, batch_size=1)
     assert [next(stream)['file'] for _ in range(3)][-1] == 'sub/c.png' and not said
     assert list(stream) == [] and len(said) == 1

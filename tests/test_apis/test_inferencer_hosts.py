@@ -13,8 +13,8 @@ import torch
 from mmengine.registry import DefaultScope
 
 import clasp_mm
-from clasp_mm.apis.benchmark.inference import random_model
-from clasp_mm.apis.resources import resource
+from benchmarks.inference import random_model
+from clasp_mm.utils.resources import resource
 
 
 @pytest.fixture(autouse=True)
@@ -108,7 +108,7 @@ def test_boxes_put_out_have_an_area_in_the_image(infer, pictures, monkeypatch, t
                           [0, 0, float('nan'), 9], [-5, -5, 20, 20]])
     found = InstanceData(bboxes=boxes, scores=torch.arange(6.) / 10, labels=torch.zeros(6).long(),
                          features=torch.eye(6))
-    monkeypatch.setattr(f'clasp_mm.apis.inference.{task}.predict_batches',
+    monkeypatch.setattr(f'clasp_mm.inferencers.{task}.predict_batches',
                         lambda *_: [SimpleNamespace(pred_instances=found)])
     entry, = run(pictures[0])
     assert entry['boxes'].tolist() == [[10, 10, 60, 110], [-5, -5, 20, 20]]
@@ -204,7 +204,7 @@ def test_bfloat16_is_near_float32_and_comes_out_as_float32(infer, pictures, task
 
 def test_images_of_one_padded_size_share_a_forward(infer, monkeypatch):
     """Of sides 64x96, 90x64 and 60x90 the first and the last are padded to 64x96."""
-    from clasp_mm.apis.inference import batches
+    from clasp_mm.inferencers import batches
     run = infer('detection')
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (*size, 3), np.uint8)
@@ -216,7 +216,7 @@ def test_images_of_one_padded_size_share_a_forward(infer, monkeypatch):
             img_id=0, ori_shape=image.shape[:2], img_shape=image.shape[:2], scale_factor=(1., 1.)))
         return dict(inputs=torch.from_numpy(image).permute(2, 0, 1), data_samples=sample)
 
-    monkeypatch.setattr('clasp_mm.apis.inference.detection.prepare', prepare)
+    monkeypatch.setattr('clasp_mm.inferencers.detection.prepare', prepare)
     monkeypatch.setattr(run.model.data_preprocessor, 'pad_size_divisor', 32)
     shapes, test_step = [], run.model.test_step
     monkeypatch.setattr(run.model, 'test_step', lambda data: (

@@ -5,7 +5,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
-from clasp_mm.apis import launch
+from clasp_mm.engine import launch
 from clasp_mm.engine.checkpoints import last_checkpoint
 
 

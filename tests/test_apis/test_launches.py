@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from clasp_mm.apis.benchmark.launches import BOUNDS, Counter, count_collectives, count_step
-from clasp_mm.apis.benchmark.step import step_config
+from benchmarks.launches import BOUNDS, Counter, count_collectives, count_step
+from benchmarks.step import step_config
 
 
 def test_the_counter_by_hand():

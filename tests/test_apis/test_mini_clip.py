@@ -10,15 +10,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clasp_mm import device
-from clasp_mm.apis import mini_clip
-from clasp_mm.apis.mini_clip import architecture, batches, objectives, people, region_draw, train
-from clasp_mm.apis.mini_clip.evaluate import evaluate_mini_clip, judge_attribute, name_regions
-from clasp_mm.apis.mini_clip.optimizers import Optimizers, orthogonalize
-from clasp_mm.datasets.synthetic import LIP_CLASSES, SyntheticPeople
+from clasp_mm import mini_clip
+from clasp_mm.mini_clip import architecture, batches, objectives, people, region_draw, train
+from clasp_mm.mini_clip.evaluate import evaluate_mini_clip, judge_attribute, name_regions
+from clasp_mm.mini_clip.optimizers import Optimizers, orthogonalize
 from clasp_mm.pseudo_labels.clip_model import CLIPModel, build_clip
 from clasp_mm.pseudo_labels.text_bank import TextBank
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, LIP_TO_PART
+from clasp_mm.synthetic import LIP_CLASSES, SyntheticPeople
+from clasp_mm.utils import device
 
 MICRO = dict(
     embed_dim=32,

@@ -8,10 +8,10 @@ import torch
 from mmengine.config import Config
 
 import clasp_mm
-from clasp_mm.apis import model_zoo
-from clasp_mm.apis.zoo_index import read_index
-from clasp_mm.files import file_hash
 from clasp_mm.registry import MODELS
+from clasp_mm.utils.files import file_hash
+from clasp_mm.zoo import get_model as model_zoo
+from clasp_mm.zoo.index import read_index
 from tests.source_tree import ROOT
 
 NANO = 'clasp_pcmoe-swin-nano_1xb32_synthetic-64x32'

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from clasp_mm.apis.benchmark import Options
-from clasp_mm.apis.benchmark.inference import inference
-from clasp_mm.apis.benchmark.multi_task import multi_task
-from clasp_mm.apis.multi_task import Branched, format_table
-from clasp_mm.datasets.synthetic import SyntheticPeople, write_people
+from benchmarks import Options
+from benchmarks.inference import inference
+from benchmarks.multi_task import multi_task
+from clasp_mm.analysis.branching import Branched, format_table
 from clasp_mm.models import PCMoESwin
+from clasp_mm.models.backbones.branched import forward_tasks
 from clasp_mm.models.layers import TASKS
-from clasp_mm.models.multi_task import forward_tasks
+from clasp_mm.synthetic import SyntheticPeople, write_people
 from tests.source_tree import ROOT
 
 QUICK = Options(quick=True, repeats=1)
@@ -60,7 +60,7 @@ def test_benchmark_of_one_pass():
 
 
 def test_benchmark_of_inference(monkeypatch):
-    monkeypatch.setattr('clasp_mm.apis.benchmark.inference.find_spec', lambda name: None)
+    monkeypatch.setattr('benchmarks.inference.find_spec', lambda name: None)
     rows = list(inference(QUICK))
     assert [row.name for row in rows] == ['inference, reid', 'inference, attribute']
     assert all(row.ours > 0 and row.theirs > 0 for row in rows)

@@ -6,9 +6,9 @@ import torch
 from mmengine.config import Config
 
 import clasp_mm
-from clasp_mm.apis.publish import publish_model, publish_run
-from clasp_mm.files import file_hash
 from clasp_mm.registry import MODELS
+from clasp_mm.utils.files import file_hash
+from clasp_mm.zoo.publish import publish_model, publish_run
 from tests.test_pseudo_labels.test_store import make_store
 
 BACKBONE = dict(type='clasp_mm.PCMoESwin', arch=dict(embed_dims=8, depths=(1, 1), num_heads=(1, 2)),

@@ -11,10 +11,10 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 import clasp_mm
-from clasp_mm.apis.benchmark.inference import random_model
-from clasp_mm.apis.publish import publish_model
-from clasp_mm.apis.resources import resource
+from benchmarks.inference import random_model
 from clasp_mm.compat import load_file
+from clasp_mm.utils.resources import resource
+from clasp_mm.zoo.publish import publish_model
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (2, 120, 160, 3), np.uint8)
 

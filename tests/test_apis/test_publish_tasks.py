@@ -14,12 +14,12 @@ from mmengine.config import Config
 from mmengine.runner.checkpoint import _load_checkpoint
 
 import clasp_mm
-from clasp_mm.apis.model_hub import guard_checkpoints
-from clasp_mm.apis.publish import publish_model
-from clasp_mm.apis.zoo_entry import About, parse_results
-from clasp_mm.apis.zoo_index import read_zoo
 from clasp_mm.compat import load_file
-from clasp_mm.files import file_hash
+from clasp_mm.models.weights.mmengine_reader import guard_checkpoints
+from clasp_mm.utils.files import file_hash
+from clasp_mm.zoo.entry import About, parse_results
+from clasp_mm.zoo.index import read_zoo
+from clasp_mm.zoo.publish import publish_model
 from tests.source_tree import ROOT
 from tests.test_apis.test_inferencer import build
 
@@ -248,7 +248,7 @@ def test_averaged_weights_are_those_of_state_dict(run):
 
 
 def test_entries_are_added_and_replaced(run, monkeypatch):
-    monkeypatch.setattr('clasp_mm.apis.zoo_cost.config_macs', lambda cfg, size: (1, 2))
+    monkeypatch.setattr('clasp_mm.zoo.costs.config_macs', lambda cfg, size: (1, 2))
     path = publish(run, 'one').parent / 'metafile.yml'
     path.write_text(path.read_text().replace('Models:', 'Mine: kept\nModels:'))
     publish(run, 'two', results={'': {'mAP': 1.0}})

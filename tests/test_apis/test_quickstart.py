@@ -8,16 +8,16 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from clasp_mm.apis.mini_clip.architecture import build_mini_clip, save_mini_clip
-from clasp_mm.apis.quickstart import Options, run_quickstart
-from clasp_mm.apis.quickstart.evaluate import evaluate_backbone
-from clasp_mm.apis.quickstart.jobs import Job, run_jobs
-from clasp_mm.apis.quickstart.report import _summarize
-from clasp_mm.apis.quickstart.run import Quickstart
-from clasp_mm.apis.quickstart.training import Training, set_epochs
-from clasp_mm.apis.resources import resource
-from clasp_mm.datasets.synthetic import SyntheticPeople, load_ground_truth, write_people
+from clasp_mm.engine.jobs import Job, run_jobs
+from clasp_mm.engine.training import Training, set_epochs
+from clasp_mm.evaluation.frozen.people import evaluate_backbone
+from clasp_mm.experiments.quickstart import Options, run_quickstart
+from clasp_mm.experiments.quickstart.report import _summarize
+from clasp_mm.experiments.quickstart.run import Quickstart
+from clasp_mm.mini_clip.architecture import build_mini_clip, save_mini_clip
 from clasp_mm.models import PCMoESwin
+from clasp_mm.synthetic import SyntheticPeople, load_ground_truth, write_people
+from clasp_mm.utils.resources import resource
 
 CONFIG = 'configs/quickstart/dino_swin-nano_1xb32_synthetic-64x32.py'
 TINY = dict(arch=dict(embed_dims=8, depths=(1, 1), num_heads=(1, 2)), strides=(4, 2),

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from clasp_mm.apis.scale import make_scale, measure_scale, memory, name_of
+from benchmarks.scale import make_scale, measure_scale, memory, name_of
 from clasp_mm.datasets import LUPerson
 from clasp_mm.pseudo_labels.store import LabelStore
 

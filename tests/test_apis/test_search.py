@@ -7,7 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from clasp_mm.apis.search import (
+from clasp_mm.cli import main
+from clasp_mm.datasets import LUPerson
+from clasp_mm.pseudo_labels.clip_model import CLIPModel
+from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
+from clasp_mm.search import (
     FeatureIndex,
     clip_encoder,
     look_encoder,
@@ -15,12 +19,8 @@ from clasp_mm.apis.search import (
     read_attributes,
     search_images,
 )
-from clasp_mm.apis.search import index as index_module
-from clasp_mm.apis.search.search import _best
-from clasp_mm.cli import main
-from clasp_mm.datasets import LUPerson
-from clasp_mm.pseudo_labels.clip_model import CLIPModel
-from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
+from clasp_mm.search import index as index_module
+from clasp_mm.search.rank import _best
 from tests.test_pseudo_labels.fakes import ColourCLIP, tokenize
 
 SIZE = (32, 16)
@@ -293,7 +293,7 @@ def call(folder, *more):
 
 @pytest.fixture
 def fake_clip(monkeypatch, clip):
-    monkeypatch.setattr('clasp_mm.apis.search.command.build_clip', lambda *_: clip)
+    monkeypatch.setattr('clasp_mm.cli.search.build_clip', lambda *_: clip)
 
 
 def test_command_prints_a_table_and_writes_a_page(folder, fake_clip, capsys):

@@ -9,10 +9,10 @@ import torch
 from mmengine.config import Config
 
 import clasp_mm
-from clasp_mm.apis import export
-from clasp_mm.apis.export import export_model
 from clasp_mm.cli import main
 from clasp_mm.datasets.transforms import clip_pseudo_labeler
+from clasp_mm.export import write as export
+from clasp_mm.export.write import export_model
 from clasp_mm.registry import MODELS
 
 SIZE = (32, 16)

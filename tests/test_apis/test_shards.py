@@ -11,13 +11,12 @@ import pytest
 import torch
 
 import clasp_mm
-from clasp_mm.apis import embed_blocks
-from clasp_mm.apis.embed import embed_images
-from clasp_mm.apis.inference import inputs
-from clasp_mm.apis.search import look_encoder, parse_query, search_images
-from clasp_mm.apis.shards import Blocks, digest, own_process
 from clasp_mm.datasets import LUPerson
+from clasp_mm.inferencers import inputs
 from clasp_mm.models.backbones import PCMoESwin
+from clasp_mm.search import embed_blocks, look_encoder, parse_query, search_images
+from clasp_mm.search.embed import embed_images
+from clasp_mm.utils.shards import Blocks, digest, own_process
 
 from .test_inferencer import build
 

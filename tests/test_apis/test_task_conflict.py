@@ -2,7 +2,7 @@ import pytest
 import torch
 from mmengine.config import ConfigDict
 
-from clasp_mm.apis.task_conflict import System, conflict_table, measure_system
+from clasp_mm.analysis.task_conflict import System, conflict_table, measure_system
 from clasp_mm.registry import MODELS
 from clasp_mm.visualization.analysis import draw_bars
 from tests.oracles import conflict as oracle
@@ -12,7 +12,7 @@ from tests.test_engine.test_teacher_hook import make_config, people  # noqa: F40
 @pytest.fixture
 def system(people, tmp_path):  # noqa: F811
     cfg = make_config(people, tmp_path)
-    cfg.custom_imports = dict(imports=['clasp_mm.apis.estimate'])
+    cfg.custom_imports = dict(imports=['clasp_mm.engine.estimate'])
     backbone = dict(cfg.model.backbone, out_indices=(0, 1),
                     moe=dict(num_experts=4, top_k=2, num_prompts=3, expert_hidden=4))
     cfg.model = ConfigDict(cfg.model, type='clasp_mm.CLASP', backbone=backbone, part_head=dict(

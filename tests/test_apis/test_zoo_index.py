@@ -8,16 +8,9 @@ import mmengine
 import pytest
 from mmengine.config import Config
 
-from clasp_mm.apis.zoo_cost import config_cost
-from clasp_mm.apis.zoo_index import (
-    list_models,
-    model_task,
-    offer,
-    read_index,
-    read_metafile,
-    read_zoo,
-)
-from clasp_mm.apis.zoo_page import folder_page, zoo_pages
+from clasp_mm.zoo.costs import config_cost
+from clasp_mm.zoo.index import list_models, model_task, offer, read_index, read_metafile, read_zoo
+from clasp_mm.zoo.pages import folder_page, zoo_pages
 from tests.source_tree import ROOT
 
 NANO = 'clasp_pcmoe-swin-nano_1xb32_synthetic-64x32'

@@ -1,6 +1,6 @@
 import pytest
 
-from clasp_mm.datasets.synthetic import write_pa100k
+from clasp_mm.synthetic import write_pa100k
 
 COUNTS = {'train': 12, 'val': 5, 'test': 4}
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from clasp_mm.apis.benchmark import Options, run_benchmarks
-from clasp_mm.apis.benchmark.downstream import Task, _attribute_sample, _config
+from benchmarks import Options, run_benchmarks
+from benchmarks.downstream import Task, _attribute_sample, _config
 
 QUICK = Options(quick=True, repeats=1)
 

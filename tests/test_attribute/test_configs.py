@@ -10,8 +10,8 @@ from mmpretrain.registry import MODELS, TRANSFORMS
 from PIL import Image
 from torchvision.transforms import Resize
 
-from clasp_mm.apis.config_check import check_config
-from clasp_mm.apis.resources import resource
+from clasp_mm.engine.config_check import check_config
+from clasp_mm.utils.resources import resource
 
 from .test_training import QUICKSTART
 

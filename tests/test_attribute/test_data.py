@@ -9,13 +9,13 @@ import pytest
 from mmengine.dataset import ConcatDataset
 from scipy.io import loadmat, savemat
 
-from clasp_mm.apis.data_check.attribute import check_attributes
 from clasp_mm.datasets import AttributeDataset
 from clasp_mm.datasets.attribute import positive_ratios
 from clasp_mm.datasets.attribute_files import read_attribute_file
-from clasp_mm.datasets.synthetic import PA100K_ATTRIBUTES, SyntheticPeople, write_pa100k
-from clasp_mm.datasets.synthetic.layouts.split import Split
+from clasp_mm.datasets.checks.attribute import check_attributes
 from clasp_mm.registry import DATASETS
+from clasp_mm.synthetic import PA100K_ATTRIBUTES, SyntheticPeople, write_pa100k
+from clasp_mm.synthetic.layouts.split import Split
 from tests.source_tree import ROOT
 
 from .conftest import COUNTS

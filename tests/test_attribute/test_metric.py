@@ -6,7 +6,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmpretrain.structures import DataSample
 
-from clasp_mm.apis.launch import leave_together
+from clasp_mm.engine.launch import leave_together
 from clasp_mm.evaluation.functional import attribute_metrics, attribute_table
 from tests.oracles import attribute as oracle
 

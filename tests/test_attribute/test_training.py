@@ -14,12 +14,12 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-from clasp_mm.apis.inference import attribute as inference
-from clasp_mm.apis.launch import set_resume
-from clasp_mm.apis.resources import resource
 from clasp_mm.compat import allow_mmengine_checkpoints, load_file
-from clasp_mm.datasets.synthetic import PA100K_ATTRIBUTES
+from clasp_mm.engine.launch import set_resume
 from clasp_mm.evaluation.functional import attribute_metrics
+from clasp_mm.inferencers import attribute as inference
+from clasp_mm.synthetic import PA100K_ATTRIBUTES
+from clasp_mm.utils.resources import resource
 from tests.source_tree import ROOT
 
 QUICKSTART = 'configs/quickstart/attribute_pcmoe-swin-nano_1xb32_synthetic-64x32.py'

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from clasp_mm.apis.zero_shot import pa100k_texts, read_texts, score_zero_shot
 from clasp_mm.datasets.attribute_files import AttributeTable
-from clasp_mm.datasets.synthetic import PA100K_ATTRIBUTES
+from clasp_mm.labelling.zero_shot import pa100k_texts, read_texts, score_zero_shot
 from clasp_mm.pseudo_labels.clip_model import CLIPModel
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
+from clasp_mm.synthetic import PA100K_ATTRIBUTES
 from tests.oracles import attribute as oracle
 from tests.source_tree import ROOT
 from tests.test_pseudo_labels.fakes import BLUE, GREEN, RED, SIZE, ColourCLIP, tokenize

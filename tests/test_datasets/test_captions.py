@@ -5,13 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from clasp_mm.datasets.synthetic.captions import (
-    SCENE_CAPTIONS,
-    Caption,
-    caption_facts,
-    compose_caption,
-)
-from clasp_mm.datasets.synthetic.identity import COLOURS, HAIR_COLOURS, draw_look
+from clasp_mm.synthetic.captions import SCENE_CAPTIONS, Caption, caption_facts, compose_caption
+from clasp_mm.synthetic.identity import COLOURS, HAIR_COLOURS, draw_look
 
 VIEWS = ('front', 'back', 'side')
 GARMENTS = ('t-shirt', 'shirt', 'polo', 'sweater', 'hoodie', 'jacket', 'coat', 'dress')

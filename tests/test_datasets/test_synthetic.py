@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from mmengine.fileio import LmdbBackend
 
-import clasp_mm.datasets.synthetic.people as people_module
+import clasp_mm.synthetic.people as people_module
 from clasp_mm.datasets import LUPerson
-from clasp_mm.datasets.synthetic import (
+from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
+from clasp_mm.synthetic import (
     LIP_CLASSES,
     PA100K_ATTRIBUTES,
     SyntheticPeople,
@@ -20,10 +21,9 @@ from clasp_mm.datasets.synthetic import (
     load_ground_truth,
     write_people,
 )
-from clasp_mm.datasets.synthetic.camera import camera
-from clasp_mm.datasets.synthetic.identity import FAMILY_SIZE, draw_look
-from clasp_mm.datasets.synthetic.writers import MARKER
-from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
+from clasp_mm.synthetic.camera import camera
+from clasp_mm.synthetic.identity import FAMILY_SIZE, draw_look
+from clasp_mm.synthetic.writers import MARKER
 
 LIP = {name: index for index, name in enumerate(LIP_CLASSES)}
 PA = {name: index for index, name in enumerate(PA100K_ATTRIBUTES)}

@@ -10,17 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
-from clasp_mm.datasets.synthetic import (
-    draw_scene,
-    write_citypersons,
-    write_coco_keypoints,
-    write_lip,
-)
-from clasp_mm.datasets.synthetic.identity import draw_look
-from clasp_mm.datasets.synthetic.layouts import citypersons as citypersons_module
-from clasp_mm.datasets.synthetic.layouts import coco as coco_module
-from clasp_mm.datasets.synthetic.layouts import split as split_module
-from clasp_mm.datasets.synthetic.layouts.split import Split
+from clasp_mm.synthetic import draw_scene, write_citypersons, write_coco_keypoints, write_lip
+from clasp_mm.synthetic.identity import draw_look
+from clasp_mm.synthetic.layouts import citypersons as citypersons_module
+from clasp_mm.synthetic.layouts import coco as coco_module
+from clasp_mm.synthetic.layouts import split as split_module
+from clasp_mm.synthetic.layouts.split import Split
 
 WRITERS = {'coco': write_coco_keypoints, 'lip': write_lip, 'citypersons': write_citypersons}
 IMAGES, SIZE = 8, {'coco': (192, 256), 'lip': (96, 48), 'citypersons': (128, 256)}

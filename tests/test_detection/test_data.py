@@ -3,9 +3,9 @@ import json
 import pytest
 
 pytest.importorskip('mmdet', reason='needs mmdet: bash tools/setup.sh')
-from clasp_mm.apis.data_check.citypersons import check_citypersons
+from clasp_mm.datasets.checks.citypersons import check_citypersons
 from clasp_mm.datasets.citypersons import CityPersons
-from clasp_mm.datasets.synthetic import write_citypersons
+from clasp_mm.synthetic import write_citypersons
 
 from .conftest import SIZE, official_box
 

@@ -12,8 +12,8 @@ import torch
 from mmengine.runner import Runner
 from torchvision.ops import box_iou
 
-from clasp_mm.apis.inference.detection import load, predict
 from clasp_mm.compat import allow_mmengine_checkpoints
+from clasp_mm.inferencers.detection import load, predict
 from tests.source_tree import ROOT
 
 from .test_configs import named

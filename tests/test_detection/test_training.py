@@ -10,7 +10,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 
-from clasp_mm.apis.inference.detection import draw, load, predict
+from clasp_mm.inferencers.detection import draw, load, predict
 
 from .conftest import SIZE, official_box, write_split
 from .test_configs import named

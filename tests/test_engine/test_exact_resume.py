@@ -13,8 +13,8 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from clasp_mm.apis.launch import set_resume
 from clasp_mm.compat import allow_mmengine_checkpoints, load_file
+from clasp_mm.engine.launch import set_resume
 from clasp_mm.registry import DATASETS, HOOKS
 from tests.test_engine.test_teacher_hook import make_config, people  # noqa: F401
 

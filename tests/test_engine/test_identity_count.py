@@ -8,10 +8,10 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from clasp_mm.apis.resources import resource
 from clasp_mm.engine.hooks import IdentityCountHook
 from clasp_mm.models import ReIDHead
 from clasp_mm.models.losses import OIMLoss
+from clasp_mm.utils.resources import resource
 
 CONFIGS = sorted([*resource('configs/person_search').glob('*.py'),
                   *resource('configs/reid').glob('*.py'),

@@ -7,9 +7,9 @@ from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
 from clasp_mm.datasets.labelled_folder import LabelledFolder
-from clasp_mm.datasets.synthetic import SyntheticPeople
 from clasp_mm.engine import ProbeHook
 from clasp_mm.engine.hooks import probe_hook
+from clasp_mm.synthetic import SyntheticPeople
 from tests.test_engine.test_teacher_hook import make_config, people, read_scalars  # noqa: F401
 from tests.test_models.test_pretrain import make_dino
 

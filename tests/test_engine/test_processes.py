@@ -11,8 +11,8 @@ import torch
 import torch.distributed as dist
 from mmengine.optim import build_optim_wrapper
 
-from clasp_mm.apis.launch import leave_together
 from clasp_mm.engine import HealthHook, ProbeHook
+from clasp_mm.engine.launch import leave_together
 from tests.test_engine.test_probe_hook import folder, make_model  # noqa: F401
 from tests.test_models.test_pretrain import PARTS, SIZES, make_clasp, make_dino
 from tests.test_models.test_solider import make as make_solider

@@ -14,9 +14,9 @@ from mmengine.registry import PARAM_SCHEDULERS
 from torch.utils.data import DataLoader
 
 from clasp_mm.datasets import ArraySampler, IdentitySampler, ResumableSampler
-from clasp_mm.datasets.synthetic import SyntheticPeople, write_people
 from clasp_mm.engine import ExactResumeHook
 from clasp_mm.engine.hooks.exact_resume_hook import _stretch
+from clasp_mm.synthetic import SyntheticPeople, write_people
 from tests.test_engine.test_exact_resume import OURS, losses, make, resume, train
 from tests.test_engine.test_teacher_hook import read_scalars
 

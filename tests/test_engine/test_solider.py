@@ -8,8 +8,8 @@ import torch
 from mmengine.config import Config
 
 import clasp_mm
-from clasp_mm.apis.publish import publish_model
 from clasp_mm.registry import MODELS
+from clasp_mm.zoo.publish import publish_model
 from tests.test_engine.test_exact_resume import losses, make, resume, train
 from tests.test_engine.test_teacher_hook import people, read_scalars  # noqa: F401
 

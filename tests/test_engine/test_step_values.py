@@ -10,7 +10,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch.overrides import TorchFunctionMode
 
-from clasp_mm.apis.benchmark.launches import Counter
+from benchmarks.launches import Counter
 from clasp_mm.compat import allow_mmengine_checkpoints
 from clasp_mm.models.pretrain.teacher import Teacher
 from tests.test_engine.test_teacher_hook import make_config, people  # noqa: F401

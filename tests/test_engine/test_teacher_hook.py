@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from clasp_mm.compat import allow_mmengine_checkpoints
-from clasp_mm.datasets.synthetic import SyntheticPeople, write_people
+from clasp_mm.synthetic import SyntheticPeople, write_people
 from tests.oracles import losses as oracle
 
 

@@ -4,7 +4,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from clasp_mm.evaluation.class_probes import knn_accuracy, linear_accuracy
+from clasp_mm.evaluation.probes.classes import knn_accuracy, linear_accuracy
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
-from clasp_mm.apis.estimate import PlaceholderLabels  # noqa: F401, registers it
 from clasp_mm.engine import TaskConflictHook
 from clasp_mm.evaluation.functional.conflict import (
     expert_activation_divergence,

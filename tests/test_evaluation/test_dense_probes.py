@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from clasp_mm.evaluation.dense_probes import PeopleProbe, gaussians, linear_probe_keypoints
-from clasp_mm.evaluation.ridge import Ridge
+from clasp_mm.evaluation.probes.dense import PeopleProbe, gaussians, linear_probe_keypoints
+from clasp_mm.evaluation.probes.ridge import Ridge
 from tests.oracles import dense_probes as oracle
 
 

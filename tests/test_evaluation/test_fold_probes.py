@@ -3,8 +3,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from clasp_mm.evaluation.fold_probes import fold_attributes, fold_classes, make_folds
-from clasp_mm.evaluation.probes import _predict_attributes, _rows
+from clasp_mm.evaluation.probes.folds import fold_attributes, fold_classes, make_folds
+from clasp_mm.evaluation.probes.linear import _predict_attributes, _rows
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from mmengine.dataset import DefaultSampler
 from mmengine.evaluator import Evaluator
 from mmengine.structures import BaseDataElement, InstanceData
 
-from clasp_mm.apis.launch import leave_together
-from clasp_mm.datasets.synthetic import write_citypersons
+from clasp_mm.engine.launch import leave_together
 from clasp_mm.evaluation import miss_rate_metric
 from clasp_mm.evaluation.functional import log_average_miss_rate
 from clasp_mm.registry import METRICS
+from clasp_mm.synthetic import write_citypersons
 from tests.test_evaluation.test_miss_rate import problem
 
 NAMES = ('Reasonable', 'Small', 'Heavy', 'All')

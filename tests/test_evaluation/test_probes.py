@@ -6,7 +6,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from clasp_mm.evaluation import linear_probe_attributes, linear_probe_segmentation
-from clasp_mm.evaluation.probes import _class_shares, _predict_attributes
+from clasp_mm.evaluation.probes.linear import _class_shares, _predict_attributes
 
 
 def people(seed, number, channels=12, noise=1., classes=4):

@@ -2,7 +2,7 @@ import copy
 
 import pytest
 
-from clasp_mm.apis.zoo_index import read_index
+from clasp_mm.zoo.index import read_index
 from tests.source_tree import ROOT
 
 NANO = 'clasp_pcmoe-swin-nano_1xb32_synthetic-64x32'

@@ -11,26 +11,26 @@ import yaml
 from PIL import Image
 
 import clasp_mm
-from clasp_mm.apis.compare import compare
-from clasp_mm.apis.export import export_model
-from clasp_mm.apis.inference.boxes import KnownBoxes
-from clasp_mm.apis.mini_clip import ARCHITECTURE
-from clasp_mm.apis.reid_index import ReIDIndex
-from clasp_mm.apis.search.index import Encoder, FeatureIndex
-from clasp_mm.apis.search.query import read_attributes
-from clasp_mm.apis.zoo_entry import write_entry
-from clasp_mm.apis.zoo_index import list_models, read_metafile, read_zoo
-from clasp_mm.apis.zoo_page import folder_page
 from clasp_mm.compat import load_file
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.attribute_files import read_attribute_file
-from clasp_mm.files import file_hash, read_json, read_yaml, write_yaml
+from clasp_mm.export.write import export_model
+from clasp_mm.inferencers.boxes import KnownBoxes
+from clasp_mm.inferencers.gallery import ReIDIndex
+from clasp_mm.mini_clip import ARCHITECTURE
 from clasp_mm.models import PCMoESwin, SemanticSwin
-from clasp_mm.models.trained_with import config_line, stated_backbone
-from clasp_mm.models.weights_file import find_weights
+from clasp_mm.models.weights.find import find_weights
+from clasp_mm.models.weights.trained_with import config_line, stated_backbone
 from clasp_mm.pseudo_labels.clip_model import build_clip
 from clasp_mm.pseudo_labels.store import LabelStore
 from clasp_mm.pseudo_labels.store_files import open_array
+from clasp_mm.search.index import Encoder, FeatureIndex
+from clasp_mm.search.query import read_attributes
+from clasp_mm.utils.files import file_hash, read_json, read_yaml, write_yaml
+from clasp_mm.zoo.compare import compare
+from clasp_mm.zoo.entry import write_entry
+from clasp_mm.zoo.index import list_models, read_metafile, read_zoo
+from clasp_mm.zoo.pages import folder_page
 from tests.source_tree import ROOT
 
 
@@ -132,7 +132,7 @@ def test_a_backbone_that_is_none_of_ours(make, mark, tmp_path):
                 lambda: export_model(path, tmp_path / 'x.pt2', size=(64, 32), format='torch')):
         with pytest.raises(ValueError, match=r'made_\S+ states'):
             use()
-    from clasp_mm.apis.embed import _is_published
+    from clasp_mm.search.embed import _is_published
     with pytest.raises(ValueError, match='states'):
         _is_published(path)
 

@@ -10,15 +10,15 @@ import torch
 from mmengine.config import Config
 
 import clasp_mm
-from clasp_mm.apis.compare import compare
-from clasp_mm.apis.export import export_model
-from clasp_mm.apis.publish import find_config
-from clasp_mm.apis.zoo_config import buildable, entry_config, read_zoo_config
-from clasp_mm.apis.zoo_index import check_entry, read_index, read_zoo
-from clasp_mm.apis.zoo_page import folder_page
 from clasp_mm.engine.run_report import write_run_report
-from clasp_mm.files import write_yaml
-from clasp_mm.models.weights_file import file_name, find_weights
+from clasp_mm.export.write import export_model
+from clasp_mm.models.weights.find import file_name, find_weights
+from clasp_mm.utils.files import write_yaml
+from clasp_mm.zoo.compare import compare
+from clasp_mm.zoo.config import buildable, entry_config, read_zoo_config
+from clasp_mm.zoo.index import check_entry, read_index, read_zoo
+from clasp_mm.zoo.pages import folder_page
+from clasp_mm.zoo.publish import find_config
 from tests.source_tree import ROOT
 from tests.test_hostile.conftest import NANO
 
@@ -123,8 +123,8 @@ def test_a_backbone_of_the_zoo_s_config_alone(zoo, mark):
 
 
 def test_a_config_found_beside_a_checkpoint_is_not_run(mark, tmp_path):
-    from clasp_mm.apis.embed import _load
-    from clasp_mm.apis.publish import publish_model
+    from clasp_mm.search.embed import _load
+    from clasp_mm.zoo.publish import publish_model
     torch.save(dict(state_dict={}, meta={}), tmp_path / 'epoch_1.pth')
     (tmp_path / 'own.py').write_text(f'x = __import__("os").mkdir({str(mark)!r})\n')
     assert find_config(tmp_path / 'epoch_1.pth').name == 'own.py'

@@ -13,8 +13,8 @@ from mmpretrain.models import SwinTransformer
 from timm.models.swin_transformer import SwinTransformer as TimmSwin
 
 from clasp_mm.models import PCMoESwin
-from clasp_mm.models.checkpoint import CheckpointError, backbone_weights, load_backbone
 from clasp_mm.models.layers.relative_bias import relative_position_index
+from clasp_mm.models.weights.swin import CheckpointError, backbone_weights, load_backbone
 from clasp_mm.registry import MODELS
 
 ARCH = dict(embed_dims=8, depths=(2, 2), num_heads=(1, 2))

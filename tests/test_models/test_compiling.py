@@ -12,14 +12,14 @@ from mmengine.config import Config
 from torch import nn
 from torch._dynamo.utils import counters
 
-from clasp_mm.apis.benchmark.contest import Options
-from clasp_mm.apis.benchmark.step import peer_step, step_config
-from clasp_mm.apis.benchmark.training_step import TrainingStep
-from clasp_mm.apis.resources import resource
+from benchmarks.contest import Options
+from benchmarks.step import peer_step, step_config
 from clasp_mm.engine.hooks.load_balance_hook import add_load_balance_loss
+from clasp_mm.engine.training_step import TrainingStep
 from clasp_mm.models import PCMoESwin, SemanticSwin
 from clasp_mm.models.compiling import Compilation, compile_backbones
 from clasp_mm.registry import MODELS
+from clasp_mm.utils.resources import resource
 
 ARCH = dict(embed_dims=8, depths=(1, 2), num_heads=(2, 2))
 TWO_STAGES = dict(arch=ARCH, strides=(4, 2), out_indices=(1, ))

@@ -7,9 +7,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from mmengine.config import Config
 
-from clasp_mm.apis.zoo_index import read_zoo
-from clasp_mm.models.download import download
-from clasp_mm.models.weights_file import find_weights, zoo_metafiles
+from clasp_mm.models.weights.download import download
+from clasp_mm.models.weights.find import find_weights, zoo_metafiles
+from clasp_mm.zoo.index import read_zoo
 
 DATA = bytes(range(256)) * 400
 NAME = f'nano_20260101-{hashlib.sha256(DATA).hexdigest()[:8]}.pth'

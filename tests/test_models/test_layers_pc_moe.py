@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from clasp_mm.apis.benchmark.launches import Counter
+from benchmarks.launches import Counter
 from clasp_mm.models.layers import TASKS, PCMoE, task_weights
 from tests.oracles.pc_moe import pc_moe
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from clasp_mm.models import PCMoESwin
+from clasp_mm.models.backbones.branched import forward_tasks, stage_tasks
 from clasp_mm.models.layers import TASKS
-from clasp_mm.models.multi_task import forward_tasks, stage_tasks
 
 ARCH = dict(embed_dims=8, depths=(1, 2, 1, 1), num_heads=(1, 1, 2, 2))
 

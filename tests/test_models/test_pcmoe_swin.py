@@ -8,7 +8,7 @@ from mmpretrain.models import SwinTransformer
 
 from clasp_mm.models import PCMoESwin, SemanticSwin
 from clasp_mm.models.backbones import Embedded
-from clasp_mm.models.backbones.pcmoe_swin import ARCHS
+from clasp_mm.models.backbones.archs import ARCHS
 from clasp_mm.registry import MODELS
 
 ALL = (0, 1, 2, 3)

@@ -3,7 +3,7 @@ import torch
 from mmengine.config import Config
 
 from clasp_mm.models import PCMoESwin
-from clasp_mm.models.prompt_tree import forward_tree, prompt_candidates
+from clasp_mm.models.backbones.prompt_tree import forward_tree, prompt_candidates
 
 ARCH = dict(embed_dims=8, depths=(1, 1, 2, 1), num_heads=(1, 2, 2, 4))
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from clasp_mm.models.backbones import PCMoESwin, SemanticSwin
-from clasp_mm.models.checkpoint import CheckpointError, load_backbone
+from clasp_mm.models.weights.swin import CheckpointError, load_backbone
 from clasp_mm.registry import MODELS
 from tests.oracles.semantic_swin import semantic_swin
 

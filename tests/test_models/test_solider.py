@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from clasp_mm.apis.benchmark.launches import Counter
+from benchmarks.launches import Counter
 from clasp_mm.evaluation.task_conflict import task_gradients
 from clasp_mm.models import DINO, SOLIDER
 from clasp_mm.models.pretrain.solider import semantic_draws

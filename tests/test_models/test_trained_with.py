@@ -8,10 +8,10 @@ from mmengine.config import Config
 from mmpretrain.models import SwinTransformer
 from timm.models.swin_transformer import SwinTransformer as TimmSwin
 
-from clasp_mm.config_text import read_config_text
 from clasp_mm.models import PCMoESwin, SemanticSwin
-from clasp_mm.models.checkpoint import CheckpointError, load_backbone
+from clasp_mm.models.weights.swin import CheckpointError, load_backbone
 from clasp_mm.registry import MODELS
+from clasp_mm.utils.config_text import read_config_text
 from tests.source_tree import ROOT
 from tests.test_models.test_checkpoint import microsoft_dict, random_weights
 

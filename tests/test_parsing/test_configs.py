@@ -11,7 +11,7 @@ from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
 from mmseg.registry import MODELS
 from torch import nn
 
-from clasp_mm.apis.config_check import check_config
+from clasp_mm.engine.config_check import check_config
 from tests.oracles.parsing_losses import learning_rate
 
 ROOT = Path(__file__).parents[2] / 'configs'

@@ -14,12 +14,12 @@ pytest.importorskip('mmseg', reason='needs mmseg: bash tools/setup.sh')
 
 from mmengine.runner import Runner
 
-from clasp_mm.apis.inference import parsing
-from clasp_mm.apis.inferencer import inference
-from clasp_mm.apis.launch import load_config
 from clasp_mm.compat import load_file
-from clasp_mm.datasets.synthetic import LIP_PALETTE
+from clasp_mm.engine.launch import load_config
 from clasp_mm.evaluation.functional import parsing_iou
+from clasp_mm.inferencers import parsing
+from clasp_mm.inferencers.inferencer import inference
+from clasp_mm.synthetic import LIP_PALETTE
 from tests.source_tree import ROOT
 from tests.test_parsing.conftest import draw_people
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clasp_mm.apis.data_check.lip import arrange_lip, check_lip
-from clasp_mm.datasets.synthetic import LIP_PALETTE
+from clasp_mm.datasets.checks.lip import arrange_lip, check_lip
+from clasp_mm.synthetic import LIP_PALETTE
 from tests.source_tree import ROOT
 
 LABELS = 'TrainVal_parsing_annotations/train_segmentations'

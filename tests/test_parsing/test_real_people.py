@@ -12,8 +12,8 @@ pytest.importorskip('mmseg', reason='needs mmseg: bash tools/setup.sh')
 
 from mmengine.runner import Runner
 
-from clasp_mm.apis.inference import parsing
 from clasp_mm.evaluation.functional import parsing_iou
+from clasp_mm.inferencers import parsing
 
 PEOPLE = ROOT / os.environ.get('CLASP_REAL_PEOPLE', '../shared/data/real_people') / 'cihp'
 

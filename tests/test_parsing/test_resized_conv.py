@@ -9,9 +9,9 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmseg.models import UPerHead as HostUPerHead
 
-from clasp_mm.apis.resources import resource
 from clasp_mm.models.parsing import UPerHead
 from clasp_mm.models.parsing.resized_conv import resized_conv
+from clasp_mm.utils.resources import resource
 from tests.oracles import resized_conv as oracle
 
 CONFIG = 'configs/parsing/upernet_pcmoe-swin-tiny_8xb2-160k_lip-572x384.py'

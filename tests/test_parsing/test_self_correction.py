@@ -14,9 +14,9 @@ from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
 from mmengine.runner import Runner
 from torch import nn
 
-from clasp_mm.apis.launch import leave_together, set_resume
 from clasp_mm.compat import allow_mmengine_checkpoints, load_file
 from clasp_mm.engine import SelfCorrectionHook
+from clasp_mm.engine.launch import leave_together, set_resume
 from tests.oracles.parsing_losses import moving_average
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from clasp_mm.datasets.synthetic import write_cuhk_sysu
+from clasp_mm.synthetic import write_cuhk_sysu
 
 SIZE = (120, 160)  # height, width
 

@@ -7,9 +7,9 @@ import torch
 
 pytest.importorskip('mmdet', reason='needs mmdet: bash tools/setup.sh')
 
-from clasp_mm.apis.benchmark import Options, run_benchmarks
-from clasp_mm.apis.benchmark.downstream import Task, _config
-from clasp_mm.apis.benchmark.person_search import _QUICK, _sample, host_seqnet, saved_features
+from benchmarks import Options, run_benchmarks
+from benchmarks.downstream import Task, _config
+from benchmarks.person_search import _QUICK, _sample, host_seqnet, saved_features
 from clasp_mm.evaluation.functional import evaluate_person_search
 
 from .test_metric import by_oracle

@@ -8,7 +8,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from clasp_mm.apis.config_check import check_config
+from clasp_mm.engine.config_check import check_config
 
 ROOT = Path(__file__).parents[2] / 'configs'
 CONFIGS = sorted([*(ROOT / 'person_search').glob('*.py'),

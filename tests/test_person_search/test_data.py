@@ -8,12 +8,12 @@ from mmengine.config import Config
 from scipy.io import loadmat, savemat
 
 pytest.importorskip('mmdet', reason='needs mmdet: bash tools/setup.sh')
-from clasp_mm.apis.data_check.person_search import check_person_search
+from clasp_mm.datasets.checks.person_search import check_person_search
 from clasp_mm.datasets.person_search import CUHKSYSU, PRW
 from clasp_mm.datasets.search_annotations import UNLABELLED
-from clasp_mm.datasets.synthetic import draw_scene
-from clasp_mm.datasets.synthetic.layouts import cuhk_sysu as layout
-from clasp_mm.datasets.synthetic.layouts.split import Split
+from clasp_mm.synthetic import draw_scene
+from clasp_mm.synthetic.layouts import cuhk_sysu as layout
+from clasp_mm.synthetic.layouts.split import Split
 
 from .conftest import SIZE
 

@@ -13,8 +13,8 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from clasp_mm.apis.inference import person_search
-from clasp_mm.apis.inferencer import inference
+from clasp_mm.inferencers import person_search
+from clasp_mm.inferencers.inferencer import inference
 
 CONFIG = next((Path(__file__).parents[2] / 'configs/quickstart').glob('person_search_*.py'))
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from clasp_mm.apis.launch import leave_together
+from clasp_mm.engine.launch import leave_together
 from clasp_mm.evaluation import person_search_metric
 from clasp_mm.evaluation.functional import evaluate_person_search
 from clasp_mm.registry import METRICS

@@ -3,7 +3,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 
-from clasp_mm.apis.launch import leave_together
+from clasp_mm.engine.launch import leave_together
 from clasp_mm.models.losses.oim import UNLABELLED, OIMLoss
 from tests.oracles import oim as oracle
 

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import save_checkpoint
 
-from clasp_mm.apis.inference import person_search
+from clasp_mm.inferencers import person_search
 from tests import real_clip
 
 CONFIG = next((real_clip.ROOT / 'configs/quickstart').glob('person_search_*.py'))

@@ -7,8 +7,8 @@ pytest.importorskip('mmdet', reason='needs mmdet: bash tools/setup.sh')
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from clasp_mm.apis.quickstart import downstream
 from clasp_mm.compat import allow_mmengine_checkpoints
+from clasp_mm.experiments import downstream
 
 CONFIG = next((Path(__file__).parents[2] / 'configs/quickstart').glob('person_search_*.py'))
 

@@ -4,8 +4,8 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import save_checkpoint
 
-from clasp_mm.apis.resources import resource
-from clasp_mm.datasets.synthetic import write_coco_keypoints
+from clasp_mm.synthetic import write_coco_keypoints
+from clasp_mm.utils.resources import resource
 
 QUICKSTART = 'configs/quickstart/pose_pcmoe-swin-nano_1xb32_synthetic-64x48.py'
 

@@ -10,8 +10,8 @@ import torch
 from mmengine.config import Config
 from mmpose.registry import MODELS, TRANSFORMS
 
-from clasp_mm.apis.config_check import check_config
-from clasp_mm.apis.resources import resource
+from clasp_mm.engine.config_check import check_config
+from clasp_mm.utils.resources import resource
 
 from .conftest import QUICKSTART
 

@@ -10,7 +10,7 @@ from mmengine.logging import MMLogger
 from mmpose.datasets import CocoDataset
 from mmpose.registry import DATASETS
 
-from clasp_mm.apis.data_check.coco import DETECTIONS, check_coco
+from clasp_mm.datasets.checks.coco import DETECTIONS, check_coco
 from tests.source_tree import ROOT
 
 TRAIN = 'annotations/person_keypoints_train2017.json'

@@ -9,16 +9,16 @@ pytest.importorskip('mmpose', reason='needs mmpose: bash tools/setup.sh')
 import torch
 from mmengine.config import Config
 
-from clasp_mm.apis.model_zoo import get_model
-from clasp_mm.apis.quickstart import downstream
-from clasp_mm.apis.quickstart.downstream import (
+from clasp_mm.experiments import downstream
+from clasp_mm.experiments.downstream import (
     few_images,
     find_backbones,
     markdown,
     read_run,
     run_downstream,
 )
-from clasp_mm.apis.quickstart.layout import WORK_DIR, point, published
+from clasp_mm.experiments.quickstart.layout import WORK_DIR, point, published
+from clasp_mm.zoo.get_model import get_model
 
 from .conftest import QUICKSTART
 

@@ -11,10 +11,10 @@ pytest.importorskip('mmpose', reason='needs mmpose: bash tools/setup.sh')
 import torch
 
 import clasp_mm
-from clasp_mm.apis.inference import pose
-from clasp_mm.apis.inference.boxes import read_boxes
-from clasp_mm.apis.inference.inputs import find_inputs
 from clasp_mm.compat import load_file
+from clasp_mm.inferencers import pose
+from clasp_mm.inferencers.boxes import read_boxes
+from clasp_mm.inferencers.inputs import find_inputs
 from tests.source_tree import ROOT
 
 
@@ -184,7 +184,8 @@ def test_boxes_of_a_file_without_area_are_left_out_and_counted(fine_tuned, pictu
              scores=[.9, .8, .7]),
         dict(file='b.png', frame=None, boxes=[[float('nan'), 1., 2., 3.]], scores=[.6])]))
     said = []
-    monkeypatch.setattr('clasp_mm.apis.inferencer.print_log', lambda text, *_: said.append(text))
+    monkeypatch.setattr('clasp_mm.inferencers.inferencer.print_log',
+                        lambda text, *_: said.append(text))
     run = clasp_mm.Inferencer('pose', *fine_tuned)
     first, second = run([tmp_path / 'a.png', tmp_path / 'b.png'],
                         boxes=tmp_path / 'predictions.json')

@@ -13,9 +13,9 @@ pytest.importorskip('mmpose', reason='needs mmpose: bash tools/setup.sh')
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from clasp_mm.apis.inference import pose
-from clasp_mm.apis.resources import resource
 from clasp_mm.compat import allow_mmengine_checkpoints
+from clasp_mm.inferencers import pose
+from clasp_mm.utils.resources import resource
 from tests.source_tree import ROOT
 
 from .conftest import QUICKSTART

@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clasp_mm.apis import labeler_options
-from clasp_mm.apis.benchmark.launches import Counter
-from clasp_mm.apis.mini_clip.people import draw_people as draw_synthetic
+from benchmarks.launches import Counter
+from clasp_mm.cli import labeler_options
+from clasp_mm.mini_clip.people import draw_people as draw_synthetic
 from clasp_mm.models import PCMoESwin
 from clasp_mm.pseudo_labels import clustering
 from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, to_canvas

@@ -6,8 +6,8 @@ import pytest
 import torch
 from mmcv.transforms.utils import cache_random_params
 
-from clasp_mm.apis.pseudo_labels import make_store
 from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
+from clasp_mm.labelling.make_store import make_store
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary
 from clasp_mm.registry import MODELS, TRANSFORMS
 from tests.test_pseudo_labels.fakes import VOCABULARY, make_labeler

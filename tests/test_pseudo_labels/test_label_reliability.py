@@ -7,7 +7,8 @@ import pytest
 import torch
 from sklearn.metrics import cohen_kappa_score
 
-from clasp_mm.apis.label_reliability import (
+from clasp_mm.cli.labeler_options import add_labeler_arguments, labeler_from_arguments
+from clasp_mm.labelling.reliability import (
     UNUSABLE,
     USABLE,
     WEAK,
@@ -18,7 +19,6 @@ from clasp_mm.apis.label_reliability import (
     split,
     widen,
 )
-from clasp_mm.apis.labeler_options import add_labeler_arguments, labeler_from_arguments
 from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler
 from clasp_mm.pseudo_labels.colour_teacher import ColourTeacher
 from clasp_mm.pseudo_labels.labels import Scores

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from clasp_mm.apis.label_report import (
+from clasp_mm.labelling.report import (
     LabelEvaluation,
     LabelledImage,
     read_labelled_images,

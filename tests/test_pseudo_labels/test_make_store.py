@@ -4,8 +4,8 @@ import threading
 import numpy as np
 import pytest
 
-from clasp_mm.apis.pseudo_labels import make_store
 from clasp_mm.datasets.images import UnreadableImageError
+from clasp_mm.labelling.make_store import make_store
 from clasp_mm.pseudo_labels.store import LabelStore, StoreWriter
 from tests.test_pseudo_labels.fakes import draw_people, make_labeler
 

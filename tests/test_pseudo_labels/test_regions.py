@@ -6,8 +6,7 @@ import torch
 from sklearn.cluster import KMeans
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from clasp_mm.apis.benchmark.launches import Counter
-from clasp_mm.datasets.synthetic import SyntheticPeople
+from benchmarks.launches import Counter
 from clasp_mm.models.backbones import PCMoESwin
 from clasp_mm.pseudo_labels import clustering, regions
 from clasp_mm.pseudo_labels.clustering import _lloyd, kmeans
@@ -19,6 +18,7 @@ from clasp_mm.pseudo_labels.regions import (
     foreground_mask,
     split_norms,
 )
+from clasp_mm.synthetic import SyntheticPeople
 from tests.oracles import kmeans as oracle
 
 

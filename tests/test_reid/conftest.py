@@ -4,8 +4,8 @@ from mmengine.config import Config
 from mmengine.runner import save_checkpoint
 from mmpretrain.registry import MODELS
 
-from clasp_mm.apis.resources import resource
-from clasp_mm.datasets.synthetic import write_market1501
+from clasp_mm.synthetic import write_market1501
+from clasp_mm.utils.resources import resource
 
 
 @pytest.fixture(scope='session')

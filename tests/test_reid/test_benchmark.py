@@ -1,7 +1,7 @@
 import pytest
 
-from clasp_mm.apis.benchmark import Options, run_benchmarks
-from clasp_mm.apis.benchmark.reid import features_like, plain_mean_ap
+from benchmarks import Options, run_benchmarks
+from benchmarks.reid import features_like, plain_mean_ap
 from clasp_mm.evaluation.functional import evaluate_reid
 
 

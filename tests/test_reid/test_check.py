@@ -1,6 +1,6 @@
 import shutil
 
-from clasp_mm.apis.data_check.reid import check_reid
+from clasp_mm.datasets.checks.reid import check_reid
 
 
 def test_whole_market(market):

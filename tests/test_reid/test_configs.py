@@ -10,9 +10,9 @@ from mmpretrain.registry import MODELS, TRANSFORMS
 from PIL import Image
 from torchvision.transforms import InterpolationMode, Resize
 
-from clasp_mm.apis.config_check import check_config
-from clasp_mm.apis.resources import resource
+from clasp_mm.engine.config_check import check_config
 from clasp_mm.registry import PARAM_SCHEDULERS
+from clasp_mm.utils.resources import resource
 
 CONFIGS = sorted(resource('configs/reid').glob('*.py'))
 QUICKSTART = next(resource('configs/quickstart').glob('reid_*.py'))

@@ -8,7 +8,7 @@ import pytest
 
 from clasp_mm.datasets import MSMT17, Market1501, ReIDFolder, ReIDTable, reid
 from clasp_mm.datasets.reid import NO_CAMERA, NOBODY
-from clasp_mm.datasets.synthetic import SyntheticPeople
+from clasp_mm.synthetic import SyntheticPeople
 
 
 def touch(root, *names):

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from clasp_mm.apis.inference import reid
-from clasp_mm.apis.inferencer import inference
-from clasp_mm.apis.reid_index import ReIDIndex
 from clasp_mm.datasets import Market1501
+from clasp_mm.inferencers import reid
+from clasp_mm.inferencers.gallery import ReIDIndex
+from clasp_mm.inferencers.inferencer import inference
 from clasp_mm.visualization.ranked_lists import (
     RIGHT,
     WRONG,

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from clasp_mm.apis.launch import leave_together
+from clasp_mm.engine.launch import leave_together
 from clasp_mm.evaluation import ReIDMetric, reid_metric
 from clasp_mm.evaluation.functional import evaluate_reid
 

@@ -12,8 +12,8 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import save_checkpoint
 from mmpretrain.registry import MODELS
 
-from clasp_mm.apis.inference import reid
-from clasp_mm.apis.resources import resource
+from clasp_mm.inferencers import reid
+from clasp_mm.utils.resources import resource
 from clasp_mm.visualization.ranked_lists import RankedList, draw_ranked_list
 from tests import real_clip
 

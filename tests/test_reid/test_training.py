@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
-from clasp_mm.apis.ranked_lists import write_ranked_page
-from clasp_mm.apis.resources import resource
+from clasp_mm.analysis.ranked_lists import write_ranked_page
 from clasp_mm.engine.hooks.finite_hook import image_names
+from clasp_mm.utils.resources import resource
 from tests.source_tree import ROOT
 
 QUICKSTART = next(resource('configs/quickstart').glob('reid_*.py'))
@@ -113,8 +113,8 @@ def test_real_people_are_found_in_other_frames(fine_tuned, tmp_path):
     """Fourteen people of a street clip: their other frames come first, by whatever weights."""
     import shutil
 
-    from clasp_mm.apis.inference import reid
-    from clasp_mm.apis.reid_index import ReIDIndex
+    from clasp_mm.inferencers import reid
+    from clasp_mm.inferencers.gallery import ReIDIndex
     root = ROOT / os.environ.get('CLASP_REAL_PEOPLE', '../shared/data/real_people')
     root = root / 'person_crops'
     if not root.is_dir():

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 import clasp_mm
-from clasp_mm.apis.inference import reid
-from clasp_mm.apis.verification import calibrate
-from clasp_mm.datasets.synthetic import SyntheticPeople
 from clasp_mm.evaluation.functional.verification import _threshold, verify
+from clasp_mm.inferencers import reid
+from clasp_mm.inferencers.verification import calibrate
+from clasp_mm.synthetic import SyntheticPeople
 from clasp_mm.visualization.similarity import draw_verification
 from tests.oracles import verification as oracle
 

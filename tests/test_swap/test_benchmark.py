@@ -5,8 +5,8 @@ from copy import deepcopy
 import pytest
 import torch
 
-from clasp_mm.apis.benchmark import Options, benchmark_names, run_benchmarks
-from clasp_mm.apis.benchmark.downstream import (
+from benchmarks import Options, benchmark_names, run_benchmarks
+from benchmarks.downstream import (
     Task,
     _config,
     _detection_sample,

@@ -9,11 +9,12 @@ from mmengine.logging import MMLogger
 from mmengine.model import BaseModel, PretrainedInit
 from torch import nn
 
-from clasp_mm.files import file_hash
-from clasp_mm.models import PCMoESwin, pretrained
-from clasp_mm.models.checkpoint import CheckpointError, LoadReport
-from clasp_mm.models.pretrained import Pretrained
+from clasp_mm.models import PCMoESwin
+from clasp_mm.models.weights import initializer as pretrained
+from clasp_mm.models.weights.initializer import Pretrained
+from clasp_mm.models.weights.swin import CheckpointError, LoadReport
 from clasp_mm.registry import MODELS
+from clasp_mm.utils.files import file_hash
 
 ARCH = dict(embed_dims=8, depths=(1, 1), num_heads=(1, 2))
 

@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope, init_default_scope
 
-from clasp_mm.apis.config_check import check_config
+from clasp_mm.engine.config_check import check_config
 from clasp_mm.models import PCMoESwin
 from tests.source_tree import ROOT
 

@@ -5,13 +5,13 @@ import argparse
 import sys
 
 from clasp_mm.compat import quiet_mmcv_lite
-from clasp_mm.device import add_device_argument, announce_device
+from clasp_mm.utils.device import add_device_argument, announce_device
 
 EPILOG = """\
 FOLDER holds one folder of images for each person; take people whom the model has not seen, under
 the cameras it is meant for. --out gets the weights with the threshold, --picture the histograms.
 Then, in Python:
-  model = clasp_mm.apis.inference.reid.load(CONFIG, OUT)
+  model = clasp_mm.inferencers.reid.load(CONFIG, OUT)
   clasp_mm.match('a.jpg', 'b.jpg', model)      # same, different or unsure
 
 example:
@@ -35,7 +35,7 @@ def main() -> None:
     add_device_argument(parser)
     args = parser.parse_args()
     quiet_mmcv_lite()
-    from clasp_mm.apis.verification import calibrate  # slow, and not for --help
+    from clasp_mm.inferencers.verification import calibrate  # slow, and not for --help
     from clasp_mm.visualization.analysis import write_png
     from clasp_mm.visualization.similarity import draw_verification
     try:

@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 from clasp_mm.compat import quiet_mmcv_lite
-from clasp_mm.device import add_device_argument, announce_device
-from clasp_mm.files import replacing
+from clasp_mm.utils.device import add_device_argument, announce_device
+from clasp_mm.utils.files import replacing
 
 EPILOG = """\
 labels, by --kind:
@@ -61,7 +61,7 @@ def main() -> None:
     args = parse_args()
     quiet_mmcv_lite()
     from clasp_mm import get_model  # slow, and not for --help
-    from clasp_mm.apis.choose_prompt import choose_prompt, format_choice, read_labels
+    from clasp_mm.analysis.choose_prompt import choose_prompt, format_choice, read_labels
     try:
         device = announce_device(args.device)
         labels = read_labels(args.kind, args.images, args.table, args.maps)

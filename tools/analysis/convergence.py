@@ -32,7 +32,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from clasp_mm.apis.convergence import convergence_table, read_validations  # slow
+    from clasp_mm.analysis.convergence import convergence_table, read_validations  # slow
     from clasp_mm.visualization.analysis import draw_convergence
     from clasp_mm.visualization.analysis_page import write_analysis
     try:

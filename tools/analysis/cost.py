@@ -5,7 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from clasp_mm.device import add_device_argument, announce_device
+from clasp_mm.utils.device import add_device_argument, announce_device
 
 EPILOG = """\
 examples:
@@ -26,8 +26,8 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=Path('work_dirs/cost'), metavar='STEM',
                         help='STEM.png, .json and .md (%(default)s)')
     args = parser.parse_args()
-    from clasp_mm.apis.cost import cost_table, measure_cost  # slow
-    from clasp_mm.apis.launch import load_config
+    from clasp_mm.analysis.cost import cost_table, measure_cost  # slow
+    from clasp_mm.engine.launch import load_config
     from clasp_mm.visualization.analysis import draw_bars
     from clasp_mm.visualization.analysis_page import write_analysis
     try:

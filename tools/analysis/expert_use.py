@@ -5,7 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from clasp_mm.device import add_device_argument, announce_device
+from clasp_mm.utils.device import add_device_argument, announce_device
 
 EPILOG = """\
 FOLDER holds images, or synthetic people (tools/make_synthetic_data.py). Writes expert_use.png,
@@ -30,8 +30,8 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=Path('work_dirs/analysis'),
                         help='folder (%(default)s)')
     args = parser.parse_args()
-    from clasp_mm.apis.analysis import write_expert_use  # slow, and not for --help
-    from clasp_mm.apis.model_zoo import get_model
+    from clasp_mm.analysis.run import write_expert_use  # slow, and not for --help
+    from clasp_mm.zoo.get_model import get_model
     try:
         device = announce_device(args.device)
         backbone = get_model(args.model, args.pretrained).to(device)

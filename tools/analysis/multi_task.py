@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from clasp_mm.compat import quiet_mmcv_lite
-from clasp_mm.device import add_device_argument, announce_device
-from clasp_mm.files import replacing
+from clasp_mm.utils.device import add_device_argument, announce_device
+from clasp_mm.utils.files import replacing
 
 EPILOG = """\
 Frozen features of synthetic people, as the quickstart scores them. At stage 0 the tasks share what
@@ -42,8 +42,8 @@ def main() -> None:
     args = parse_args()
     quiet_mmcv_lite()
     from clasp_mm import get_model  # slow, and not for --help
-    from clasp_mm.apis.multi_task import branch_table, format_table
-    from clasp_mm.datasets.synthetic import load_ground_truth
+    from clasp_mm.analysis.branching import branch_table, format_table
+    from clasp_mm.synthetic import load_ground_truth
     try:
         device = announce_device(args.device)
         backbone = get_model(args.model, out_indices=(0, 1, 2, 3)).to(device)

@@ -12,16 +12,12 @@ import argparse
 import json
 from pathlib import Path
 
-from clasp_mm.apis.label_reliability import paraphrase
-from clasp_mm.apis.label_report import (
-    read_labelled_images,
-    read_synthetic_people,
-    report_labels,
-)
-from clasp_mm.apis.labeler_options import add_labeler_arguments, labeler_from_arguments
+from clasp_mm.cli.labeler_options import add_labeler_arguments, labeler_from_arguments
 from clasp_mm.datasets import LUPerson
-from clasp_mm.datasets.synthetic.writers import MARKER as SYNTHETIC_MARKER
-from clasp_mm.files import read_json
+from clasp_mm.labelling.reliability import paraphrase
+from clasp_mm.labelling.report import read_labelled_images, read_synthetic_people, report_labels
+from clasp_mm.synthetic.writers import MARKER as SYNTHETIC_MARKER
+from clasp_mm.utils.files import read_json
 
 EPILOG = """\
 on your own folder, before anything is trained:

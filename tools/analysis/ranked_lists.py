@@ -5,7 +5,7 @@ import argparse
 import sys
 
 from clasp_mm.compat import quiet_mmcv_lite
-from clasp_mm.device import add_device_argument, announce_device
+from clasp_mm.utils.device import add_device_argument, announce_device
 
 EPILOG = """\
 example:
@@ -25,7 +25,7 @@ def main() -> None:
     add_device_argument(parser)
     args = parser.parse_args()
     quiet_mmcv_lite()
-    from clasp_mm.apis.ranked_lists import write_ranked_page  # slow, and not for --help
+    from clasp_mm.analysis.ranked_lists import write_ranked_page  # slow, and not for --help
     try:
         device = announce_device(args.device)
         score = write_ranked_page(args.config, args.checkpoint, args.out, args.queries, args.top,

@@ -4,7 +4,7 @@
 import argparse
 import sys
 
-from clasp_mm.device import add_device_argument, announce_device
+from clasp_mm.utils.device import add_device_argument, announce_device
 
 EPILOG = """\
 The page is WORK_DIR/report.html; tables (*.md) and pictures (*.png) of WORK_DIR/analysis, where
@@ -32,7 +32,7 @@ def main() -> None:
     quiet_mmcv_lite()
     try:
         if args.data:
-            from clasp_mm.apis.analysis import analyse_run
+            from clasp_mm.analysis.run import analyse_run
             device = announce_device(args.device)
             for name, table in analyse_run(args.work_dir, args.data, device,
                                            args.batches).items():

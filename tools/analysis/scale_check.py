@@ -8,13 +8,13 @@ disk. At full size it takes about 10 GB of disk, which are freed at the end.
 import argparse
 import json
 import multiprocessing
+import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-
-from clasp_mm.apis.scale import make_scale, measure_scale
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,6 +30,8 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # benchmarks/ is there
+    from benchmarks.scale import make_scale, measure_scale
     args = parse_args()
     console = Console()
     with tempfile.TemporaryDirectory(dir=args.dir, prefix='scale_check.') as folder:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from clasp_mm.compat import quiet_mmcv_lite
-from clasp_mm.device import add_device_argument, announce_device
+from clasp_mm.utils.device import add_device_argument, announce_device
 
 EPILOG = """\
 GCR: share of shared layers, task pairs and batches whose gradients point apart. EAD: how little
@@ -53,8 +53,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     quiet_mmcv_lite()
-    from clasp_mm.apis.analysis import write_conflict  # slow, and not for --help
-    from clasp_mm.apis.task_conflict import System
+    from clasp_mm.analysis.run import write_conflict  # slow, and not for --help
+    from clasp_mm.analysis.task_conflict import System
     systems = map(System, args.names, args.systems[::2], args.systems[1::2], args.scores)
     try:
         device = announce_device(args.device)

@@ -5,7 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from clasp_mm.device import add_device_argument, announce_device
+from clasp_mm.utils.device import add_device_argument, announce_device
 
 EPILOG = """\
 PEOPLE is a folder of synthetic people with ground truth (tools/make_synthetic_data.py). Writes
@@ -32,8 +32,8 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=Path('work_dirs/analysis'),
                         help='folder (%(default)s)')
     args = parser.parse_args()
-    from clasp_mm.apis.analysis import write_tsne  # slow, and not for --help
-    from clasp_mm.apis.model_zoo import get_model
+    from clasp_mm.analysis.run import write_tsne  # slow, and not for --help
+    from clasp_mm.zoo.get_model import get_model
     try:
         device = announce_device(args.device)
         backbone = get_model(args.model, args.pretrained).to(device)

@@ -5,12 +5,12 @@ import argparse
 import json
 from pathlib import Path
 
-from clasp_mm.apis.zero_shot import pa100k_texts, read_texts, score_zero_shot
 from clasp_mm.datasets.attribute_files import read_attribute_file
-from clasp_mm.device import add_device_argument, announce_device
 from clasp_mm.evaluation.functional import attribute_table
-from clasp_mm.files import read_json, replacing
+from clasp_mm.labelling.zero_shot import pa100k_texts, read_texts, score_zero_shot
 from clasp_mm.pseudo_labels.clip_model import build_clip
+from clasp_mm.utils.device import add_device_argument, announce_device
+from clasp_mm.utils.files import read_json, replacing
 
 EPILOG = """\
 The labels that pretraining learns from, scored on the annotated people: what a fine-tuned model

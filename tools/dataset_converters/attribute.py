@@ -5,7 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from clasp_mm.apis.data_check.attribute import check_attributes
+from clasp_mm.datasets.checks.attribute import check_attributes
 
 EPILOG = """\
 Nothing is converted: the files are used as they are. DIR should hold

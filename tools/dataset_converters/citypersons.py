@@ -5,7 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from clasp_mm.apis.data_check.citypersons import check_citypersons
+from clasp_mm.datasets.checks.citypersons import check_citypersons
 
 EPILOG = """\
 Nothing is converted: the official download is used as it is. DIR (data/citypersons) should hold

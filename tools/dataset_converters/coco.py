@@ -5,7 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from clasp_mm.apis.data_check.coco import check_coco
+from clasp_mm.datasets.checks.coco import check_coco
 
 EPILOG = """\
 Nothing is converted: the official download is used as it is. DIR (data/coco) should hold

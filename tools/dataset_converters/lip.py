@@ -5,7 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from clasp_mm.apis.data_check.lip import arrange_lip, check_lip
+from clasp_mm.datasets.checks.lip import arrange_lip, check_lip
 
 EPILOG = """\
 Fetch TrainVal_images and TrainVal_parsing_annotations (single-person LIP) from

@@ -5,7 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from clasp_mm.apis.data_check.person_search import check_person_search
+from clasp_mm.datasets.checks.person_search import check_person_search
 
 EPILOG = """\
 Nothing is converted: the official downloads are used as they are. DIR should hold

@@ -5,7 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from clasp_mm.apis.data_check.reid import check_reid
+from clasp_mm.datasets.checks.reid import check_reid
 
 EPILOG = """\
 Nothing is converted: the official download is used as it is unpacked. DIR should hold

@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 
 from clasp_mm.datasets.images import read_images, resize_images, warn_unreadable
 from clasp_mm.datasets.labelled_folder import LabelledFolder
-from clasp_mm.evaluation.class_probes import knn_accuracy, linear_accuracy
+from clasp_mm.evaluation.probes.classes import knn_accuracy, linear_accuracy
 from clasp_mm.registry import HOOKS
 
 

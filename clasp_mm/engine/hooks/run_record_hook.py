@@ -14,11 +14,12 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from clasp_mm.engine.checkpoints import checkpoint_to_resume
-from clasp_mm.engine.provenance import describe_changes, environment, git_state
-from clasp_mm.engine.run_report import write_run_report
-from clasp_mm.files import append_row, locked, read_json, write_text
 from clasp_mm.registry import HOOKS
+from clasp_mm.utils.files import append_row, locked, read_json, write_text
+
+from ..checkpoints import checkpoint_to_resume
+from ..provenance import describe_changes, environment, git_state
+from ..run_report import write_run_report
 
 
 @HOOKS.register_module()

@@ -7,8 +7,8 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
-from clasp_mm.files import replacing
 from clasp_mm.registry import HOOKS
+from clasp_mm.utils.files import replacing
 
 
 class _WholeFiles(LocalBackend):

@@ -7,8 +7,8 @@ from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from clasp_mm.files import replacing
 from clasp_mm.registry import HOOKS
+from clasp_mm.utils.files import replacing
 
 FILE = 'skipped_images.txt'
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clasp_mm.device import pick_device
+from clasp_mm.utils.device import pick_device
 
 from .reid_products import Products, coarse_pays
 

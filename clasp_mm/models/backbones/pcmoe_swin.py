@@ -1,7 +1,5 @@
 """Swin backbone with a prompt-controlled mixture of experts after every stage."""
 
-import difflib
-import inspect
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
@@ -11,22 +9,16 @@ from mmengine.model import BaseModule, PretrainedInit
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from clasp_mm.registry import MODELS
+from clasp_mm.registry import MODELS, WEIGHT_INITIALIZERS
 
 from ..compiling import Compilation, compilable
 from ..layers.cpu import in_parts
 from ..layers.pc_moe import TASKS, Gates, PCMoE, task_index, task_weights
 from ..layers.swin_block import PatchEmbed, PatchMerging, SwinBlock
-from ..pretrained import Pretrained
+from .archs import arch_settings, moe_settings, stage_indices
 
 Task = str | Sequence
-ARCHS = {
-    'nano': dict(embed_dims=32, depths=(1, 1, 2, 1), num_heads=(1, 2, 4, 8)),
-    'tiny': dict(embed_dims=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24)),
-    'small': dict(embed_dims=96, depths=(2, 2, 18, 2), num_heads=(3, 6, 12, 24)),
-    'base': dict(embed_dims=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32)),
-}
-_PRETRAINED = ('clasp_mm.Pretrained', Pretrained, 'Pretrained', PretrainedInit)
+_PRETRAINED = ('clasp_mm.Pretrained', 'Pretrained', PretrainedInit)
 _DEFAULT_MOE: Mapping = MappingProxyType({})
 
 
@@ -79,7 +71,7 @@ class PCMoESwin(BaseModule):
             second block on maps of any size, as mmdet, mmsegmentation, mmpose and SOLIDER do.
             False does not shift a map with a side of one window (the last one of 224x224), as
             ImageNet's classifiers of Microsoft, timm and mmpretrain, and refuses shorter sides.
-            :class:`~clasp_mm.models.checkpoint.LoadReport` says what weights were trained with.
+            :class:`~clasp_mm.models.weights.swin.LoadReport` says what weights were trained with.
         in_channels: Channels of the image.
         drop_rate: Dropout of the patch tokens, attention outputs and feed-forward networks.
         attn_drop_rate: Dropout of the attention probabilities.
@@ -123,12 +115,12 @@ class PCMoESwin(BaseModule):
                 f'pretrained={pretrained!r} was meant for another backbone: set it to None in the '
                 "model and give this one init_cfg=dict(type='clasp_mm.Pretrained', "
                 'checkpoint=...)')
-        arch = _arch_settings(arch)
+        arch = arch_settings(arch)
         self.embed_dims = arch['embed_dims']
         self.depths = tuple(arch['depths'])
         self.num_stages = len(self.depths)
         self.num_features = tuple(self.embed_dims * 2**i for i in range(self.num_stages))
-        self.out_indices = _stage_indices(out_indices, self.num_stages, 'out_indices')
+        self.out_indices = stage_indices(out_indices, self.num_stages, 'out_indices')
         self.frozen_stages = frozen_stages
         self.pad_small_map = pad_small_map
         self.with_cp = with_cp
@@ -143,7 +135,7 @@ class PCMoESwin(BaseModule):
                 f'frozen_stages={frozen_stages} must lie between -1 and {self.num_stages - 1}')
 
         self.strides = tuple(strides)
-        moe_args, moe_stages = _moe_settings(moe, self.num_stages)
+        moe_args, moe_stages = moe_settings(moe, self.num_stages)
         self.patch_embed = PatchEmbed(in_channels, self.embed_dims, strides[0])
         self.drop_after_pos = nn.Dropout(drop_rate)
         rate_step = drop_path_rate / max(sum(self.depths) - 1, 1)
@@ -300,7 +292,7 @@ class PCMoESwin(BaseModule):
         """Initialise as MMEngine does, but load weights strictly and keep a new PC-MoE neutral.
 
         ``init_cfg=dict(type='clasp_mm.Pretrained', checkpoint=...)`` is
-        :class:`~clasp_mm.models.pretrained.Pretrained`, and so is ``type='Pretrained'``.
+        :class:`~clasp_mm.models.weights.initializer.Pretrained`, and so is ``type='Pretrained'``.
 
         Raises:
             CheckpointError: If the weights do not cover the model.
@@ -316,8 +308,8 @@ class PCMoESwin(BaseModule):
             return
         self._zero_moe_outputs()
         for cfg in pretrained:
-            Pretrained(**{key: value for key, value in cfg.items()
-                          if key not in ('type', 'map_location')})(self)
+            settings = {key: value for key, value in cfg.items() if key != 'map_location'}
+            WEIGHT_INITIALIZERS.build(dict(settings, type='clasp_mm.Pretrained'))(self)
 
     def train(self, mode: bool = True) -> 'PCMoESwin':
         """Switch the mode; frozen stages stay in evaluation mode."""
@@ -378,48 +370,3 @@ def _init_plain(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def _nearest(name: str, choices: Sequence[str]) -> str:
-    near = difflib.get_close_matches(str(name), choices, n=1)
-    return f'; did you mean {near[0]!r}?' if near else ''
-
-
-def _arch_settings(arch: str | Mapping) -> Mapping:
-    if isinstance(arch, str):
-        if arch not in ARCHS:
-            raise ValueError(
-                f'unknown arch {arch!r}: {", ".join(ARCHS)}, or a dict of embed_dims, depths and '
-                f'num_heads{_nearest(arch, list(ARCHS))}')
-        return ARCHS[arch]
-    needed = {'embed_dims', 'depths', 'num_heads'}
-    if set(arch) != needed:
-        raise ValueError(f'arch has keys {sorted(arch)}, it needs {sorted(needed)}')
-    if len(arch['depths']) != len(arch['num_heads']):
-        raise ValueError(
-            f'arch: depths={arch["depths"]} and num_heads={arch["num_heads"]} differ in length')
-    return arch
-
-
-def _stage_indices(indices: Sequence[int], num_stages: int, name: str) -> tuple[int, ...]:
-    if not len(indices):
-        raise ValueError(f'{name} names no stage, of 0 to {num_stages - 1}')
-    bad = [i for i in indices if not 0 <= i < num_stages]
-    if bad:
-        raise ValueError(f'{name}={tuple(indices)}: {bad[0]} is none of the stages 0 to '
-                         f'{num_stages - 1}')
-    return tuple(indices)
-
-
-def _moe_settings(moe: Mapping | None, num_stages: int) -> tuple[dict, tuple[int, ...]]:
-    """Arguments of the PC-MoEs and the stages that have one."""
-    if moe is None:
-        return {}, ()
-    args = dict(moe)
-    stages = _stage_indices(args.pop('stages', range(num_stages)), num_stages, 'moe.stages')
-    known = [name for name in inspect.signature(PCMoE).parameters if name != 'dim']
-    for key in args:
-        if key not in known:
-            raise ValueError(f'unknown key {key!r} in moe: {", ".join(known)}, '
-                             f'stages{_nearest(key, [*known, "stages"])}')
-    return args, stages

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from clasp_mm.models.losses import GlobalLoss, average_together, share_of_mean, upcast
 from clasp_mm.registry import MODELS
+
+from ..losses import GlobalLoss, average_together, share_of_mean, upcast
 
 
 @MODELS.register_module()

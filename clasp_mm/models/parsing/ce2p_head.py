@@ -11,15 +11,10 @@ from mmseg.models.losses import accuracy
 from mmseg.models.utils import resize
 from torch import Tensor, nn
 
-from clasp_mm.models.losses import upcast
-from clasp_mm.models.losses.parsing import (
-    IGNORE,
-    balanced_edge_loss,
-    label_edges,
-    parsing_loss,
-)
 from clasp_mm.registry import MODELS
 
+from ..losses import upcast
+from ..losses.parsing import IGNORE, balanced_edge_loss, label_edges, parsing_loss
 from .pooling import pooled_maps
 from .resized_conv import resized_conv
 

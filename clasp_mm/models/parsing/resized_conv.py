@@ -8,7 +8,7 @@ from mmcv.cnn import ConvModule
 from mmseg.models.utils import resize
 from torch import Tensor, nn
 
-from clasp_mm.models.layers.cpu import is_watched
+from ..layers.cpu import is_watched
 
 
 def resized_conv(block: ConvModule, maps: Sequence[Tensor], size: Sequence[int],

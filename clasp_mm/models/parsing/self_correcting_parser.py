@@ -5,9 +5,9 @@ from mmengine.structures import PixelData
 from mmseg.models.utils import resize
 from torch import Tensor
 
-from clasp_mm.models.losses.parsing import label_edges, refine_labels
 from clasp_mm.registry import MODELS
 
+from ..losses.parsing import label_edges, refine_labels
 from .human_parser import HumanParser
 
 

@@ -7,16 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clasp_mm.models.layers import TASKS, Gates
-from clasp_mm.models.losses import (
-    GlobalLoss,
-    average_together,
-    gate_entropy,
-    load_balance_term,
-    named,
-)
 from clasp_mm.registry import MODELS
 
+from ..layers import TASKS, Gates
+from ..losses import GlobalLoss, average_together, gate_entropy, load_balance_term, named
 from .dino import DINO
 from .views import see_again
 

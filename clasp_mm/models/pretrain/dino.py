@@ -8,12 +8,15 @@ from mmengine.logging import MMLogger
 from mmpretrain.models import BaseSelfSupervisor
 from torch import Tensor
 
-from clasp_mm.models.losses import DINOLoss, GlobalLoss, average_together, global_means
+from clasp_mm.compat import load_file
 from clasp_mm.registry import MODELS
 
-from .stage1 import load_stage1
+from ..losses import DINOLoss, GlobalLoss, average_together, global_means
+from ..weights.swin import load_backbone
 from .teacher import Teacher
 from .views import see
+
+_TRAINED = 'teacher.backbone.'
 
 
 @MODELS.register_module()
@@ -86,7 +89,7 @@ class DINO(BaseSelfSupervisor):
         super().init_weights()
         self.update_teacher(momentum=0)
         if self.stage1 is not None:
-            MMLogger.get_current_instance().info(load_stage1(self, self.stage1))
+            MMLogger.get_current_instance().info(_load_stage1(self, self.stage1))
 
     def set_progress(self, step: int, max_steps: int, epoch: int) -> None:
         """Set temperature and momentum for optimizer step ``step`` of ``max_steps``."""
@@ -162,3 +165,40 @@ class DINO(BaseSelfSupervisor):
         log_vars = {name: value.detach().float() for name, value in dict(losses, loss=loss).items()}
         return loss, dict(zip(log_vars, average_together(global_means(*log_vars.values()))[0],
                               strict=True))
+
+
+def _load_stage1(model: DINO, checkpoint: str) -> str:
+    """Load student, teacher, DINO heads and centre from a training checkpoint.
+
+    A published backbone or any other Swin checkpoint gives its backbone to student and teacher,
+    and the DINO head starts anew.
+
+    Args:
+        model: Student and teacher take the weights; a PC-MoE that the checkpoint lacks stays the
+            identity it was built as, so that both compute what stage 1 computed.
+        checkpoint: Path of the file.
+
+    Returns:
+        What was loaded, for the log.
+
+    Raises:
+        ValueError: If the checkpoint does not cover the backbones, or its DINO head does not fit.
+    """
+    content = load_file(checkpoint)
+    state: dict[str, Tensor] = content.get('state_dict', content)
+    if not any(key.startswith(_TRAINED) for key in state):
+        report = load_backbone(model.backbone, content)
+        load_backbone(model.teacher.backbone, content)
+        return f'{report}\nthe DINO head starts anew'
+    report = load_backbone(model.backbone, content, prefix='backbone.')
+    load_backbone(model.teacher.backbone, content, prefix=_TRAINED)
+    for prefix, module in (('head.', model.head), ('teacher.head.', model.teacher.head),
+                           ('dino_loss.', model.dino_loss)):
+        part = {key.removeprefix(prefix): value for key, value in state.items()
+                if key.startswith(prefix)}
+        try:
+            module.load_state_dict(part)
+        except RuntimeError as error:
+            raise ValueError(f'the DINO head of {checkpoint} is not the model\'s; give stage 2 the '
+                             f'head of stage 1 (model.head): {error}') from error
+    return f'{report}\nstudent, teacher, DINO heads and centre are those of stage 1'

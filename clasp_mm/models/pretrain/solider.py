@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clasp_mm.models.backbones import Embedded, SemanticSwin
-from clasp_mm.models.heads.part_seg_head import IGNORE
-from clasp_mm.models.losses import average_together, global_means, share_of_mean
 from clasp_mm.pseudo_labels.hashing import uniforms
 from clasp_mm.pseudo_labels.regions import FOREGROUND_RULES, find_regions
 from clasp_mm.pseudo_labels.transfer import upload
 from clasp_mm.registry import MODELS
 
+from ..backbones import Embedded, SemanticSwin
+from ..heads.part_seg_head import IGNORE
+from ..losses import average_together, global_means, share_of_mean
 from .dino import DINO
 
 

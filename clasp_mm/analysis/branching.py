@@ -1,0 +1,99 @@
+"""What it costs in quality, and saves in time, to compute several tasks in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clasp_mm.evaluation.frozen.people import evaluate_backbone
+from clasp_mm.models import PCMoESwin
+from clasp_mm.models.backbones.branched import forward_tasks, stage_tasks
+from clasp_mm.models.layers import TASKS
+from clasp_mm.synthetic import GroundTruth
+from clasp_mm.utils.timing import interleaved
+
+SCORES = ('mAP', 'rank1', 'mIoU', 'mA')
+
+
+class Branched(nn.Module):
+    """A backbone that sees each task's maps as one pass of all tasks gives them.
+
+    Args:
+        backbone: With a PC-MoE.
+        branch_stage: As of :func:`~clasp_mm.models.backbones.branched.forward_tasks`; the number of
+            stages
+            for no branch at all, one prompt for all tasks.
+        shared: Tasks whose mean prompt the stages before see.
+    """
+
+    def __init__(self, backbone: PCMoESwin, branch_stage: int, shared: Sequence[str] = TASKS
+                 ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.branch_stage = branch_stage
+        self.shared = tuple(shared)
+
+    def forward(self, x: Tensor, task: str) -> tuple[Tensor, ...]:
+        """Maps of images (B, 3, H, W) for a task."""
+        return self.backbone(x, stage_tasks(self.backbone, task, self.branch_stage, self.shared))
+
+
+def pass_times(backbone: PCMoESwin, images: Tensor, repeats: int = 7) -> dict[int | None, float]:
+    """Median seconds for all tasks: by separate passes (None), and by branch stage.
+
+    Args:
+        backbone: In evaluation mode.
+        images: (B, 3, H, W).
+        repeats: Rounds, all ways by turns.
+    """
+    calls: dict[Any, Any] = {None: lambda: [backbone(images, task) for task in TASKS]}
+    for stage in range(backbone.num_stages):
+        calls[stage] = lambda stage=stage: forward_tasks(backbone, images, TASKS, stage)
+    with torch.inference_mode():
+        times = interleaved(calls, repeats, device=images.device)
+    return {way: timing.seconds for way, timing in times.items()}
+
+
+def branch_table(backbone: PCMoESwin, train: GroundTruth, held_out: GroundTruth,
+                 size: tuple[int, int], repeats: int = 7, batch_size: int = 32
+                 ) -> list[dict[str, Any]]:
+    """Scores of frozen features and time, of separate passes and of each branch stage.
+
+    Args:
+        backbone: In evaluation mode, all stages put out.
+        train: Synthetic people that the probes learn on.
+        held_out: Others, which are scored; see
+            :func:`~clasp_mm.evaluation.frozen.people.evaluate_backbone`.
+        size: (H, W) of the input.
+        repeats: Rounds whose median time counts.
+        batch_size: Images in a timed pass.
+
+    Returns:
+        For each way ``branch_stage`` (None: separate passes), ``seconds`` of a batch for all
+        tasks, ``time`` as a share of separate passes', and the scores in percent. The exact pass
+        has the scores of separate passes by definition and is not scored again.
+    """
+    times = pass_times(backbone, torch.randn(batch_size, 3, *size), repeats)
+    rows, scores = [], {}
+    for stage, seconds in times.items():
+        if stage != 0:
+            branched = Branched(backbone, stage or 0)
+            found = evaluate_backbone(branched, train, held_out, size)
+            scores = {name: found[name] for name in SCORES}
+        rows.append(dict(branch_stage=stage, seconds=seconds, time=seconds / times[None], **scores))
+    return rows
+
+
+def format_table(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows of :func:`branch_table` as a Markdown table."""
+    lines = ['| tasks branch at stage | time | ' + ' | '.join(SCORES) + ' |',
+             '|---|---|' + '---|' * len(SCORES)]
+    for row in rows:
+        name = {None: 'separate passes', 0: '0, exact'}.get(row['branch_stage'],
+                                                           row['branch_stage'])
+        lines.append(f'| {name} | {row["time"]:.2f} | '
+                     + ' | '.join(f'{row[score]:.1f}' for score in SCORES) + ' |')
+    return '\n'.join(lines)

@@ -1,0 +1,141 @@
+"""Probe every prompt, mix and per-stage tuple, and rank them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from clasp_mm.evaluation.functional.bootstrap import Ranked, rank_scores
+from clasp_mm.models import PCMoESwin
+from clasp_mm.models.backbones.prompt_tree import KINDS, Candidate, prompt_candidates
+
+from .features import PromptFeatures, load_readable, token_grid
+from .labels import Labels, read_map
+from .scoring import METRICS, make_score
+
+L2_CHOICES = (1., 1e-1, 1e-2, 1e-3)
+
+
+class Choice(NamedTuple):
+    """A ranking of all candidates.
+
+    Attributes:
+        metric: Name of the score.
+        candidates: All of them.
+        ranking: Best first, each an index into ``candidates``.
+        num_images: How many images were read.
+        unreadable: The others, by name, and why.
+        l2: Weight decay of the probes; None where none is fitted.
+    """
+
+    metric: str
+    candidates: list[Candidate]
+    ranking: list[Ranked]
+    num_images: int
+    unreadable: list[str]
+    l2: float | None
+
+    @property
+    def best(self) -> Candidate:
+        """The one of highest score."""
+        return self.candidates[self.ranking[0].index]
+
+    @property
+    def advised(self) -> Candidate:
+        """The simplest of those tied with the best: a prompt before a mix before a tuple."""
+        tied = [self.candidates[row.index] for row in self.ranking if row.tied]
+        return min(tied, key=lambda candidate: KINDS.index(candidate.kind))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as for JSON."""
+        rows = [dict(row._asdict(), kind=self.candidates[row.index].kind,
+                     task=self.candidates[row.index].value) for row in self.ranking]
+        return dict(metric=self.metric, num_images=self.num_images, l2=self.l2,
+                    unreadable=self.unreadable, advised=self.advised.value, best=self.best.value,
+                    ranking=[{key: value for key, value in row.items() if key != 'index'}
+                             for row in rows])
+
+
+def choose_prompt(backbone: PCMoESwin, labels: Labels, size: tuple[int, int] = (256, 128),
+                  kinds: Sequence[str] = KINDS, resamples: int = 1000, seed: int = 0,
+                  batch_size: int = 32, progress: bool = True) -> Choice:
+    """Rank what a backbone may be told by how well its frozen features serve the labels.
+
+    Identities are scored by retrieval. The others are scored by linear probes, by folds; their
+    weight decay, one for all, is the one of best mean score of the plain prompts (of all
+    candidates where there is none). Maps are probed on all maps of the backbone, at about 64
+    points of an image; the others on the mean over the last. Units of the bootstrap are people, or
+    images where people are not known.
+
+    Args:
+        backbone: With a PC-MoE, in evaluation mode. For maps, all stages should be put out.
+        labels: Of :func:`~.labels.read_labels`; images that cannot be read are left out.
+        size: (H, W) of the input.
+        kinds: Of the candidates: ``prompt``, ``mix``, ``tuple``.
+        resamples: Of the bootstrap.
+        seed: Of its draw.
+        batch_size: Images per forward.
+        progress: Show bars.
+
+    Raises:
+        ValueError: There is no PC-MoE, or there are too few labels or images.
+    """
+    candidates = prompt_candidates(backbone, kinds)
+    images, rows, sizes, faults = load_readable(labels.paths, size)
+    if not len(rows):
+        raise ValueError(f'none of {len(labels.paths)} images could be read; the first is '
+                         f'{faults[0]}' if faults else 'there is no image')
+    labels = labels.take(rows)
+    grid, classes = None, None
+    if labels.kind == 'maps':
+        grid = token_grid(size)
+        classes = np.stack([read_map(path, own, grid).reshape(-1)
+                            for path, own in zip(labels.values, sizes, strict=True)])
+    score = make_score(labels, classes)
+    with tempfile.TemporaryDirectory(prefix='choose_prompt.') as folder:
+        features = PromptFeatures(backbone, images, [one.prompts for one in candidates],
+                                  Path(folder), grid, batch_size, progress)
+        get = features.pooled if grid is None else features.tokens
+        l2 = None if labels.kind == 'identity' else _weight_decay(candidates, get, score)
+        tallies = [score(get(one.prompts), l2 or 0.)
+                   for one in tqdm(candidates, desc='probes', disable=not progress)]
+        del get, features  # the files are mapped until then
+    ranking = rank_scores(tallies, resamples, seed)
+    return Choice(METRICS[labels.kind], candidates, ranking, len(rows), faults, l2)
+
+
+def format_choice(choice: Choice, rows: int = 15) -> str:
+    """The first rows of the ranking as a Markdown table, every plain prompt, and the advice."""
+    lines = [f'| rank | task | {choice.metric} (95 % interval) | behind the best | | best of '
+             'resamples |', '|---|---|---|---|---|---|']
+    for rank, row in enumerate(choice.ranking, 1):
+        candidate = choice.candidates[row.index]
+        if rank > rows and candidate.kind != 'prompt':
+            continue
+        behind = f'{row.behind:.2f} ({row.behind_interval[0]:.2f} to {row.behind_interval[1]:.2f})'
+        lines.append(f'| {rank} | `{candidate.value!r}` | {row.score:.1f} ({row.interval[0]:.1f} '
+                     f'to {row.interval[1]:.1f}) | {behind if rank > 1 else ""} | '
+                     f'{"tied" if row.tied and rank > 1 else ""} | {row.first:.0%} |')
+    tied = sum(row.tied for row in choice.ranking)
+    lines += ['', f'{len(choice.ranking)} candidates on {choice.num_images} images; {tied - 1} are '
+              'tied with the best (the interval of the paired difference reaches 0). The best of '
+              'so many looks better than it is: the simplest of the tied is advised.', '',
+              f'    task={choice.advised.value!r}  # the line for your config']
+    if choice.best != choice.advised:
+        lines.append(f'    task={choice.best.value!r}  # the one of highest score')
+    return '\n'.join(lines)
+
+
+def _weight_decay(candidates: Sequence[Candidate], get: Any, score: Any) -> float:
+    plain = [one for one in candidates if one.kind == 'prompt'] or list(candidates)
+
+    def mean_score(l2: float) -> float:
+        tallies = [score(get(one.prompts), l2) for one in plain]
+        return float(np.mean([tally.score(tally.sums.sum(0)) for tally in tallies]))
+
+    return max(L2_CHOICES, key=mean_score)

@@ -1,0 +1,81 @@
+"""A page of a model's ranked lists: median, best and worst queries of its test set."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+from clasp_mm.datasets.images import read_image
+from clasp_mm.evaluation.functional import evaluate_reid
+from clasp_mm.evaluation.functional.reid_distances import FeatureDistances, as_features
+from clasp_mm.evaluation.functional.reid_ranking import with_own_files
+from clasp_mm.inferencers.reid import embed_files, load
+from clasp_mm.registry import DATASETS
+from clasp_mm.utils.files import printable, write_text
+from clasp_mm.visualization.ranked_lists import RankedList, ranked_page, telling_queries
+
+
+def write_ranked_page(config: str | os.PathLike, checkpoint: str | os.PathLike,
+                      out: str | os.PathLike, count: int = 4, top: int = 10,
+                      device: str | torch.device | None = None) -> float:
+    """Rank the test set of a config and draw its telling queries.
+
+    Images of the query's identity and camera, which do not count, are left out of the lists; where
+    the camera is not known, the query's own file. Images that cannot be read are left out of the
+    test set, counted and named.
+
+    Args:
+        config: Config of the model, with ``test_dataloader``.
+        checkpoint: Checkpoint of its training.
+        out: HTML file to write.
+        count: Queries of each kind.
+        top: Length of the lists.
+        device: Where the model runs; by default on the GPU where there is one.
+
+    Returns:
+        mAP in percent.
+
+    Raises:
+        FileNotFoundError: Config, checkpoint or data are missing.
+        ValueError: The weights do not fit, or no query has a match.
+    """
+    model = load(config, checkpoint, device)
+    settings = Config.fromfile(config).test_dataloader.dataset
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        data = DATASETS.build({**settings, 'pipeline': []})
+    infos = [data.get_data_info(i) for i in range(len(data))]
+    features, rows = embed_files(model, [info['img_path'] for info in infos])
+    infos = [infos[row] for row in rows]
+    is_query = np.array([info['is_query'] for info in infos])
+    pids, cameras, paths = (np.array([info[key] for info in infos])
+                            for key in ('pid', 'camera', 'img_path'))
+    cameras = with_own_files(cameras, paths)
+    parts = [(values[is_query], values[~is_query]) for values in (features, pids, cameras)]
+    (query, gallery), (query_pids, pids), (query_cams, cameras) = parts
+    found = evaluate_reid(query, gallery, query_pids, pids, query_cams, cameras, device=device)
+    distances = FeatureDistances(as_features('query', query, device),
+                                 as_features('gallery', gallery, device))
+    lists = []
+    for kind, rows in telling_queries(found['average_precision'], count).items():
+        for row in rows:
+            stays = np.flatnonzero((pids != query_pids[row]) | (cameras != query_cams[row]))
+            exact = distances.exact(np.full(len(stays), row), stays)
+            near = np.argsort(exact, kind='stable')[:top]
+            lists.append(RankedList(
+                _rgb(paths[is_query][row]), [_rgb(paths[~is_query][i]) for i in stays[near]],
+                np.sqrt(exact[near]), pids[stays[near]] == query_pids[row],
+                f'{kind}: average precision {found["average_precision"][row]:.1f} %, '
+                f'{printable(Path(paths[is_query][row]).name)}'))
+    note = (f'{found["num_valid"]} queries, {len(gallery)} gallery images, mAP {found["mAP"]:.1f}, '
+            f'rank-1 {found["rank1"]:.1f}. Images of the query\'s person and camera are left out.')
+    write_text(out, ranked_page(f'Ranked lists of {Path(checkpoint).name}', note, lists))
+    return found['mAP']
+
+
+def _rgb(path: str) -> np.ndarray:
+    return read_image(path)[..., ::-1]

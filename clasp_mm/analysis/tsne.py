@@ -1,0 +1,161 @@
+"""t-SNE of whole and part features under each prompt (CLASP, Fig. 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.manifold import TSNE
+from torch import nn
+from torch.nn import functional as F
+
+from clasp_mm.datasets.inputs import batches
+from clasp_mm.models.layers import TASKS
+from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, LIP_TO_PART
+from clasp_mm.synthetic import GroundTruth
+
+PART_NAMES = DEFAULT_VOCABULARY.part_names
+NEIGHBOURS = 5
+
+
+def part_means(maps: torch.Tensor, parts: torch.Tensor, num_parts: int) -> torch.Tensor:
+    """Mean feature of each part of each image.
+
+    Args:
+        maps: (B, C, h, w).
+        parts: (B, H, W), 0 is the background and others 1 to ``num_parts``; a cell of the map
+            counts for a part by the share of the cell's pixels that are the part's.
+        num_parts: P.
+
+    Returns:
+        (B, P, C); NaN where an image does not show the part.
+    """
+    masks = F.one_hot(parts.long(), num_parts + 1)[..., 1:].permute(0, 3, 1, 2).to(maps.dtype)
+    weights = F.adaptive_avg_pool2d(masks, maps.shape[-2:]).flatten(2)            # (B, P, hw)
+    return weights @ maps.flatten(2).transpose(1, 2) / weights.sum(2, keepdim=True)
+
+
+@torch.inference_mode()
+def gather_features(backbone: nn.Module, truth: GroundTruth, index: np.ndarray,
+                    size: tuple[int, int], stage: int = 0) -> dict[str, dict[str, np.ndarray]]:
+    """Features of synthetic people under each prompt.
+
+    Args:
+        backbone: In evaluation mode.
+        truth: Whose images.
+        index: Images, (N,).
+        size: (H, W) of the input.
+        stage: Which of the backbone's maps the parts are read from.
+
+    Returns:
+        Prompt -> ``whole`` (N, C), the pooled last map, and ``part`` (N, P, c).
+    """
+    device = next(backbone.parameters()).device
+    table = np.asarray(LIP_TO_PART, np.int64)
+    found: dict[str, dict[str, list]] = {task: dict(whole=[], part=[]) for task in TASKS}
+    start = 0
+    for images in batches([str(truth.root / truth.names[i]) for i in index], size, device):
+        chosen = index[start:start + len(images)]
+        start += len(images)
+        parts = torch.from_numpy(np.stack([table[truth.parsing(i)] for i in chosen])).to(device)
+        for task, features in found.items():
+            maps = backbone(images, task)
+            features['whole'].append(maps[-1].mean((2, 3)).cpu().numpy())
+            features['part'].append(part_means(maps[stage], parts, len(PART_NAMES)).cpu().numpy())
+    return {task: {name: np.concatenate(values) for name, values in features.items()}
+            for task, features in found.items()}
+
+
+def embed_2d(features: np.ndarray, seed: int = 0, perplexity: float = 30.) -> np.ndarray:
+    """t-SNE by cosine distance of (N, C), (N, 2); the perplexity is at most (N - 1) / 3."""
+    return TSNE(2, perplexity=min(perplexity, (len(features) - 1) / 3), metric='cosine',
+                init='random', random_state=seed).fit_transform(features)
+
+
+def neighbour_agreement(points: np.ndarray, labels: np.ndarray, k: int = NEIGHBOURS) -> float:
+    """Share of the k nearest neighbours of the points that have the point's label.
+
+    Args:
+        points: (N, D), N > k.
+        labels: (N,).
+        k: Neighbours of each point, itself not among them.
+
+    Returns:
+        0 to 1; points at random give about the sum of the squared shares of the labels.
+    """
+    distances = np.square(points[:, None] - points[None]).sum(2)
+    np.fill_diagonal(distances, np.inf)
+    return float((labels[distances.argsort(1)[:, :k]] == labels[:, None]).mean())
+
+
+def tsne_figures(backbone: nn.Module, truth: GroundTruth, size: tuple[int, int], people: int = 12,
+                 seed: int = 0) -> dict[str, dict[str, Any]]:
+    """Points and their labels, of whole images and of parts.
+
+    Args:
+        backbone: In evaluation mode.
+        truth: Synthetic people.
+        size: (H, W) of the input.
+        people: Identities that are drawn at most, evenly taken from all.
+        seed: Of t-SNE, and of the part features, of which three an image are drawn.
+
+    Returns:
+        ``whole`` and ``part``, each with ``points`` (prompt -> (N, 2)), ``labels`` (colouring ->
+        (N,) names) and ``agreement`` (prompt -> colouring -> share of the 5 nearest
+        neighbours in the picture that have the same label).
+
+    Raises:
+        ValueError: The backbone has no PC-MoE, there are fewer than two people, or they have
+            too few images.
+    """
+    if not backbone.has_moe:
+        raise ValueError('the backbone has no PC-MoE, and so no prompts to compare')
+    known = np.unique(truth.identity)
+    people = min(people, len(known))
+    if people < 2:
+        raise ValueError(f'at least two people are to be compared: {len(known)} are there, and '
+                         f'{people} to be drawn')
+    chosen = known[np.linspace(0, len(known) - 1, people).round().astype(int)]
+    index = np.flatnonzero(np.isin(truth.identity, chosen))
+    if len(index) <= NEIGHBOURS:
+        raise ValueError(f'{people} people have {len(index)} images, more than {NEIGHBOURS} are '
+                         'needed: draw more people')
+    labels: dict[str, np.ndarray] = dict(identity=np.char.mod('%03d', truth.identity[index]))
+    for name in ('gender', 'viewpoint'):
+        at = [attribute.name for attribute in DEFAULT_VOCABULARY.attributes].index(name)
+        values = np.asarray(DEFAULT_VOCABULARY.attributes[at].values)
+        labels[name] = values[truth.attributes[index, at]]
+    features = gather_features(backbone, truth, index, size)
+    seen = ~np.isnan(next(iter(features.values()))['part'][..., 0])                  # (N, P)
+    image, part = np.nonzero(seen)
+    drawn = np.random.default_rng(seed).permutation(len(image))[:len(index) * 3]
+    image, part = image[drawn], part[drawn]
+    part_labels = dict(part=np.asarray(PART_NAMES)[part],
+                       **{name: values[image] for name, values in labels.items()})
+    return dict(
+        whole=_figure({task: f['whole'] for task, f in features.items()}, labels, seed),
+        part=_figure({task: f['part'][image, part] for task, f in features.items()}, part_labels,
+                     seed))
+
+
+def agreement_table(agreement: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    """Agreement of neighbours in Markdown: figure -> prompt -> colouring -> share."""
+    labels = list(dict.fromkeys(name for prompts in agreement.values()
+                                for shares in prompts.values() for name in shares))
+    lines = [f'| features | prompt | {" | ".join(f"same {name}" for name in labels)} |',
+             '|---' * (len(labels) + 2) + '|']
+    for figure, prompts in agreement.items():
+        for prompt, shares in prompts.items():
+            cells = [f'{shares[name]:.3f}' if name in shares else '-' for name in labels]
+            lines.append(f'| {figure} | {prompt} | {" | ".join(cells)} |')
+    return '\n'.join(lines)
+
+
+def _figure(features: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray],
+            seed: int) -> dict[str, Any]:
+    points = {task: embed_2d(values, seed) for task, values in features.items()}
+    return dict(points=points, labels=labels, agreement={
+        task: {name: neighbour_agreement(xy, values) for name, values in labels.items()}
+        for task, xy in points.items()})

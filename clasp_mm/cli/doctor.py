@@ -1,0 +1,307 @@
+"""``clasp doctor``: what is installed and accepted, which parts work, how to mend the others.
+
+The accepted versions are those of requirements/: there is no second copy. Whether a part works is
+proved by importing it, and mmcv's operators, compiled or clasp_mm's, by computing with them, in a
+process of its own, so that a broken package cannot take the doctor down.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from importlib import import_module, metadata
+from pathlib import Path
+
+from clasp_mm.utils.packages import accepted_versions, installed_versions, shown, state
+
+DISTRIBUTION = 'clasp_mm'
+PROBE_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Part:
+    """A usable part: what it needs beside the core, and the code that proves it."""
+
+    name: str
+    needs: tuple[str, ...]
+    probe: str
+
+
+def _host(name: str, needs: tuple[str, ...], *modules: str) -> Part:
+    return Part(name, needs, f'from clasp_mm.cli.doctor import prove_host; prove_host(*{modules})')
+
+
+PARTS = (
+    Part('pretraining', (), 'import clasp_mm.models, clasp_mm.datasets, clasp_mm.engine'),
+    Part('pseudo-labels with CLIP', ('open_clip_torch',),
+         'import open_clip, clasp_mm.pseudo_labels'),
+    _host('pose estimation', ('mmdet', 'mmpose'), 'mmpose.models', 'mmpose.datasets',
+          'mmpose.apis'),
+    _host('detection, person search', ('mmdet',), 'mmdet.models', 'mmdet.datasets', 'mmdet.apis'),
+    _host('human parsing', ('mmsegmentation',), 'mmseg.models', 'mmseg.datasets', 'mmseg.apis'),
+)
+MACHINE_PROBE = """
+import json, torch, torchvision
+torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+cuda = torch.cuda.is_available()
+print(json.dumps(dict(
+    gpus=[torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if cuda else [],
+    bf16=cuda and torch.cuda.is_bf16_supported())))
+"""
+
+
+@dataclass
+class Package:
+    """One row: ``state`` is ok, missing, outside (the accepted range) or conflict."""
+
+    name: str
+    installed: str | None
+    accepted: str
+    state: str
+    optional: bool = False
+
+
+@dataclass
+class Diagnosis:
+    """What the versions alone tell: a row per package, the faults of each part, and the cures."""
+
+    packages: dict[str, Package]
+    faults: dict[str, list[str]] = field(default_factory=dict)
+    cures: list[tuple[str, str]] = field(default_factory=list)
+
+
+def diagnose(accepted: Mapping[str, Mapping[str, str]], versions: Mapping[str, str]) -> Diagnosis:
+    """Compare versions with the accepted ones; nothing is imported.
+
+    Args:
+        accepted: From :func:`accepted_versions`. mmcv stands beside mmcv-lite,
+            and is accepted in the same versions.
+        versions: Installed version of each installed package.
+    """
+    core = accepted['core']
+    optional = {name: spec for group in accepted.values() for name, spec in group.items()
+                if name not in core}
+    optional['mmcv'] = optional['mmcv-lite']
+    packages = {
+        name: Package(name, versions.get(name), spec, state(versions.get(name), spec),
+                      name in optional)
+        for name, spec in {**core, **optional}.items()
+    }
+    lite, full = packages['mmcv-lite'], packages['mmcv']
+    if lite.installed and full.installed:
+        lite.state = full.state = 'conflict'
+    result = Diagnosis(packages)
+    mmcv = 'mmcv' if full.installed else 'mmcv-lite'
+    for part in PARTS:
+        result.faults[part.name] = [name for name in (*core, mmcv, *part.needs)
+                                    if packages[name].state != 'ok']
+    result.cures = _cures(result)
+    return result
+
+
+def _cures(result: Diagnosis) -> list[tuple[str, str]]:
+    """Name a purpose and its command: the core and CLIP by pip, the hosts by ``clasp install``."""
+    faults = result.faults
+    optional = [name for name, package in result.packages.items()
+                if package.optional and name != 'open_clip_torch']
+    plain = [name for name in dict.fromkeys(
+        faults['pretraining'] + faults['pseudo-labels with CLIP']) if name not in optional]
+    cures = []
+    if plain:
+        specs = (name + result.packages[name].accepted for name in plain)
+        cures.append(('for pretraining', shown('pip', 'install', *specs)))
+    other = 'mmcv-lite' if result.packages['mmcv'].installed else 'mmcv'
+    if any(result.packages[name].state != 'ok' for name in optional if name != other):
+        needed = any(name in optional for name in faults['pretraining'])
+        cures.append((f'for {"pretraining, " if needed else ""}pose, detection and parsing',
+                      shown('clasp_mm', 'install')))
+    return cures
+
+
+def torch_pair_cure(torch_version: str) -> str:
+    """The pip line for a torchvision built for another torch; they pair as 2.x with 0.(x + 15)."""
+    from packaging.version import Version
+    public = Version(torch_version)
+    pair = (f'{public.major}.{public.minor}.{public.micro}',
+            f'0.{public.minor + 15}.{public.micro}')
+    return shown('pip', 'install', '--force-reinstall', f'torch==={pair[0]}',
+                 f'torchvision==={pair[1]}')
+
+
+def probe(code: str) -> tuple[bool, str]:
+    """Run Python code in a process of its own; return success and its last line of output."""
+    try:
+        done = subprocess.run(
+            [sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True,
+            timeout=PROBE_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return False, f'no answer within {PROBE_SECONDS} s'
+    lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
+    if done.returncode == 0:
+        return True, lines[-1] if lines else ''
+    return False, lines[-1] if lines else f'exit code {done.returncode}'
+
+
+def prove_host(*modules: str) -> None:
+    """Import a host's modules, compute with mmcv's operators, and print what serves them."""
+    from clasp_mm.compat import operators_in_use
+    devices = prove_ops()
+    for module in modules:
+        import_module(module)
+    used = operators_in_use()
+    line = f'operators on {" and ".join(devices)}: {used}'
+    if Path(sys.modules['mmcv._ext'].__file__).name == 'mmcv_ext.py':
+        line += ', where clasp_mm is imported (`clasp install` lets other programs have them)'
+    if 'mmpose.models' in modules:
+        theirs = not hasattr(import_module('xtcocotools'), 'clasp_mm_evaluation')
+        line += f'; scores: {"xtcocotools" if theirs else "clasp_mm over pycocotools"}'
+    print(line)
+
+
+def prove_ops() -> list[str]:
+    """Compute with mmcv's operators what is known, on the CPU and on the GPU where there is one.
+
+    Returns:
+        The devices.
+
+    Raises:
+        ImportError: There is no mmcv.
+        RuntimeError: They do not work on a device, as of a build without CUDA, or are wrong.
+    """
+    import torch
+    devices = ['cpu', *(['cuda'] if torch.cuda.is_available() else [])]
+    for device in devices:
+        _prove_ops_on(device)
+    return devices
+
+
+def _prove_ops_on(device: str) -> None:
+    import torch
+    from mmcv.ops import nms, roi_align
+
+    from clasp_mm.compat import operators_in_use
+    boxes = torch.tensor([[0., 0, 4, 4], [0, 0, 4, 3], [8, 8, 12, 12]], device=device)
+    ramp = torch.arange(8., device=device).expand(1, 1, 8, 8).contiguous()
+    box = torch.tensor([[0., 1, 1, 5, 5]], device=device)
+    fault = 'are wrong'
+    try:
+        kept = nms(boxes, torch.tensor([.9, .8, .7], device=device), 0.5)[1]  # an overlap of 12/16
+        pooled = roi_align(ramp, box, 1)  # the middle of the box, in pixels' centres: 3 - 0.5
+        right = kept.tolist() == [0, 2] and abs(pooled.item() - 2.5) < 1e-4
+    except (RuntimeError, NotImplementedError) as error:
+        right, fault = False, f'do not work ({str(error).splitlines()[0]})'
+    if not right:
+        used = operators_in_use()
+        way = ('; `pip uninstall mmcv`, then `clasp install`: clasp_mm has its own'
+               if used == 'compiled mmcv' else '')
+        raise RuntimeError(f'nms or RoIAlign of {used} {fault} on {device}{way}')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The doctor looks at the running environment."""
+    parser.add_argument('--all', action='store_true',
+                        help='exit with 1 unless every part is usable (default: pretraining)')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the diagnosis of the running environment; return 1 when a part is not usable."""
+    try:
+        from rich.console import Console
+        metadata.version(DISTRIBUTION)
+        accepted = accepted_versions()
+    except metadata.PackageNotFoundError:
+        root = Path(__file__).resolve().parents[2]
+        sys.stderr.write(f'{DISTRIBUTION} runs from {root} but is not installed: '
+                         + shown('pip', 'install', '-e', str(root)) + '\n')
+        return 1
+    except ModuleNotFoundError as error:
+        sys.stderr.write(f'{error.name} is missing, which the doctor itself needs: '
+                         + shown('pip', 'install', error.name) + '\n')
+        return 1
+    console = Console(highlight=False)
+    names = {'mmcv', *(name for group in accepted.values() for name in group)}
+    result = diagnose(accepted, installed_versions(names))
+    with console.status('importing the parts ...'):
+        machine, verdicts = _examine(result)
+    _print(console, result, machine, verdicts)
+    needed = verdicts if args.all else ['pretraining']
+    return 0 if all(verdicts[name][0] for name in needed) else 1
+
+
+def _examine(result: Diagnosis) -> tuple[dict, dict[str, tuple[bool, str]]]:
+    """Import torch, then every part whose versions are right; amend the cures by what failed."""
+    torch = result.packages['torch']
+    machine: dict = {}
+    torch_fault = ''
+    if torch.installed and result.packages['torchvision'].installed:
+        works, line = probe(MACHINE_PROBE)
+        if works:
+            machine = json.loads(line)
+        else:
+            torch_fault = f'torch and torchvision do not work together: {line}'
+            result.cures.insert(0, ('for everything', torch_pair_cure(torch.installed)))
+    verdicts: dict[str, tuple[bool, str]] = {}
+    ready = []
+    for part in PARTS:
+        faults = result.faults[part.name]
+        if faults or torch_fault:
+            reason = ', '.join(f'{name} {result.packages[name].state}' for name in faults)
+            verdicts[part.name] = (False, reason or torch_fault)
+        else:
+            ready.append(part)
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        for part, (works, line) in zip(ready, pool.map(probe, (p.probe for p in ready)),
+                                       strict=True):
+            verdicts[part.name] = (works, line)
+    return machine, verdicts
+
+
+def _print(console, result: Diagnosis, machine: dict,
+           verdicts: Mapping[str, tuple[bool, str]]) -> None:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    def mark(works: bool, optional: bool = False) -> str:
+        return '[green]ok[/]' if works else '[yellow]-[/]' if optional else '[red]no[/]'
+
+    table = Table('package', 'installed', 'accepted', 'ok?', box=box.SIMPLE_HEAD, pad_edge=False)
+    python = '.'.join(map(str, sys.version_info[:3]))
+    wanted = metadata.metadata(DISTRIBUTION)['Requires-Python']
+    table.add_row('python', python, wanted, mark(state(python, wanted) == 'ok'))
+    unbounded = []
+    for package in result.packages.values():
+        unused = package.optional and package.installed is None
+        if package.state == 'ok' and not package.accepted:
+            unbounded.append(package.name)
+            continue
+        verdict = mark(package.state == 'ok', unused)
+        if package.state in ('outside', 'conflict'):
+            verdict += f' ({package.state})'
+        table.add_row(package.name, package.installed or '-', package.accepted or 'any', verdict)
+    console.print(table)
+    if unbounded:
+        console.print(f'[dim]also there: {", ".join(unbounded)}[/]')
+
+    parts = Table('part', 'usable?', 'by what, or why not', box=box.SIMPLE_HEAD, pad_edge=False)
+    for part in PARTS:
+        works, reason = verdicts[part.name]
+        parts.add_row(part.name, mark(works, part.name != 'pretraining'), escape(reason))
+    console.print(parts)
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    gpus = machine.get('gpus', [])
+    listed = ', '.join(f'{gpus.count(name)} x {name}' for name in dict.fromkeys(gpus))
+    precision = f', bf16 {"yes" if machine["bf16"] else "no (use --amp fp16)"}' if gpus else ''
+    console.print(f'machine: {cores} CPU cores; GPU: {escape(listed) or "none"}{precision}')
+    if result.packages['mmcv'].state == 'conflict':
+        console.print('[red]mmcv and mmcv-lite are both installed and share one folder[/]')
+    if result.cures:
+        console.print('\nwhat to run (bash tools/setup.sh does it all):')
+        for purpose, command in result.cures:
+            console.print(f'[dim]# {purpose}[/]')
+            console.print(escape(command), soft_wrap=True)

@@ -1,0 +1,64 @@
+"""Check Market-1501 and MSMT17 as they are unpacked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clasp_mm.evaluation.functional.reid_ranking import Protocol
+
+from ..reid import MSMT17, NOBODY, Market1501, ReIDDataset, Shot
+from .findings import Findings
+
+# Images of train (MSMT17: with val), query and gallery (Market-1501: without junk).
+OFFICIAL = {Market1501: dict(train=12936, query=3368, gallery=15913),
+            MSMT17: dict(train=32621, query=11659, gallery=82161)}
+
+
+def check_reid(root: Path) -> Findings:
+    """Look at a data root as ``configs/reid`` expects it; the layout tells which data set it is.
+
+    Args:
+        root: It should hold ``bounding_box_train``, ``query`` and ``bounding_box_test``, or the
+            lists and folders of MSMT17.
+    """
+    findings = Findings()
+    layout = MSMT17 if any(root.glob('list_*.txt')) else Market1501
+    name = layout.METAINFO['dataset_name']
+    data = layout(str(root), lazy_init=True)
+    parts = {part: found for part in ('train', 'query', 'gallery')
+             if (found := _read(data, part, name, findings)) is not None}
+    for part, shots in parts.items():
+        people = {shot.person for shot in shots} - {None}
+        findings.facts.append(
+            f'{name} {part}: {len(shots)} images, {len(people)} identities, '
+            f'{len({shot.camera for shot in shots})} cameras (the whole of it: '
+            f'{OFFICIAL[layout][part]} images)')
+        findings.first(f'images of {part} are missing',
+                       [shot.path for shot in shots if not (root / shot.path).is_file()])
+        if not shots:
+            findings.problems.append(f'{part} holds no image')
+    if layout is Market1501 and len(parts) == 3:
+        trained = {shot.person for shot in parts['train']}
+        findings.first('identities are both in train and in test',
+                       sorted(trained & {shot.person for shot in parts['query']}))
+    if {'query', 'gallery'} <= set(parts):
+        findings.first('queries have no image of their identity under another camera; they are '
+                       'skipped', _unmatched(parts['query'], parts['gallery']))
+    return findings
+
+
+def _read(data: ReIDDataset, part: str, name: str, findings: Findings) -> list[Shot] | None:
+    try:
+        return data.read(part)
+    except (FileNotFoundError, ValueError) as error:
+        findings.problems.append(f'{name} {part}: {error}')
+        return None
+
+
+def _unmatched(queries: list[Shot], gallery: list[Shot]) -> list[str]:
+    pids, cameras = ([[getattr(shot, name) for shot in shots] for shots in (queries, gallery)]
+                     for name in ('person', 'camera'))
+    numbers = [[NOBODY if person is None else person for person in own] for own in pids]
+    protocol = Protocol(*numbers, *cameras, len(queries), len(gallery))
+    return [shot.path for shot, matches in zip(queries, protocol.matches, strict=True)
+            if not len(matches)]

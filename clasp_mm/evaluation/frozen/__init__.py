@@ -1,0 +1,1 @@
+"""Frozen backbones scored on drawn people."""

@@ -1,0 +1,68 @@
+"""Score frozen backbones on synthetic people that pretraining never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, LIP_TO_PART
+from clasp_mm.synthetic import GroundTruth
+
+from ..functional import evaluate_reid
+from ..probes.linear import linear_probe_attributes, linear_probe_segmentation
+from .features import dense_features, pooled_features
+
+PART_NAMES = ('background', *DEFAULT_VOCABULARY.part_names)
+PART_PROBE_IMAGES = 640
+PROMPTS = dict(reid='appearance', attribute='attribute', parsing='part')
+
+
+def evaluate_backbone(backbone: nn.Module, train: GroundTruth, held_out: GroundTruth,
+                      size: tuple[int, int], prompts: Mapping[str, Any] = PROMPTS
+                      ) -> dict[str, Any]:
+    """Re-identification, part and attribute scores of frozen features, each with its prompt.
+
+    Every held-out image is a query against all others (same identity and camera removed). The
+    linear probes learn on the people of ``train``, parts on ``PART_PROBE_IMAGES`` of their images,
+    and are scored on all held-out people.
+
+    Args:
+        backbone: In evaluation mode; all its maps feed the part probe, the last one the others.
+        train: Ground truth that the probes may see.
+        held_out: Ground truth of other identities.
+        size: (H, W) of the input.
+        prompts: Task -> what the backbone is told.
+
+    Returns:
+        ``mAP``, ``rank1``, ``mIoU``, ``mA`` in percent, and ``part_iou``, per part.
+    """
+    sets = dict(train=train, held_out=held_out)
+    paths = {name: [str(truth.root / image) for image in truth.names]
+             for name, truth in sets.items()}
+    pooled = pooled_features(backbone, paths['held_out'], size, prompts['reid'])
+    identity, camera = held_out.identity, held_out.camera
+    reid = evaluate_reid(pooled, pooled, identity, identity, camera, camera, metric='cosine')
+
+    pooled = {name: pooled_features(backbone, paths[name], size, prompts['attribute'])
+              for name in sets}
+    attributes = linear_probe_attributes(pooled['train'], train.pa100k, train.identity,
+                                         pooled['held_out'], held_out.pa100k)
+    used = np.linspace(0, len(train.names) - 1, min(PART_PROBE_IMAGES, len(train.names))).round()
+    index = dict(train=used.astype(int), held_out=np.arange(len(held_out.names)))
+    dense = {name: dense_features(backbone, [paths[name][i] for i in index[name]], size,
+                                  prompts['parsing']) for name in sets}
+    parts = {name: read_parts(truth, index[name]) for name, truth in sets.items()}
+    segmentation = linear_probe_segmentation(dense['train'], parts['train'], dense['held_out'],
+                                             parts['held_out'], len(PART_NAMES))
+    return dict(mAP=reid['mAP'], rank1=reid['rank1'], mIoU=segmentation['mIoU'],
+                mA=attributes['mA'],
+                part_iou=dict(zip(PART_NAMES, segmentation['iou'].tolist(), strict=True)))
+
+
+def read_parts(truth: GroundTruth, index: Sequence[int]) -> np.ndarray:
+    """Part labels of images ``index``, (N, H, W) uint8, under the default vocabulary."""
+    table = np.asarray(LIP_TO_PART, np.uint8)
+    return np.stack([table[truth.parsing(i)] for i in index])

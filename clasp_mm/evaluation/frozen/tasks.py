@@ -1,0 +1,153 @@
+"""Score a frozen backbone on all six tasks with synthetic people and scenes.
+
+Nothing of the backbone is trained: re-identification and person search compare its features,
+the others fit a linear map of single tokens or of the pooled map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from clasp_mm.datasets.images import read_image, resize_images
+from clasp_mm.datasets.inputs import load_images, normalize
+from clasp_mm.datasets.search_annotations import read_cuhk_sysu
+from clasp_mm.synthetic import GroundTruth, write_cuhk_sysu
+
+from ..functional import detection_average_precision, evaluate_person_search
+from ..probes.dense import PeopleProbe, linear_probe_keypoints
+from .features import dense_features
+from .people import PROMPTS, evaluate_backbone
+
+TASK_PROMPTS = {**PROMPTS, 'pose': 'part', 'detection': 'part',
+                'person_search': ('appearance', 'part')}
+# Of SOLIDER's own fine-tuning recipes.
+SEMANTIC_WEIGHTS = dict(reid=0.2, attribute=0.8, parsing=0.8, pose=0.8, detection=1.0,
+                        person_search=0.6)
+METRICS = {'reid': 'mAP', 'attribute': 'mA', 'parsing': 'mIoU', 'pose': 'PCK',
+           'detection': 'det AP', 'person_search': 'search mAP'}
+SCENES = dict(train=96, val=96)
+_STRIDE = 4          # of the first map
+_SCENE_SCALE = 0.5   # people of the scenes are then about as large as the crops of pretraining
+_POSE_IMAGES = 640
+_BATCH = 8
+
+
+def write_scenes(folder: Path, seed: int = 0) -> None:
+    """Draw the scenes of detection and person search, once."""
+    for split, count in SCENES.items():
+        write_cuhk_sysu(folder, split, count, seed=seed)
+
+
+def evaluate_tasks(backbone: nn.Module, train: GroundTruth, held_out: GroundTruth, scenes: Path,
+                   size: tuple[int, int], prompts: Mapping[str, Any]) -> dict[str, float]:
+    """All six tasks.
+
+    Args:
+        backbone: In evaluation mode, with all its maps as output.
+        train: People whose labels the probes may see.
+        held_out: Other people, who are scored.
+        scenes: Folder of :func:`write_scenes`.
+        size: (H, W) of the crops.
+        prompts: Task -> what the backbone is told.
+
+    Returns:
+        Metric -> percent, as in :data:`METRICS`, and ``rank1``.
+    """
+    scores = evaluate_backbone(backbone, train, held_out, size, prompts)
+    return dict(
+        {key: scores[key] for key in ('mAP', 'rank1', 'mA', 'mIoU')},
+        PCK=score_pose(backbone, train, held_out, size, prompts['pose']),
+        **score_scenes(backbone, scenes, size, prompts))
+
+
+def score_pose(backbone: nn.Module, train: GroundTruth, held_out: GroundTruth,
+               size: tuple[int, int], prompt: Any) -> float:
+    """PCK at a tenth of the image's height, by a linear probe on ``_POSE_IMAGES`` images."""
+    index = np.unique(np.linspace(0, len(train.names) - 1, _POSE_IMAGES).round().astype(int))
+    sets = ((train, index), (held_out, np.arange(len(held_out.names))))
+    features = [dense_features(backbone, [str(truth.root / truth.names[i]) for i in chosen], size,
+                               prompt) for truth, chosen in sets]
+    points = []
+    for truth, chosen in sets:
+        height, width = truth.parsing(0).shape
+        scale = np.array([size[1] / width, size[0] / height, 1], np.float32)
+        points.append(truth.keypoints[chosen] * scale)
+    return linear_probe_keypoints(features[0], points[0], features[1], points[1], size)
+
+
+def score_scenes(backbone: nn.Module, folder: Path, size: tuple[int, int],
+                 prompts: Mapping[str, Any]) -> dict[str, float]:
+    """Detection AP of a linear detector, and person search mAP among the true boxes.
+
+    Boxes are given to person search, so that its score is that of the features alone.
+    """
+    (train, _), (frames, queries) = (read_cuhk_sysu(folder, split) for split in ('train', 'test'))
+    paths = {split: [str(folder / 'Image/SSM' / one.name) for one in rows]
+             for split, rows in (('train', train), ('test', frames))}
+    found = find_people(backbone, paths['train'], [one.boxes for one in train], paths['test'],
+                        prompts['detection'])
+    truth = [one.boxes for one in frames]
+    detection = detection_average_precision([boxes for boxes, _ in found],
+                                            [scores for _, scores in found], truth)
+    features = [crop_features(backbone, path, boxes, size, prompts['person_search'])
+                for path, boxes in zip(paths['test'], truth, strict=True)]
+    number = {frame.name: at for at, frame in enumerate(frames)}
+    images = [number[one.frame] for one in queries]
+    # A query is one of its frame's true boxes.
+    rows = [int(np.abs(truth[image] - one.box).sum(1).argmin())
+            for image, one in zip(images, queries, strict=True)]
+    search = evaluate_person_search(
+        truth, [np.ones(len(boxes)) for boxes in truth], features,
+        np.stack([features[image][row] for image, row in zip(images, rows, strict=True)]), images,
+        np.stack([one.box for one in queries]), [one.pid for one in queries], truth,
+        [one.pids for one in frames], [[number[name] for name in one.gallery] for one in queries])
+    return {'det AP': detection['det_AP'], 'search mAP': search['mAP']}
+
+
+def find_people(backbone: nn.Module, train: Sequence[str], train_boxes: Sequence[np.ndarray],
+                val: Sequence[str], prompt: Any, most: int = 50
+                ) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Boxes (N_i, 4) in pixels of the files and scores (N_i,) of each validation scene."""
+    def batches() -> Iterator[tuple[Tensor, list[np.ndarray]]]:
+        for start, maps in scene_features(backbone, train, prompt):
+            yield maps, [boxes * _SCENE_SCALE for boxes in train_boxes[start:start + len(maps)]]
+
+    probe = PeopleProbe.fit(batches(), _STRIDE)
+    return [(boxes / _SCENE_SCALE, scores) for _, maps in scene_features(backbone, val, prompt)
+            for boxes, scores in probe.detect(maps, _STRIDE, most)]
+
+
+@torch.inference_mode()
+def scene_features(backbone: nn.Module, paths: Sequence[str],
+                   prompt: Any) -> Iterator[tuple[int, Tensor]]:
+    """Place of the first scene and stacked maps (B, C, h, w) of each batch; scenes of one size."""
+    height, width = read_image(paths[0]).shape[:2]
+    size = (round(height * _SCENE_SCALE), round(width * _SCENE_SCALE))
+    for start in range(0, len(paths), _BATCH):
+        yield start, torch.from_numpy(
+            dense_features(backbone, paths[start:start + _BATCH], size, prompt))
+
+
+@torch.inference_mode()
+def crop_features(backbone: nn.Module, path: str, boxes: np.ndarray, size: tuple[int, int],
+                  prompt: Any) -> np.ndarray:
+    """Unit features (N, C) of boxes (N, 4) of an image."""
+    if not len(boxes):
+        return np.zeros((0, backbone(load_images([path], size), prompt)[-1].shape[1]), np.float32)
+    image = read_image(path)
+    limit = np.array([image.shape[1], image.shape[0]] * 2)
+    crops = []
+    for box in np.clip(np.round(boxes), 0, limit).astype(int):
+        left, top = np.minimum(box[:2], limit[:2] - 1)
+        right, bottom = np.maximum(box[2:], (left + 1, top + 1))
+        crops.append(np.ascontiguousarray(image[top:bottom, left:right]))
+    device = next(backbone.parameters()).device
+    images = normalize(torch.cat([resize_images([crop], size) for crop in crops])).to(device)
+    pooled = backbone(images, prompt)[-1].mean((2, 3))
+    return nn.functional.normalize(pooled, dim=1).cpu().numpy()

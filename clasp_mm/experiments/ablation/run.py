@@ -1,0 +1,209 @@
+"""Train and score the rows of a table, piece by piece, and write the table."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+
+from clasp_mm.engine.jobs import ONE_THREAD, Job, run_jobs
+from clasp_mm.engine.training import Training
+from clasp_mm.evaluation.frozen.tasks import write_scenes
+from clasp_mm.utils.claims import hold
+from clasp_mm.utils.config_text import config_differences
+from clasp_mm.utils.files import file_hash, read_json, replacing
+
+from ..quickstart.run import Options, Quickstart
+from .tables import TABLES, Row, quickstart_config
+
+_USUAL_NUMBERS, _ALL_NUMBERS = (3, 4, 5), (2, 3, 4, 5, 6)  # of regions, k
+BUDGETS = {'quickstart': dict(identities=256), 'long': dict(identities=768)}
+
+
+@dataclass(frozen=True)
+class AblationOptions:
+    """What to run.
+
+    Args:
+        table: One of ``TABLES``.
+        work_dir: Everything is written below it; tables of one budget share it, and each other's
+            runs.
+        budget: One of ``BUDGETS``: how many synthetic people there are to pretrain on.
+        seeds: How many seeds; data and mini CLIP are the same for all.
+        parallel: Trainings at the same time.
+        processes: Processes of each training, started by tools/dist_train.sh; 1 starts none.
+        epochs: Epochs of both stages; None takes those of the configs.
+        identities: In place of the budget's number of people.
+    """
+
+    table: str
+    work_dir: Path
+    budget: str = 'quickstart'
+    seeds: int = 3
+    parallel: int = 2
+    processes: int = 1
+    epochs: tuple[int, int] | None = None
+    identities: int | None = None
+
+
+def run_ablation(options: AblationOptions) -> dict[str, Any]:
+    """Run what is not done yet of a table, and write it.
+
+    Returns:
+        ``rows`` (title -> results of its seeds, see :func:`.score.score_row`), ``options``.
+
+    Raises:
+        HeldError: Another process runs a table in the folder.
+        RuntimeError: If a training or a scoring fails; the message names its log.
+        ValueError: If the folder holds a run of another config or budget.
+    """
+    MMLogger.get_instance('ablation', log_level='WARNING')  # the jobs keep full logs
+    with hold(options.work_dir):
+        return _Ablation(options).run()
+
+
+class _Ablation:
+    """The stages in their order; what an earlier call has finished is not done again."""
+
+    def __init__(self, options: AblationOptions) -> None:
+        self.options = options
+        self.rows = TABLES[options.table]
+        self.configs = {row.key: quickstart_config(row) for row in self.rows if row.config}
+        self.dir = options.work_dir
+        self.quickstart = Quickstart(Options(
+            work_dir=self.dir, epochs=options.epochs,
+            identities=options.identities or BUDGETS[options.budget]['identities']))
+
+    def run(self) -> dict[str, Any]:
+        self.check_settings()
+        self.quickstart.make_data()
+        write_scenes(self.dir / 'data' / 'scenes')
+        self.run_stage1()
+        trainings = {(row.key, seed): self.training(row, seed) for row in self.rows
+                     if row.config for seed in range(self.options.seeds)}
+        missing = {f'seed{seed} {key}': training for (key, seed), training in trainings.items()
+                   if not training.is_done()}
+        self.say(f'{len(missing)} of {len(trainings)} trainings, '
+                 f'{self.options.parallel} at a time')
+        self.run_jobs([training.job(self.options.processes, name)
+                       for name, training in missing.items()])
+        self.score(trainings)
+        results = {row.title: [self.result(row, seed) for seed in range(self.options.seeds)]
+                   for row in self.rows}
+        return dict(table=self.options.table, budget=self.options.budget,
+                    seeds=self.options.seeds, identities=self.quickstart.options.identities,
+                    epochs=self.options.epochs, rows=results)
+
+    def say(self, text: str) -> None:
+        self.quickstart.say(text)
+
+    def run_jobs(self, jobs: Sequence[Job]) -> None:
+        run_jobs(jobs, parallel=self.options.parallel)
+
+    def check_settings(self) -> None:
+        """Refuse a folder that was begun with other data."""
+        own = dict(identities=self.quickstart.options.identities, epochs=self.options.epochs)
+        own = json.loads(json.dumps(own))
+        file = self.dir / 'ablation.json'
+        if file.exists() and (found := read_json(file)) != own:
+            raise ValueError(f'{self.dir} was begun with {found}, and is asked to go on with '
+                             f'{own}: name another --work-dir')
+        self.dir.mkdir(parents=True, exist_ok=True)
+        with replacing(file) as partial:
+            partial.write_text(json.dumps(own), 'utf-8')
+
+    def run_stage1(self) -> None:
+        """DINO of every seed, beside the mini CLIP."""
+        jobs = self.quickstart.clip_jobs()
+        for seed in range(self.options.seeds):
+            stage1 = self.own(self.quickstart.stage1(seed))
+            if not stage1.is_done():
+                jobs.append(stage1.job(self.options.processes, name=f'seed{seed} dino'))
+        self.say(f'stage 1: {", ".join(job.name for job in jobs) or "done"}')
+        self.run_jobs(jobs)
+
+    def training(self, row: Row, seed: int) -> Training:
+        """One row's training from the stage 1 of its seed."""
+        cfg = self.configs[row.key]
+        stage1 = self.quickstart.stage1(seed)
+        store = self.label(cfg, seed) if uses_labels(cfg) else None
+        return self.own(self.quickstart.prepare(
+            self.dir / f'seed{seed}' / row.key, cfg, seed, 1, self.quickstart.data, store=store,
+            model=dict(stage1=str(stage1.result))))
+
+    def label(self, cfg: Config, seed: int) -> Path:
+        """The store of a seed's labels that a config reads; it depends on no other row."""
+        labeler = self.quickstart.labeler(
+            self.quickstart.stage1(seed), cluster_numbers=label_numbers(cfg))
+        return self.quickstart.label(
+            self.dir / f'seed{seed}', self.quickstart.data, labeler)[0]
+
+    def own(self, training: Training) -> Training:
+        """The training, unless its folder holds one of another config.
+
+        Raises:
+            ValueError: It does; names the first differences.
+        """
+        if training.holds_another():
+            known = Config.fromfile(training.config_file)
+            lines = config_differences(training.cfg.to_dict(), known.to_dict())
+            raise ValueError(f'{training.folder} was begun with another config ('
+                             f'{"; ".join(lines[:3]) or "of the same values"}): delete the folder '
+                             'or name another --work-dir')
+        return training
+
+    def score(self, trainings: Mapping[tuple[str, int], Training]) -> None:
+        """Score what has no result yet of its very checkpoint."""
+        jobs = []
+        for row in self.rows:
+            for seed in range(self.options.seeds):
+                training = trainings.get((row.key, seed))
+                job = dict(
+                    config=str(training.config_file if training else self.random_config()),
+                    checkpoint=str(training.result) if training else None,
+                    hash=file_hash(training.result) if training else None, seed=seed,
+                    data=str(self.dir / 'data'),
+                    wrong_prompts=self.options.table == 'systems',
+                    out=str(self.result_file(row, seed)))
+                file = self.result_file(row, seed)
+                if file.exists():
+                    known = read_json(file)['job']
+                    if known | dict(wrong_prompts=True) == job | dict(wrong_prompts=True) and (
+                            known['wrong_prompts'] or not job['wrong_prompts']):
+                        continue
+                ticket = file.with_suffix('.job')
+                ticket.parent.mkdir(parents=True, exist_ok=True)
+                with replacing(ticket) as partial:
+                    partial.write_text(json.dumps(job), 'utf-8')
+                jobs.append(Job(f'seed{seed} {row.key}', [
+                    sys.executable, '-m', 'clasp_mm.experiments.ablation.score', str(ticket)],
+                    file.with_suffix('.log'), env=ONE_THREAD))
+        self.say(f'{len(jobs)} scorings')
+        self.run_jobs(jobs)
+
+    def random_config(self) -> Path:
+        """Config of random weights: stage 1's."""
+        return self.quickstart.stage1(0).config_file
+
+    def result_file(self, row: Row, seed: int) -> Path:
+        return self.dir / 'results' / f'{row.key}-seed{seed}.json'
+
+    def result(self, row: Row, seed: int) -> dict[str, Any]:
+        return read_json(self.result_file(row, seed))
+
+
+def uses_labels(cfg: Config) -> bool:
+    """Whether a config's pipeline reads pseudo-labels."""
+    return cfg.train_dataloader.dataset.pipeline[0].type == 'clasp_mm.CLIPPseudoLabeler'
+
+
+def label_numbers(cfg: Config) -> tuple[int, ...]:
+    """The numbers of regions in the store that a config reads: the usual ones or those of all."""
+    asked = set(cfg.train_dataloader.dataset.pipeline[0].cluster_numbers)
+    return _USUAL_NUMBERS if asked <= set(_USUAL_NUMBERS) else _ALL_NUMBERS

@@ -1,0 +1,96 @@
+"""Score one trained row, in a process of its own.
+
+``python -m clasp_mm.experiments.ablation.score FILE``
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+
+from clasp_mm.analysis.task_conflict import System, measure_system
+from clasp_mm.compat import quiet_mmcv_lite
+from clasp_mm.evaluation.frozen.tasks import SEMANTIC_WEIGHTS, TASK_PROMPTS, evaluate_tasks
+from clasp_mm.evaluation.functional import harmonic_mean
+from clasp_mm.models.backbones import SemanticSwin
+from clasp_mm.models.layers import TASKS
+from clasp_mm.models.weights.swin import load_backbone
+from clasp_mm.registry import MODELS
+from clasp_mm.synthetic import load_ground_truth
+from clasp_mm.utils.device import pick_device
+from clasp_mm.utils.files import read_json, read_rows, replacing
+
+from ..quickstart.run import INPUT_SIZE
+
+
+def score_row(config: Path, checkpoint: Path | None, seed: int, data: Path,
+              wrong_prompts: bool) -> dict[str, Any]:
+    """All that a table may show of a row.
+
+    Args:
+        config: The row's resolved config.
+        checkpoint: Its last checkpoint; None for random weights of this seed.
+        seed: Of the row.
+        data: Folder with ``train``, ``held_out`` and ``scenes``.
+        wrong_prompts: Score every task under each single prompt too.
+
+    Returns:
+        ``scores`` (metric -> percent, ``HM`` among them), ``gcr`` and ``ead`` (None where not
+        defined), ``parameters`` of the backbone, ``step_seconds`` (median of the last epoch, None
+        without training), ``under_prompt`` (prompt -> scores; empty unless asked for).
+    """
+    cfg = Config.fromfile(config)
+    torch.manual_seed(seed)
+    backbone = MODELS.build({**cfg.model.backbone, 'out_indices': (0, 1, 2, 3), 'init_cfg': None})
+    backbone.init_weights()
+    if checkpoint is not None:
+        load_backbone(backbone, checkpoint)
+    backbone.to(pick_device()).eval()
+    train, held_out = (load_ground_truth(data / name) for name in ('train', 'held_out'))
+
+    def evaluate(prompts: Mapping[str, Any]) -> dict[str, float]:
+        return evaluate_tasks(backbone, train, held_out, data / 'scenes', INPUT_SIZE, prompts)
+
+    prompted = getattr(backbone, 'has_moe', False)
+    prompts = (SEMANTIC_WEIGHTS if isinstance(backbone, SemanticSwin) else
+               TASK_PROMPTS if prompted else dict.fromkeys(TASK_PROMPTS))
+    scores = evaluate(prompts)
+    scores['HM'] = harmonic_mean(scores['mAP'], scores['mIoU'])
+    conflict: Mapping[str, Any] = {}
+    if checkpoint is not None:
+        conflict = measure_system(System('', str(config), checkpoint), seed=seed)
+    return dict(
+        scores=scores, gcr=conflict.get('gcr'), ead=conflict.get('ead'),
+        gcr_of=conflict.get('gcr_of'),
+        parameters=sum(parameter.numel() for parameter in backbone.parameters()),
+        step_seconds=None if checkpoint is None else step_seconds(checkpoint.parent),
+        under_prompt={task: evaluate(dict.fromkeys(TASK_PROMPTS, task))
+                      for task in TASKS} if wrong_prompts and prompted else {})
+
+
+def step_seconds(folder: Path) -> float:
+    """Median time of a step over the last logged quarter of a run, loading left out."""
+    rows = [row for log in sorted(folder.glob('*/vis_data/scalars.json')) for row in read_rows(log)]
+    times = [row['time'] - row.get('data_time', 0) for row in rows if 'time' in row]
+    return float(np.median(times[-max(1, len(times) // 4):]))
+
+
+def main() -> None:
+    """Score the row that a file of :mod:`.run` describes."""
+    job = read_json(sys.argv[1])
+    quiet_mmcv_lite()
+    result = score_row(Path(job['config']), job['checkpoint'] and Path(job['checkpoint']),
+                       job['seed'], Path(job['data']), job['wrong_prompts'])
+    with replacing(Path(job['out'])) as partial:
+        partial.write_text(json.dumps({**result, 'job': job}, indent=1), 'utf-8')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,1 @@
+"""Backbones as ONNX and torch.export programs: written, and run."""

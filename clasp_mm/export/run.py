@@ -1,0 +1,159 @@
+"""Run a file that :func:`clasp_mm.export.write.export_model` wrote."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+METADATA = 'clasp_mm.json'  # the entry beside a torch.export program
+
+Prompt = str | Sequence[str] | Mapping[str, float] | np.ndarray
+
+
+class ExportedModel:
+    """An exported network, by onnxruntime or torch on the CPU, whose inputs are checked.
+
+    Args:
+        path: A ``.onnx`` or ``.pt2`` file.
+        threads: CPU threads of onnxruntime; torch's own number by default. (Those of a ``.pt2``
+            are torch's.)
+
+    Attributes:
+        meta: What the file says about itself: ``kind``, ``input_size`` (H, W),
+            ``channels``, ``mean``, ``std``, ``outputs``, ``prompts`` (columns of the prompt input,
+            [] where the prompt is fixed), ``task`` and, of heads, what their outputs mean.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It was not written by ``tools/export_onnx.py``, or is damaged.
+        ModuleNotFoundError: It needs onnxruntime, which is not installed.
+    """
+
+    def __init__(self, path: str | Path, threads: int | None = None) -> None:
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f'no exported model at {path} (relative to {Path.cwd()}): '
+                                    'write it with tools/export_onnx.py')
+        data = path.read_bytes()
+        open_file = _open_torch if data.startswith(b'PK') else _open_onnx
+        self._run, self.meta = open_file(path, data, threads or torch.get_num_threads())
+
+    def __call__(self, images: np.ndarray, prompt: Prompt | None = None) -> dict[str, np.ndarray]:
+        """Run the network.
+
+        Args:
+            images: (B, 3, H, W) floats of the file's own size, normalised by ``meta``'s
+                ``channels``, ``mean`` and ``std`` (as ``clasp_mm.load_images`` does).
+            prompt: Only where it is an input: a name of ``meta['prompts']``, several (their
+                mean), a weight for each name, or an array of weights, (P,), or (B, P) for each
+                image its own.
+
+        Returns:
+            An array for each name of ``meta['outputs']``.
+
+        Raises:
+            ValueError: The images have another size or are no floats, or the prompt is missing,
+                unknown, or not asked for.
+        """
+        images = np.asarray(images)
+        size = tuple(self.meta['input_size'])
+        if images.ndim != 4 or images.shape[1:] != (3, *size) or not len(images):
+            raise ValueError(
+                f'images of shape {images.shape}: the model was exported for (B, 3, {size[0]}, '
+                f'{size[1]}), B at least 1; resize them, or export it again with --size')
+        if images.dtype.kind != 'f':
+            raise ValueError(f'images of {images.dtype}: normalised floats are needed, by the '
+                             f'mean {self.meta["mean"]} and std {self.meta["std"]}')
+        inputs = [np.ascontiguousarray(images, np.float32)]
+        if self.meta['prompts']:
+            inputs.append(prompt_weights(prompt, self.meta['prompts'], len(images)))
+        elif prompt is not None:
+            raise ValueError(f'prompt={prompt!r}, but the prompt of this file is fixed (task '
+                             f'{self.meta["task"]!r}); export it with --prompt-input')
+        return dict(zip(self.meta['outputs'], self._run(inputs), strict=True))
+
+
+def prompt_weights(prompt: Prompt | None, names: Sequence[str], batch: int) -> np.ndarray:
+    """The prompt input of an exported model.
+
+    Args:
+        prompt: See :class:`ExportedModel`.
+        names: What the columns are called.
+        batch: Images B.
+
+    Returns:
+        (B, P) float32.
+
+    Raises:
+        ValueError: The prompt is None, names what is no column, or has another shape.
+    """
+    if prompt is None:
+        raise ValueError(f'no prompt: name one of {", ".join(names)}, or give weights ({batch}, '
+                         f'{len(names)})')
+    if isinstance(prompt, Mapping):
+        given = {name: float(weight) for name, weight in prompt.items()}
+    elif isinstance(prompt, str):
+        given = {prompt: 1.}
+    elif not isinstance(prompt, np.ndarray) and len(prompt) and isinstance(prompt[0], str):
+        given = dict.fromkeys(prompt, 1 / len(set(prompt)))
+    else:
+        weights = np.asarray(prompt, np.float32)
+        if weights.shape not in ((len(names), ), (1, len(names)), (batch, len(names))):
+            raise ValueError(f'prompt weights of shape {weights.shape}: ({len(names)},) or '
+                             f'({batch}, {len(names)}) are needed, of {", ".join(names)}')
+        return np.ascontiguousarray(np.broadcast_to(weights, (batch, len(names))))
+    unknown = [name for name in given if name not in names]
+    if unknown:
+        raise ValueError(f'unknown prompt {unknown[0]!r}: the file has {", ".join(names)}')
+    row = np.array([given.get(name, 0.) for name in names], np.float32)
+    return np.tile(row, (batch, 1))
+
+
+def _open_onnx(path: Path, data: bytes, threads: int) -> tuple[Any, dict[str, Any]]:
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f'{path} needs onnxruntime: pip install "clasp_mm[export]"',
+                                  name=error.name) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(data, options, ['CPUExecutionProvider'])
+    except Exception as error:  # its own types
+        raise ValueError(f'{path} is damaged or no ONNX model ({type(error).__name__}): export it '
+                         'again') from error
+    entries = session.get_modelmeta().custom_metadata_map
+    names = [value.name for value in session.get_inputs()]
+    return (lambda inputs: session.run(None, dict(zip(names, inputs, strict=True))),
+            _checked({key: json.loads(value) for key, value in entries.items()}
+                     if 'input_size' in entries else {}, path))
+
+
+def _open_torch(path: Path, data: bytes, threads: int) -> tuple[Any, dict[str, Any]]:
+    entries = {METADATA: ''}
+    try:
+        program = torch.export.load(io.BytesIO(data), extra_files=entries)
+    except Exception as error:  # torch raises many types for damaged files
+        raise ValueError(f'{path} is damaged or no torch.export program '
+                         f'({type(error).__name__}): export it again') from error
+    meta = _checked(json.loads(entries[METADATA] or '{}'), path)
+    module = program.module()
+
+    @torch.no_grad()
+    def run(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [out.numpy() for out in module(*map(torch.tensor, inputs))]
+    return run, meta
+
+
+def _checked(meta: dict[str, Any], path: Path) -> dict[str, Any]:
+    if 'input_size' not in meta:
+        raise ValueError(f'{path} has no input_size in its metadata: it was not written by '
+                         'tools/export_onnx.py')
+    return meta

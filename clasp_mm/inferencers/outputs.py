@@ -1,0 +1,109 @@
+"""Pictures, videos and plain data of what was found."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+
+from clasp_mm.utils.files import printable, replacing, write_text
+
+from .inputs import Frame
+
+
+class Pictures:
+    """A folder of drawn images and videos, under the names of their sources; a context manager.
+
+    A video is whole, or not there, once a frame of another file comes or the context is left.
+
+    Args:
+        folder: Where to write.
+    """
+
+    def __init__(self, folder: str | os.PathLike) -> None:
+        self.folder = Path(folder)
+        self._stack = ExitStack()
+        self._video = ''
+        self._writer: cv2.VideoWriter | None = None
+
+    def __enter__(self) -> Pictures:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def write(self, frame: Frame, picture: np.ndarray, stem: str) -> None:
+        """Write a picture of a frame: to its video if ``stem`` is the frame's, else as an image."""
+        if frame.index is None or stem != frame.stem:
+            write_image(self.folder / f'{stem}.jpg', picture)
+            return
+        if self._video != frame.file:
+            self._stack.close()
+            self._open(frame, picture)
+        self._writer.write(picture)
+
+    def _open(self, frame: Frame, picture: np.ndarray) -> None:
+        target = (self.folder / frame.file).with_suffix('.mp4')
+        if printable(target) != str(target):  # OpenCV ends the process
+            raise ValueError(f'{printable(target)} is no name in UTF-8, which a video needs')
+        partial_file = self._stack.enter_context(replacing(target))
+        writing = Path(f'{partial_file}.mp4')  # OpenCV chooses the container by the name's end
+        writer = cv2.VideoWriter(str(writing), cv2.VideoWriter_fourcc(*'mp4v'), frame.rate,
+                                 picture.shape[1::-1])
+
+        def finish() -> None:
+            writer.release()
+            os.replace(writing, partial_file)
+        self._stack.callback(finish)
+        self._video, self._writer = frame.file, writer
+
+
+def check_stems(names: Iterable[str]) -> None:
+    """Refuse files whose pictures would have one name.
+
+    Raises:
+        ValueError: Two names differ in their ends alone.
+    """
+    stems: dict[Path, str] = {}
+    for name in names:
+        other = stems.setdefault(Path(name).with_suffix(''), name)
+        if other != name:
+            raise ValueError(f'{other} and {name} would both be written as {Path(name).stem}.jpg: '
+                             'run them apart')
+
+
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Encode by the name's end."""
+    done, data = cv2.imencode(path.suffix, image)
+    if not done:
+        raise ValueError(f'cannot encode {path}')
+    with replacing(path, sync=False) as partial_file:
+        partial_file.write_bytes(data.tobytes())
+
+
+def plain(entry: Mapping[str, Any], image: np.ndarray, stem: str, folder: Path) -> dict[str, Any]:
+    """An entry for JSON: arrays as lists, those with one integer per pixel as PNG files."""
+    out = {}
+    for key, value in entry.items():
+        if not isinstance(value, np.ndarray):
+            out[key] = value
+        elif value.shape == image.shape[:2] and value.dtype.kind in 'ui':
+            path = folder / f'{stem}_{key}.png'
+            write_image(path, value.astype(np.uint8))
+            out[key] = str(path.relative_to(folder))
+        else:
+            out[key] = (np.round(value, 3) if value.dtype.kind == 'f' else value).tolist()
+    return out
+
+
+def write_json(path: Path, entries: Iterable[Mapping[str, Any]]) -> None:
+    """Write ``predictions.json``, whole or not at all."""
+    write_text(path, json.dumps(list(entries), indent=1))

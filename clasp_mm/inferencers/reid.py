@@ -1,0 +1,146 @@
+"""Features of people for re-identification, by mmpretrain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import DefaultScope
+from torch import nn
+from tqdm import tqdm
+
+from clasp_mm.compat import quiet_mmcv_lite
+from clasp_mm.datasets.images import read_image, read_images, warn_unreadable
+from clasp_mm.models.weights.coverage import load_weights
+from clasp_mm.utils.device import pick_device
+from clasp_mm.visualization.ranked_lists import RankedList, draw_ranked_list
+from clasp_mm.zoo.config import open_config
+
+from .batches import predict_batches, prepare
+
+BATCH = 64
+
+
+class Gallery(Protocol):
+    """What features are searched in, as :class:`clasp_mm.ReIDIndex`."""
+
+    def search(self, features: np.ndarray, count: int, device: torch.device
+               ) -> Sequence[Sequence[Any]]:
+        """For each feature what was found, with ``name`` and ``distance``, nearest first."""
+
+
+def load(config: str | Path | Config, checkpoint: str | Path,
+         device: str | torch.device | None = None) -> nn.Module:
+    """Build a fine-tuned model of re-identification, ready for :func:`predict`.
+
+    Args:
+        config: Its config, or that read.
+        checkpoint: A checkpoint of its training.
+        device: Where it runs; by default on the GPU where there is one.
+
+    Raises:
+        FileNotFoundError: There is no such config or checkpoint.
+        ValueError: The config is of another task, or the weights do not fit its model.
+    """
+    quiet_mmcv_lite()
+    from mmpretrain.registry import MODELS
+    cfg = open_config(config)
+    if cfg.get('model', {}).get('head', {}).get('type') != 'clasp_mm.ReIDHead':
+        raise ValueError(f'{cfg.filename} has no model.head of type clasp_mm.ReIDHead: it is no '
+                         'config of re-identification')
+    cfg.model.backbone.init_cfg = None
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(cfg.model)
+        steps = cfg.test_pipeline[1:]  # the images are loaded
+        model.pipeline = Compose(steps)
+    meta = load_weights(model, checkpoint)
+    model.dataset_meta = meta.get('dataset_meta') or {}
+    model.verification = meta.get('verification')
+    return model.to(pick_device(device)).eval()
+
+
+def predict(model: nn.Module, images: Sequence[np.ndarray], index: Gallery | None = None,
+            count: int = 10, camera: int | None = None, batch_size: int = BATCH
+            ) -> list[dict[str, np.ndarray]]:
+    """Compute the feature of the person in each image and search a gallery for it.
+
+    Args:
+        model: From :func:`load`.
+        images: Each (H, W, 3) uint8, BGR, of one person.
+        index: The gallery; None only computes features.
+        count: Images to find for each, at most.
+        camera: Of all images, for a model with vectors of cameras.
+        batch_size: Images in one forward.
+
+    Returns:
+        For each image ``feature``, (C,) float32 of unit length, and, of a gallery, ``names`` and
+        ``distances`` of what was found, nearest first.
+
+    Raises:
+        ValueError: An image is empty, the model needs a camera, or the index is of another model.
+    """
+    for image in images:
+        if image.ndim != 3 or not image.size:
+            raise ValueError(f'an image of shape {image.shape}: a colour image (H, W, 3) with '
+                             'pixels is needed')
+    samples = (prepare(model, image, img_shape=image.shape[:2], ori_shape=image.shape[:2],
+                       camera=camera) for image in images)
+    results: list[dict[str, np.ndarray]] = [
+        dict(feature=sample.feature.cpu().numpy())
+        for sample in predict_batches(model, samples, batch_size)]
+    if index is not None and results:
+        found = index.search(np.stack([result['feature'] for result in results]), count,
+                             next(model.parameters()).device)
+        for result, near in zip(results, found, strict=True):
+            result['names'] = np.array([one.name for one in near])
+            result['distances'] = np.array([one.distance for one in near])
+    return results
+
+
+def embed_files(model: nn.Module, paths: Sequence[str | Path], progress: bool = True
+                ) -> tuple[np.ndarray, list[int]]:
+    """Features (n, C) of the files that can be read, and their places in ``paths``.
+
+    The others are counted and named in the log.
+
+    Args:
+        model: From :func:`load`.
+        paths: Of images of one person each.
+        progress: Show a bar.
+
+    Raises:
+        FileNotFoundError: None can be read.
+    """
+    features, places, unreadable = [], [], []
+    for start in tqdm(range(0, len(paths), BATCH), desc='features', disable=not progress):
+        images = []
+        for place, image in read_images(paths[start:start + BATCH], unreadable):
+            images.append(image)
+            places.append(start + place)
+        features += [result['feature'] for result in predict(model, images)]
+    if not places:
+        raise FileNotFoundError(f'none of {len(paths)} images can be read; the first: '
+                                f'{unreadable[0]}')
+    warn_unreadable(unreadable, len(paths))
+    return np.stack(features), places
+
+
+def draw(image: np.ndarray, result: Mapping[str, np.ndarray], root: str | Path) -> np.ndarray:
+    """Draw the query and the images that were found for it.
+
+    Args:
+        image: (H, W, 3) uint8, BGR.
+        result: Of :func:`predict` with an index.
+        root: Folder of the gallery.
+
+    Returns:
+        The picture, BGR.
+    """
+    found = [read_image(Path(root, name))[..., ::-1] for name in result['names']]
+    ranked = RankedList(image[..., ::-1], found, result['distances'])
+    return np.ascontiguousarray(draw_ranked_list(ranked)[..., ::-1])

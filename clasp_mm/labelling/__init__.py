@@ -1,0 +1,1 @@
+"""Labels for a data set by CLIP: made, reported on, and judged."""

@@ -1,0 +1,173 @@
+"""Label a whole data set into a store: by one process or many, in one go or several."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from mmengine.logging import MMLogger
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from clasp_mm.datasets.images import UnreadableImageError, warn_unreadable
+from clasp_mm.datasets.readable import as_is, one_thread
+from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, to_canvas
+from clasp_mm.pseudo_labels.hashing import hash_names
+from clasp_mm.pseudo_labels.labels import PseudoLabels, Seen
+from clasp_mm.pseudo_labels.store import LabelStore, StoreWriter, list_digest, make_header
+from clasp_mm.pseudo_labels.transfer import Download, late
+from clasp_mm.utils.claims import hold
+
+# Rows, names ('' where the image cannot be read), images that can be read, what is wrong.
+Batch = tuple[np.ndarray, list[str], Tensor, list[str]]
+_UNWRITTEN = 4  # batches of labels that may wait for the disk
+
+
+class ImageSource(Protocol):
+    """What is labelled; ``clasp_mm.LUPerson`` is one.
+
+    ``names`` are the images' names in order; ``load(i)['img']`` is an image, (H, W, 3) uint8 BGR,
+    or raises UnreadableImageError, which names it.
+    """
+
+    names: Sequence[str]
+
+    def load(self, index: int) -> dict: ...
+
+
+class _Batches(Dataset):
+    """Batches of images on one canvas; an item is asked for by its row numbers."""
+
+    def __init__(self, source: ImageSource, size: tuple[int, int]) -> None:
+        self.source = source
+        self.size = size
+
+    def __getitem__(self, rows: np.ndarray) -> Batch:
+        names, images, faults = [], [], []
+        for row in rows:
+            try:
+                image = self.source.load(int(row))['img']
+            except UnreadableImageError as error:
+                faults.append(str(error))
+                names.append('')
+                continue
+            names.append(self.source.names[int(row)])
+            images.append(image[..., ::-1])
+        return rows, names, to_canvas(images, self.size), faults
+
+
+def make_store(source: ImageSource, labeler: CLIPLabeler, out: str | os.PathLike,
+               batch_size: int = 64, num_workers: int = 2, rank: int = 0, world_size: int = 1,
+               show_progress: bool = True) -> LabelStore | None:
+    """Label every image of a source into a store, going on where an earlier run stopped.
+
+    Several processes (``rank`` of ``world_size``) may share the work on one file system: each
+    labels its own block of rows, and the last one to finish completes the store. The store's
+    bytes do not depend on their number. Reading, both networks and writing go side by side.
+
+    Args:
+        source: The images.
+        labeler: Makes the labels.
+        out: Folder of the store; until it is complete, ``OUT.partial``.
+        batch_size: Images per teacher forward.
+        num_workers: Processes that read images.
+        rank: Number of this process.
+        world_size: Number of processes.
+        show_progress: Show a bar with the time left.
+
+    Returns:
+        The store, or None while other processes still have work to do.
+
+    Raises:
+        FileExistsError: If there is a complete store already.
+        HeldError: Another launch's process of this rank is at work on it.
+        ValueError: If an unfinished store was made with other means, or the disk does not give
+            back what was written.
+    """
+    if not 0 <= rank < world_size:
+        raise ValueError(f'rank {rank} is none of {world_size} processes')
+    hashes = hash_names(source.names)
+    header = make_header(len(hashes), list_digest(hashes), labeler.vocabulary,
+                         labeler.clip.identity, labeler.teacher_id, labeler.settings,
+                         labeler.grid)
+    logger = MMLogger.get_current_instance()
+    unreadable: list[str] = []
+    out = Path(out)
+    with hold(out, out.with_name(f'.{out.name}.{rank}.claim.json')), \
+            StoreWriter(out, header, hashes) as writer:
+        batches = _own_batches(writer.todo, len(hashes), batch_size, rank, world_size)
+        loader = DataLoader(
+            _Batches(source, labeler.settings.image_size), sampler=batches, batch_size=None,
+            num_workers=min(num_workers, len(batches)), collate_fn=as_is,
+            worker_init_fn=one_thread, pin_memory=labeler.device.type == 'cuda')
+        total = sum(len(rows) for rows in batches)
+        with tqdm(total=total, unit='img', desc='pseudo-labels', disable=not show_progress) as bar:
+            # At its end the thread is waited for, whatever happened.
+            with ThreadPoolExecutor(1) as thread:
+                written = (thread.submit(_write, writer, batch)
+                           for batch in _labelled(labeler, loader))
+                for batch in late(written, _UNWRITTEN):
+                    rows, faults = batch.result()
+                    unreadable += faults
+                    bar.update(len(rows))
+        store = writer.finish()
+    warn_unreadable(unreadable, total)  # they count as rejected
+    if store is not None:
+        store.verify()
+        logger.info(f'labels of {len(store)} images in {store.path}: {summarize(store)}')
+    return store
+
+
+def _own_batches(todo: np.ndarray, count: int, batch_size: int, rank: int,
+                 world_size: int) -> list[np.ndarray]:
+    """Rows to do of this process's block, cut where any number of processes would cut them."""
+    per_rank = -(-count // (batch_size * world_size)) * batch_size
+    own = todo[(todo >= rank * per_rank) & (todo < (rank + 1) * per_rank)]
+    cuts = np.flatnonzero(np.diff(own // batch_size)) + 1
+    return [rows for rows in np.split(own, cuts) if len(rows)]
+
+
+def _labelled(labeler: CLIPLabeler, loader: Iterable[Batch]) -> Iterator[tuple]:
+    """Batches and their labels on the way from the device, or None where none can be read.
+
+    The host waits for what a GPU says of a batch only while the GPU is at work on the next.
+    """
+    def see(batch: Batch) -> Seen | None:
+        _, names, images, _ = batch
+        return labeler.see(images, [name for name in names if name]) if len(images) else None
+
+    def name_regions(seen: Seen | None) -> Download | None:
+        return None if seen is None else labeler.name_regions(seen).download()
+
+    seen = ((batch, see(batch)) for batch in loader)
+    named = ((batch, name_regions(one)) for batch, one in late(seen))
+    for (rows, names, _, faults), download in late(named):
+        readable = np.array([bool(name) for name in names])
+        labels = PseudoLabels.empty(len(names), labeler.grid, labeler.settings.cluster_numbers,
+                                    len(labeler.vocabulary.attributes))
+        if download is not None:
+            for field, values in download.wait().items():
+                getattr(labels, field)[readable] = values
+        yield rows, labels, readable, faults
+
+
+def _write(writer: StoreWriter, batch: tuple) -> tuple[np.ndarray, list[str]]:
+    rows, labels, readable, faults = batch
+    writer.write(rows, labels, readable)
+    return rows, faults
+
+
+def summarize(store: LabelStore) -> str:
+    """The share of images that each filter keeps, and of attributes that are sure."""
+    arrays, settings = store.arrays, store.settings
+    spatial = np.asarray(arrays['foreground']) > settings.min_foreground
+    semantic = np.asarray(arrays['person_cosine']) > settings.min_person_cosine
+    kept = spatial & semantic
+    sure = (np.asarray(arrays['attr_conf'])[kept] > 0.5).mean() if kept.any() else 0.0
+    return (f'{spatial.mean():.1%} pass the foreground filter, {semantic.mean():.1%} the person '
+            f'filter, {kept.mean():.1%} both; {sure:.1%} of the attributes of those are sure')

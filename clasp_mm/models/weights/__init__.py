@@ -1,0 +1,1 @@
+"""Weights of a backbone: found, read, checked against the model, loaded."""

@@ -1,0 +1,166 @@
+"""What a checkpoint says of the settings that its backbone was trained with."""
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import nn
+
+from clasp_mm.utils.config_text import read_config_text
+
+from ..backbones import PCMoESwin
+from ..layers.pc_moe import PCMoE
+
+_OURS = ('clasp_mm.PCMoESwin', 'clasp_mm.SemanticSwin')
+_MMPRETRAIN = 'mmpretrain.SwinTransformer'
+_ALWAYS_PAD = tuple(f'{host}.SwinTransformer' for host in ('mmdet', 'mmseg', 'mmpose'))
+# What makes a backbone's tensors and features; the rest is where and how it is used.
+_ARCHITECTURE = ('type', 'arch', 'window_size', 'strides', 'in_channels', 'pad_small_map', 'moe')
+_HIDDEN_OF_MOE = ('top_k', 'self_embedding', 'prompt_embedding')
+
+
+def published_backbone(checkpoint: Any, where: Any) -> dict[str, Any] | None:
+    """The config of the backbone that a published file holds, without ``init_cfg``.
+
+    A file may name our two backbones alone, and plain values for arguments that they have, so that
+    it can build nothing else: a registry reaches any function by its dotted name.
+
+    Args:
+        checkpoint: What the file holds.
+        where: The file, for the errors.
+
+    Returns:
+        The config; None where the file states none.
+
+    Raises:
+        ValueError: It names another type, an argument that the type does not have, or anything but
+            numbers, text and lists of them.
+    """
+    stated = _meta(checkpoint).get('backbone')
+    return None if stated is None else check_backbone(stated, where)
+
+
+def check_backbone(stated: Any, where: Any) -> dict[str, Any]:
+    """A backbone's config that a stranger wrote; see :func:`published_backbone`."""
+    kind = stated.get('type') if isinstance(stated, Mapping) else None
+    if kind not in _OURS:
+        raise ValueError(f'{where} states the backbone {kind or stated!r:.80}, and only '
+                         f'{" and ".join(_OURS)} are built from what a file says: give the config '
+                         'of its training')
+    settings = {name: value for name, value in stated.items()
+                if name not in ('type', 'init_cfg')}  # where its training started does not matter
+    for name, value in settings.items():
+        if not _fits(kind, name, value):
+            raise ValueError(f'{where} states {kind} with {name!r:.80}={value!r:.80}, which it '
+                             'does not take from a file: publish the model again, or give the '
+                             'config of its training')
+    return dict(type=kind, **settings)
+
+
+def _fits(kind: str, name: Any, value: Any) -> bool:
+    """Whether a backbone has an argument, and the value is plain."""
+    names = set(inspect.signature(PCMoESwin).parameters) - {'pretrained', 'init_cfg'}
+    if kind != _OURS[0]:
+        names = names - {'task', 'moe'} | {'semantic_weight'}
+    fields = dict(arch={'embed_dims', 'depths', 'num_heads'},
+                  moe={*inspect.signature(PCMoE).parameters, 'stages'} - {'dim'})
+    if name not in names:
+        return name == 'pretrained' and value is None
+    if name in fields and value is not None and not (name == 'arch' and isinstance(value, str)):
+        return (isinstance(value, Mapping) and set(value) <= fields[name]
+                and all(map(_is_plain, value.values())))
+    return _is_plain(value)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (str, int, float, bool)
+
+
+def _meta(checkpoint: Any) -> Mapping[str, Any]:
+    meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
+    return meta if isinstance(meta, Mapping) else {}
+
+
+def stated_backbone(checkpoint: Any) -> dict[str, Any]:
+    """The config of the backbone in a published file or a run's checkpoint; else an empty one.
+
+    It tells settings and builds nothing. A run's config is text, which is read and not run. Of our
+    own backbones only what they take from a file counts, see :func:`published_backbone`. ``type``
+    has its library before it.
+    """
+    meta = _meta(checkpoint)
+    backbone, scope = meta.get('backbone'), None
+    if backbone is None:
+        try:
+            cfg = read_config_text(str(meta.get('cfg', '')))
+        except ValueError:
+            return {}
+        model, scope = cfg.get('model'), cfg.get('default_scope')
+        backbone = model.get('backbone') if isinstance(model, Mapping) else None
+    if not isinstance(backbone, Mapping):
+        return {}
+    kind = str(backbone.get('type'))
+    kind = kind if '.' in kind else f'{scope}.{kind}'
+    if kind in _OURS:
+        backbone = {name: value for name, value in backbone.items() if _fits(kind, name, value)}
+    return dict(backbone, type=kind)
+
+
+def trained_settings(stated: Mapping[str, Any], layout: str, names: Iterable[str]
+                     ) -> dict[str, Any]:
+    """Settings that change features and show in no tensor, as far as the file tells them.
+
+    SOLIDER's code always pads. Of Microsoft's and timm's layout, classifiers end with one norm,
+    and shift no map of one window; Microsoft's detectors have a norm a stage, and always pad.
+    mmpretrain's names are mmdet's, mmsegmentation's and mmpose's, whose habits differ.
+
+    Args:
+        stated: See :func:`stated_backbone`.
+        layout: ``LoadReport.format``.
+        names: Of the backbone's tensors.
+
+    Returns:
+        Any of the keys of :func:`hidden_settings`.
+    """
+    kind = stated.get('type')
+    if kind in _OURS:
+        settings = dict(pad_small_map=stated.get('pad_small_map', True),
+                        strides=tuple(stated.get('strides', (4, 2, 2, 2))))
+        moe = stated.get('moe', {} if kind == _OURS[0] else None)
+        if moe is not None:
+            defaults = inspect.signature(PCMoE).parameters
+            settings |= {f'moe.{name}': moe.get(name, defaults[name].default)
+                         for name in _HIDDEN_OF_MOE}
+        return settings
+    if kind == _MMPRETRAIN:
+        return dict(pad_small_map=stated.get('pad_small_map', False))
+    if kind in _ALWAYS_PAD or layout == 'solider':
+        return dict(pad_small_map=True)
+    if layout in ('microsoft', 'timm'):
+        norms = {name.split('.')[0] for name in names if name.startswith('norm')}
+        return dict(pad_small_map=len(norms) > 1)
+    return {}
+
+
+def hidden_settings(backbone: nn.Module) -> dict[str, Any]:
+    """Settings of a :class:`PCMoESwin` that change features and show in no tensor."""
+    settings = dict(pad_small_map=backbone.pad_small_map, strides=backbone.strides)
+    moe = next((stage.moe for stage in backbone.stages if stage.moe is not None), None)
+    if moe is not None:
+        settings |= {f'moe.{name}': getattr(moe, name) for name in _HIDDEN_OF_MOE}
+    return settings
+
+
+def config_line(stated: Mapping[str, Any]) -> str | None:
+    """``backbone=dict(...)`` to paste into a config; None where it is no backbone of ours."""
+    if stated.get('type') not in _OURS:
+        return None
+    return 'backbone=' + _text({key: stated[key] for key in _ARCHITECTURE if key in stated})
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, Mapping):
+        return repr(value)
+    return f'dict({", ".join(f"{key}={_text(one)}" for key, one in value.items())})'

@@ -1,0 +1,322 @@
+"""``clasp embed``: features of a folder of images, and a page of nearest neighbours."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+from torch import nn
+
+from clasp_mm.compat import load_file
+from clasp_mm.datasets import LUPerson
+from clasp_mm.datasets.images import warn_unreadable
+from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
+from clasp_mm.labelling.describe import CLIPDescriber, HeadDescriber, load_heads
+from clasp_mm.models.backbones import SemanticSwin
+from clasp_mm.models.layers import TASKS
+from clasp_mm.models.weights.find import find_weights
+from clasp_mm.models.weights.trained_with import published_backbone
+from clasp_mm.pseudo_labels.labels import LabelSettings
+from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary
+from clasp_mm.utils.claims import HeldError, hold
+from clasp_mm.utils.device import (
+    add_amp_argument,
+    add_device_argument,
+    announce_device,
+    set_matmul_precision,
+)
+from clasp_mm.utils.files import printable, read_json, temporary_folder, write_text
+from clasp_mm.utils.shards import own_process
+from clasp_mm.visualization.neighbours import Cell, Description, neighbour_page, thumbnail
+from clasp_mm.zoo.config import buildable, read_zoo_config
+from clasp_mm.zoo.get_model import get_model
+from clasp_mm.zoo.publish import find_config
+
+from .embed_blocks import embed_blocks, feature_blocks, put_together
+
+Describe = Callable[[Sequence[np.ndarray], Sequence[str]], list[Description]]
+_CHUNK = 1 << 16
+
+
+def embed_images(model: nn.Module, source: LUPerson, out: str | os.PathLike,
+                 size: tuple[int, int] = (256, 128), batch_size: int = 64, num_workers: int = 2,
+                 describe: Describe | None = None, vocabulary: Vocabulary | None = None,
+                 num_queries: int = 24, num_neighbours: int = 8, meta: dict | None = None,
+                 show_progress: bool = True, amp: bool | None = None, rank: int = 0,
+                 world_size: int = 1) -> dict | None:
+    """Write the features of every readable image of a source, and a page of neighbours.
+
+    The feature is the mean over the last map. Beside ``OUT.npy``, (N, C) float32, lie
+    ``OUT.names.txt`` with the name of each row, ``OUT.json`` with what was done, and
+    ``OUT.html``; ``OUT.parquet`` has the columns ``name`` and ``feature`` itself. Every file is
+    complete or not there, and memory does not grow with the number of images. A call that was
+    killed goes on where it was when it is made again. Several processes (``rank`` of
+    ``world_size``) may share the work on one file system; the last one to finish writes the files,
+    which do not depend on their number.
+
+    Args:
+        model: Images (B, 3, H, W) to a tuple of maps.
+        source: The images.
+        out: ``*.npy`` or ``*.parquet``.
+        size: (H, W) to which images are brought.
+        batch_size: Images per forward.
+        num_workers: Processes that read images.
+        describe: Tells parts and attributes of the images on the page.
+        vocabulary: Names of those parts.
+        num_queries: Images whose neighbours are shown, spread evenly over the source.
+        num_neighbours: Of each.
+        meta: Added to ``OUT.json``.
+        show_progress: Show a bar.
+        amp: Precision of the model, see :func:`clasp_mm.utils.device.precision`.
+        rank: Number of this process.
+        world_size: Number of processes.
+
+    Returns:
+        What ``OUT.json`` holds: num_images, channels, size, unreadable (their names and why). None
+        while other processes still have work to do.
+
+    Raises:
+        HeldError: Another launch's process of this rank is at work on it.
+        ValueError: If ``out`` has another suffix, Parquet is not to be had, or no image can be
+            read.
+    """
+    out = _check_out(out)
+    blocks = feature_blocks(out, model, source, size, batch_size, amp, rank, world_size)
+    with hold(out, out.with_name(f'.{out.name}.{rank}.claim.json')):
+        embed_blocks(blocks, model, source, size, batch_size, num_workers, amp, show_progress)
+        with blocks.finishing() as paths:
+            if paths is None:
+                return None
+            with temporary_folder(out) as folder:
+                table, names = folder / 'features.npy', folder / 'names.txt'
+                rows, faults = put_together(paths, source, table, names)
+                features = np.load(table, mmap_mode='r')
+                result = dict(meta or {}, size=list(size), num_images=len(rows),
+                              channels=features.shape[1], unreadable=faults)
+                if len(rows):
+                    _write(out, folder, features, source, rows, result)
+        if not len(rows):
+            raise ValueError(f'none of the {len(source)} images of {source.source!r} could be '
+                             f'read; the first is {faults[0]}')
+        page = _page(features, rows, source, describe, vocabulary, batch_size,
+                     num_queries, num_neighbours)
+        write_text(out.with_suffix('.html'), page)
+    warn_unreadable(faults, len(source))
+    return result
+
+
+def _write(out: Path, folder: Path, features: np.ndarray, source: LUPerson, rows: np.ndarray,
+           result: dict) -> None:
+    """Give what lies in ``folder`` its place."""
+    if out.suffix == '.parquet':
+        _write_parquet(folder / 'features.parquet', features, source, rows)
+        os.replace(folder / 'features.parquet', out)
+    else:
+        os.replace(folder / 'names.txt', out.with_suffix('.names.txt'))
+        os.replace(folder / 'features.npy', out)
+    write_text(out.with_suffix('.json'), json.dumps(result, indent=1))
+
+
+def _check_out(out: str | os.PathLike) -> Path:
+    out = Path(out)
+    if out.suffix not in ('.npy', '.parquet'):
+        raise ValueError(f'features go to a .npy or .parquet file, got {str(out)!r}')
+    if out.suffix == '.parquet':
+        try:
+            import pyarrow  # noqa: F401
+        except ImportError as error:
+            raise ValueError(f'Parquet needs pyarrow ({error}): pip install "clasp_mm[parquet]", '
+                             f'or write {out.with_suffix(".npy").name} with its list '
+                             'of names instead') from error
+    return out
+
+
+def _write_parquet(path: Path, features: np.ndarray, source: LUPerson, rows: np.ndarray) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    width = features.shape[1]
+    schema = pa.schema([('name', pa.string()), ('feature', pa.list_(pa.float32(), width))])
+    with pq.ParquetWriter(path, schema) as writer:
+        for start in range(0, len(rows), _CHUNK):
+            names = [printable(source.names[row]) for row in rows[start:start + _CHUNK]]
+            values = pa.array(features[start:start + _CHUNK].reshape(-1))
+            writer.write_table(pa.table([pa.array(names, pa.string()),
+                                         pa.FixedSizeListArray.from_arrays(values, width)],
+                                        schema=schema))
+
+
+def nearest_neighbours(features: np.ndarray, queries: np.ndarray, count: int,
+                       ) -> tuple[np.ndarray, np.ndarray]:
+    """Exact nearest neighbours by cosine, itself left out.
+
+    Args:
+        features: (N, C), read in chunks.
+        queries: Rows, (Q,).
+        count: Neighbours of each, fewer where there are not so many.
+
+    Returns:
+        Rows and cosines, nearest first, each (Q, min(count, N - 1)).
+    """
+    count = min(count, len(features) - 1)
+    asked = _unit(features[queries])
+    best = np.full((len(queries), count), -np.inf, np.float32)
+    found = np.zeros((len(queries), count), np.int64)
+    for start in range(0, len(features), _CHUNK):
+        cosines = asked @ _unit(features[start:start + _CHUNK]).T
+        inside = (queries >= start) & (queries < start + _CHUNK)
+        cosines[inside, queries[inside] - start] = -np.inf
+        rows = np.broadcast_to(np.arange(start, start + cosines.shape[1]), cosines.shape)
+        best, found = np.concatenate([best, cosines], 1), np.concatenate([found, rows], 1)
+        order = np.argsort(-best, axis=1, kind='stable')[:, :count]
+        best, found = (np.take_along_axis(x, order, 1) for x in (best, found))
+    return found, best
+
+
+def _unit(features: np.ndarray) -> np.ndarray:
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+
+
+def _page(features: np.ndarray, rows: np.ndarray, source: LUPerson, describe: Describe | None,
+          vocabulary: Vocabulary | None, batch_size: int, num_queries: int,
+          num_neighbours: int) -> str:
+    queries = np.unique(np.linspace(0, len(rows) - 1, num_queries).round().astype(np.int64))
+    found, cosines = nearest_neighbours(features, queries, num_neighbours)
+    shown, place = np.unique(np.concatenate([queries[:, None], found], 1), return_inverse=True)
+    place = place.reshape(len(queries), -1)
+    cells: list[Cell] = []
+    for start in range(0, len(shown), batch_size):
+        chosen = rows[shown[start:start + batch_size]].tolist()
+        names = [source.names[row] for row in chosen]
+        images = [source.load(row)['img'] for row in chosen]
+        told = describe(images, names) if describe else [Description()] * len(images)
+        cells += [Cell(name, thumbnail(image[..., ::-1]), description)
+                  for name, image, description in zip(names, images, told, strict=True)]
+    note = (f'{len(rows)} images of {source.source}; {len(queries)} of them with their nearest '
+            f'neighbours by cosine of the {features.shape[1]} features.')
+    return neighbour_page('Nearest neighbours', note, cells, place[:, 0].tolist(), place[:, 1:],
+                          cosines, vocabulary)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``clasp embed``."""
+    parser.add_argument('folder', help='folder of images, or of an LMDB')
+    parser.add_argument('--checkpoint', required=True,
+                        help='published model (file or name), or any other Swin checkpoint with '
+                        '--config; a CLASP training checkpoint also gives parts and attributes')
+    parser.add_argument('--config', help='config of a training checkpoint (default: the one '
+                        'beside it)')
+    parser.add_argument('--task', nargs='+', choices=TASKS,
+                        help='prompt of a backbone with PC-MoE; several: their mean')
+    add_semantic_weight(parser)
+    parser.add_argument('--size', type=int, nargs=2, default=(256, 128), metavar=('H', 'W'),
+                        help='of the input, %(default)s')
+    parser.add_argument('--out', default='work_dirs/features.npy',
+                        help='.npy, or .parquet where pyarrow is installed (%(default)s)')
+    parser.add_argument('--list', default='', help='file with one image name per line')
+    parser.add_argument('--clip', help='name parts and attributes on the page with this CLIP: '
+                        'open_clip model, local-dir:DIR or an architecture file (.json)')
+    parser.add_argument('--clip-pretrained', default='openai', metavar='TAG|FILE',
+                        help='tag of open_clip or weights file (%(default)s)')
+    parser.add_argument('--vocabulary', metavar='JSON',
+                        help='parts, attributes and texts (default: the built-in ones)')
+    parser.add_argument('--queries', type=int, default=24, help='rows of the page (%(default)s)')
+    parser.add_argument('--neighbours', type=int, default=8, help='of each (%(default)s)')
+    parser.add_argument('--batch-size', type=int, default=64, help='images (%(default)s)')
+    parser.add_argument('--workers', type=int, default=2, help='processes that read (%(default)s)')
+    add_device_argument(parser)
+    add_amp_argument(parser)
+
+
+def add_semantic_weight(parser: argparse._ActionsContainer, of: str = '') -> None:
+    """Add ``--semantic-weight``, ``SemanticSwin``'s argument."""
+    parser.add_argument(f'--{of}semantic-weight', type=float, metavar='W',
+                        help='of a backbone of SOLIDER: 0 (appearance) to 1 (semantics); default: '
+                        "its config's")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``clasp embed``; the exit code."""
+    try:
+        args.device = announce_device(args.device)
+        set_matmul_precision(args.float32_precision)
+        _check_out(args.out)
+        vocabulary = DEFAULT_VOCABULARY
+        if args.vocabulary:
+            vocabulary = Vocabulary.from_dict(read_json(args.vocabulary))
+        model, spec, heads = _load(args)
+        source = LUPerson(args.folder, args.list)
+        size = tuple(args.size)
+        describe = None
+        if args.clip:
+            describe = CLIPDescriber(_labeler(args, spec, vocabulary, size))
+        elif any(heads.values()):
+            describe = HeadDescriber(model, **heads, vocabulary=vocabulary, size=size)
+        rank, world_size = own_process()
+        result = embed_images(
+            model, source, args.out, size, args.batch_size, args.workers, describe, vocabulary,
+            args.queries, args.neighbours,
+            meta=dict(source=source.source, checkpoint=args.checkpoint, task=args.task,
+                      semantic_weight=getattr(model, 'semantic_weight', None)),
+            show_progress=rank == 0, amp=args.amp, rank=rank, world_size=world_size)
+    except (HeldError, ValueError, OSError, ImportError) as error:
+        print(f'clasp embed: {error}', file=sys.stderr)
+        return 1
+    if result is None:
+        print(f'process {rank} is done; others are still at work on {args.out}')
+        return 0
+    print(f'{args.out}: {result["num_images"]} x {result["channels"]} features, '
+          f'{len(result["unreadable"])} images left out; neighbours: '
+          f'{Path(args.out).with_suffix(".html")}')
+    return 0
+
+
+def _load(args: argparse.Namespace, default_task: str | None = None
+          ) -> tuple[nn.Module, dict, dict]:
+    """The backbone, what :func:`get_model` makes it of, and the heads that come with it.
+
+    A backbone with prompts has ``default_task`` where the command line names none.
+    """
+    path, heads = Path(args.checkpoint), {}
+    if args.config is None and (path.suffix != '.pth' or _is_published(path)):
+        spec = dict(source=find_weights(args.checkpoint))
+    else:
+        cfg = (Config.fromfile(args.config) if args.config
+               else buildable(read_zoo_config(find_config(path))))
+        spec = dict(source=cfg, pretrained=path)
+        heads = load_heads(cfg, path, args.device)
+    if args.semantic_weight is not None:
+        spec['semantic_weight'] = args.semantic_weight
+    task = args.task[0] if args.task and len(args.task) == 1 else args.task
+    model = get_model(**spec, task=task).to(args.device)
+    if model.has_moe and not task and default_task:
+        model.task = default_task
+    if model.has_moe and model.task is None:
+        raise ValueError(f'{path.name} has prompts: choose one with --task {"|".join(TASKS)}')
+    if isinstance(model, SemanticSwin):
+        if model.semantic_weight is None:
+            raise ValueError(f'{path.name} has a semantic controller: choose --semantic-weight 0 '
+                             '(appearance) to 1 (semantics)')
+        heads = {}  # its three parts have no names
+    return model, spec, heads
+
+
+def _is_published(path: Path) -> bool:
+    return published_backbone(load_file(path), path) is not None
+
+
+def _labeler(args: argparse.Namespace, spec: dict, vocabulary: Vocabulary,
+             size: tuple[int, int]):
+    """CLIP with the embedded backbone as its teacher."""
+    teacher = get_model(**spec, out_indices=tuple(range(LabelSettings().stage + 1)))
+    own_weights = args.clip.startswith(('local-dir:', 'hf-hub:'))
+    return build_labeler(
+        clip=dict(name=args.clip, pretrained=None if own_weights else args.clip_pretrained),
+        teacher=teacher, vocabulary=vocabulary, device=args.device,
+        task=TASKS[1] if teacher.has_moe else None, image_size=size,
+        input_size=tuple(2 * side for side in size))

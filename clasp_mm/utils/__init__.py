@@ -1,0 +1,1 @@
+"""Ground: whole files, processes, devices, shipped files, timing."""

@@ -1,0 +1,20 @@
+"""Names that were not found, and what they may have meant."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: object, choices: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The choice most like ``name``, or None where none is like it."""
+    found = difflib.get_close_matches(str(name), list(choices), n=1, cutoff=cutoff)
+    return found[0] if found else None
+
+
+def did_you_mean(name: object, choices: Iterable[str], cutoff: float = 0.6) -> str:
+    """The end of an error message: '; did you mean ...?', or nothing where none is like it.
+
+    >>> did_you_mean('tinny', ['tiny', 'base'])
+    "; did you mean 'tiny'?"
+    """
+    near = nearest(name, choices, cutoff)
+    return f'; did you mean {near!r}?' if near else ''

@@ -1,0 +1,124 @@
+"""The model zoo in Markdown: a page of all models, and the table of each family's README."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from clasp_mm.models.weights.find import HASHED_NAME, METAFILE, file_name
+from clasp_mm.utils.files import read_yaml
+
+from .index import read_index, read_metafile
+
+BEGIN = '<!-- zoo: written by tools/make_model_zoo.py -->'
+END = '<!-- zoo: end -->'
+_NOTE = ('Parameters and FLOPs (multiply-adds) are the backbone\'s, for one image of the input '
+         'size under one prompt.\n**Source**: `paper`, the paper\'s number, not reproduced here; '
+         '`ours, measured`, this repository\'s, on the data\nnamed. A model without weights has '
+         'to be trained.')
+
+
+def zoo_pages(root: Path) -> dict[Path, str]:
+    """What ``model_zoo.md`` and the README of each family have to be, by path.
+
+    Args:
+        root: Folder of ``model-index.yml``.
+
+    Raises:
+        FileNotFoundError: A family has no README.
+        ValueError: A metafile is wrong, or a README lacks the markers.
+    """
+    read_index(root)  # checks
+    page, pages = ['# Model zoo', '', 'Written by `python tools/make_model_zoo.py` from the '
+                   'metafiles; do not edit.', _NOTE], {}
+    for name in read_yaml(root / 'model-index.yml')['Import']:
+        content = read_yaml(root / name)
+        title, readme = content['Collections'][0]['Name'], (root / name).with_name('README.md')
+        page += ['', f'## {cell(title)}', '', table(content['Models'], root, root)]
+        pages[readme] = _between(readme, f'{table(content["Models"], root, readme.parent)}\n\n'
+                                 f'{_NOTE}')
+    return {root / 'model_zoo.md': '\n'.join(page) + '\n', **pages}
+
+
+def folder_page(folder: Path) -> str:
+    """The page of a zoo's folder: its own metafile, with links to the files beside it.
+
+    Args:
+        folder: With a ``metafile.yml``.
+
+    Raises:
+        FileNotFoundError: It has no metafile, or lacks a file that it names.
+        ValueError: The metafile is wrong.
+    """
+    path = folder / METAFILE
+    if not path.is_file():
+        raise FileNotFoundError(f'{folder} has no {METAFILE}; tools/publish_model.py writes one')
+    entries = read_metafile(path)
+    for entry in entries:
+        weights = entry.get('Weights', '')
+        if '://' not in weights and not (folder / weights).is_file():
+            raise FileNotFoundError(f'{path}, {entry["Name"]}: there is no {folder / weights}; '
+                                    'put it there, or take the model out')
+    return '\n'.join(['# Models', '', table(entries, folder, folder), '', _NOTE, ''])
+
+
+def table(entries: Iterable[Mapping[str, Any]], root: Path, folder: Path) -> str:
+    """A table of models.
+
+    Args:
+        entries: Of a metafile.
+        root: What their configs' paths are relative to.
+        folder: Of the page; links are relative to it, and only to what is there.
+    """
+    titles = ('model', 'data, its terms', 'recipe, input, host', 'parameters, FLOPs', 'results',
+              'source', 'weights')
+    lines = [f'| {" | ".join(titles)} |', f'{"|---" * len(titles)}|']
+    return '\n'.join([*lines, *(_row(entry, root, folder) for entry in entries)])
+
+
+def cell(value: Any) -> str:
+    """Text that somebody wrote, in a table of Markdown: no markup, link or column of its own."""
+    text = html.escape(' '.join(str(value).split()), quote=False)
+    return re.sub(r'([\\`|\[\]])', r'\\\1', text)
+
+
+def _row(entry: Mapping[str, Any], root: Path, folder: Path) -> str:
+    meta, results = entry['Metadata'], entry['Results'] or []
+    config, title = root / entry['Config'], cell(entry['Name'])
+    if config.is_file():
+        title = f'[{title}]({config.relative_to(folder)})'
+    scores = '; '.join(
+        ', '.join(f'{cell(name)} {cell(value)}' for name, value in result['Metrics'].items())
+        + f' ({cell(result["Dataset"])})' for result in results)
+    cells = (title, f'{cell(meta["Training Data"])}; {cell(meta["Data Licence"])}',
+             f'{cell(meta["Recipe"])}; {meta["Input Size"]}; {cell(meta["Host"])}',
+             f'{meta["Parameters"] / 1e6:.3g} M, {meta["FLOPs"] / 1e9:.3g} G', scores,
+             ', '.join(dict.fromkeys(result['Source'] for result in results)),
+             _weights(entry, folder))
+    return f'| {" | ".join(cells)} |'
+
+
+def _weights(entry: Mapping[str, Any], folder: Path) -> str:
+    """The hash, linked to the address or the file beside the page; else the file's name."""
+    weights = entry.get('Weights')
+    if not weights:
+        return ''
+    name = file_name(weights)
+    if name != weights or (folder / weights).is_file():  # an address, or it is there
+        other = str(entry['Metadata'].get('Safetensors', ''))
+        more = f', [safetensors]({other})' if other and (folder / other).is_file() else ''
+        return f'[{HASHED_NAME.search(name)[1]}]({weights}){more}'
+    return f'`{weights}`'
+
+
+def _between(readme: Path, text: str) -> str:
+    if not readme.is_file():
+        raise FileNotFoundError(f'{readme} is not there; each family of the zoo needs one, with '
+                                f'the lines {BEGIN} and {END}')
+    content, places = readme.read_text(encoding='utf-8'), f'{re.escape(BEGIN)}.*?{re.escape(END)}'
+    if len(re.findall(places, content, re.DOTALL)) != 1:
+        raise ValueError(f'{readme} needs the lines {BEGIN} and {END} once, where its table goes')
+    return re.sub(places, lambda _: f'{BEGIN}\n{text}\n{END}', content, flags=re.DOTALL)
