@@ -29,7 +29,7 @@ from clasp_mm.search import FeatureIndex, look_encoder
 from clasp_mm.search.embed import embed_images
 from clasp_mm.zoo.passport import files_hash
 from tests import hostile
-from tests.test_apis.test_inferencer import build
+from tests.test_inferencers.test_inferencer import build
 from tests.test_pseudo_labels.fakes import make_labeler
 
 READABLE, UNREADABLE = hostile.READABLE, hostile.UNREADABLE

@@ -17,9 +17,9 @@ from clasp_mm.synthetic import SyntheticPeople, write_people
 from clasp_mm.zoo.publish import publish_model
 from tests.source_tree import ROOT
 from tests.test_engine.test_exact_resume import losses, make
+from tests.test_labelling.test_make_store import People
+from tests.test_labelling.test_make_store import make as label
 from tests.test_pseudo_labels.fakes import make_labeler
-from tests.test_pseudo_labels.test_make_store import People
-from tests.test_pseudo_labels.test_make_store import make as label
 from tests.two_at_once import begin
 
 KILLS = 6

@@ -12,9 +12,9 @@ from clasp_mm.pseudo_labels.store import LabelStore
 from clasp_mm.synthetic import SyntheticPeople, load_ground_truth, write_lip, write_people, writers
 from clasp_mm.utils.claims import HeldError, hold
 from clasp_mm.utils.files import partial_name
+from tests.test_labelling.test_make_store import People
+from tests.test_labelling.test_make_store import make as label
 from tests.test_pseudo_labels.fakes import make_labeler
-from tests.test_pseudo_labels.test_make_store import People
-from tests.test_pseudo_labels.test_make_store import make as label
 from tests.test_pseudo_labels.test_store import make_labels, open_writer
 from tests.two_at_once import die, kill_me, left, state, together
 

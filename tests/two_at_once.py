@@ -8,7 +8,7 @@ from pathlib import Path
 
 from clasp_mm.utils.processes import born, is_alive
 
-_MODULES = ['tests.test_kill', 'tests.test_two_at_once', 'tests.test_two_drawings',
+_MODULES = ['tests.test_kill', 'tests.test_utils.test_two_at_once', 'tests.test_two_drawings',
             'tests.test_two_runs']
 
 

@@ -10,8 +10,8 @@ from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
 from clasp_mm.labelling.make_store import make_store
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary
 from clasp_mm.registry import MODELS, TRANSFORMS
+from tests.test_labelling.test_make_store import People
 from tests.test_pseudo_labels.fakes import VOCABULARY, make_labeler
-from tests.test_pseudo_labels.test_make_store import People
 
 TEACHER = dict(type='clasp_mm.PCMoESwin', arch='nano', moe=None)
 

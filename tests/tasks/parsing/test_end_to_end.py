@@ -21,7 +21,7 @@ from clasp_mm.inferencers import parsing
 from clasp_mm.inferencers.inferencer import inference
 from clasp_mm.synthetic import LIP_PALETTE
 from tests.source_tree import ROOT
-from tests.test_parsing.conftest import draw_people
+from tests.tasks.parsing.conftest import draw_people
 
 CONFIG = next((ROOT / 'configs/quickstart').glob('parsing_*.py'))
 

@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from clasp_mm.compat import allow_mmengine_checkpoints
 from clasp_mm.experiments import downstream
 
-CONFIG = next((Path(__file__).parents[2] / 'configs/quickstart').glob('person_search_*.py'))
+CONFIG = next((Path(__file__).parents[3] / 'configs/quickstart').glob('person_search_*.py'))
 
 
 def test_another_prompt_goes_to_every_branch(tmp_path, monkeypatch):

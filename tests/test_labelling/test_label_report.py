@@ -17,6 +17,7 @@ from clasp_mm.visualization.pseudo_labels import (
     outline_regions,
     paint_parts,
 )
+from tests.test_labelling.test_make_store import People
 from tests.test_pseudo_labels.fakes import (
     BLACK,
     BLUE,
@@ -26,7 +27,6 @@ from tests.test_pseudo_labels.fakes import (
     draw_person,
     make_labeler,
 )
-from tests.test_pseudo_labels.test_make_store import People
 
 
 def true_parts(image):

@@ -14,7 +14,7 @@ from torch import nn
 from clasp_mm.engine.config_check import check_config
 from tests.oracles.parsing_losses import learning_rate
 
-ROOT = Path(__file__).parents[2] / 'configs'
+ROOT = Path(__file__).parents[3] / 'configs'
 CONFIGS = sorted([*(ROOT / 'parsing').glob('*.py'), *(ROOT / 'quickstart').glob('parsing_*.py')])
 
 

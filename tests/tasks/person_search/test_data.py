@@ -17,7 +17,7 @@ from clasp_mm.synthetic.layouts.split import Split
 
 from .conftest import SIZE
 
-CONFIGS = Path(__file__).parents[2] / 'configs/person_search'
+CONFIGS = Path(__file__).parents[3] / 'configs/person_search'
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from clasp_mm.zoo.entry import About, parse_results
 from clasp_mm.zoo.index import read_zoo
 from clasp_mm.zoo.publish import publish_model
 from tests.source_tree import ROOT
-from tests.test_apis.test_inferencer import build
+from tests.test_inferencers.test_inferencer import build
 
 REID = 'reid_transreid_pcmoe-swin-nano_1xb32_synthetic-64x32'
 MINE = About(data='drawn people', data_licence='CC0', dataset='drawn people, val')

@@ -16,7 +16,7 @@ from mmengine.registry import DefaultScope
 from clasp_mm.inferencers import person_search
 from clasp_mm.inferencers.inferencer import inference
 
-CONFIG = next((Path(__file__).parents[2] / 'configs/quickstart').glob('person_search_*.py'))
+CONFIG = next((Path(__file__).parents[3] / 'configs/quickstart').glob('person_search_*.py'))
 
 
 @pytest.fixture(scope='module')
@@ -68,7 +68,7 @@ def test_a_person_is_searched_for_in_a_folder(trained, drawn, tmp_path):
 ])
 def test_wrong_arguments(arguments, message, monkeypatch, capsys):
     from importlib.util import module_from_spec, spec_from_file_location
-    spec = spec_from_file_location('demo', Path(__file__).parents[2] / 'tools/demo.py')
+    spec = spec_from_file_location('demo', Path(__file__).parents[3] / 'tools/demo.py')
     demo = module_from_spec(spec)
     spec.loader.exec_module(demo)
     monkeypatch.setattr(sys, 'argv', ['demo.py', *arguments, '--config', 'c', '--checkpoint', 'd'])

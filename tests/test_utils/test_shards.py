@@ -17,8 +17,7 @@ from clasp_mm.models.backbones import PCMoESwin
 from clasp_mm.search import embed_blocks, look_encoder, parse_query, search_images
 from clasp_mm.search.embed import embed_images
 from clasp_mm.utils.shards import Blocks, digest, own_process
-
-from .test_inferencer import build
+from tests.test_inferencers.test_inferencer import build
 
 SIZE = (32, 16)
 WORK = """

@@ -1,6 +1,6 @@
 """Real people, searched as by another camera: pretrained features against pixels and no training.
 
-``pytest -m slow -s tests/test_reid/test_real_people.py`` prints the scores.
+``pytest -m slow -s tests/tasks/reid/test_real_people.py`` prints the scores.
 """
 
 import cv2

@@ -10,7 +10,7 @@ from mmengine.registry import DefaultScope
 
 from clasp_mm.engine.config_check import check_config
 
-ROOT = Path(__file__).parents[2] / 'configs'
+ROOT = Path(__file__).parents[3] / 'configs'
 CONFIGS = sorted([*(ROOT / 'detection').glob('*.py'),
                   *(ROOT / 'quickstart').glob('detection_*.py')])
 

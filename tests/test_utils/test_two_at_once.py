@@ -19,8 +19,8 @@ from clasp_mm.utils.processes import is_alive
 from clasp_mm.zoo.entry import write_entry
 from clasp_mm.zoo.index import TASKS
 from clasp_mm.zoo.publish import publish_model
-from tests.test_apis.test_publish import run  # noqa: F401
-from tests.test_apis.test_search import COLOURS, clip, folder  # noqa: F401
+from tests.test_search.test_search import COLOURS, clip, folder  # noqa: F401
+from tests.test_zoo.test_publish import run  # noqa: F401
 from tests.two_at_once import at, begin, die, kill_me, left, together
 
 # One file, one folder of files

@@ -34,7 +34,7 @@ from clasp_mm.zoo.get_model import get_model
 from tests.oracles import conflict as conflict_oracle
 from tests.oracles import embedding as oracle
 from tests.source_tree import ROOT
-from tests.test_apis.test_task_conflict import system  # noqa: F401
+from tests.test_analysis.test_task_conflict import system  # noqa: F401
 from tests.test_engine.test_teacher_hook import people  # noqa: F401
 
 SIZE = (64, 32)
