@@ -75,6 +75,13 @@ def test_every_room_has_its_rule():
     assert {room(module) for module in sources()} <= set(ALLOWED)
 
 
+def test_the_picture_of_the_rooms_shows_them_all():
+    picture = (ROOT / 'CONTRIBUTING.md').read_text(encoding='utf-8').split('```')[3]
+    shown = {name.strip() for line in picture.splitlines()
+             for name in line[:54].split('·') if name.strip()}
+    assert shown == set(ALLOWED) - {'', '__main__'}
+
+
 def test_framework_free_rooms_import_no_framework(imports):
     allowed = {'torch', 'numpy', 'clasp_mm', *sys.stdlib_module_names}
     wrong = [f'{i.importer} imports {i.name}' for i in imports
