@@ -22,7 +22,7 @@ from tests.test_inferencers.test_inferencer import build
 SIZE = (32, 16)
 WORK = """
 import sys
-from tests.test_apis import test_shards
+from tests.test_utils import test_shards
 test_shards.WORKS[sys.argv[1]](*sys.argv[2:])
 """
 
