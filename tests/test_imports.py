@@ -16,6 +16,7 @@ ALLOWED = {
     'processes': set(),
     'files': {'processes'},
     'claims': {'processes', 'files'},
+    'stages': {'processes', 'files'},
     'config_text': set(),
     'device': set(),
     'models.layers': {'compat'},
