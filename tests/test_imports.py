@@ -27,7 +27,7 @@ ALLOWED = {
     'datasets': BOTTOM | FREE,
     'evaluation': BOTTOM | FREE,
     'engine': BOTTOM | FREE | {'models', 'datasets', 'evaluation', 'visualization'},
-    'apis': BOTTOM | FREE | {'models', 'datasets', 'evaluation', 'engine', 'visualization'},
+    'apis': BOTTOM | FREE | {'models', 'datasets', 'evaluation', 'engine', 'visualization', 'stages'},
     'packages': set(),
     'install': {'compat', 'packages'},
     'doctor': {'compat', 'packages'},
