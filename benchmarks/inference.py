@@ -50,19 +50,29 @@ def inference(options: Options) -> Iterator[Row]:
     Ours goes from arrays of 8 bits to plain data, resizing and collating included; the bare model
     gets the batches that this made, ready on the CPU.
     """
-    for task, case in _CASES.items():
-        if task not in _HOSTS or find_spec(_HOSTS[task]):
-            yield _race(task, case, options)
+    for task in tasks_here():
+        yield _race(task, _CASES[task], options)
 
 
-def _race(task: str, case: _Case, options: Options) -> Row:
-    config = resource(f'configs/{case.config}')
+def tasks_here() -> list[str]:
+    """All tasks, but those whose host is not installed."""
+    return [task for task in _CASES if task not in _HOSTS or find_spec(_HOSTS[task])]
+
+
+def random_inferencer(task: str, options: Options) -> tuple[Inferencer, str]:
+    """Of a shipped Swin-T config (quick: the quickstart's) with random weights; and its name."""
+    config = resource(f'configs/{_CASES[task].config}')
     if options.quick:
         config = next(resource('configs/quickstart').glob(f'{task}_*.py'))
-    batch = options.batch(case.batch, quick=1)
     with tempfile.TemporaryDirectory() as folder:
         infer = Inferencer(task, *random_model(config, Path(folder)), device=options.device,
                            amp=options.amp)
+    return infer, config.stem
+
+
+def _race(task: str, case: _Case, options: Options) -> Row:
+    batch = options.batch(case.batch, quick=1)
+    infer, name = random_inferencer(task, options)
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (*case.size, 3), np.uint8) for _ in range(batch)]
     batches = _recorded(infer, images, batch)
@@ -77,7 +87,7 @@ def _race(task: str, case: _Case, options: Options) -> Row:
                 infer.model.test_step(deepcopy(data))
 
     height, width = case.size
-    return race(f'inference, {task}', f'{config.stem}, {batch} images of {height}x{width}, '
+    return race(f'inference, {task}', f'{name}, {batch} images of {height}x{width}, '
                 f'{options.dtype}', 'the bare model on prepared batches', ours, bare, _GOAL,
                 options, batch)
 

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,15 +95,8 @@ def labels(options: Options) -> Iterator[Row]:
 def labelling(options: Options) -> Row:
     """End to end against the CLIP forwards alone, both networks with random weights."""
     batch = options.batch(8 if options.device == 'cpu' else 256)
-    clip = _random_clip(options)
-    arch = 'nano' if options.quick else 'tiny'
-    settings = LabelSettings(
-        min_foreground=0, min_person_cosine=-0.999, amp='bf16' if options.amp else 'none')
-    teacher = PCMoESwin(arch, moe=None, out_indices=tuple(range(settings.stage + 1)))
-    teacher = teacher.to(options.device).eval().requires_grad_(False)
-    # On a CPU small chunks stay in cache, and their memory is used again.
-    labeler = CLIPLabeler(clip, teacher, 'random', settings=settings,
-                          clip_batch_size=32 if options.device == 'cpu' else 256)
+    labeler = random_labeler(options)
+    settings, arch = labeler.settings, _teacher_arch(options)
     images = torch.randint(0, 256, (batch, 3, *settings.image_size), dtype=torch.uint8)
     names = [str(number) for number in range(batch)]
     forwards = _clip_forwards(labeler, labeler.score(images, names), options)
@@ -113,6 +107,29 @@ def labelling(options: Options) -> Row:
         forwards.run, Goal(1.15), options, batch, _parts(labeler, images, names, forwards.number))
     row.details.update(clip_forwards_per_image=forwards.number / batch)
     return row
+
+
+def _teacher_arch(options: Options) -> str:
+    return 'nano' if options.quick else 'tiny'
+
+
+def random_labeler(options: Options, **settings: Any) -> CLIPLabeler:
+    """ViT-B-32 and a Swin-T of random weights (quick: the mini CLIP and Swin-nano).
+
+    Args:
+        options: Device and precision.
+        **settings: Of :class:`LabelSettings`; by default no image is rejected.
+    """
+    settings = LabelSettings(**{**dict(
+        min_foreground=0, min_person_cosine=-0.999, amp='bf16' if options.amp else 'none'),
+        **settings})
+    clip = _random_clip(options)
+    teacher = PCMoESwin(_teacher_arch(options), moe=None,
+                        out_indices=tuple(range(settings.stage + 1)))
+    teacher = teacher.to(options.device).eval().requires_grad_(False)
+    # On a CPU small chunks stay in cache, and their memory is used again.
+    return CLIPLabeler(clip, teacher, 'random', settings=settings,
+                       clip_batch_size=32 if options.device == 'cpu' else 256)
 
 
 def _clip_forwards(labeler: CLIPLabeler, scores, options: Options) -> SimpleNamespace:

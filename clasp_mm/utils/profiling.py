@@ -53,7 +53,7 @@ def profile_call(call: Callable[[], object], device: str = 'cpu') -> dict[str, d
         gflop[part_of(operator)] += flop / 1e9
     cuda = device != 'cpu'
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if cuda else [])
-    with _profile(activities) as recorded:
+    with profiled(activities) as recorded:
         call()
         if cuda:
             torch.cuda.synchronize(device)
@@ -84,7 +84,7 @@ def _sdpa_flop(query: tuple, key: tuple, value: tuple, *args, out_shape=None, **
     return sdpa_flop_count(query, key, value)
 
 
-def _profile(activities: Sequence[ProfilerActivity], **kwargs: Any) -> profile:
+def profiled(activities: Sequence[ProfilerActivity], **kwargs: Any) -> profile:
     """Torch's profiler, which would talk to the console."""
     os.environ.setdefault('KINETO_LOG_LEVEL', '6')
     return profile(activities=activities, **kwargs)
@@ -112,7 +112,7 @@ def peak_bytes(build: Callable[[], Callable[[], object]], device: str = 'cpu',
             call()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
-    with _profile([ProfilerActivity.CPU], profile_memory=True) as recorded:
+    with profiled([ProfilerActivity.CPU], profile_memory=True) as recorded:
         call = build()
         for _ in range(calls):
             call()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import Options
+from benchmarks.contest import Options
 from benchmarks.inference import inference
 from benchmarks.multi_task import multi_task
 from clasp_mm.analysis.branching import Branched, format_table

@@ -10,11 +10,12 @@ import pytest
 import torch
 from sklearn.cluster import KMeans
 
-from benchmarks import Goal, Options, Row, benchmark_names, interleaved, write_report
 from benchmarks.backbone import backbone_pair
 from benchmarks.conflict import conflict
+from benchmarks.contest import Goal, Options, Row
 from benchmarks.data import DINORecipe, write_crops
 from benchmarks.labels import sklearn_regions, teacher_maps
+from benchmarks.run import benchmark_names, write_report
 from benchmarks.step import peer_step, step_config
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.transforms import MultiCrop, PackViews
@@ -24,6 +25,7 @@ from clasp_mm.pseudo_labels.hashing import hash_names
 from clasp_mm.pseudo_labels.regions import find_regions, foreground_mask
 from clasp_mm.utils import timing as timing_module
 from clasp_mm.utils.profiling import flops_by_operator, part_of, peak_bytes
+from clasp_mm.utils.timing import interleaved
 from tests.source_tree import ROOT
 
 QUICK = Options(quick=True)

@@ -18,7 +18,8 @@ pytest.importorskip('onnxruntime', reason='needs pip install clasp_mm[export]')
 import onnx
 import onnxruntime
 
-from benchmarks import Options, run_benchmarks
+from benchmarks.contest import Options
+from benchmarks.run import run_benchmarks
 from clasp_mm import get_model
 from clasp_mm.export import write as export
 from clasp_mm.export.run import ExportedModel

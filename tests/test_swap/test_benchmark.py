@@ -5,7 +5,7 @@ from copy import deepcopy
 import pytest
 import torch
 
-from benchmarks import Options, benchmark_names, run_benchmarks
+from benchmarks.contest import Options
 from benchmarks.downstream import (
     Task,
     _config,
@@ -15,6 +15,7 @@ from benchmarks.downstream import (
     host_faster_rcnn,
     host_upernet,
 )
+from benchmarks.run import benchmark_names, run_benchmarks
 
 pytest.importorskip('mmpose', reason='needs mmpose: bash tools/setup.sh')
 

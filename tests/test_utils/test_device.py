@@ -22,7 +22,7 @@ from tests.source_tree import ROOT, sources
 WITHOUT = {
     'train.py', 'test.py', 'quickstart.py', 'quickstart_downstream.py', 'run_ablation.py',
     'export_onnx.py', 'publish_model.py', 'compare.py', 'make_model_zoo.py',
-    'make_synthetic_data.py', 'convergence.py', 'scale_check.py',
+    'make_synthetic_data.py', 'convergence.py', 'scale_check.py', 'gpu_check.py',
     *(path.name for path in (ROOT / 'tools/dataset_converters').glob('*.py'))}
 TOOLS = sorted([*ROOT.glob('tools/*.py'), *ROOT.glob('tools/*/*.py')])
 # Told where others compute, or built in a worker that loads data, where the CPU is the default.

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from benchmarks import Options, run_benchmarks
+from benchmarks.contest import Options
 from benchmarks.downstream import Task, _attribute_sample, _config
+from benchmarks.run import run_benchmarks
 
 QUICK = Options(quick=True, repeats=1)
 

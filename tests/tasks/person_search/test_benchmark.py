@@ -7,9 +7,10 @@ import torch
 
 pytest.importorskip('mmdet', reason='needs mmdet: bash tools/setup.sh')
 
-from benchmarks import Options, run_benchmarks
+from benchmarks.contest import Options
 from benchmarks.downstream import Task, _config
 from benchmarks.person_search import _QUICK, _sample, host_seqnet, saved_features
+from benchmarks.run import run_benchmarks
 from clasp_mm.evaluation.functional import evaluate_person_search
 
 from .test_metric import by_oracle

@@ -1,7 +1,8 @@
 import pytest
 
-from benchmarks import Options, run_benchmarks
+from benchmarks.contest import Options
 from benchmarks.reid import features_like, plain_mean_ap
+from benchmarks.run import run_benchmarks
 from clasp_mm.evaluation.functional import evaluate_reid
 
 
