@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch._dynamo.utils import counters
 
-from clasp_mm.apis.benchmark.contest import Options
+from benchmarks.contest import Options
 from clasp_mm.compat import load_file
 from clasp_mm.models.compiling import Compilation, compile_backbones
 from tests.source_tree import ROOT

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from . import PCMoESwin
+from .pcmoe_swin import PCMoESwin
 
 
 def stage_tasks(backbone: PCMoESwin, task: str, branch_stage: int, shared: str | Sequence[str]
