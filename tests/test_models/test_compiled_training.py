@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from torch._dynamo.utils import counters
 
-from benchmarks.contest import Options
 from clasp_mm.compat import load_file
 from clasp_mm.models.compiling import Compilation, compile_backbones
 from tests.source_tree import ROOT
@@ -23,7 +22,7 @@ def three_steps(name: str, compiled: bool,
     """Losses of three steps, and the weights after them."""
     torch.manual_seed(0)
     step = training_step(name)
-    step.options = Options(device='cpu', amp=amp)
+    step.amp = amp
     if compiled:
         step.compile()
     torch.manual_seed(1)

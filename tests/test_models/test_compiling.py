@@ -34,7 +34,7 @@ def fresh():
     torch._dynamo.reset()
 
 
-def training_step(name: str, build=TrainingStep, **backbone) -> TrainingStep:
+def training_step(name: str, **backbone) -> TrainingStep:
     """A step of 2 global views of 64x32 and 2 local ones of 32x16, two images."""
     cfg = step_config(name, quick=True)
     cfg.model.backbone.update(TWO_STAGES, drop_path_rate=0.1, **backbone)
@@ -44,7 +44,7 @@ def training_step(name: str, build=TrainingStep, **backbone) -> TrainingStep:
         if head in cfg.model:
             cfg.model[head].in_channels = 16
     cfg.model.head.update(hidden_dim=16, bottleneck_dim=8, out_dim=32)
-    return build(cfg, 2, Options(device='cpu'))
+    return TrainingStep(cfg, 2, 'cpu')
 
 
 def graphs() -> int:
