@@ -34,14 +34,14 @@ from .contest import Goal, Options, Row, race
 
 Size = tuple[int, int]
 _INFERENCE, _STEP, _MEMORY = Goal(0.90, 0.80), Goal(1.00, 0.90), Goal(1.05)
-_MMPRETRAIN = (Goal(0.80), Goal(0.95))  # of inference and of a step
+MMPRETRAIN = (Goal(0.80), Goal(0.95))  # of inference and of a step
 _PEOPLE = 8  # boxes in an image
 
 
 def pose(options: Options) -> Iterator[Row]:
     """Heat maps of COCO keypoints, flip test included, at both sizes of our configs."""
     for name, size in (('32-210e_coco-256x192', (256, 192)), ('16-210e_coco-384x288', (384, 288))):
-        yield from _contest('pose', f'pose/td-hm_pcmoe-swin-tiny_8xb{name}.py', size, _pose_sample,
+        yield from contest('pose', f'pose/td-hm_pcmoe-swin-tiny_8xb{name}.py', size, _pose_sample,
                             options, batch=4)
 
 
@@ -50,7 +50,7 @@ def parsing(options: Options) -> Iterator[Row]:
     for head, name, size, peer in (
             ('CE2P', 'schp_pcmoe-swin-tiny_8xb8-150e_lip-473x473', (473, 473), host_model),
             ('UPerNet', 'upernet_pcmoe-swin-tiny_8xb2-160k_lip-572x384', (572, 384), host_upernet)):
-        yield from _contest(head, f'parsing/{name}.py', size, _parsing_sample, options, batch=2,
+        yield from contest(head, f'parsing/{name}.py', size, _parsing_sample, options, batch=2,
                             peer=peer)
 
 
@@ -61,15 +61,15 @@ def detection(options: Options) -> Iterator[Row]:
             ('Faster R-CNN', 'faster-rcnn_pcmoe-swin-tiny_fpn_8xb2-1x_coco-person',
              host_faster_rcnn),
             ('CSP', 'csp_pcmoe-swin-tiny_8xb3-240e_citypersons-1024x2048', host_model)):
-        yield from _contest(head, f'detection/{name}.py', size, _detection_sample, options, batch=1,
+        yield from contest(head, f'detection/{name}.py', size, detection_sample, options, batch=1,
                             peer=peer)
 
 
 def attribute(options: Options) -> Iterator[Row]:
     """PA-100K's 26 attributes at 256x128, against mmpretrain's Swin."""
-    yield from _contest(
+    yield from contest(
         'Attributes', 'attribute/rethinkpar_pcmoe-swin-tiny_1xb64-30e_pa100k-256x128.py',
-        (256, 128), _attribute_sample, options, batch=4, goals=_MMPRETRAIN)
+        (256, 128), _attribute_sample, options, batch=4, goals=MMPRETRAIN)
 
 
 def host_swin(backbone: dict, host: str) -> dict:
@@ -160,9 +160,10 @@ class Task:
             return self.model(self.images, deepcopy(self.samples), mode='predict')
 
 
-def _contest(head: str, config: str, size: Size, sample: Callable, options: Options, batch: int,
-             goals: tuple[Goal, Goal] = (_INFERENCE, _STEP),
-             peer: Callable[[dict, str], dict] = host_model) -> Iterator[Row]:
+def contest(head: str, config: str, size: Size, sample: Callable, options: Options, batch: int,
+            goals: tuple[Goal, Goal] = (_INFERENCE, _STEP),
+            peer: Callable[[dict, str], dict] = host_model) -> Iterator[Row]:
+    """Inference, a step and its memory: the model of a config, and that on a peer's backbone."""
     cfg = _config(config, options)
     if options.quick:
         size = (96, 64)
@@ -248,7 +249,8 @@ def _parsing_sample(cfg: Config, size: Size) -> Any:
     return sample
 
 
-def _detection_sample(cfg: Config, size: Size) -> Any:
+def detection_sample(cfg: Config, size: Size) -> Any:
+    """Some people in an image."""
     from mmdet.structures import DetDataSample
     height, width = size
     sample = DetDataSample(metainfo=dict(

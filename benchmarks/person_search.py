@@ -13,7 +13,7 @@ from clasp_mm.evaluation.functional import evaluate_person_search
 from clasp_mm.utils.timing import interleaved
 
 from .contest import Goal, Options, Row
-from .downstream import _MMPRETRAIN, Size, _contest, _detection_sample, host_swin
+from .downstream import MMPRETRAIN, Size, contest, detection_sample, host_swin
 
 _TINY = 'person_search/seqnet_pcmoe-swin-tiny_1xb4-20e_cuhk-sysu-900x1500.py'
 _QUICK = 'quickstart/person_search_seqnet_pcmoe-swin-nano_1xb4_synthetic-240x400.py'
@@ -25,8 +25,8 @@ _QUERIES, _FRAMES, _PEOPLE, _GALLERY, _CHANNELS = 2900, 6978, 6.5, 100, 256
 def person_search(options: Options) -> Iterator[Row]:
     """SeqNet against mmdet's Swin, on CPUs at a quarter of the area; CUHK-SYSU's protocol."""
     size = (448, 752) if options.device == 'cpu' else (896, 1504)
-    yield from _contest('SeqNet', _QUICK if options.quick else _TINY, size, _sample, options,
-                        batch=1, goals=_MMPRETRAIN, peer=host_seqnet)
+    yield from contest('SeqNet', _QUICK if options.quick else _TINY, size, _sample, options,
+                        batch=1, goals=MMPRETRAIN, peer=host_seqnet)
     queries, frames = (40, 200) if options.quick else (_QUERIES, _FRAMES)
     arrays = saved_features(queries, frames)
     for matching in (None, (10, 3)):
@@ -86,7 +86,7 @@ def saved_features(queries: int, frames: int) -> dict[str, Any]:
 
 
 def _sample(cfg: Config, size: Size) -> Any:
-    sample = _detection_sample(cfg, size)
+    sample = detection_sample(cfg, size)
     sample.gt_instances.labels = torch.arange(len(sample.gt_instances.bboxes))  # identities
     box = sample.gt_instances.bboxes[0].tolist()
     sample.set_metainfo(dict(queries=[dict(bbox=box)], img_path=''))

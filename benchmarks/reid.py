@@ -12,7 +12,7 @@ from mmengine.config import Config
 from clasp_mm.evaluation.functional import evaluate_reid
 
 from .contest import Goal, Options, Row, race
-from .downstream import _MMPRETRAIN, Size, _contest
+from .downstream import MMPRETRAIN, Size, contest
 
 _SCORING = Goal(0.20)
 # MSMT17 has 11,659 queries, for which the plain form would hold 7.7 GB of ranks at once.
@@ -21,9 +21,9 @@ _QUERIES, _GALLERY, _CHANNELS, _PEOPLE, _CAMERAS = 1000, 82161, 1024, 3060, 15
 
 def reid(options: Options) -> Iterator[Row]:
     """Market-1501 at 384x128 against mmpretrain's Swin; MSMT17's gallery against numpy."""
-    yield from _contest(
+    yield from contest(
         'Re-identification', 'reid/transreid_pcmoe-swin-tiny_1xb64-120e_market1501-384x128.py',
-        (384, 128), _sample, options, batch=4, goals=_MMPRETRAIN)
+        (384, 128), _sample, options, batch=4, goals=MMPRETRAIN)
     queries, gallery = (20, 500) if options.quick else (_QUERIES, _GALLERY)
     arrays = features_like(queries, gallery)
     yield race('evaluate_reid', f'{queries} queries x {gallery} x {_CHANNELS}',

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 import textwrap
@@ -68,6 +69,13 @@ def test_imports_run_one_way(imports):
     wrong = [f'{i.importer} imports {i.name}' for i in imports
              if i.name in modules and i.name != 'clasp_mm'
              and room(i.name) not in ALLOWED[room(i.importer)] | {room(i.importer)}]
+    assert not wrong, '\n'.join(wrong)
+
+
+def test_nothing_private_is_imported_across_files(imports):
+    wrong = [f'{i.importer} imports {i.name}' for i in imports
+             if i.name.startswith('clasp_mm.') and re.match('_[a-z]', i.name.rpartition('.')[2], re.I)
+             and not i.name.endswith('__')]
     assert not wrong, '\n'.join(wrong)
 
 

@@ -15,7 +15,7 @@ from clasp_mm.datasets.images import UnreadableImageError, read_image
 from clasp_mm.models.layers import TASKS
 from clasp_mm.pseudo_labels.clip_model import build_clip
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
-from clasp_mm.search.embed import _load, add_semantic_weight
+from clasp_mm.search.embed import add_semantic_weight, load_encoder
 from clasp_mm.search.index import look_encoder
 from clasp_mm.search.query import parse_query, read_attributes
 from clasp_mm.search.rank import Found, search_images
@@ -126,7 +126,7 @@ def _search(args: argparse.Namespace) -> tuple[Found | None, LUPerson, Path]:
     if 'image' in kinds:
         if not args.checkpoint:
             raise ValueError('look-alikes are compared by a backbone: give --checkpoint')
-        backbone = _load(args, 'appearance')[0]
+        backbone = load_encoder(args, 'appearance')[0]
         look = look_encoder(backbone, tuple(args.size),
                             getattr(backbone, 'semantic_weight', backbone.task), args.amp)
     index = args.index or _default_index(args.folder)

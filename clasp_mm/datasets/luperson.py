@@ -71,7 +71,7 @@ class LUPerson(Dataset):
             raise ValueError(f'max_refetch must not be negative, got {max_refetch}')
         self.max_refetch = max_refetch
         self._metainfo = {**self.METAINFO, **(metainfo or {})}
-        lmdb_path = _find_lmdb(self.data_root)
+        lmdb_path = find_lmdb(self.data_root)
         self._reader = _FileReader(self.data_root) if lmdb_path is None else _LmdbReader(lmdb_path)
         self.source = os.path.join(self.data_root, ann_file) if ann_file else self._reader.path
         self.names = self._subset(self._load_names(ann_file), num_images, indices, seed)
@@ -234,7 +234,8 @@ class _LmdbReader:
         return _LmdbReader, (self.path, )
 
 
-def _find_lmdb(folder: str) -> str | None:
+def find_lmdb(folder: str) -> str | None:
+    """The LMDB that a folder is or has in ``lmdb/``."""
     for path in (folder, os.path.join(folder, 'lmdb')):
         if os.path.isfile(os.path.join(path, 'data.mdb')):
             return path

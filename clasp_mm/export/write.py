@@ -22,7 +22,7 @@ from clasp_mm.models.layers import TASKS
 from clasp_mm.utils.files import replacing
 from clasp_mm.version import __version__
 from clasp_mm.zoo.config import entry_config
-from clasp_mm.zoo.get_model import _weights, get_model
+from clasp_mm.zoo.get_model import entry_weights, get_model
 from clasp_mm.zoo.index import read_zoo
 
 from .run import METADATA, ExportedModel
@@ -179,7 +179,7 @@ def _load(source: str | Path, checkpoint: str | Path | None,
         raise ValueError(f'{source} has a model.head of type {head!r}: backbones of pretraining '
                          f'configs and {", ".join(_TASKS_OF_HEADS)} can be exported')
     if named:
-        checkpoint = _weights(entry)
+        checkpoint = entry_weights(entry)
     if checkpoint is None:
         raise ValueError(f'{source} is the config of a task: name the checkpoint of its training')
     for name, value in overrides.items():

@@ -28,7 +28,7 @@ from clasp_mm.utils.device import computes_in_bfloat16, pick_device
 from clasp_mm.utils.files import printable, read_json, write_text
 from clasp_mm.utils.shards import Blocks, digest
 from clasp_mm.zoo.config import entry_config
-from clasp_mm.zoo.get_model import _check_task, _weights
+from clasp_mm.zoo.get_model import check_task, entry_weights
 from clasp_mm.zoo.index import TASKS, model_task, offer, read_zoo
 
 from .boxes import Key, KnownBoxes, crop, whole
@@ -180,7 +180,7 @@ class Inferencer:
             with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
                 return self._module.load(cfg, checkpoint, device)  # hosts change it for good
         except ValueError:
-            _check_task(load_file(checkpoint), checkpoint, cfg)  # which says it better
+            check_task(load_file(checkpoint), checkpoint, cfg)  # which says it better
             raise
 
     def _check_options(self, **given: Any) -> None:
@@ -354,7 +354,7 @@ def _files(config: str | os.PathLike, checkpoint: str | os.PathLike | None
         if entry is None:
             raise ValueError(f'no model {str(config)!r} in the zoo{offer(str(config), entries)}; '
                              'or give the path of a config, *.py')
-        return entry_config(entry), find_weights(checkpoint or _weights(entry))
+        return entry_config(entry), find_weights(checkpoint or entry_weights(entry))
     if checkpoint is None:
         raise ValueError(f'{config} comes without weights: give checkpoint=')
     if not Path(config).is_file():

@@ -249,7 +249,7 @@ def run(args: argparse.Namespace) -> int:
         vocabulary = DEFAULT_VOCABULARY
         if args.vocabulary:
             vocabulary = Vocabulary.from_dict(read_json(args.vocabulary))
-        model, spec, heads = _load(args)
+        model, spec, heads = load_encoder(args)
         source = LUPerson(args.folder, args.list)
         size = tuple(args.size)
         describe = None
@@ -276,7 +276,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _load(args: argparse.Namespace, default_task: str | None = None
+def load_encoder(args: argparse.Namespace, default_task: str | None = None
           ) -> tuple[nn.Module, dict, dict]:
     """The backbone, what :func:`get_model` makes it of, and the heads that come with it.
 

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.inputs import normalize
-from clasp_mm.datasets.luperson import _find_lmdb
+from clasp_mm.datasets.luperson import find_lmdb
 from clasp_mm.datasets.readable import readable_batches
 from clasp_mm.pseudo_labels.clip_model import CLIPModel, state_digest
 from clasp_mm.pseudo_labels.store_files import checksum
@@ -293,7 +293,7 @@ def _map_segment(path: Path) -> np.ndarray:
 
 def _file_keys(source: LUPerson) -> np.ndarray:
     """A number for each file's name, size and time of change, (N,) uint64."""
-    lmdb, root = _find_lmdb(source.data_root), os.fsencode(source.data_root)
+    lmdb, root = find_lmdb(source.data_root), os.fsencode(source.data_root)
     shared = None if lmdb is None else _stamp(os.fsencode(os.path.join(lmdb, 'data.mdb')))
     keys = np.empty(len(source), np.uint64)
     for row in range(len(source)):

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from clasp_mm.utils.files import replacing
 
-from .figures import _render
+from .figures import render
 
 
 def draw_bars(names: Sequence[str], panels: Mapping[str, Sequence[float | None]]) -> np.ndarray:
@@ -40,7 +40,7 @@ def draw_bars(names: Sequence[str], panels: Mapping[str, Sequence[float | None]]
         axis.set(title=title, xticks=range(len(names)), ylim=(0, 1.15 * max(heights) or 1))
         axis.set_xticklabels(names, rotation=20 if len(names) > 2 else 0, fontsize=8)
         axis.spines[['top', 'right']].set_visible(False)
-    return _render(figure)
+    return render(figure)
 
 
 def draw_seeds(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> np.ndarray:
@@ -79,7 +79,7 @@ def draw_seeds(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> np.ndarra
         axis.set_yticklabels(names if at % across == 0 else [''] * len(names), fontsize=8)
         axis.tick_params(axis='x', labelsize=7)
         axis.spines[['top', 'right']].set_visible(False)
-    return _render(figure)
+    return render(figure)
 
 
 def draw_embeddings(points: Mapping[str, np.ndarray], labels: Mapping[str, Sequence[Any]],
@@ -111,7 +111,7 @@ def draw_embeddings(points: Mapping[str, np.ndarray], labels: Mapping[str, Seque
     for axis in axes[-1]:
         axis.legend(fontsize=7, loc='upper center', bbox_to_anchor=(.5, -.02), ncols=4,
                     frameon=False, handletextpad=.1, columnspacing=1)
-    return _render(figure)
+    return render(figure)
 
 
 def draw_convergence(runs: Mapping[str, tuple[Sequence[float], Sequence[float]]], target: float,
@@ -135,7 +135,7 @@ def draw_convergence(runs: Mapping[str, tuple[Sequence[float], Sequence[float]]]
     axis.set(xlabel=unit, ylabel=metric)
     axis.spines[['top', 'right']].set_visible(False)
     axis.legend(frameon=False)
-    return _render(figure)
+    return render(figure)
 
 
 def write_png(picture: np.ndarray, path: str | os.PathLike) -> None:

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from clasp_mm.utils.files import read_rows
 
 
-def _render(figure: Figure) -> np.ndarray:
+def render(figure: Figure) -> np.ndarray:
+    """A figure as an image (H, W, 3), uint8 RGB."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
@@ -36,7 +37,7 @@ def draw_expert_use(use: Mapping[str, np.ndarray]) -> np.ndarray:
                  yticks=range(gates.shape[0]),
                  yticklabels=[f'stage {i + 1}' for i in range(gates.shape[0])])
     figure.colorbar(image, ax=axes, label='mean gate')
-    return _render(figure)
+    return render(figure)
 
 
 def draw_part_iou(scores: Mapping[str, Mapping[str, float]]) -> np.ndarray:
@@ -51,7 +52,7 @@ def draw_part_iou(scores: Mapping[str, Mapping[str, float]]) -> np.ndarray:
     axis.set(ylabel='IoU, %', xticks=range(len(parts)), xticklabels=parts)
     axis.spines[['top', 'right']].set_visible(False)
     axis.legend(frameon=False)
-    return _render(figure)
+    return render(figure)
 
 
 def draw_losses(logs: Mapping[str, Path]) -> np.ndarray:
@@ -71,7 +72,7 @@ def draw_losses(logs: Mapping[str, Path]) -> np.ndarray:
         axis.spines[['top', 'right']].set_visible(False)
         axis.legend(frameon=False)
     axes[0].set_ylabel('loss')
-    return _render(figure)
+    return render(figure)
 
 
 def draw_curves(rows: Sequence[Mapping[str, float | None]],
@@ -102,4 +103,4 @@ def draw_curves(rows: Sequence[Mapping[str, float | None]],
             axis.legend(frameon=False, fontsize=8)
     for axis in axes[len(panels):]:
         axis.axis('off')
-    return _render(figure)
+    return render(figure)

@@ -15,7 +15,7 @@ from clasp_mm.utils.files import printable
 
 from .pseudo_labels import PART_COLOURS, paint_parts
 
-_STYLE = """body{font:14px/1.4 system-ui,sans-serif;margin:28px auto;max-width:1500px;
+STYLE = """body{font:14px/1.4 system-ui,sans-serif;margin:28px auto;max-width:1500px;
 padding:0 16px;color:#222}h1{margin-bottom:4px}.note{color:#666;max-width:900px}
 .row{display:flex;gap:10px;border-top:1px solid #ddd;padding:14px 0;overflow-x:auto}
 figure{margin:0;flex:0 0 auto;max-width:150px}figure.query{border-right:2px solid #1f77b4;
@@ -92,7 +92,7 @@ def neighbour_page(title: str, note: str, cells: Sequence[Cell], queries: Sequen
             _figure(cells[i], f'{cosine:.3f}', first) for i, cosine in
             zip(row, similar, strict=True)) + '</div>')
     return (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}'
-            f'</title><style>{_STYLE}</style><body>{"".join(body)}</body></html>')
+            f'</title><style>{STYLE}</style><body>{"".join(body)}</body></html>')
 
 
 def _figure(cell: Cell, caption: str, query: Cell, kind: str = '') -> str:
@@ -108,12 +108,13 @@ def _figure(cell: Cell, caption: str, query: Cell, kind: str = '') -> str:
         lines.append(f'<i>{html.escape(cell.description.note)}</i>')
     name = printable(cell.name)
     return (f'<figure class="{kind}" title="{html.escape(name)}">'
-            f'{"".join(map(_inline_jpeg, pictures))}<figcaption><span class="cos">'
+            f'{"".join(map(inline_jpeg, pictures))}<figcaption><span class="cos">'
             f'{html.escape(caption)}</span> {html.escape(name.rsplit("/", 1)[-1])}<br>'
             f'{", ".join(lines)}</figcaption></figure>')
 
 
-def _inline_jpeg(image: np.ndarray) -> str:
+def inline_jpeg(image: np.ndarray) -> str:
+    """An image (H, W, 3), uint8 RGB, as an HTML element that holds it."""
     done, data = cv2.imencode('.jpg', image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
     if not done:
         raise RuntimeError(f'OpenCV could not encode an image of shape {image.shape} as JPEG')

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .neighbours import _STYLE, _inline_jpeg
+from .neighbours import STYLE, inline_jpeg
 from .pseudo_labels import html_table
 
 FOOTER = (
@@ -60,7 +60,7 @@ def search_page(note: str, parts: Sequence[tuple[str, str, float, float]],
     table = html_table(('part of the query', 'kind', 'mean over the folder', 'deviation'),
                        [(html.escape(words), kind, f'{mean:.3f}', f'{deviation:.3f}')
                         for kind, words, mean, deviation in parts])
-    shown = ''.join(f'<figure class="query">{_inline_jpeg(image)}<figcaption>'
+    shown = ''.join(f'<figure class="query">{inline_jpeg(image)}<figcaption>'
                     f'{html.escape(name)}</figcaption></figure>' for name, image in pictures)
     body = [f'<h1>{html.escape(asked)}</h1><p class="note">{html.escape(note)}</p>',
             f'<div class="asked">{shown}{table}</div><div class="hits">',
@@ -72,7 +72,7 @@ def search_page(note: str, parts: Sequence[tuple[str, str, float, float]],
         body.append(f'<details><summary>{len(unreadable)} files could not be read</summary><ul>'
                     f'{items}{f"<li>and {rest} more</li>" if rest > 0 else ""}</ul></details>')
     return (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(asked)}'
-            f'</title><style>{_STYLE}{_MORE}</style><body>{"".join(body)}'
+            f'</title><style>{STYLE}{_MORE}</style><body>{"".join(body)}'
             f'<footer>{FOOTER}</footer></body></html>')
 
 
@@ -82,6 +82,6 @@ def _figure(rank: int, result: Result, words: Sequence[str]) -> str:
     if len(words) > 1:
         lines = ''.join(f'<br>{html.escape(word)} {value:.3f}'
                         for word, value in zip(words, result.parts, strict=True))
-    picture = '<p>gone</p>' if result.image is None else _inline_jpeg(result.image)
+    picture = '<p>gone</p>' if result.image is None else inline_jpeg(result.image)
     return (f'<figure title="{name}">{picture}<figcaption>{rank}. <span class="cos">'
             f'{result.score:.3f}</span> {name.rsplit("/", 1)[-1]}{lines}</figcaption></figure>')

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .figures import Figure, _render
+from .figures import Figure, render
 
 
 def draw_verification(found: Mapping[str, Any]) -> np.ndarray:
@@ -32,4 +32,4 @@ def draw_verification(found: Mapping[str, Any]) -> np.ndarray:
     axis.set(xlabel='cosine', ylabel='share of pairs', title=f'{found["num_people"]} people, equal '
              f'error rate {100 * found["equal_error_rate"]:.1f} %')
     axis.legend(frameon=False, fontsize=8)
-    return _render(figure)
+    return render(figure)

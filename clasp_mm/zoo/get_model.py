@@ -57,7 +57,7 @@ def get_model(source: str | os.PathLike | Config,
         if cfg is None:
             cfg = _published_backbone(content, weights)
         else:
-            _check_task(content, weights, cfg)
+            check_task(content, weights, cfg)
     backbone = cfg.get('model', {}).get('backbone')
     if backbone is None:
         raise ValueError(f'{cfg.filename or source} has no model.backbone')
@@ -90,7 +90,7 @@ def _find(source: str | os.PathLike | Config, pretrained: str | os.PathLike | bo
     entries = {} if file or HASHED_NAME.search(str(source)) else read_zoo()
     if entry := entries.get(str(source)):
         own = given is None and pretrained is not False
-        return entry_config(entry, whole=False), _weights(entry) if own else given
+        return entry_config(entry, whole=False), entry_weights(entry) if own else given
     if given is not None:
         raise ValueError('pretrained goes with a config or a name of the zoo; a published model '
                          'has its weights')
@@ -103,7 +103,7 @@ def _find(source: str | os.PathLike | Config, pretrained: str | os.PathLike | bo
                                 f'{offer(str(source), entries)}') from error
 
 
-def _weights(entry: Mapping[str, Any]) -> Path:
+def entry_weights(entry: Mapping[str, Any]) -> Path:
     """The published file of a model of the zoo."""
     if entry.get('Weights'):
         return find_weights(entry['Weights'])
@@ -125,7 +125,7 @@ def _published_backbone(content: Any, path: Path) -> Config:
     return Config(dict(model=dict(backbone=backbone)))
 
 
-def _check_task(content: Any, path: Path, cfg: Config) -> None:
+def check_task(content: Any, path: Path, cfg: Config) -> None:
     """Refuse weights that were fine-tuned for something else.
 
     A published file says its task; a run's checkpoint has its config, as text that is only

@@ -4,7 +4,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from clasp_mm.evaluation.probes.folds import fold_attributes, fold_classes, make_folds
-from clasp_mm.evaluation.probes.linear import _predict_attributes, _rows
+from clasp_mm.evaluation.probes.linear import as_rows, predict_attributes
 
 
 @pytest.fixture
@@ -36,9 +36,9 @@ def test_attributes_are_those_of_the_probe_on_the_other_folds(data):
     known[::5, 1] = -1
     fold = make_folds(np.arange(120))
     found = fold_attributes(features, known, fold, 1e-2)
-    rows = _rows('features', features)
+    rows = as_rows('features', features)
     for part in range(4):
-        expected = _predict_attributes(rows[fold != part], known[fold != part], rows[fold == part],
+        expected = predict_attributes(rows[fold != part], known[fold != part], rows[fold == part],
                                        1e-2, 60)
         np.testing.assert_array_equal(found[fold == part], expected)
 

@@ -6,7 +6,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from clasp_mm.evaluation import linear_probe_attributes, linear_probe_segmentation
-from clasp_mm.evaluation.probes.linear import _class_shares, _predict_attributes
+from clasp_mm.evaluation.probes.linear import _class_shares, predict_attributes
 
 
 def people(seed, number, channels=12, noise=1., classes=4):
@@ -136,7 +136,7 @@ def test_strength_is_chosen_by_identity():
 
 def test_attributes_are_the_balanced_logistic_regression_they_say():
     features, labels, _ = crowd(2, 60)
-    ours = _predict_attributes(torch.from_numpy(features), labels, torch.from_numpy(features),
+    ours = predict_attributes(torch.from_numpy(features), labels, torch.from_numpy(features),
                                l2=1e-2, max_iter=500)
     scaled = (features - features.mean(axis=0)) / features.std(axis=0)
     for attribute in range(4):

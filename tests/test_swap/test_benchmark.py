@@ -9,9 +9,9 @@ from benchmarks.contest import Options
 from benchmarks.downstream import (
     Task,
     _config,
-    _detection_sample,
     _parsing_sample,
     _pose_sample,
+    detection_sample,
     host_faster_rcnn,
     host_upernet,
 )
@@ -53,7 +53,7 @@ def test_both_sides_predict_the_same_and_learn_alike():
 @pytest.mark.parametrize(('config', 'sample', 'peer', 'size'), [
     ('parsing/upernet_pcmoe-swin-tiny_8xb2-160k_lip-572x384.py', _parsing_sample, host_upernet,
      (96, 64)),
-    ('detection/faster-rcnn_pcmoe-swin-tiny_fpn_8xb2-1x_coco-person.py', _detection_sample,
+    ('detection/faster-rcnn_pcmoe-swin-tiny_fpn_8xb2-1x_coco-person.py', detection_sample,
      host_faster_rcnn, (128, 128))])
 def test_the_hosts_own_model_predicts_what_ours_does(config, sample, peer, size):
     """Where our config has a faster head or RoIAlign than the host's."""

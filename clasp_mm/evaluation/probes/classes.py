@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .linear import _fit, _rows, _standardiser
+from .linear import as_rows, fit_linear, standardiser
 
 _CHUNK = 1024
 
@@ -61,8 +61,8 @@ def linear_accuracy(train_feats: np.ndarray | Tensor, train_labels: np.ndarray,
     """
     train, train_classes, val, val_classes = _checked(train_feats, train_labels, val_feats,
                                                       val_labels)
-    mean, scale = _standardiser(train)
-    weight, bias = _fit((train - mean) / scale, int(np.max(train_labels)) + 1,
+    mean, scale = standardiser(train)
+    weight, bias = fit_linear((train - mean) / scale, int(np.max(train_labels)) + 1,
                         lambda logits: F.cross_entropy(logits, train_classes), l2, max_iter)
     predicted = ((val - mean) / scale @ weight + bias).argmax(1)
     return 100 * (predicted == val_classes).double().mean().item()
@@ -71,7 +71,7 @@ def linear_accuracy(train_feats: np.ndarray | Tensor, train_labels: np.ndarray,
 def _checked(train_feats: np.ndarray | Tensor, train_labels: np.ndarray,
              val_feats: np.ndarray | Tensor, val_labels: np.ndarray
              ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    train, val = _rows('train_feats', train_feats), _rows('val_feats', val_feats)
+    train, val = as_rows('train_feats', train_feats), as_rows('val_feats', val_feats)
     classes = [torch.as_tensor(np.asarray(labels)).to(train.device, torch.int64)
                for labels in (train_labels, val_labels)]
     if train.shape[1] != val.shape[1] or (len(train), len(val)) != tuple(map(len, classes)):

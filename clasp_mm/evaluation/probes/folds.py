@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .linear import _fit, _numbers, _placed, _predict_attributes, _rows, _standardiser
+from .linear import as_numbers, as_rows, fit_linear, placed, predict_attributes, standardiser
 
 _MAX_ITER = 60
 
@@ -55,19 +55,19 @@ def fold_classes(features: np.ndarray | Tensor, labels: np.ndarray, fold: np.nda
     Returns:
         (N,) class numbers.
     """
-    rows, labels = _placed(torch.as_tensor(features).float()), np.asarray(labels)
+    rows, labels = placed(torch.as_tensor(features).float()), np.asarray(labels)
     classes = torch.from_numpy(labels).to(rows.device, torch.int64)
     number = int(labels.max()) + 1
     found = np.empty(len(rows), np.int64)
     for part in np.unique(fold):
         inside = fold == part
-        known = _numbers(~inside & (labels >= 0))
-        mean, scale = _standardiser(rows[known])
+        known = as_numbers(~inside & (labels >= 0))
+        mean, scale = standardiser(rows[known])
         targets = classes[known]
-        weight, bias = _fit((rows[known] - mean) / scale, number,
+        weight, bias = fit_linear((rows[known] - mean) / scale, number,
                             lambda logits, targets=targets: F.cross_entropy(logits, targets), l2,
                             max_iter)
-        held_out = (rows[_numbers(inside)] - mean) / scale
+        held_out = (rows[as_numbers(inside)] - mean) / scale
         found[inside] = (held_out @ weight + bias).argmax(1).cpu().numpy()
     return found
 
@@ -86,9 +86,9 @@ def fold_attributes(features: np.ndarray | Tensor, labels: np.ndarray, fold: np.
     Returns:
         (N, A).
     """
-    rows, found = _rows('features', features), np.empty(labels.shape)
+    rows, found = as_rows('features', features), np.empty(labels.shape)
     for part in np.unique(fold):
         inside = fold == part
-        found[inside] = _predict_attributes(rows[_numbers(~inside)], labels[~inside],
-                                            rows[_numbers(inside)], l2, max_iter)
+        found[inside] = predict_attributes(rows[as_numbers(~inside)], labels[~inside],
+                                            rows[as_numbers(inside)], l2, max_iter)
     return found

@@ -64,21 +64,21 @@ def linear_probe_segmentation(train_feats: np.ndarray | Tensor, train_maps: np.n
         raise ValueError(f'every training label is {_IGNORE}, there is nothing to learn from')
     if len(used) > max_tokens:
         used = used[torch.linspace(0, len(used) - 1, max_tokens).long()]
-    tokens, shares, weights = (_placed(one[used]) for one in (tokens, shares, weights))
-    mean, scale = _standardiser(tokens)
+    tokens, shares, weights = (placed(one[used]) for one in (tokens, shares, weights))
+    mean, scale = standardiser(tokens)
     tokens, weights = (tokens - mean) / scale, weights.sum()
 
     def loss(logits: Tensor) -> Tensor:
         return -(shares * logits.log_softmax(dim=1)).sum() / weights
 
-    weight, bias = _fit(tokens, num_classes, loss, l2, max_iter)
+    weight, bias = fit_linear(tokens, num_classes, loss, l2, max_iter)
     val_maps = np.asarray(val_maps)
     if len(val_maps) != len(val_feats):
         raise ValueError(f'{len(val_feats)} val_feats but {len(val_maps)} val_maps')
     matrix = ConfusionMatrix(num_classes, _IGNORE)
     for begin in range(0, len(val_feats), _VAL_BATCH):
         labels = val_maps[begin:begin + _VAL_BATCH]
-        features = _placed(val_feats[begin:begin + _VAL_BATCH]).permute(0, 2, 3, 1)
+        features = placed(val_feats[begin:begin + _VAL_BATCH]).permute(0, 2, 3, 1)
         logits = ((features - mean) / scale @ weight + bias).permute(0, 3, 1, 2)
         logits = F.interpolate(logits, size=labels.shape[1:], mode='bilinear')
         matrix.update(logits.argmax(dim=1).cpu().numpy(), labels)
@@ -115,7 +115,7 @@ def linear_probe_attributes(train_feats: np.ndarray | Tensor, train_labels: np.n
         ValueError: Shapes do not match, a feature is not finite, or there are fewer identities
             than folds.
     """
-    train_feats, val_feats = _rows('train_feats', train_feats), _rows('val_feats', val_feats)
+    train_feats, val_feats = as_rows('train_feats', train_feats), as_rows('val_feats', val_feats)
     train_labels, train_ids = np.asarray(train_labels), np.asarray(train_ids)
     if train_labels.ndim != 2 or not len(train_feats) == len(train_labels) == len(train_ids):
         raise ValueError(f'train_feats {tuple(train_feats.shape)}, train_labels '
@@ -135,14 +135,14 @@ def linear_probe_attributes(train_feats: np.ndarray | Tensor, train_labels: np.n
     fold = np.random.RandomState(0).permutation(len(people))[number.reshape(-1)] % num_folds
 
     def predict(train: np.ndarray, features: Tensor, l2: float) -> np.ndarray:
-        return _predict_attributes(train_feats[_numbers(train)], train_labels[train], features, l2,
+        return predict_attributes(train_feats[as_numbers(train)], train_labels[train], features, l2,
                                    max_iter)
 
     def mean_accuracy(l2: float) -> float:
         held_out = np.empty(train_labels.shape)
         for part in range(num_folds):
             inside = fold == part
-            held_out[inside] = predict(~inside, train_feats[_numbers(inside)], l2)
+            held_out[inside] = predict(~inside, train_feats[as_numbers(inside)], l2)
         return attribute_metrics(held_out, train_labels)['mA']
 
     l2 = max(sorted(l2_choices, reverse=True), key=mean_accuracy)
@@ -150,7 +150,7 @@ def linear_probe_attributes(train_feats: np.ndarray | Tensor, train_labels: np.n
     return {**attribute_metrics(probabilities, val_labels), 'l2': l2}
 
 
-def _predict_attributes(features: Tensor, labels: np.ndarray, val_feats: Tensor, l2: float,
+def predict_attributes(features: Tensor, labels: np.ndarray, val_feats: Tensor, l2: float,
                         max_iter: int) -> np.ndarray:
     """Probabilities (M, A) by a fit on (N, C) features and (N, A) labels."""
     labels = torch.from_numpy(labels).to(features.device)
@@ -158,17 +158,17 @@ def _predict_attributes(features: Tensor, labels: np.ndarray, val_feats: Tensor,
     both = (positive.sum(dim=0) > 0) & (negative.sum(dim=0) > 0)
     weights = (positive / positive.sum(dim=0).clamp(min=1)
                + negative / negative.sum(dim=0).clamp(min=1)) / 2 * both
-    mean, scale = _standardiser(features)
+    mean, scale = standardiser(features)
 
     def loss(logits: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(logits, positive, weights, reduction='sum')
 
-    weight, bias = _fit((features - mean) / scale, labels.shape[1], loss, l2, max_iter)
+    weight, bias = fit_linear((features - mean) / scale, labels.shape[1], loss, l2, max_iter)
     probabilities = ((val_feats - mean) / scale @ weight + bias).sigmoid()
     return torch.where(both, probabilities, (positive.sum(dim=0) > 0).double()).cpu().numpy()
 
 
-def _fit(features: Tensor, num_outputs: int, loss: Callable[[Tensor], Tensor], l2: float,
+def fit_linear(features: Tensor, num_outputs: int, loss: Callable[[Tensor], Tensor], l2: float,
          max_iter: int) -> tuple[Tensor, Tensor]:
     """Minimise loss(features @ weight + bias) + l2 / 2 |weight|^2 from zero."""
     weight = features.new_zeros(features.shape[1], num_outputs, requires_grad=True)
@@ -187,7 +187,7 @@ def _fit(features: Tensor, num_outputs: int, loss: Callable[[Tensor], Tensor], l
     return weight.detach(), bias.detach()
 
 
-def _standardiser(features: Tensor) -> tuple[Tensor, Tensor]:
+def standardiser(features: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel; 1 for a channel that never changes."""
     mean, deviation = features.mean(dim=0), features.std(dim=0, unbiased=False)
     constant = deviation <= 1e-6 * mean.abs()
@@ -220,17 +220,18 @@ def _maps(name: str, features: np.ndarray | Tensor) -> Tensor:
     return _finite(name, features, '(images, channels, rows, columns)', 4).float()
 
 
-def _rows(name: str, features: np.ndarray | Tensor) -> Tensor:
+def as_rows(name: str, features: np.ndarray | Tensor) -> Tensor:
+    """Features (images, channels), finite, in float64 where they are fitted."""
     return _finite(name, features, '(images, channels)', 2).to(pick_device(), torch.float64)
 
 
-def _placed(data: Tensor) -> Tensor:
+def placed(data: Tensor) -> Tensor:
     """Data where it is computed with: as they are on the CPU, in float64 elsewhere."""
     device = pick_device()
     return data.to(device, data.dtype if device.type == 'cpu' else torch.float64)
 
 
-def _numbers(chosen: np.ndarray) -> Tensor:
+def as_numbers(chosen: np.ndarray) -> Tensor:
     """Numbers of the chosen rows: a device need not be asked how many there are."""
     return torch.from_numpy(np.flatnonzero(chosen))
 
