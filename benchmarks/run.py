@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,6 +17,7 @@ import torchvision
 from mmengine.logging import MMLogger
 
 from clasp_mm.mini_clip.architecture import write_json
+from clasp_mm.utils.names import did_you_mean
 from clasp_mm.utils.timing import threads
 from clasp_mm.version import __version__
 
@@ -57,9 +57,8 @@ def benchmark_names(names: Iterable[str]) -> list[str]:
     known = [*BENCHMARKS, *_GROUPS]
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
             raise ValueError(f'unknown benchmark {name!r}: {", ".join(known)}'
-                             + (f'; did you mean {near[0]!r}?' if near else ''))
+                             + did_you_mean(name, known))
     if not names:
         raise ValueError(f'name a benchmark: {", ".join(known)}')
     chosen = {one for name in names for one in _GROUPS.get(name, (name, ))}

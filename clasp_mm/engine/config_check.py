@@ -5,7 +5,6 @@ object is built, deep in a traceback. Here every key is compared with what reads
 data loader, or the class that the dict's ``type`` names.
 """
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
@@ -18,6 +17,8 @@ from mmengine.registry import Registry
 from mmengine.runner import Runner
 from mmengine.utils import get_object_from_string
 from torch.utils.data import DataLoader
+
+from clasp_mm.utils.names import nearest
 
 # Read by the Runner or by this package from the config itself, beside the Runner's arguments.
 _OTHER_TOP_KEYS = frozenset({
@@ -88,12 +89,12 @@ def _top_problems(cfg: Config, overrides: Iterable[str]) -> Iterator[str]:
         if key in valid:
             continue
         if key in given:
-            near = _nearest(key, valid) or next(
+            near = nearest(key, sorted(valid), _NEAR) or next(
                 (place for top in sorted(valid & set(cfg.keys()))
                  for place in _places(cfg[top], top, key)), None)
             hint = f'; did you mean {near}?' if near else ''
             yield f'{key!r} on the command line: the Runner reads no such key{hint}'
-        elif near := _nearest(key, valid - _OTHER_TOP_KEYS):
+        elif near := nearest(key, sorted(valid - _OTHER_TOP_KEYS), _NEAR):
             yield f'unknown key {key!r}; did you mean {near!r}?'
 
 
@@ -160,8 +161,8 @@ def _typed_problems(type_: str | Callable, keys: set[str], place: str, scope: st
     if not found:
         package, _, name = str(type_).partition('.')
         if package in _STRICT_PACKAGES:
-            near = difflib.get_close_matches(name, _type_names(package), n=1, cutoff=0.5)
-            hint = f' (did you mean {package}.{near[0]}?)' if near else ''
+            near = nearest(name, _type_names(package), 0.5)
+            hint = f' (did you mean {package}.{near}?)' if near else ''
             yield f'{place}: no type {type_!r} is registered{hint}'
         return  # of another package: the builder raises, or takes the name for itself
     problems: list[list[str]] = []
@@ -178,18 +179,13 @@ def _unknown(keys: Iterable[str], valid: Iterable[str], place: str, reader: str,
     """Yield the keys that ``reader`` does not know; unless ``strict``, only the near misses."""
     valid = set(valid)
     for key in sorted(set(keys) - valid):
-        if strict or _nearest(key, valid):
+        if strict or nearest(key, sorted(valid), _NEAR):
             yield f'{place}.{key}: {reader} reads no {key!r}{_hint(key, valid)}'
 
 
-def _nearest(name: str, valid: Iterable[str]) -> str | None:
-    near = difflib.get_close_matches(name, sorted(valid), n=1, cutoff=_NEAR)
-    return near[0] if near else None
-
-
 def _hint(name: str, valid: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, sorted(valid), n=1, cutoff=0.6)
-    return f' (did you mean {near[0]!r}?)' if near else f' (it reads {", ".join(sorted(valid))})'
+    near = nearest(name, sorted(valid))
+    return f' (did you mean {near!r}?)' if near else f' (it reads {", ".join(sorted(valid))})'
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import logging
 import os
@@ -26,6 +25,7 @@ from clasp_mm.models.weights.find import find_weights
 from clasp_mm.pseudo_labels.clip_model import state_digest
 from clasp_mm.utils.device import computes_in_bfloat16, pick_device
 from clasp_mm.utils.files import printable, read_json, write_text
+from clasp_mm.utils.names import did_you_mean
 from clasp_mm.utils.shards import Blocks, digest
 from clasp_mm.zoo.config import entry_config
 from clasp_mm.zoo.get_model import check_task, entry_weights
@@ -81,9 +81,8 @@ class Inferencer:
                  checkpoint: str | os.PathLike | None = None,
                  device: str | torch.device | None = None, amp: bool | None = None) -> None:
         if task not in INFERENCES:
-            near = difflib.get_close_matches(str(task), INFERENCES, n=1)
             raise ValueError(f'no task {task!r}: {", ".join(INFERENCES)}'
-                             + (f'; did you mean {near[0]!r}?' if near else ''))
+                             + did_you_mean(task, INFERENCES))
         self.task = task
         self.skipped: dict[str, str] = {}
         self._module = import_module(f'clasp_mm.inferencers.{task}')

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clasp_mm.utils.files import read_json
+from clasp_mm.utils.names import did_you_mean
 
 from .transfer import upload
 
@@ -161,9 +162,8 @@ def _check_source(open_clip: ModuleType, name: str, pretrained: str | None) -> d
         return tag
     if Path(pretrained).suffix or '/' in pretrained:
         raise FileNotFoundError(f'no CLIP weights file at {pretrained!r}')
-    near = difflib.get_close_matches(pretrained, tags, n=1, cutoff=0.4)
     raise ValueError(f'{pretrained!r} is neither a weights file nor a tag of {name!r}'
-                     + (f'; did you mean {near[0]!r}?' if near else f'; tags: {tags}'))
+                     + (did_you_mean(pretrained, tags, 0.4) or f'; tags: {tags}'))
 
 
 def _how_to_fetch(name: str, pretrained: str | None, tag: dict) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from clasp_mm.utils.names import did_you_mean
 
 from .clustering import check_cluster_numbers
 from .regions import FOREGROUND_RULES
@@ -90,9 +91,8 @@ class LabelSettings:
         names = [item.name for item in fields(cls)]
         for name in spec:
             if name not in names:
-                near = difflib.get_close_matches(name, names, n=1)
                 raise ValueError(f'unknown label setting {name!r}'
-                                 + (f'; did you mean {near[0]!r}?' if near else f'; all: {names}'))
+                                 + (did_you_mean(name, names) or f'; all: {names}'))
         return cls(**spec)
 
     def to_dict(self) -> dict:

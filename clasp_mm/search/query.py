@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import NamedTuple
 from clasp_mm.datasets.images import IMAGE_SUFFIXES
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Attribute
 from clasp_mm.utils.files import read_json, read_yaml
+from clasp_mm.utils.names import did_you_mean
 
 _FULL_TEXT = 'a photo of '
 _SENTENCE = 'a photo of a person with '
@@ -110,12 +110,12 @@ def _attribute(words: str, attributes: Sequence[Attribute]) -> Part:
     name, value = map(str.strip, words.split('=', 1))
     by_name = {attribute.name: attribute for attribute in attributes}
     if name not in by_name:
-        raise ValueError(f'unknown attribute {name!r}{_nearest(name, by_name)}: '
+        raise ValueError(f'unknown attribute {name!r}{did_you_mean(name, by_name)}: '
                          f'{", ".join(by_name)}; others are added by a file of their texts '
                          '(--attributes)')
     attribute = by_name[name]
     if value not in attribute.values:
-        raise ValueError(f'{name} has no value {value!r}{_nearest(value, attribute.values)}: '
+        raise ValueError(f'{name} has no value {value!r}{did_you_mean(value, attribute.values)}: '
                          f'{", ".join(attribute.values)}')
     return Part('attribute', f'{name}={value}', attribute.texts, attribute.values.index(value))
 
@@ -123,8 +123,3 @@ def _attribute(words: str, attributes: Sequence[Attribute]) -> Part:
 def _text(words: str) -> Part:
     text = words if words.lower().startswith(_FULL_TEXT) else _SENTENCE + words
     return Part('text', words, ((text, ), ))
-
-
-def _nearest(name: str, choices: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, list(choices), n=1)
-    return f'; did you mean {near[0]!r}?' if near else ''

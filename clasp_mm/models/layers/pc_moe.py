@@ -1,6 +1,5 @@
 """Prompt-controlled mixture of experts (CLASP, arXiv 2601.13133, section III-B)."""
 
-import difflib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -8,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from clasp_mm.utils.names import did_you_mean
 
 from .cpu import runs_plainly_on_cpu
 from .linear import linear
@@ -40,9 +41,8 @@ class Gates(NamedTuple):
 def task_index(task: str) -> int:
     """Position of a task in ``TASKS``; ValueError with the nearest name when unknown."""
     if task not in TASKS:
-        near = difflib.get_close_matches(str(task), TASKS, n=1)
-        hint = f'; did you mean {near[0]!r}?' if near else ''
-        raise ValueError(f'unknown task {task!r}: the tasks are {", ".join(TASKS)}{hint}')
+        raise ValueError(f'unknown task {task!r}: the tasks are {", ".join(TASKS)}'
+                         + did_you_mean(task, TASKS))
     return TASKS.index(task)
 
 
