@@ -76,7 +76,7 @@ def test_a_host_too_old_or_too_new_is_named_and_what_needs_it(package, version, 
     assert diagnosis.packages[package].state == 'outside'
     assert {part for part, faults in diagnosis.faults.items() if faults == [package]} == parts
     assert usable(diagnosis) == {part.name for part in doctor.PARTS} - parts
-    ((purpose, command),) = diagnosis.cures
+    ((_, command),) = diagnosis.cures
     assert command.endswith(' -m clasp_mm install')
 
 

@@ -38,9 +38,9 @@ def load_config(path: str, work_dir: str | None = None, launcher: str = 'none',
     """Read a config, merge the command line into it, and check every key.
 
     Also imports every registered type of clasp_mm, so that an import that fails shows its own
-    error, warns of a host in a version that is not accepted, lets MMEngine read checkpoints as clasp_mm does, so that none runs code, and sets how
-    GPUs multiply float32 matrices: by the config's ``float32_matmul_precision``, ``high`` (TF32)
-    where it is not given.
+    error, warns of hosts in versions that are not accepted, lets MMEngine read checkpoints as
+    clasp_mm does, so that none runs code, and sets how GPUs multiply float32 matrices: by the
+    config's ``float32_matmul_precision``, ``high`` (TF32) where it is not given.
 
     Args:
         path: Config file.

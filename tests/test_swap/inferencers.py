@@ -1,4 +1,4 @@
-"""The hosts' own Inferencers; as a program: one of them, in a process that asks for nothing of ours.
+"""The hosts' own Inferencers; as a program: one of them, in a process without ours.
 
 ``python -m tests.test_swap.inferencers HOST CONFIG CHECKPOINT IMAGE`` prints what was found.
 """
