@@ -163,7 +163,7 @@ def test_testing_names_what_is_missing(call, config, tmp_path):
         call('test.py', config, tmp_path / 'some.pth')
 
 
-COMMANDS = [*sorted(TOOLS.rglob('*.py')), *sorted((ROOT / 'clasp_mm/apis').rglob('*.py'))]
+COMMANDS = [*sorted(TOOLS.rglob('*.py')), *sorted((ROOT / 'clasp_mm/cli').rglob('*.py'))]
 OUTPUTS = ('--out', '--out-dir', '--html', '--picture', '--work-dir')
 
 
