@@ -16,7 +16,7 @@ from mmengine.registry import MODELS, DefaultScope
 
 from clasp_mm.compat import quiet_mmcv_lite
 from clasp_mm.inferencers.inferencer import Inferencer
-from clasp_mm.utils.resources import resource
+from clasp_mm.utils.resources import shipped_file
 
 from .contest import Goal, Options, Row, race
 
@@ -56,9 +56,9 @@ def inference(options: Options) -> Iterator[Row]:
 
 
 def _race(task: str, case: _Case, options: Options) -> Row:
-    config = resource(f'configs/{case.config}')
+    config = shipped_file(f'configs/{case.config}')
     if options.quick:
-        config = next(resource('configs/quickstart').glob(f'{task}_*.py'))
+        config = next(shipped_file('configs/quickstart').glob(f'{task}_*.py'))
     batch = options.batch(case.batch, quick=1)
     with tempfile.TemporaryDirectory() as folder:
         infer = Inferencer(task, *random_model(config, Path(folder)), device=options.device,

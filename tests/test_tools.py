@@ -164,7 +164,7 @@ def test_testing_names_what_is_missing(call, config, tmp_path):
 
 
 COMMANDS = [*sorted(TOOLS.rglob('*.py')), *sorted((ROOT / 'clasp_mm/cli').rglob('*.py'))]
-OUTPUTS = ('--out', '--out-dir', '--html', '--picture', '--work-dir')
+OUTPUTS = ('--out', '--html', '--picture', '--work-dir')
 
 
 def test_commands_write_below_work_dirs_unless_told_otherwise():

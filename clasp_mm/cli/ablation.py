@@ -9,7 +9,7 @@ EPILOG = """\
 Rows are the configs of configs/ablations (see its README) on the quickstart's nano Swin and
 synthetic people. All rows of a seed start from the same DINO, see the same images, labels and
 number of steps. Frozen features are scored on all six tasks; with "systems" each single prompt
-too. Writes TABLE.md, .csv, .json and .png below the work_dir. What is done is not done again:
+too. Writes TABLE.md, .csv, .json and .png below --out. What is done is not done again:
 call it once more to go on after an interruption, or to add seeds.
 
 examples:
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--budget', default='quickstart', choices=('quickstart', 'long'),
                         help='256 or 768 synthetic people to pretrain on (%(default)s)')
     parser.add_argument('--seeds', type=int, default=3, help='how many (%(default)s)')
-    parser.add_argument('--work-dir', type=Path,
+    parser.add_argument('--out', type=Path, metavar='DIR',
                         help='(default: work_dirs/ablation/BUDGET, which all tables share)')
     parser.add_argument('--parallel', type=int, default=2,
                         help='trainings at the same time (%(default)s)')
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
     from clasp_mm.experiments.ablation.page import write_table
     from clasp_mm.experiments.ablation.run import AblationOptions, run_ablation
     allow_mmengine_checkpoints()
-    work_dir = args.work_dir or Path('work_dirs/ablation') / args.budget
+    work_dir = args.out or Path('work_dirs/ablation') / args.budget
     done = run_ablation(AblationOptions(
         table=args.table, budget=args.budget, seeds=args.seeds, work_dir=work_dir,
         parallel=args.parallel, processes=args.processes,

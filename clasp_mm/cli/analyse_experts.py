@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``clasp analyse experts``."""
     parser.add_argument('model', help='published backbone, name of the zoo, or a config')
     parser.add_argument('folder', help='images')
-    parser.add_argument('--pretrained', metavar='FILE', help='(training) checkpoint of a config')
+    parser.add_argument('--checkpoint', metavar='FILE', help='(training) checkpoint of a config')
     add_size(parser)
     parser.add_argument('--images', type=int, default=640, help='at most (%(default)s)')
     add_device_argument(parser)
@@ -34,5 +34,5 @@ def run(args: argparse.Namespace) -> None:
     from clasp_mm.analysis.run import write_expert_use
     from clasp_mm.zoo.get_model import get_model
     device = announce_device(args.device)
-    backbone = get_model(args.model, args.pretrained).to(device)
+    backbone = get_model(args.model, args.checkpoint).to(device)
     print(write_expert_use(backbone, args.folder, args.out, tuple(args.size), args.images))

@@ -31,14 +31,14 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``clasp analyse prompt``."""
     parser.add_argument('model', help='backbone with PC-MoE: published file, name in the zoo, or '
-                        'config with --pretrained')
+                        'config with --checkpoint')
     parser.add_argument('images', help='folder of the images')
     parser.add_argument('--kind', required=True,
                         choices=('identity', 'attributes', 'classes', 'maps'),
                         help='what the labels are, see below')
     parser.add_argument('--table', metavar='CSV', help='labels, image names relative to the folder')
     parser.add_argument('--maps', metavar='DIR', help='label maps')
-    parser.add_argument('--pretrained', metavar='FILE', help='weights, where model is a config')
+    parser.add_argument('--checkpoint', metavar='FILE', help='weights, where model is a config')
     parser.add_argument('--candidates', nargs='+', choices=('prompt', 'mix', 'tuple'),
                         default=('prompt', 'mix', 'tuple'), help='default: all')
     add_size(parser)
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     for gap in labels.gaps():
         print(gap, file=sys.stderr)
     stages = dict(out_indices=(0, 1, 2, 3)) if args.kind == 'maps' else {}
-    backbone = get_model(args.model, pretrained=args.pretrained, **stages).to(device)
+    backbone = get_model(args.model, pretrained=args.checkpoint, **stages).to(device)
     choice = choose_prompt(backbone, labels, tuple(args.size), args.candidates,
                            args.resamples, args.seed, args.batch_size)
     for fault in choice.unreadable:

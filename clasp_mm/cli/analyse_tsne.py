@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``clasp analyse tsne``."""
     parser.add_argument('model', help='published backbone, name of the zoo, or a config')
     parser.add_argument('people', help='folder of synthetic people')
-    parser.add_argument('--pretrained', metavar='FILE', help='(training) checkpoint of a config')
+    parser.add_argument('--checkpoint', metavar='FILE', help='(training) checkpoint of a config')
     add_size(parser)
     parser.add_argument('--number', type=int, default=12, help='identities (%(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of t-SNE (%(default)s)')
@@ -36,5 +36,5 @@ def run(args: argparse.Namespace) -> None:
     from clasp_mm.analysis.run import write_tsne
     from clasp_mm.zoo.get_model import get_model
     device = announce_device(args.device)
-    backbone = get_model(args.model, args.pretrained).to(device)
+    backbone = get_model(args.model, args.checkpoint).to(device)
     print(write_tsne(backbone, args.people, args.out, tuple(args.size), args.number, args.seed))

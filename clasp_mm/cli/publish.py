@@ -9,9 +9,9 @@ the checkpoint's own, and a run from code that was not committed. The folder's m
 model's entry; CLASP_ZOO=FOLDER then makes its name known to get_model, inference and list_models.
 
 examples:
-  clasp publish work_dirs/pose/best_coco_AP_epoch_210.pth my_pose --out-dir work_dirs/zoo \\
+  clasp publish work_dirs/pose/best_coco_AP_epoch_210.pth my_pose --out work_dirs/zoo \\
       --data COCO --data-licence 'CC BY 4.0'
-  clasp publish work_dirs/reid/epoch_120.pth my_reid --out-dir work_dirs/zoo --part test \\
+  clasp publish work_dirs/reid/epoch_120.pth my_reid --out work_dirs/zoo --part test \\
       --result mAP=89.1 --result rank1=95.0 --dataset Market-1501 --data Market-1501 \\
       --data-licence 'research only'
 """
@@ -21,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``clasp publish``."""
     parser.add_argument('checkpoint', help='checkpoint of a run')
     parser.add_argument('name', help='name of the model, as clasp_pcmoe-swin-base_luperson')
-    parser.add_argument('--out-dir', default='work_dirs/published', help='default: %(default)s')
+    parser.add_argument('--out', default='work_dirs/published', metavar='DIR',
+                        help='(%(default)s)')
     parser.add_argument('--config', help='config of the run; by default the one beside the '
                         'checkpoint')
     parser.add_argument('--data', help='what it was trained on; by default what the zoo says of '
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
     from clasp_mm.zoo.publish import publish_model
     allow_mmengine_checkpoints()
     print(publish_model(
-        args.checkpoint, args.name, args.out_dir, args.config,
+        args.checkpoint, args.name, args.out, args.config,
         about=About(args.data, args.data_licence, args.recipe, args.dataset),
         results=parse_results(args.result) if args.result else None, part=args.part,
         scored_on=args.scored_on, tta=args.tta, allow_dirty=args.allow_dirty,

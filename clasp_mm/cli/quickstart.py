@@ -13,7 +13,7 @@ from .options import add_epochs, check_counts, usage
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``clasp quickstart``."""
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/quickstart'),
+    parser.add_argument('--out', type=Path, metavar='DIR', default=Path('work_dirs/quickstart'),
                         help='everything is written below it (%(default)s)')
     parser.add_argument('--seeds', type=int, default=1,
                         help='pretrain with that many and report mean and spread (%(default)s)')
@@ -46,6 +46,6 @@ def run(args: argparse.Namespace) -> None:
     from clasp_mm.experiments.quickstart import Options, run_quickstart
     allow_mmengine_checkpoints()
     run_quickstart(Options(
-        args.work_dir, seeds=args.seeds, images=args.images, clip=args.clip,
+        args.out, seeds=args.seeds, images=args.images, clip=args.clip,
         clip_pretrained=args.clip_pretrained, identities=args.identities, held_out=args.held_out,
         epochs=args.epochs and tuple(args.epochs)))

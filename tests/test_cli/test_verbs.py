@@ -100,6 +100,17 @@ def test_help_of_every_verb_names_its_options_and_imports_nothing_heavy():
     assert all(name in found[''][2] for name in ('quickstart', 'data', 'doctor'))
 
 
+def test_one_word_for_one_thing():
+    """Of the options; --work-dir is the word of OpenMMLab's own tools."""
+    for verb, name in MODULES.items():
+        parser = cli.parser_of(import_module(f'clasp_mm.cli.{name}'), verb)
+        known = {name: action for action in parser._actions for name in action.option_strings}
+        assert not {'--out-dir', '--pretrained', '--weights', '--output'} & set(known), verb
+        assert '--work-dir' not in known or verb in ('train', 'test', 'estimate')
+        if '--size' in known:
+            assert known['--size'].nargs == 2 and known['--size'].metavar == ('H', 'W'), verb
+
+
 def test_help_of_every_module_is_its_own():
     told = [import_module(f'clasp_mm.cli.{name}').__doc__.splitlines()[0]
             for name in MODULES.values()]
