@@ -1,11 +1,10 @@
 """Several tasks in one pass: time and scores, exact and by the stage where the tasks branch."""
 
 import argparse
-from pathlib import Path
 
 from clasp_mm.utils.device import add_device_argument, announce_device
 
-from .options import add_size
+from .options import add_analysis_out, add_size
 
 EPILOG = """\
 Frozen features of synthetic people, as the quickstart scores them. At stage 0 the tasks share what
@@ -28,8 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--repeats', type=int, default=7,
                         help='rounds whose median time counts (%(default)s)')
     add_device_argument(parser)
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/multi_task.json'),
-                        metavar='FILE', help='(%(default)s)')
+    add_analysis_out(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -47,4 +45,4 @@ def run(args: argparse.Namespace) -> None:
     truths = [load_ground_truth(folder) for folder in (args.train, args.held_out)]
     rows = branch_table(backbone, *truths, tuple(args.size), args.repeats)
     print(format_table(rows))
-    write_text(args.out, json.dumps(rows, indent=1))
+    write_text(args.out / 'multi_task.json', json.dumps(rows, indent=1))

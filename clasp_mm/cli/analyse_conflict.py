@@ -5,7 +5,7 @@ from pathlib import Path
 
 from clasp_mm.utils.device import add_device_argument, announce_device
 
-from .options import usage
+from .options import add_analysis_out, usage
 
 EPILOG = """\
 GCR: share of shared layers, task pairs and batches whose gradients point apart. EAD: how little
@@ -28,8 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--batches', type=int, default=8, help='of each system (%(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of the batches (%(default)s)')
     add_device_argument(parser)
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/task_conflict'), metavar='STEM',
-                        help='STEM.png, STEM.json and STEM.md (%(default)s)')
+    add_analysis_out(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -54,4 +53,4 @@ def run(args: argparse.Namespace) -> None:
     from clasp_mm.analysis.task_conflict import System
     systems = list(map(System, names, args.systems[::2], args.systems[1::2], scores))
     device = announce_device(args.device)
-    print(write_conflict(systems, args.out, args.batches, args.seed, device))
+    print(write_conflict(systems, args.out / 'task_conflict', args.batches, args.seed, device))

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from .options import usage
+from .options import add_analysis_out, usage
 
 EPILOG = """\
 example:
@@ -19,8 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--metric', required=True, help='as it is logged: mAP, coco/AP')
     parser.add_argument('--target', type=float, required=True, help='score to reach')
     parser.add_argument('--lower-is-better', action='store_true', help='as for a miss rate')
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/convergence'), metavar='STEM',
-                        help='STEM.png, .json and .md (%(default)s)')
+    add_analysis_out(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -40,5 +39,5 @@ def run(args: argparse.Namespace) -> None:
     curves = {name: ([row[key] for row in rows], [row['score'] for row in rows])
               for name, rows in runs.items()}
     table = convergence_table(runs, args.metric, args.target, args.lower_is_better)
-    print(write_analysis(args.out, table, runs, {
-        args.out.name: draw_convergence(curves, args.target, args.metric, key)}))
+    print(write_analysis(args.out / 'convergence', table, runs, {
+        'convergence': draw_convergence(curves, args.target, args.metric, key)}))

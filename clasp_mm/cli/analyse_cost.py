@@ -5,7 +5,7 @@ from pathlib import Path
 
 from clasp_mm.utils.device import add_device_argument, announce_device
 
-from .options import add_size
+from .options import add_analysis_out, add_size
 
 EPILOG = """\
 examples:
@@ -21,8 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--images', type=int, help='of an epoch, for the estimate of its hours')
     add_device_argument(parser)
     parser.add_argument('--no-step', action='store_true', help='leave the training step out')
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/cost'), metavar='STEM',
-                        help='STEM.png, .json and .md (%(default)s)')
+    add_analysis_out(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -40,4 +39,4 @@ def run(args: argparse.Namespace) -> None:
     picture = draw_bars([row['name'].split('_1xb')[0].split('_8xb')[0] for row in rows], {
         title: [row[key] * scale for row in rows]
         for title, (key, scale) in panels.items() if key in rows[0]})
-    print(write_analysis(args.out, cost_table(rows), rows, {args.out.name: picture}))
+    print(write_analysis(args.out / 'cost', cost_table(rows), rows, {'cost': picture}))

@@ -1,11 +1,10 @@
 """Mean gate of every expert under each task and stage, and how little the tasks share (EAD)."""
 
 import argparse
-from pathlib import Path
 
 from clasp_mm.utils.device import add_device_argument, announce_device
 
-from .options import add_size
+from .options import add_analysis_out, add_size
 
 EPILOG = """\
 FOLDER holds images, or synthetic people (clasp data draw). Writes expert_use.png, .json and .md.
@@ -25,8 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_size(parser)
     parser.add_argument('--images', type=int, default=640, help='at most (%(default)s)')
     add_device_argument(parser)
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/analysis'),
-                        help='folder (%(default)s)')
+    add_analysis_out(parser)
 
 
 def run(args: argparse.Namespace) -> None:

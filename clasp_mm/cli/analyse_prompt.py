@@ -6,11 +6,10 @@ and ends with the line for your config.
 """
 
 import argparse
-from pathlib import Path
 
 from clasp_mm.utils.device import add_device_argument, announce_device
 
-from .options import add_size
+from .options import add_analysis_out, add_size
 
 EPILOG = """\
 labels, by --kind:
@@ -47,8 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--seed', type=int, default=0, help='of their draw (%(default)s)')
     parser.add_argument('--rows', type=int, default=15, help='to print (%(default)s)')
     add_device_argument(parser)
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/choose_prompt.json'),
-                        metavar='FILE', help='all rows (%(default)s)')
+    add_analysis_out(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -75,4 +73,4 @@ def run(args: argparse.Namespace) -> None:
         print(f'{len(choice.unreadable)} of {len(labels.paths)} images could not be read',
               file=sys.stderr)
     print(format_choice(choice, args.rows))
-    write_text(args.out, json.dumps(choice.to_dict(), indent=1))
+    write_text(args.out / 'choose_prompt.json', json.dumps(choice.to_dict(), indent=1))

@@ -4,9 +4,11 @@ import argparse
 
 from clasp_mm.utils.device import add_device_argument, announce_device
 
+from .options import add_analysis_out
+
 EPILOG = """\
 example:
-  clasp analyse ranked REID.py REID.pth --out work_dirs/ranked.html
+  clasp analyse ranked REID.py REID.pth --out work_dirs/ranked_lists
 """
 
 
@@ -14,8 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``clasp analyse ranked``."""
     parser.add_argument('config', help='config of the model')
     parser.add_argument('checkpoint', help='checkpoint of its training')
-    parser.add_argument('--out', default='work_dirs/ranked.html', metavar='HTML',
-                        help='(%(default)s)')
+    add_analysis_out(parser)
     parser.add_argument('--queries', type=int, default=4, help='of each kind (%(default)s)')
     parser.add_argument('--top', type=int, default=10, help='length of the lists (%(default)s)')
     add_device_argument(parser)
@@ -27,6 +28,7 @@ def run(args: argparse.Namespace) -> None:
     quiet_mmcv_lite()
     from clasp_mm.analysis.ranked_lists import write_ranked_page
     device = announce_device(args.device)
-    score = write_ranked_page(args.config, args.checkpoint, args.out, args.queries, args.top,
+    page = args.out / 'ranked.html'
+    score = write_ranked_page(args.config, args.checkpoint, page, args.queries, args.top,
                               device)
-    print(f'{args.out}: mAP {score:.2f}')
+    print(f'{page}: mAP {score:.2f}')

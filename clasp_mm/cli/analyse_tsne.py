@@ -1,11 +1,10 @@
 """t-SNE of whole and part features under each prompt (CLASP, Fig. 6)."""
 
 import argparse
-from pathlib import Path
 
 from clasp_mm.utils.device import add_device_argument, announce_device
 
-from .options import add_size
+from .options import add_analysis_out, add_size
 
 EPILOG = """\
 PEOPLE is a folder of synthetic people with ground truth (clasp data draw). Writes t-SNE_whole.png,
@@ -27,8 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--number', type=int, default=12, help='identities (%(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of t-SNE (%(default)s)')
     add_device_argument(parser)
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/analysis'),
-                        help='folder (%(default)s)')
+    add_analysis_out(parser)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -70,6 +70,12 @@ def add_semantic_weight(parser: argparse._ActionsContainer, of: str = '') -> Non
                         "its config's")
 
 
+def add_analysis_out(parser: argparse.ArgumentParser) -> None:
+    """Add ``--out``, the folder that an analysis writes its files to."""
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/analysis'), metavar='DIR',
+                        help='folder of its files (%(default)s)')
+
+
 def add_epochs(parser: argparse.ArgumentParser) -> None:
     """Add ``--epochs STAGE1 STAGE2``."""
     parser.add_argument('--epochs', type=int, nargs=2, metavar=('STAGE1', 'STAGE2'),

@@ -107,6 +107,8 @@ def test_one_word_for_one_thing():
         known = {name: action for action in parser._actions for name in action.option_strings}
         assert not {'--out-dir', '--pretrained', '--weights', '--output'} & set(known), verb
         assert '--work-dir' not in known or verb in ('train', 'test', 'estimate')
+        if verb.startswith('analyse ') and '--out' in known and verb != 'analyse calibrate':
+            assert known['--out'].metavar == 'DIR', verb  # all of them beside each other
         if '--size' in known:
             assert known['--size'].nargs == 2 and known['--size'].metavar == ('H', 'W'), verb
 
