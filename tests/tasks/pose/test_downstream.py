@@ -58,7 +58,7 @@ def test_table_has_mean_and_deviation_of_each_start():
 
 def test_each_seed_has_its_own_latest_backbone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r'no backbone of seed 0.*quickstart\.sh'):
+    with pytest.raises(FileNotFoundError, match=r'no backbone of seed 0.*clasp quickstart'):
         find_backbones(None, 1)
     with pytest.raises(FileNotFoundError, match='no backbone at none'):
         find_backbones(Path('none.pth'), 1)
