@@ -19,7 +19,7 @@ from tests.source_tree import ROOT
 TOOLS = ROOT / 'tools'
 VERB_ONLY = {'estimate', 'embed', 'search', 'data check', 'data arrange', 'zoo list', 'doctor',
              'install'}
-TOOL_ONLY = {'analysis/scale_check.py'}  # measures what stands beside the package
+TOOL_ONLY = {'analysis/scale_check.py', 'gpu_check.py'}  # measures what stands beside the package
 HEAVY = ('torch', 'numpy', 'mmengine', 'cv2', 'rich', 'yaml', 'scipy', 'tqdm')
 
 

@@ -1,6 +1,6 @@
 """``mmcv._ext`` where mmcv comes without it: torch and torchvision serve the operators."""
 
-from ..operators import OPERATORS
+from clasp_mm.compat.operators import OPERATORS
 
 clasp_mm_operators = True
 globals().update(OPERATORS)

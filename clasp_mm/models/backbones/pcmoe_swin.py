@@ -299,7 +299,8 @@ class PCMoESwin(BaseModule):
         """
         init_cfg = self.init_cfg
         configs = [init_cfg] if isinstance(init_cfg, Mapping) else list(init_cfg or [])
-        pretrained = [cfg for cfg in configs if cfg['type'] in _PRETRAINED]
+        initializer = WEIGHT_INITIALIZERS.get('clasp_mm.Pretrained')
+        pretrained = [cfg for cfg in configs if cfg['type'] in (*_PRETRAINED, initializer)]
         loaded = self.is_init
         self.init_cfg = [cfg for cfg in configs if cfg not in pretrained]
         super().init_weights()
@@ -308,8 +309,8 @@ class PCMoESwin(BaseModule):
             return
         self._zero_moe_outputs()
         for cfg in pretrained:
-            settings = {key: value for key, value in cfg.items() if key != 'map_location'}
-            WEIGHT_INITIALIZERS.build(dict(settings, type='clasp_mm.Pretrained'))(self)
+            initializer(**{key: value for key, value in cfg.items()
+                           if key not in ('type', 'map_location')})(self)
 
     def train(self, mode: bool = True) -> 'PCMoESwin':
         """Switch the mode; frozen stages stay in evaluation mode."""

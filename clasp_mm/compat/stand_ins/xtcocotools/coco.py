@@ -1,5 +1,5 @@
 """``xtcocotools.coco``."""
 
-from ...coco_eval import COCO
+from clasp_mm.compat.coco_eval import COCO
 
 __all__ = ['COCO']

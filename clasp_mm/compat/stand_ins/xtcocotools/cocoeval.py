@@ -1,5 +1,5 @@
 """``xtcocotools.cocoeval``."""
 
-from ...coco_eval import COCOeval
+from clasp_mm.compat.coco_eval import COCOeval
 
 __all__ = ['COCOeval']
