@@ -1,82 +1,29 @@
-"""Measure speed and memory against named peers: both by turns in one run, medians, ratios."""
+"""``clasp benchmark``: what it runs and prints."""
 
 import argparse
 import sys
 
 from rich.console import Console
 
-from clasp_mm.utils.device import (
-    add_device_argument,
-    add_matmul_argument,
-    announce_device,
-    set_matmul_precision,
-)
+from clasp_mm.utils.device import announce_device, set_matmul_precision
 
 from .contest import Options, profile_table, table
-from .run import BENCHMARKS, benchmark_names, run_benchmarks, write_report
-
-EPILOG = """\
-  backbone  Swin-B with PC-MoE, forward, against mmpretrain's Swin-B without
-  step      CLASP step against DINO step, time and memory; DINO step against mmpretrain's Swin
-  labels    clustering against scikit-learn; labelling end to end against the CLIP forwards alone
-  data      multi-crop views from JPEG files against Pillow and torchvision
-  all       the four above
-  pose, parsing, detection
-            fine-tuning step and inference against the host's own Swin in the same model
-  attribute, reid
-            the same against mmpretrain's Swin; evaluate_reid against sorting in numpy
-  person_search
-            the same against mmdet's Swin; evaluate_person_search at CUHK-SYSU's full size
-  inference   each task by clasp_mm.inference against the bare model on prepared batches
-  multi_task  three tasks in one pass, exact and branching late, against a pass for each
-  conflict  CLASP step with its share of TaskConflictHook against the step alone
-  launches  operators, host waits and collectives of a DINO and a CLASP step, counted on the CPU
-  export    an exported backbone by onnxruntime and torch.export against torch (CPU)
-  downstream  pose, parsing and detection; they need the hosts
-
-examples:
-  python tools/benchmark.py backbone step --profile --json speed.json
-  python tools/benchmark.py all --amp --compile
-"""
+from .run import benchmark_names, run_benchmarks, write_report
 
 
-def parse_args() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('benchmarks', nargs='+', metavar='BENCHMARK',
-                        help=f'{", ".join(BENCHMARKS)}, all or downstream')
-    parser.add_argument('--threads', type=int,
-                        help='CPU threads (default: 1 for labels and data, else one per core)')
-    add_device_argument(parser)
-    parser.add_argument('--amp', action='store_true', help='networks in bfloat16 autocast')
-    add_matmul_argument(parser)
-    parser.add_argument('--compile', action='store_true',
-                        help='compile the backbones, the peer\'s too')
-    parser.add_argument('--repeats', type=int, default=7,
-                        help='rounds whose median counts (%(default)s)')
-    parser.add_argument('--batch-size', type=int,
-                        help='images per call of a network (default: each benchmark\'s own)')
-    parser.add_argument('--profile', action='store_true', help='also where the time goes')
-    parser.add_argument('--quick', action='store_true',
-                        help='tiny networks: shows that all runs, measures nothing')
-    parser.add_argument('--json', metavar='FILE', help='write the figures there')
-    return parser.parse_args()
+def run(args: argparse.Namespace) -> None:
+    """Run what the command line names, and print the table.
 
-
-def main() -> None:
-    """Run what the command line names."""
-    args = parse_args()
+    Raises:
+        ValueError: There is no such benchmark, device or precision.
+    """
     console = Console(width=None if sys.stdout.isatty() else 140)  # a log gets whole rows
-    try:
-        set_matmul_precision(args.float32_precision)
-        options = Options(
-            device=str(announce_device(args.device)), threads=args.threads, repeats=args.repeats,
-            amp=args.amp, compiled=args.compile, quick=args.quick, profile=args.profile,
-            batch_size=args.batch_size)
-        names = benchmark_names(args.benchmarks)
-    except ValueError as error:
-        raise SystemExit(f'benchmark.py: {error}') from error
+    set_matmul_precision(args.float32_precision)
+    options = Options(
+        device=str(announce_device(args.device)), threads=args.threads, repeats=args.repeats,
+        amp=args.amp, compiled=args.compile, quick=args.quick, profile=args.profile,
+        batch_size=args.batch_size)
+    names = benchmark_names(args.benchmarks)
     rows = []
     for row in run_benchmarks(names, options):
         rows.append(row)

@@ -28,7 +28,7 @@ from clasp_mm.inferencers.decoding import decode_in_float32
 from clasp_mm.models.backbones.archs import ARCHS
 from clasp_mm.models.weights.swin import load_backbone
 from clasp_mm.utils.profiling import peak_bytes
-from clasp_mm.utils.resources import resource
+from clasp_mm.utils.resources import shipped_file
 
 from .contest import Goal, Options, Row, race
 
@@ -199,7 +199,7 @@ def contest(head: str, config: str, size: Size, sample: Callable, options: Optio
 
 
 def _config(name: str, options: Options) -> Config:
-    cfg = Config.fromfile(resource(f'configs/{name}'))
+    cfg = Config.fromfile(shipped_file(f'configs/{name}'))
     for module in cfg.get('custom_imports', {}).get('imports', ()):
         import_module(module)
     if options.quick:

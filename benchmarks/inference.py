@@ -16,7 +16,7 @@ from mmengine.registry import MODELS, DefaultScope
 
 from clasp_mm.compat import quiet_mmcv_lite
 from clasp_mm.inferencers.inferencer import Inferencer
-from clasp_mm.utils.resources import resource
+from clasp_mm.utils.resources import shipped_file
 
 from .contest import Goal, Options, Row, race
 
@@ -61,9 +61,9 @@ def tasks_here() -> list[str]:
 
 def random_inferencer(task: str, options: Options) -> tuple[Inferencer, str]:
     """Of a shipped Swin-T config (quick: the quickstart's) with random weights; and its name."""
-    config = resource(f'configs/{_CASES[task].config}')
+    config = shipped_file(f'configs/{_CASES[task].config}')
     if options.quick:
-        config = next(resource('configs/quickstart').glob(f'{task}_*.py'))
+        config = next(shipped_file('configs/quickstart').glob(f'{task}_*.py'))
     with tempfile.TemporaryDirectory() as folder:
         infer = Inferencer(task, *random_model(config, Path(folder)), device=options.device,
                            amp=options.amp)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from clasp_mm.engine.training_step import TrainingStep
 from clasp_mm.models.compiling import Compilation
 from clasp_mm.utils.profiling import flops_by_operator, peak_bytes
-from clasp_mm.utils.resources import resource
+from clasp_mm.utils.resources import shipped_file
 from clasp_mm.utils.timing import interleaved
 
 from .backbone import mmpretrain_swin
@@ -47,7 +47,7 @@ class MMPretrainBackbone(nn.Module):
 
 def step_config(name: str, quick: bool = False) -> Config:
     """The shipped config ``dino`` or ``clasp`` of Swin-T, or a tiny form of it."""
-    cfg = Config.fromfile(resource(_CONFIGS[name]))
+    cfg = Config.fromfile(shipped_file(_CONFIGS[name]))
     if quick:
         cfg.merge_from_dict(_QUICK)
         for head in ('part_head', 'attr_head'):

@@ -61,7 +61,7 @@ def test_makes_publishes_and_lists(make, tmp_path):
     zoo = tmp_path / 'work_dirs' / 'quickstart_zoo'
     assert calls[4].startswith(
         'tools/publish_model.py work_dirs/quickstart/seed0/clasp/epoch_7.pth '
-        f'clasp_pcmoe-swin-nano_1xb32_synthetic-64x32 --out-dir {zoo} '
+        f'clasp_pcmoe-swin-nano_1xb32_synthetic-64x32 --out {zoo} '
         '--result reid/mAP=5.9 --scored-on work_dirs/quickstart/data/held_out/list.txt')
     assert calls[5] == 'tools/quickstart_downstream.py pose '
     assert 'pretrained/pose.pth pose_pcmoe-swin-nano_1xb32_synthetic-64x48' in calls[7]

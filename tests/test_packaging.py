@@ -181,9 +181,9 @@ def test_wheel_carries_configs_tools_and_licence(checkout, tmp_path):
     run(sys.executable, '-m', 'pip', 'install', str(wheel), '--no-deps', '--no-index', '--target',
         str(installed), cwd=tmp_path)
     out = run(sys.executable, '-c',
-              'import clasp_mm; from clasp_mm.utils.resources import resource;'
-              'print(clasp_mm.__file__); print(resource("configs/pretrain")); '
-              'print(resource("tools/train.py"))', cwd=tmp_path, PYTHONPATH=str(installed))
+              'import clasp_mm; from clasp_mm.utils.resources import shipped_file;'
+              'print(clasp_mm.__file__); print(shipped_file("configs/pretrain")); '
+              'print(shipped_file("tools/train.py"))', cwd=tmp_path, PYTHONPATH=str(installed))
     assert all(line.startswith(str(installed)) for line in out.split())
     assert __version__ in run(sys.executable, '-m', 'clasp_mm', '--version', cwd=tmp_path,
                               PYTHONPATH=str(installed))

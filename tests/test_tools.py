@@ -1,10 +1,10 @@
-import ast
 import json
 import os
 import re
 import runpy
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,10 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
 
+from clasp_mm.cli import parser_of
 from clasp_mm.compat import load_file
 from tests.source_tree import ROOT
+from tests.test_cli.test_verbs import MODULES
 
 TOOLS = ROOT / 'tools'
 CONFIG = '''
@@ -163,22 +165,19 @@ def test_testing_names_what_is_missing(call, config, tmp_path):
         call('test.py', config, tmp_path / 'some.pth')
 
 
-COMMANDS = [*sorted(TOOLS.rglob('*.py')), *sorted((ROOT / 'clasp_mm/apis').rglob('*.py'))]
-OUTPUTS = ('--out', '--out-dir', '--html', '--picture', '--work-dir')
+COMMANDS = [*sorted(TOOLS.rglob('*.py')), *sorted((ROOT / 'clasp_mm/cli').rglob('*.py'))]
+OUTPUTS = ('--out', '--html', '--picture', '--work-dir')
 
 
 def test_commands_write_below_work_dirs_unless_told_otherwise():
     """Elsewhere their files would lie about in the checkout; data/ is left to data."""
-    defaults = {}
-    for path in COMMANDS:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and getattr(node.func, 'attr', '') == 'add_argument' and (
-                    isinstance(node.args[0], ast.Constant) and node.args[0].value in OUTPUTS):
-                text = [ast.unparse(one.value) for one in node.keywords if one.arg == 'default']
-                defaults.update({f'{path.name} {node.args[0].value}': one for one in text})
+    defaults = {f'{verb} {action.option_strings[0]}': str(action.default)
+                for verb, name in MODULES.items()
+                for action in parser_of(import_module(f'clasp_mm.cli.{name}'), verb)._actions
+                if {*action.option_strings} & {*OUTPUTS} and action.default is not None}
     assert len(defaults) >= 12
     wrong = {name: text for name, text in defaults.items()
-             if not re.match(r"(Path\()?'(work_dirs|data)/", text)}
+             if not re.match('(work_dirs|data)/', text)}
     assert not wrong
 
 

@@ -158,8 +158,8 @@ def test_no_folder_of_a_living_run_is_cleared(tmp_path):
 
 
 @pytest.mark.parametrize('tool, arguments', [
-    ('quickstart.py', ['--work-dir', '{}']),
-    ('run_ablation.py', ['--table', 'I', '--work-dir', '{}']),
+    ('quickstart.py', ['--out', '{}']),
+    ('run_ablation.py', ['--table', 'I', '--out', '{}']),
     ('train_mini_clip.py', ['{}', '--people', '8', '--steps', '1', '--batch-size', '8'])])
 def test_tools_say_who_has_their_folder(tmp_path, monkeypatch, tool, arguments):
     monkeypatch.setattr(sys, 'argv', [tool, *(one.format(tmp_path) for one in arguments)])

@@ -1,15 +1,7 @@
 #!/usr/bin/env python
-"""Measure speed and memory against named peers; ``--help`` lists the rows. Needs the clone."""
+"""The same as ``clasp benchmark``; ``--help`` tells the rest."""
 
-import sys
-from pathlib import Path
-
-
-def main() -> None:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from benchmarks.command import main as run
-    run()
-
+from clasp_mm.cli import tool
 
 if __name__ == '__main__':
-    main()
+    tool('benchmark')

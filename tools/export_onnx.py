@@ -1,64 +1,7 @@
 #!/usr/bin/env python
-"""Write a backbone or a fine-tuned model as ONNX or torch.export file, compared with torch."""
+"""The same as ``clasp export``; ``--help`` tells the rest."""
 
-import argparse
-import sys
-
-from clasp_mm.compat import quiet_mmcv_lite
-
-EPILOG = """\
-The file is for one size of image and any batch, and says so in its metadata. The prompt is fixed
-(--task, or the config's) or a second input "prompt", (B, 3) weights over the prompts that the
-metadata names, so that one file serves every task. clasp_mm.export.run.ExportedModel runs both
-formats and checks what it is given.
-
-examples:
-  python tools/export_onnx.py published/clasp_nano_DATE-SHA.pth --size 64 32 --prompt-input \\
-      --out work_dirs/clasp_nano.onnx
-  python tools/export_onnx.py REID.py --checkpoint REID.pth --out work_dirs/reid.onnx
-  python tools/export_onnx.py POSE.py --checkpoint POSE.pth --format torch --out work_dirs/pose.pt2
-"""
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('source', help='published backbone, name of a model in $CLASP_ZOO, or '
-                        'config of pretraining, pose (heat maps), attributes or '
-                        're-identification')
-    parser.add_argument('--checkpoint', help='weights for a config')
-    parser.add_argument('--out', required=True, metavar='FILE', help='.onnx, or .pt2 of torch')
-    parser.add_argument('--format', choices=('onnx', 'torch'), default='onnx', help='(%(default)s)')
-    parser.add_argument('--size', type=int, nargs=2, metavar=('H', 'W'),
-                        help='of the images in pixels; by default that of a task\'s config')
-    prompt = parser.add_mutually_exclusive_group()
-    prompt.add_argument('--task', nargs='+', metavar='TASK',
-                        help='prompt to fix: appearance, part or attribute, several for their '
-                        'mean, or one a stage; by default the config\'s')
-    prompt.add_argument('--semantic-weight', type=float, metavar='W',
-                        help='to fix of a backbone of SOLIDER, 0 to 1; by default the config\'s')
-    prompt.add_argument('--prompt-input', action='store_true',
-                        help='the prompt is an input')
-    parser.add_argument('--out-indices', type=int, nargs='+', metavar='STAGE',
-                        help='maps a backbone puts out, counted from 0; by default its config\'s')
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_args()
-    quiet_mmcv_lite()
-    from clasp_mm.export.write import export_model  # slow, and not for --help
-    task = args.task[0] if args.task and len(args.task) == 1 else args.task
-    try:
-        report = export_model(args.source, args.out, args.checkpoint, args.size, task,
-                              args.prompt_input, args.out_indices, args.format,
-                              args.semantic_weight)
-    except (FileNotFoundError, ModuleNotFoundError, ValueError, RuntimeError) as error:
-        sys.exit(f'export_onnx.py: {error}')
-    height, width = report.meta['input_size']
-    print(f'{report.path}: {", ".join(report.meta["outputs"])} of (B, 3, {height}, {width}); '
-          f'within {report.difference:.1g} of torch')
-
+from clasp_mm.cli import tool
 
 if __name__ == '__main__':
-    main()
+    tool('export')

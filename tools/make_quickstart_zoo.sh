@@ -70,7 +70,7 @@ publish() {  # name, folder of the run, options
     checkpoint="$("$PYTHON" -c 'import sys
 from clasp_mm.engine.checkpoints import last_checkpoint
 print(last_checkpoint(sys.argv[1]))' "$2")"
-    "$PYTHON" tools/publish_model.py "$checkpoint" "$1" --out-dir "$ZOO" "${@:3}" \
+    "$PYTHON" tools/publish_model.py "$checkpoint" "$1" --out "$ZOO" "${@:3}" \
         ${DIRTY[@]+"${DIRTY[@]}"}
 }
 

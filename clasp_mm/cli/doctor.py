@@ -1,4 +1,4 @@
-"""``clasp doctor``: what is installed and accepted, which parts work, how to mend the others.
+"""Check what is installed and accepted, which parts work, and how to mend the others.
 
 The accepted versions are those of requirements/: there is no second copy. Whether a part works is
 proved by importing it, and mmcv's operators, compiled or clasp_mm's, by computing with them, in a

@@ -1,4 +1,4 @@
-"""``clasp install``: what all six tasks need, into the running environment, without a compiler.
+"""Install what all six tasks need into the running environment; nothing is compiled.
 
 tools/setup.sh runs it in an environment that may be empty: needs Python's own library alone.
 """
@@ -18,6 +18,11 @@ from pathlib import Path
 from clasp_mm.compat.switch import install_operators
 from clasp_mm.utils import packages
 from clasp_mm.utils.packages import installed, requirement_lines, requirements_file, shown
+
+EPILOG = """\
+Finished steps are kept: a second call does what is left. pip's own settings hold (PIP_INDEX_URL,
+PIP_FIND_LINKS ...).
+"""
 
 CPU_INDEX = 'https://download.pytorch.org/whl/cpu'
 DISK = "the environment takes 6 GB, pip's cache 3 more (PIP_NO_CACHE_DIR=1 leaves it out)"
@@ -311,8 +316,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--source', type=Path, metavar='DIR',
                         help='install clasp_mm too, editable, from its clone, and the tested '
                              'versions (as tools/setup.sh does)')
-    parser.epilog = ("Finished steps are kept: a second call does what is left. pip's own settings "
-                     'hold (PIP_INDEX_URL, PIP_FIND_LINKS ...).')
 
 
 def run(args: argparse.Namespace) -> int:

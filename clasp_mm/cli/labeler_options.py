@@ -1,24 +1,20 @@
-"""Command-line options of the tools that label images."""
+"""Options of the verbs that label images."""
 
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
-from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
-from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler
-from clasp_mm.pseudo_labels.colour_teacher import ColourTeacher
-from clasp_mm.pseudo_labels.labels import LabelSettings
-from clasp_mm.pseudo_labels.regions import FOREGROUND_RULES
-from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary
-from clasp_mm.search.embed import add_semantic_weight
 from clasp_mm.utils.device import add_device_argument, announce_device, computes_in_bfloat16
-from clasp_mm.utils.files import read_json
-from clasp_mm.zoo.get_model import get_model
+
+from .options import PROMPTS, add_clip, add_semantic_weight, clip_weights
+
+if TYPE_CHECKING:
+    from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler
 
 
 def add_labeler_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what :func:`labeler_from_arguments` reads, and where the images are."""
-    default = LabelSettings()
     data = parser.add_argument_group('images')
     data.add_argument('--data-root', required=True, help='folder of the images, or of an LMDB')
     data.add_argument('--list', default='', help='file with one image name per line')
@@ -30,14 +26,10 @@ def add_labeler_arguments(parser: argparse.ArgumentParser) -> None:
                           'regions of one colour, before anything is trained')
     networks.add_argument('--teacher-config', help='config of the pretraining run, for a '
                           'training checkpoint')
-    networks.add_argument('--teacher-task', choices=('appearance', 'part', 'attribute'),
+    networks.add_argument('--teacher-task', choices=PROMPTS,
                           help='prompt of a teacher that has PC-MoE')
     add_semantic_weight(networks, 'teacher-')
-    networks.add_argument('--clip', default='ViT-B-32',
-                          help='open_clip model, local-dir:DIR or an architecture file (.json); '
-                          '%(default)s')
-    networks.add_argument('--clip-pretrained', default='openai', metavar='TAG|FILE',
-                          help='tag of open_clip or weights file (%(default)s)')
+    add_clip(networks)
     networks.add_argument('--vocabulary', metavar='JSON',
                           help='parts, attributes and texts (default: the built-in ones)')
     add_device_argument(networks)
@@ -50,28 +42,27 @@ def add_labeler_arguments(parser: argparse.ArgumentParser) -> None:
     networks.add_argument('--no-amp', dest='amp', action='store_const', const='none',
                           help='both networks in float32')
     labels = parser.add_argument_group('labels')
-    labels.add_argument('--clusters', type=int, nargs='+', default=default.cluster_numbers,
+    labels.add_argument('--clusters', type=int, nargs='+', default=(3, 4, 5),
                         metavar='K', help='numbers of part regions %(default)s')
-    labels.add_argument('--image-size', type=int, nargs=2, default=default.image_size,
+    labels.add_argument('--image-size', type=int, nargs=2, default=(256, 128),
                         metavar=('H', 'W'), help='every image is brought to it %(default)s')
-    labels.add_argument('--scale', type=float,
-                        default=default.input_size[0] / default.image_size[0],
+    labels.add_argument('--scale', type=float, default=2.0,
                         help='teacher input relative to --image-size (%(default)s)')
-    labels.add_argument('--stage', type=int, default=default.stage,
+    labels.add_argument('--stage', type=int, default=2,
                         help='stage of the teacher to cluster, 0 to 3 (%(default)s)')
-    labels.add_argument('--foreground', choices=FOREGROUND_RULES, default=default.foreground,
+    labels.add_argument('--foreground', choices=('norm', 'feature', 'centre'), default='centre',
                         help='%(default)s')
-    labels.add_argument('--position-weight', type=float, default=default.position_weight,
+    labels.add_argument('--position-weight', type=float, default=1.5,
                         help='of a token\'s place in the part clustering (%(default)s)')
-    labels.add_argument('--min-foreground', type=float, default=default.min_foreground,
+    labels.add_argument('--min-foreground', type=float, default=0.5,
                         help='share of foreground an image must exceed (%(default)s)')
-    labels.add_argument('--min-person-cosine', type=float, default=default.min_person_cosine,
+    labels.add_argument('--min-person-cosine', type=float, default=0.2,
                         help='CLIP cosine with "a photo of a person" it must exceed (%(default)s)')
-    labels.add_argument('--region', choices=('mask', 'crop'), default=default.region,
+    labels.add_argument('--region', choices=('mask', 'crop'), default='mask',
                         help='what CLIP sees of a region (%(default)s)')
-    labels.add_argument('--fit', choices=('squash', 'pad', 'centre'), default=default.fit,
+    labels.add_argument('--fit', choices=('squash', 'pad', 'centre'), default='squash',
                         help='how it becomes CLIP\'s input (%(default)s)')
-    labels.add_argument('--fill', choices=('black', 'mean'), default=default.fill,
+    labels.add_argument('--fill', choices=('black', 'mean'), default='black',
                         help='colour of what is masked (%(default)s)')
     labels.add_argument('--logit-scale', type=float,
                         help='of the confidences (default: the CLIP model\'s own)')
@@ -79,6 +70,11 @@ def add_labeler_arguments(parser: argparse.ArgumentParser) -> None:
 
 def labeler_from_arguments(args: argparse.Namespace) -> CLIPLabeler:
     """The labeler that the options of :func:`add_labeler_arguments` describe."""
+    from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
+    from clasp_mm.pseudo_labels.colour_teacher import ColourTeacher
+    from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary
+    from clasp_mm.utils.files import read_json
+    from clasp_mm.zoo.get_model import get_model
     if not 0 <= args.stage <= 3:
         raise ValueError(f'--stage must be 0 to 3, got {args.stage}')
     device = announce_device(args.device)
@@ -96,11 +92,11 @@ def labeler_from_arguments(args: argparse.Namespace) -> CLIPLabeler:
         if args.teacher_semantic_weight is not None:
             source['semantic_weight'] = args.teacher_semantic_weight
         teacher = get_model(**source, out_indices=tuple(range(args.stage + 1)))
-    pretrained = None if args.clip.startswith(('local-dir:', 'hf-hub:')) else args.clip_pretrained
     labeler = build_labeler(
-        clip=dict(name=args.clip, pretrained=pretrained), teacher=teacher, vocabulary=vocabulary,
-        device=device, clip_batch_size=args.clip_batch_size, task=args.teacher_task,
-        cluster_numbers=args.clusters, image_size=args.image_size,
+        clip=dict(name=args.clip, pretrained=clip_weights(args)), teacher=teacher,
+        vocabulary=vocabulary, device=device, clip_batch_size=args.clip_batch_size,
+        task=args.teacher_task, cluster_numbers=args.clusters,
+        image_size=args.image_size,
         input_size=[round(side * args.scale) for side in args.image_size], stage=args.stage,
         foreground=args.foreground, position_weight=args.position_weight,
         min_foreground=args.min_foreground, min_person_cosine=args.min_person_cosine,

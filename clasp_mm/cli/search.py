@@ -1,38 +1,28 @@
-"""``clasp search``: the subcommand."""
+"""Find images of a folder by words, attributes or a picture."""
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
-import os
-import sys
-from contextlib import redirect_stdout
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from clasp_mm.datasets import LUPerson
-from clasp_mm.datasets.images import UnreadableImageError, read_image
-from clasp_mm.models.layers import TASKS
-from clasp_mm.pseudo_labels.clip_model import build_clip
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
-from clasp_mm.search.embed import add_semantic_weight, load_encoder
-from clasp_mm.search.index import look_encoder
-from clasp_mm.search.query import parse_query, read_attributes
-from clasp_mm.search.rank import Found, search_images
 from clasp_mm.utils.device import (
     add_amp_argument,
     add_device_argument,
     announce_device,
     set_matmul_precision,
 )
-from clasp_mm.utils.files import printable, write_text
-from clasp_mm.utils.shards import own_process
-from clasp_mm.visualization.neighbours import thumbnail
-from clasp_mm.visualization.search_page import Result, search_page
+
+from .options import PROMPTS, add_clip, add_semantic_weight, add_size, clip_weights
+
+if TYPE_CHECKING:
+    from clasp_mm.datasets import LUPerson
+    from clasp_mm.search.rank import Found
 
 _SCALES = dict(text="cosine with the text, less the mean over the vocabulary's texts",
                attribute='probability among the values of the attribute', image='cosine')
-_EPILOG = """\
+EPILOG = """\
 A query is words, split at commas ("red upper clothes, backpack"); a value of an attribute
 ("hair length=long hair"); the path of an image, to find what looks alike under a prompt of a
 backbone (--checkpoint); or several of them, each an argument. Several parts count the same. The
@@ -51,8 +41,6 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``clasp search``."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = _EPILOG
     parser.add_argument('folder', help='folder of images, or of an LMDB')
     parser.add_argument('query', nargs='+', help='words, ATTRIBUTE=VALUE or an image, see below')
     parser.add_argument('--count', type=int, default=24, help='images to find (%(default)s)')
@@ -62,11 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--index', type=Path, metavar='DIR', help='where the features are kept '
                         '(default: a folder of work_dirs/search here)')
     words = parser.add_argument_group('words')
-    words.add_argument('--clip', default='ViT-B-32',
-                       help='open_clip model, local-dir:DIR or an architecture file (.json); '
-                       '%(default)s')
-    words.add_argument('--clip-pretrained', default='openai', metavar='TAG|FILE',
-                       help='tag of open_clip or weights file (%(default)s)')
+    add_clip(words)
     words.add_argument('--attributes', metavar='FILE',
                        help='your own, beside ' + ', '.join(DEFAULT_VOCABULARY.attribute_names))
     alike = parser.add_argument_group('look-alikes')
@@ -74,41 +58,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                        'checkpoint with --config')
     alike.add_argument('--config', help='config of a training checkpoint (default: the one beside '
                        'it)')
-    alike.add_argument('--task', nargs='+', choices=TASKS,
+    alike.add_argument('--task', nargs='+', choices=PROMPTS,
                        help='prompt of a backbone with PC-MoE; several: their mean (appearance)')
     add_semantic_weight(alike)
-    alike.add_argument('--size', type=int, nargs=2, default=(256, 128), metavar=('H', 'W'),
-                       help='of the input (256 128)')
+    add_size(alike)
     parser.add_argument('--batch-size', type=int, default=64, help='images (%(default)s)')
     parser.add_argument('--workers', type=int, default=2, help='processes that read (%(default)s)')
     add_device_argument(parser)
     add_amp_argument(parser)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Run ``clasp search``; the exit code."""
-    try:
-        with redirect_stdout(sys.stderr):  # loggers write there; a reader of JSON wants it alone
-            found, source, index = _search(args)
-            page = found and _page(found, source)
-        if found is None:
-            print(f'process {own_process()[0]} is done; others still embed into {index}',
-                  file=sys.stderr)
-            return 0
-        write_text(args.html, page)
-    except (ValueError, OSError, ImportError) as error:
-        print(f'clasp search: {error}', file=sys.stderr)
-        return 1
+def run(args: argparse.Namespace) -> None:
+    """Print what is found, and write its page."""
+    import json
+    import sys
+    from contextlib import redirect_stdout
+
+    from clasp_mm.utils.files import write_text
+    from clasp_mm.utils.shards import own_process
+    with redirect_stdout(sys.stderr):  # loggers write there; a reader of JSON wants it alone
+        found, source, index = _search(args)
+        page = found and _page(found, source)
+    if found is None:
+        print(f'process {own_process()[0]} is done; others still embed into {index}',
+              file=sys.stderr)
+        return
+    write_text(args.html, page)
     _warn(found, len(source))
     if args.json:
         print(json.dumps(found.to_dict(), indent=1))
     else:
         print(_table(found))
         print(f'{_said(found)}; page: {args.html}; index: {index}')
-    return 0
 
 
 def _search(args: argparse.Namespace) -> tuple[Found | None, LUPerson, Path]:
+    from clasp_mm.datasets import LUPerson
+    from clasp_mm.pseudo_labels.clip_model import build_clip
+    from clasp_mm.search.embed import load_backbone
+    from clasp_mm.search.index import look_encoder
+    from clasp_mm.search.query import parse_query, read_attributes
+    from clasp_mm.search.rank import search_images
+    from clasp_mm.utils.shards import own_process
     args.device = announce_device(args.device)
     set_matmul_precision(args.float32_precision)
     if args.count < 1:
@@ -121,12 +112,11 @@ def _search(args: argparse.Namespace) -> tuple[Found | None, LUPerson, Path]:
     kinds = {part.kind for part in parts}
     clip = look = None
     if kinds - {'image'}:
-        own_weights = args.clip.startswith(('local-dir:', 'hf-hub:'))
-        clip = build_clip(args.clip, None if own_weights else args.clip_pretrained, args.device)
+        clip = build_clip(args.clip, clip_weights(args), args.device)
     if 'image' in kinds:
         if not args.checkpoint:
             raise ValueError('look-alikes are compared by a backbone: give --checkpoint')
-        backbone = load_encoder(args, 'appearance')[0]
+        backbone = load_backbone(args, 'appearance')[0]
         look = look_encoder(backbone, tuple(args.size),
                             getattr(backbone, 'semantic_weight', backbone.task), args.amp)
     index = args.index or _default_index(args.folder)
@@ -137,12 +127,17 @@ def _search(args: argparse.Namespace) -> tuple[Found | None, LUPerson, Path]:
 
 
 def _default_index(folder: str) -> Path:
+    import hashlib
+    import os
+
+    from clasp_mm.utils.files import printable
     path = os.path.realpath(os.path.expanduser(folder))
     digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
     return Path('work_dirs', 'search', f'{printable(os.path.basename(path))}-{digest}')
 
 
 def _warn(found: Found, total: int) -> None:
+    import sys
     for fault in found.unreadable[:20]:
         print(f'left out, {fault}', file=sys.stderr)
     if found.unreadable:
@@ -157,6 +152,7 @@ def _said(found: Found) -> str:
 
 def _table(found: Found) -> str:
     """The hits as aligned text, a column for each part where there are several."""
+    from clasp_mm.utils.files import printable
     parts = found.parts if len(found.parts) > 1 else []
     heads = ['', 'score', *(part.words[-20:] for part in parts), 'image']
     rows = [[str(rank), f'{hit.score:.3f}', *(f'{value:.3f}' for value in hit.parts if parts),
@@ -168,6 +164,10 @@ def _table(found: Found) -> str:
 
 
 def _page(found: Found, source: LUPerson) -> str:
+    from clasp_mm.datasets.images import UnreadableImageError, read_image
+    from clasp_mm.utils.files import printable
+    from clasp_mm.visualization.neighbours import thumbnail
+    from clasp_mm.visualization.search_page import Result, search_page
     results = []
     for hit in found.hits:
         try:
@@ -175,9 +175,9 @@ def _page(found: Found, source: LUPerson) -> str:
         except UnreadableImageError:
             image = None
         results.append(Result(printable(hit.name), image, hit.score, hit.parts))
-    words = [os.path.basename(part.words) if part.kind == 'image' else part.words
+    words = [Path(part.words).name if part.kind == 'image' else part.words
              for part in found.parts]
-    pictures = [(os.path.basename(part.path), thumbnail(read_image(part.path)[..., ::-1]))
+    pictures = [(Path(part.path).name, thumbnail(read_image(part.path)[..., ::-1]))
                 for part in found.parts if part.kind == 'image']
     scale = _SCALES[found.parts[0].kind] if len(found.parts) == 1 else (
         'mean of the parts, each brought to mean 0 and deviation 1 over the folder')

@@ -68,7 +68,7 @@ def load_file(path: str | Path, mmap: bool = False) -> Any:
     """Read a checkpoint onto the CPU without running code that it may hide.
 
     Reads torch's formats, mmengine's and DINO's training checkpoints, and ``.safetensors`` files,
-    those that tools/publish_model.py wrote as the ``.pth`` beside them.
+    those that clasp publish wrote as the ``.pth`` beside them.
 
     Every byte is held against the checksums that torch's format has and that published
     ``.safetensors`` files state, whatever the file is called.

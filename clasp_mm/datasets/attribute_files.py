@@ -66,7 +66,7 @@ def read_attribute_file(path: str | os.PathLike) -> AttributeTable:
     if not path.is_file():
         raise FileNotFoundError(
             f'no attribute file {path}: see configs/attribute/README.md for the layouts; '
-            'tools/dataset_converters/attribute.py --check DIR tells what else is missing')
+            'clasp data check attribute DIR tells what else is missing')
     readers = {'.mat': _read_mat, '.pkl': _read_pickle}
     if path.suffix not in readers:
         raise ValueError(f'{path}: an attribute file is a .mat of PA-100K or a .pkl of RethinkPAR')

@@ -26,7 +26,7 @@ class _Told:
                 raise FileNotFoundError(
                     f'no {what} file {path} (data_root={self.data_root!r}): see '
                     'configs/pose/README.md for the layout; of COCO, '
-                    'tools/dataset_converters/coco.py --check tells what else is missing')
+                    'clasp data check pose DIR tells what else is missing')
             if path and not path.endswith('.json'):  # MMEngine would run what a pickle asks for
                 raise ValueError(f'{what} file {path} is no .json, as COCO gives them out')
         self._left_out: dict[str, list] = defaultdict(list)

@@ -132,7 +132,7 @@ class ReIDDataset(BaseDataset):
         except FileNotFoundError as error:
             info = self.get_data_info(idx)
             raise FileNotFoundError(f'no image {info["img_path"]} ({self.split}): check the data '
-                                    'by tools/dataset_converters/reid.py --check') from error
+                                    'by clasp data check reid') from error
 
 
 def _people(shots: Iterable[Shot]) -> set[str | int]:

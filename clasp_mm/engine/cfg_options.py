@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentError, ArgumentParser, Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.config import Config, DictAction
 
 from .config_check import ConfigError
-
-
-class CfgOptions(DictAction):
-    """MMEngine's action with another reader of values, :func:`parse_value`."""
-
-    def __call__(self, parser: ArgumentParser, namespace: Namespace, values: Sequence[str],
-                 option_string: str | None = None) -> None:
-        """Add what was given to the dict of options; what cannot be read ends the program."""
-        options = dict(getattr(namespace, self.dest, None) or {})
-        for text in values:
-            key, equals, value = text.partition('=')
-            if not key or not equals:
-                raise ArgumentError(self, f'{text!r} is no KEY=VALUE; a value with a space goes '
-                                    'into quotes')
-            try:
-                options[key] = parse_value(value)
-            except ValueError as error:
-                raise ArgumentError(self, f'{text!r}: {error}') from error
-        setattr(namespace, self.dest, options)
 
 
 def parse_value(text: str) -> Any:

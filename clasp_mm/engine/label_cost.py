@@ -50,7 +50,7 @@ def label_cost(cfg: Config) -> dict[str, Any] | None:
             labeler = stand_in_labeler(cfg, pick_device())
         except ImportError as error:
             return dict(error=f'there is no store {spec["store"]!r}, and no time to tell: {error}')
-        how = (f'the store {spec["store"]!r} is missing: make it with tools/make_pseudo_labels.py '
+        how = (f'the store {spec["store"]!r} is missing: make it with clasp label make '
                f'(measured with {CLIP_NAME}, none rejected)')
     samples = _readable(dataset, 64 if labeler.device.type == 'cuda' else 4)
     images = [sample['img'][..., ::-1] for sample in samples]

@@ -1,5 +1,6 @@
 """From a config file and the options of a command line to a Config the Runner can start from."""
 
+import logging
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from clasp_mm.compat import check_operators, prepare_cpu_distributed, quiet_mmcv_lite
@@ -17,6 +19,7 @@ from clasp_mm.models.compiling import check_compiler
 from clasp_mm.models.weights.mmengine_reader import guard_checkpoints
 from clasp_mm.utils.claims import hold
 from clasp_mm.utils.device import set_matmul_precision
+from clasp_mm.utils.packages import unaccepted
 
 from .cfg_options import merge_options
 from .checkpoints import check_resumable, checkpoint_to_resume
@@ -36,9 +39,9 @@ def load_config(path: str, work_dir: str | None = None, launcher: str = 'none',
     """Read a config, merge the command line into it, and check every key.
 
     Also imports every registered type of clasp_mm, so that an import that fails shows its own
-    error, lets MMEngine read checkpoints as clasp_mm does, so that none runs code, and sets how
-    GPUs multiply float32 matrices: by the config's ``float32_matmul_precision``, ``high`` (TF32)
-    where it is not given.
+    error, warns of hosts in versions that are not accepted, lets MMEngine read checkpoints as
+    clasp_mm does, so that none runs code, and sets how GPUs multiply float32 matrices: by the
+    config's ``float32_matmul_precision``, ``high`` (TF32) where it is not given.
 
     Args:
         path: Config file.
@@ -61,6 +64,8 @@ def load_config(path: str, work_dir: str | None = None, launcher: str = 'none',
     guard_checkpoints()
     cfg = Config.fromfile(path)
     merge_options(cfg, options or {})
+    for fault in unaccepted(cfg.get('default_scope') or 'mmengine'):
+        print_log(f'{fault}: `clasp install` mends that', 'current', logging.WARNING)
     check_config(cfg, overrides=options or ())
     check_operators(cfg)
     set_matmul_precision(cfg.get('float32_matmul_precision', 'high'))

@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from clasp_mm.utils.claims import hold
 from clasp_mm.utils.files import write_text
-from clasp_mm.utils.resources import resource
+from clasp_mm.utils.resources import shipped_file
 
 from .hooks.run_record_hook import record_code
 from .jobs import ONE_THREAD, Job
@@ -69,9 +69,9 @@ class Training:
         if all(hook['type'] != 'clasp_mm.RunRecordHook'
                for hook in self.cfg.get('custom_hooks') or ()):
             record_code(self.folder)  # which that hook does by itself
-        start = [sys.executable, str(resource('tools/train.py')), str(self.config_file)]
+        start = [sys.executable, str(shipped_file('tools/train.py')), str(self.config_file)]
         if processes > 1:
-            start = ['bash', str(resource('tools/dist_train.sh')), str(self.config_file),
+            start = ['bash', str(shipped_file('tools/dist_train.sh')), str(self.config_file),
                      str(processes)]
         command = [*start, '--work-dir', str(self.folder), '--resume', 'auto']
         # On a GPU one process may use all cores; on the CPU jobs share them, one thread each.

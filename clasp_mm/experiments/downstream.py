@@ -28,7 +28,7 @@ from clasp_mm.synthetic import (
 )
 from clasp_mm.utils.claims import hold
 from clasp_mm.utils.files import read_json, read_rows, replacing
-from clasp_mm.utils.resources import resource
+from clasp_mm.utils.resources import shipped_file
 
 from .quickstart.layout import DOWNSTREAM_DIR as WORK_DIR
 from .quickstart.layout import WORK_DIR as QUICKSTART_DIR
@@ -55,7 +55,7 @@ def run_downstream(task: str, backbone: Path | None = None, seeds: int = 1,
     """Draw the data, train the models of every seed side by side, and write the table.
 
     Below ``work_dirs/quickstart_downstream``: ``data/TASK``, ``TASK/seedN/{pretrained,random}``
-    and ``TASK/seedN/pretrained_PROMPT`` (runs of tools/train.py), ``TASK.json`` and ``TASK.md``;
+    and ``TASK/seedN/pretrained_PROMPT`` (runs of clasp train), ``TASK.json`` and ``TASK.md``;
     ``TASK-N`` in place of ``TASK`` with ``train_images=N``. What is done is not done again.
 
     Args:
@@ -163,8 +163,8 @@ def find_backbones(path: Path | None, seeds: int) -> list[Path]:
         latest = published(seed_dir(QUICKSTART_DIR, seed))
         if not latest.is_file():
             raise FileNotFoundError(
-                f'the quickstart has no backbone of seed {seed}, {latest}: run `bash '
-                f'tools/quickstart.sh --seeds {seeds}` first, or name a backbone by --backbone')
+                f'the quickstart has no backbone of seed {seed}, {latest}: run `clasp '
+                f'quickstart --seeds {seeds}` first, or name a backbone by --backbone')
         # by its own name, which tells it from another
         found.append(latest.parent / os.readlink(latest) if latest.is_symlink() else latest)
     return found
@@ -172,7 +172,7 @@ def find_backbones(path: Path | None, seeds: int) -> list[Path]:
 
 def find_config(task: str) -> Path:
     """The quickstart's config of a task."""
-    return next(resource('configs/quickstart').glob(f'{task}_*.py'))
+    return next(shipped_file('configs/quickstart').glob(f'{task}_*.py'))
 
 
 def run_missing(trainings: Mapping[str, Training]) -> None:

@@ -31,7 +31,7 @@ class ExportedModel:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It was not written by ``tools/export_onnx.py``, or is damaged.
+        ValueError: It was not written by ``clasp export``, or is damaged.
         ModuleNotFoundError: It needs onnxruntime, which is not installed.
     """
 
@@ -39,7 +39,7 @@ class ExportedModel:
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f'no exported model at {path} (relative to {Path.cwd()}): '
-                                    'write it with tools/export_onnx.py')
+                                    'write it with clasp export')
         data = path.read_bytes()
         open_file = _open_torch if data.startswith(b'PK') else _open_onnx
         self._run, self.meta = open_file(path, data, threads or torch.get_num_threads())
@@ -155,5 +155,5 @@ def _open_torch(path: Path, data: bytes, threads: int) -> tuple[Any, dict[str, A
 def _checked(meta: dict[str, Any], path: Path) -> dict[str, Any]:
     if 'input_size' not in meta:
         raise ValueError(f'{path} has no input_size in its metadata: it was not written by '
-                         'tools/export_onnx.py')
+                         'clasp export')
     return meta

@@ -76,7 +76,7 @@ def match(a: np.ndarray | str | os.PathLike, b: np.ndarray | str | os.PathLike,
         a: File, or (H, W, 3) uint8 BGR.
         b: The other.
         model: :func:`clasp_mm.inferencers.reid.load` of a checkpoint that
-            ``tools/analysis/calibrate_reid.py`` wrote.
+            ``clasp analyse calibrate`` wrote.
 
     Raises:
         ValueError: The model is not calibrated.
@@ -84,7 +84,7 @@ def match(a: np.ndarray | str | os.PathLike, b: np.ndarray | str | os.PathLike,
     known = getattr(model, 'verification', None)
     if known is None:
         raise ValueError('the model has no threshold: calibrate it by '
-                         'tools/analysis/calibrate_reid.py and load the checkpoint that it writes')
+                         'clasp analyse calibrate and load the checkpoint that it writes')
     images = [read_image(image) if isinstance(image, (str, os.PathLike)) else image
               for image in (a, b)]
     first, second = (result['feature'].astype(np.float64) for result in predict(model, images))

@@ -89,7 +89,7 @@ def read_synthetic_people(root: str | os.PathLike, num_images: int | None = None
     """Images and ground truth of a folder of synthetic people, and how many there are.
 
     Args:
-        root: Written by ``tools/make_synthetic_data.py``.
+        root: Written by ``clasp data draw``.
         num_images: Take only that many, spread evenly over the identities.
     """
     truth, source = load_ground_truth(root), LUPerson(os.fspath(root), 'list.txt')

@@ -239,7 +239,7 @@ def _read_header(path: Path) -> dict:
             raise ValueError(f'the label store {str(path)!r} is unfinished ({progress(partial)}); '
                              'run the same make_pseudo_labels command again to finish it')
         raise FileNotFoundError(f'there is no label store at {str(path)!r}; make one with '
-                                'tools/make_pseudo_labels.py')
+                                'clasp label make')
     header = read_json(path, HEADER)
     check_header(header, {'version': FORMAT_VERSION}, str(path))
     return header

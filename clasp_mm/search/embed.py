@@ -1,11 +1,10 @@
-"""``clasp embed``: features of a folder of images, and a page of nearest neighbours."""
+"""Features of a folder of images, and a page of nearest neighbours."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,23 +15,14 @@ from torch import nn
 from clasp_mm.compat import load_file
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.images import warn_unreadable
-from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
-from clasp_mm.labelling.describe import CLIPDescriber, HeadDescriber, load_heads
+from clasp_mm.labelling.describe import load_heads
 from clasp_mm.models.backbones import SemanticSwin
 from clasp_mm.models.layers import TASKS
 from clasp_mm.models.weights.find import find_weights
 from clasp_mm.models.weights.trained_with import published_backbone
-from clasp_mm.pseudo_labels.labels import LabelSettings
-from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary
-from clasp_mm.utils.claims import HeldError, hold
-from clasp_mm.utils.device import (
-    add_amp_argument,
-    add_device_argument,
-    announce_device,
-    set_matmul_precision,
-)
-from clasp_mm.utils.files import printable, read_json, temporary_folder, write_text
-from clasp_mm.utils.shards import own_process
+from clasp_mm.pseudo_labels.vocabulary import Vocabulary
+from clasp_mm.utils.claims import hold
+from clasp_mm.utils.files import printable, temporary_folder, write_text
 from clasp_mm.visualization.neighbours import Cell, Description, neighbour_page, thumbnail
 from clasp_mm.zoo.config import buildable, read_zoo_config
 from clasp_mm.zoo.get_model import get_model
@@ -86,7 +76,7 @@ def embed_images(model: nn.Module, source: LUPerson, out: str | os.PathLike,
         ValueError: If ``out`` has another suffix, Parquet is not to be had, or no image can be
             read.
     """
-    out = _check_out(out)
+    out = check_out(out)
     blocks = feature_blocks(out, model, source, size, batch_size, amp, rank, world_size)
     with hold(out, out.with_name(f'.{out.name}.{rank}.claim.json')):
         embed_blocks(blocks, model, source, size, batch_size, num_workers, amp, show_progress)
@@ -123,7 +113,12 @@ def _write(out: Path, folder: Path, features: np.ndarray, source: LUPerson, rows
     write_text(out.with_suffix('.json'), json.dumps(result, indent=1))
 
 
-def _check_out(out: str | os.PathLike) -> Path:
+def check_out(out: str | os.PathLike) -> Path:
+    """Where features may go.
+
+    Raises:
+        ValueError: The file has another suffix, or Parquet is not to be had.
+    """
     out = Path(out)
     if out.suffix not in ('.npy', '.parquet'):
         raise ValueError(f'features go to a .npy or .parquet file, got {str(out)!r}')
@@ -203,84 +198,13 @@ def _page(features: np.ndarray, rows: np.ndarray, source: LUPerson, describe: De
                           cosines, vocabulary)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp embed``."""
-    parser.add_argument('folder', help='folder of images, or of an LMDB')
-    parser.add_argument('--checkpoint', required=True,
-                        help='published model (file or name), or any other Swin checkpoint with '
-                        '--config; a CLASP training checkpoint also gives parts and attributes')
-    parser.add_argument('--config', help='config of a training checkpoint (default: the one '
-                        'beside it)')
-    parser.add_argument('--task', nargs='+', choices=TASKS,
-                        help='prompt of a backbone with PC-MoE; several: their mean')
-    add_semantic_weight(parser)
-    parser.add_argument('--size', type=int, nargs=2, default=(256, 128), metavar=('H', 'W'),
-                        help='of the input, %(default)s')
-    parser.add_argument('--out', default='work_dirs/features.npy',
-                        help='.npy, or .parquet where pyarrow is installed (%(default)s)')
-    parser.add_argument('--list', default='', help='file with one image name per line')
-    parser.add_argument('--clip', help='name parts and attributes on the page with this CLIP: '
-                        'open_clip model, local-dir:DIR or an architecture file (.json)')
-    parser.add_argument('--clip-pretrained', default='openai', metavar='TAG|FILE',
-                        help='tag of open_clip or weights file (%(default)s)')
-    parser.add_argument('--vocabulary', metavar='JSON',
-                        help='parts, attributes and texts (default: the built-in ones)')
-    parser.add_argument('--queries', type=int, default=24, help='rows of the page (%(default)s)')
-    parser.add_argument('--neighbours', type=int, default=8, help='of each (%(default)s)')
-    parser.add_argument('--batch-size', type=int, default=64, help='images (%(default)s)')
-    parser.add_argument('--workers', type=int, default=2, help='processes that read (%(default)s)')
-    add_device_argument(parser)
-    add_amp_argument(parser)
-
-
-def add_semantic_weight(parser: argparse._ActionsContainer, of: str = '') -> None:
-    """Add ``--semantic-weight``, ``SemanticSwin``'s argument."""
-    parser.add_argument(f'--{of}semantic-weight', type=float, metavar='W',
-                        help='of a backbone of SOLIDER: 0 (appearance) to 1 (semantics); default: '
-                        "its config's")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Run ``clasp embed``; the exit code."""
-    try:
-        args.device = announce_device(args.device)
-        set_matmul_precision(args.float32_precision)
-        _check_out(args.out)
-        vocabulary = DEFAULT_VOCABULARY
-        if args.vocabulary:
-            vocabulary = Vocabulary.from_dict(read_json(args.vocabulary))
-        model, spec, heads = load_encoder(args)
-        source = LUPerson(args.folder, args.list)
-        size = tuple(args.size)
-        describe = None
-        if args.clip:
-            describe = CLIPDescriber(_labeler(args, spec, vocabulary, size))
-        elif any(heads.values()):
-            describe = HeadDescriber(model, **heads, vocabulary=vocabulary, size=size)
-        rank, world_size = own_process()
-        result = embed_images(
-            model, source, args.out, size, args.batch_size, args.workers, describe, vocabulary,
-            args.queries, args.neighbours,
-            meta=dict(source=source.source, checkpoint=args.checkpoint, task=args.task,
-                      semantic_weight=getattr(model, 'semantic_weight', None)),
-            show_progress=rank == 0, amp=args.amp, rank=rank, world_size=world_size)
-    except (HeldError, ValueError, OSError, ImportError) as error:
-        print(f'clasp embed: {error}', file=sys.stderr)
-        return 1
-    if result is None:
-        print(f'process {rank} is done; others are still at work on {args.out}')
-        return 0
-    print(f'{args.out}: {result["num_images"]} x {result["channels"]} features, '
-          f'{len(result["unreadable"])} images left out; neighbours: '
-          f'{Path(args.out).with_suffix(".html")}')
-    return 0
-
-
-def load_encoder(args: argparse.Namespace, default_task: str | None = None
+def load_backbone(args: argparse.Namespace, default_task: str | None = None
           ) -> tuple[nn.Module, dict, dict]:
     """The backbone, what :func:`get_model` makes it of, and the heads that come with it.
 
-    A backbone with prompts has ``default_task`` where the command line names none.
+    Args:
+        args: Has checkpoint, config, task, semantic_weight and device.
+        default_task: Prompt of a backbone that has prompts, where ``args.task`` names none.
     """
     path, heads = Path(args.checkpoint), {}
     if args.config is None and (path.suffix != '.pth' or _is_published(path)):
@@ -308,15 +232,3 @@ def load_encoder(args: argparse.Namespace, default_task: str | None = None
 
 def _is_published(path: Path) -> bool:
     return published_backbone(load_file(path), path) is not None
-
-
-def _labeler(args: argparse.Namespace, spec: dict, vocabulary: Vocabulary,
-             size: tuple[int, int]):
-    """CLIP with the embedded backbone as its teacher."""
-    teacher = get_model(**spec, out_indices=tuple(range(LabelSettings().stage + 1)))
-    own_weights = args.clip.startswith(('local-dir:', 'hf-hub:'))
-    return build_labeler(
-        clip=dict(name=args.clip, pretrained=None if own_weights else args.clip_pretrained),
-        teacher=teacher, vocabulary=vocabulary, device=args.device,
-        task=TASKS[1] if teacher.has_moe else None, image_size=size,
-        input_size=tuple(2 * side for side in size))

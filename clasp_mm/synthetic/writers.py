@@ -155,7 +155,7 @@ def load_ground_truth(out_dir: str | os.PathLike) -> GroundTruth:
     marker = read_marker(out_dir / MARKER)
     if marker is None or not marker['complete']:
         raise FileNotFoundError(f'{out_dir} holds no complete synthetic people; write them with '
-                                'write_people or tools/make_synthetic_data.py')
+                                'write_people or clasp data draw')
     path = out_dir / 'labels.npz'
     if not path.exists():
         raise FileNotFoundError(f'{out_dir} was written without ground truth; write it again '

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 _DEVICE_HELP = 'cpu, cuda, cuda:1 (default: the GPU where there is one)'
 _PRECISIONS = ('high', 'highest', 'medium')
@@ -37,6 +39,7 @@ def add_matmul_argument(parser: argparse._ActionsContainer) -> None:
 
 def computes_in_bfloat16(device: str | torch.device, amp: bool | None = None) -> bool:
     """Whether networks compute in bfloat16 in the context of :func:`precision`."""
+    import torch
     device = torch.device(device)
     if amp is None:
         return device.type == 'cuda' and torch.cuda.get_device_capability(device) >= (8, 0)
@@ -51,6 +54,7 @@ def precision(device: str | torch.device, amp: bool | None = None) -> torch.auto
         amp: True is bfloat16, False float32; None is bfloat16 on GPUs that compute in it (Ampere
             and later), elsewhere float32.
     """
+    import torch
     return torch.autocast(torch.device(device).type, dtype=torch.bfloat16,
                           enabled=computes_in_bfloat16(device, amp))
 
@@ -61,6 +65,7 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
     Raises:
         ValueError: There is no such device here; the message names what there is.
     """
+    import torch
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device is None and _announced:
         return _announced[0]
@@ -90,6 +95,7 @@ def set_matmul_precision(precision: str = 'high') -> None:
     Raises:
         ValueError: No such precision.
     """
+    import torch
     if precision not in _PRECISIONS:
         raise ValueError(f'float32_matmul_precision must be one of {", ".join(_PRECISIONS)}, '
                          f'got {precision!r}')
@@ -107,6 +113,7 @@ def announce_device(device: str | torch.device | None = None) -> torch.device:
     Raises:
         ValueError: As :func:`pick_device`.
     """
+    import torch
     picked, name = pick_device(device), ''
     if picked.type == 'cuda':
         if picked.index is None:

@@ -74,6 +74,28 @@ def state(version: str | None, accepted: str) -> str:
     return 'ok' if SpecifierSet(accepted).contains(version, prereleases=True) else 'outside'
 
 
+def unaccepted(scope: str) -> list[str]:
+    """What is installed of a host, and of what it stands on, in a version that is not accepted.
+
+    Args:
+        scope: The host's scope in configs, as ``mmseg``.
+
+    Returns:
+        A sentence for each.
+    """
+    groups = accepted_versions(('core', 'hosts'))
+    accepted = groups['core'] | groups['hosts']
+    accepted['mmcv'] = accepted['mmcv-lite']
+    host = {'mmseg': 'mmsegmentation'}.get(scope, scope)
+    versions = installed_versions(('mmengine', 'mmcv', 'mmcv-lite', host))
+    found = [f'{name} {version} is installed, accepted is {accepted[name]}'
+             for name, version in versions.items() if name in accepted
+             and state(version, accepted[name]) != 'ok']
+    if {'mmcv', 'mmcv-lite'} <= set(versions):
+        found.append('mmcv and mmcv-lite are both installed, and share one folder')
+    return found
+
+
 def installer(command: str) -> list[str]:
     """The beginning of a command line that installs into the running Python.
 

@@ -5,7 +5,7 @@ from pathlib import Path
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def resource(relative: str) -> Path:
+def shipped_file(relative: str) -> Path:
     """Path of a shipped config or tool, as ``configs/quickstart/...`` or ``tools/train.py``.
 
     Raises:

@@ -46,11 +46,11 @@ def compare(sources: Sequence[str], force: bool = False) -> str:
         raise ProtocolError('the protocols are unlike:\n  ' + '\n  '.join(
             f'{title}: {"; ".join(f"{name} {value}" for name, value in values.items())}'
             for title, values in faults.items())
-            + '\nScore the models alike (tools/test.py), or see them side by side by --force')
+            + '\nScore the models alike (clasp test), or see them side by side by --force')
     metrics = list(dict.fromkeys(name for model in models for name in model['results']))
     if not metrics:
         raise ValueError(f'{", ".join(model["name"] for model in models)}: no results were '
-                         'published; say them with tools/publish_model.py --result')
+                         'published; say them with clasp publish --result')
     columns = ['model', *metrics, *(f'**unlike:** {title}' for title in faults)]
     lines = [f'| {" | ".join(map(cell, columns))} |', '|---' * len(columns) + '|']
     for model in models:
@@ -124,7 +124,7 @@ def _model(name: str, passport: Any, results: Mapping[str, Mapping[str, Any]], s
            ) -> dict[str, Any]:
     if not isinstance(passport, Mapping):
         raise ValueError(f'{source}: {name} has no passport, so nothing says how it was scored; '
-                         'publish it with tools/publish_model.py')
+                         'publish it with clasp publish')
     several = len(results) > 1
     return dict(name=name, passport=passport, results={
         f'{task} {metric}' if several else metric: value

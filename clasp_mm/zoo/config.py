@@ -15,7 +15,7 @@ from mmengine.config import Config
 from clasp_mm.models.weights.trained_with import check_backbone
 from clasp_mm.utils.config_text import read_config_text
 from clasp_mm.utils.files import read_text
-from clasp_mm.utils.resources import resource
+from clasp_mm.utils.resources import shipped_file
 
 _HOSTS = ('mmpretrain', 'mmdet', 'mmseg', 'mmpose')
 _SCOPES = ('clasp_mm', 'mmengine', *_HOSTS)
@@ -37,7 +37,7 @@ def open_config(config: str | PathLike | Config) -> Config:
 
 def is_own(entry: Mapping[str, Any]) -> bool:
     """Whether the config of a model is the library's."""
-    return Path(entry['Config']).is_relative_to(resource('configs'))
+    return Path(entry['Config']).is_relative_to(shipped_file('configs'))
 
 
 def entry_config(entry: Mapping[str, Any], whole: bool = True) -> Config:
@@ -86,7 +86,7 @@ def read_zoo_config(path: str | PathLike) -> Config:
     except (ValueError, KeyError, RecursionError) as error:
         raise ValueError(
             f'{path} would have to be run, or is no config: {error}. It came with files, so it is '
-            'only read: publish the model again (tools/publish_model.py writes such a config), or '
+            'only read: publish the model again (clasp publish writes such a config), or '
             'name the config yourself where you trust it') from error
 
 

@@ -11,7 +11,7 @@ from mmengine.config import Config
 
 from clasp_mm.models.weights.find import METAFILE
 from clasp_mm.utils.files import locked, read_yaml, write_yaml
-from clasp_mm.utils.resources import resource
+from clasp_mm.utils.resources import shipped_file
 
 from .index import SOURCES, TASKS, check_entry, model_task, read_index
 
@@ -122,7 +122,7 @@ def _put_entry(path: Path, entry: Mapping[str, Any]) -> None:
     content = read_yaml(path) if path.is_file() else {}
     if not isinstance(content, Mapping) or not isinstance(content.get('Models', []), list):
         raise ValueError(f'{path} is no metafile: it needs a list of models under `Models`')
-    check_entry(entry, path, (path.parent, resource('model-index.yml').parent))
+    check_entry(entry, path, (path.parent, shipped_file('model-index.yml').parent))
     models = [dict(entry) if model.get('Name') == entry['Name'] else model
               for model in content.get('Models', [])]
     if entry['Name'] not in [model['Name'] for model in models]:

@@ -121,7 +121,7 @@ def _published_backbone(content: Any, path: Path) -> Config:
     backbone = published_backbone(content, path)
     if backbone is None:
         raise ValueError(f'{path} is no published model of clasp_mm; publish it with '
-                         'tools/publish_model.py, or give get_model its config and pretrained=')
+                         'clasp publish, or give get_model its config and pretrained=')
     return Config(dict(model=dict(backbone=backbone)))
 
 

@@ -39,7 +39,7 @@ from clasp_mm.models.weights.find import (
     zoo_metafiles,
 )
 from clasp_mm.utils.files import read_yaml
-from clasp_mm.utils.resources import resource
+from clasp_mm.utils.resources import shipped_file
 
 from .config import read_zoo_config
 
@@ -73,7 +73,7 @@ def read_zoo() -> dict[str, dict[str, Any]]:
         ValueError: See :func:`check_entry`; or a fetched config would have to be run, see
             :func:`~clasp_mm.zoo.config.read_zoo_config`.
     """
-    root = resource('model-index.yml').parent
+    root = shipped_file('model-index.yml').parent
     entries = {name: {**entry, 'Config': str(root / entry['Config'])}
                for name, entry in read_index(root).items()}
     for metafile in zoo_metafiles():
@@ -108,7 +108,7 @@ def read_index(root: Path | None = None) -> dict[str, dict[str, Any]]:
     Raises:
         ValueError: A name comes twice, or see :func:`check_entry`.
     """
-    root = root or resource('model-index.yml').parent
+    root = root or shipped_file('model-index.yml').parent
     entries: dict[str, dict[str, Any]] = {}
     for name in read_yaml(root / 'model-index.yml')['Import']:
         for entry in read_metafile(root / name, root):
@@ -130,7 +130,7 @@ def read_metafile(path: Path, root: Path | None = None) -> list[dict[str, Any]]:
     Raises:
         ValueError: It is no metafile, or see :func:`check_entry`.
     """
-    root = root or resource('model-index.yml').parent
+    root = root or shipped_file('model-index.yml').parent
     models = metafile_models(path)
     for entry in models:
         check_entry(entry, path, (path.parent, root))

@@ -55,7 +55,7 @@ def folder_page(folder: Path) -> str:
     """
     path = folder / METAFILE
     if not path.is_file():
-        raise FileNotFoundError(f'{folder} has no {METAFILE}; tools/publish_model.py writes one')
+        raise FileNotFoundError(f'{folder} has no {METAFILE}; clasp publish writes one')
     entries = read_metafile(path)
     for entry in entries:
         weights = entry.get('Weights', '')

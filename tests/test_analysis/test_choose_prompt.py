@@ -318,9 +318,9 @@ def test_the_tool(people, tmp_path, monkeypatch, capsys):
         tmp_path / 'labels.csv', ['image', 'class'],
         [*([people / name, 'xy'[i % 2]] for i, name in enumerate(NAMES[:40])),
          [tmp_path / 'bad.png', 'x'], ['gone.png', 'y']])
-    out = tmp_path / 'out.json'
+    out = tmp_path / 'out/choose_prompt.json'
     call(monkeypatch, config, people, '--kind', 'classes', '--table', table, '--size', 32, 16,
-         '--candidates', 'prompt', 'mix', '--resamples', 50, '--out', out, '--device', 'cpu')
+         '--candidates', 'prompt', 'mix', '--resamples', 50, '--out', out.parent, '--device', 'cpu')
     told = capsys.readouterr()
     assert 'bad.png: no known image format' in told.err and 'gone.png: the file' in told.err
     assert '2 of 42 images could not be read' in told.err

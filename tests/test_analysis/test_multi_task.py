@@ -43,9 +43,9 @@ def test_the_tool_scores_and_times(tmp_path, monkeypatch, capsys):
     config = next((ROOT / 'configs/quickstart').glob('clasp_*_synthetic-64x32.py'))
     monkeypatch.setattr(sys, 'argv', [
         'multi_task.py', str(config), '--train', str(tmp_path / 'train'), '--held-out',
-        str(tmp_path / 'held_out'), '--repeats', '1', '--out', str(tmp_path / 'out.json')])
+        str(tmp_path / 'held_out'), '--repeats', '1', '--out', str(tmp_path / 'out')])
     runpy.run_path(str(ROOT / 'tools/analysis/multi_task.py'), run_name='__main__')
-    rows = json.loads((tmp_path / 'out.json').read_text())
+    rows = json.loads((tmp_path / 'out/multi_task.json').read_text())
     assert [row['branch_stage'] for row in rows] == [None, 0, 1, 2, 3]
     assert rows[0]['time'] == 1 and all(row['mAP'] == rows[0]['mAP'] for row in rows[:2])
     assert np.isfinite([[row[key] for key in ('mAP', 'rank1', 'mIoU', 'mA')] for row in rows]).all()

@@ -67,6 +67,20 @@ def test_a_version_outside_is_named_with_its_pip_line(package, version, remedy):
     assert remedy in diagnosis.cures[0][1]
 
 
+@pytest.mark.parametrize(('package', 'version', 'parts'), [
+    ('mmdet', '3.2.0', {'pose estimation', 'detection, person search'}),
+    ('mmdet', '3.4.0', {'pose estimation', 'detection, person search'}),
+    ('mmsegmentation', '1.1.2', {'human parsing'}),
+    ('mmpose', '2.0.0', {'pose estimation'})])
+def test_a_host_too_old_or_too_new_is_named_and_what_needs_it(package, version, parts):
+    diagnosis = diagnose({**CORE, **HOSTS, package: version})
+    assert diagnosis.packages[package].state == 'outside'
+    assert {part for part, faults in diagnosis.faults.items() if faults == [package]} == parts
+    assert usable(diagnosis) == {part.name for part in doctor.PARTS} - parts
+    ((_, command),) = diagnosis.cures
+    assert command.endswith(' -m clasp_mm install')
+
+
 def test_local_and_pre_release_builds_in_the_range_are_accepted():
     for version in ('2.13.0+cpu', '2.11.0+cu130', '2.9.0a0+gitabc'):
         assert diagnose({**CORE, 'torch': version}).packages['torch'].state == 'ok'

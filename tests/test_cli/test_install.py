@@ -219,9 +219,15 @@ def test_what_is_done_is_not_done_again_until_something_has_changed(
     assert cli.main(['install']) == 0
     assert capsys.readouterr().out == f'{tmp_path} is set up (all)\n' and not machine.commands
     assert cli.main(['install', '--compiled-ops']) == 0 and machine.commands
-    machine.commands.clear()
-    del machine.there['mmpose']
-    assert cli.main(['install']) == 0 and machine.commands
+    for name, there in (('mmpose', None), ('mmdet', '3.2.0'), ('mmsegmentation', '1.3.0')):
+        machine.commands.clear()
+        with monkeypatch.context() as patch:
+            if there:
+                patch.setitem(machine.there, name, there)  # a host too old, one too new
+            else:
+                patch.delitem(machine.there, name)
+            assert cli.main(['install']) == 0
+        assert f'{name}>=' in ' '.join(machine.commands)
 
 
 @pytest.mark.parametrize(('pip', 'uv', 'beginning'), [
@@ -284,3 +290,28 @@ def test_a_config_whose_training_nothing_serves_is_refused_before_its_first_step
     monkeypatch.setattr('clasp_mm.engine.launch.check_config', lambda *_, **__: None)
     with pytest.raises(NotImplementedError, match=r"^type='MMSyncBN' in the config"):
         load_config(str(path))
+
+
+@pytest.mark.parametrize(('scope', 'there', 'said'), [
+    ('mmdet', {'mmdet': '3.2.0', 'mmcv': '2.1.0'}, ['mmdet 3.2.0 is installed, accepted is '
+                                                    '>=3.3.0,<3.4']),
+    ('mmseg', {'mmsegmentation': '1.3.0'}, ['mmsegmentation 1.3.0 is installed, accepted is '
+                                            '>=1.2.2,<1.3']),
+    ('mmseg', {'mmsegmentation': '1.2.2', 'mmdet': '3.2.0', 'mmcv': '2.2.0'},
+     ['mmcv 2.2.0 is installed, accepted is >=2.1.0,<2.2']),
+    ('mmpose', {'mmcv': '2.1.0', 'mmcv-lite': '2.1.0'},
+     ['mmcv and mmcv-lite are both installed, and share one folder']),
+    ('mmengine', {'mmengine': '0.10.7'}, []), ('clasp_mm', {}, [])])
+def test_a_training_warns_of_versions_that_are_not_accepted(
+        monkeypatch, tmp_path, said, scope, there):
+    from clasp_mm.apis import launch
+    monkeypatch.setattr(packages, 'installed_versions', lambda names: {
+        name: there[name] for name in names if name in there})
+    assert packages.unaccepted(scope) == said
+    monkeypatch.setattr(launch, 'check_config', lambda *_, **__: None)
+    warned = []
+    monkeypatch.setattr(launch, 'print_log', lambda text, *_: warned.append(text))
+    path = tmp_path / 'c.py'
+    path.write_text(f'default_scope = {scope!r}\n')
+    launch.load_config(str(path))
+    assert warned == [f'{fault}: `clasp install` mends that' for fault in said]

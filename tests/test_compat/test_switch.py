@@ -15,6 +15,7 @@ import pytest
 from clasp_mm import compat
 from clasp_mm.compat import switch
 from clasp_mm.compat.operators import OPERATORS
+from tests.lite import link_lite
 from tests.source_tree import ROOT
 
 
@@ -31,16 +32,8 @@ def fresh(code, *folders):
 @pytest.fixture(scope='module')
 def lite(tmp_path_factory):
     """A folder with mmcv as mmcv-lite brings it: without the compiled module."""
-    installed = find_spec('mmcv')
-    if installed is None:
-        pytest.skip('needs mmcv or mmcv-lite')
-    root = tmp_path_factory.mktemp('lite')
-    (root / 'mmcv').mkdir()
-    for path in Path(installed.origin).parent.iterdir():
-        if not path.name.startswith('_ext') and path.name != '__pycache__':
-            (root / 'mmcv' / path.name).symlink_to(path)
-    return root
-
+    pytest.importorskip('mmcv')
+    return link_lite(tmp_path_factory.mktemp('lite'))
 
 
 def test_importing_clasp_mm_imports_nothing_heavy():
@@ -104,10 +97,8 @@ def test_ours_stand_in_for_one_compiled_for_another_torch(lite):
     assert f'{path} cannot be loaded (' in said and "clasp_mm's operators are used instead" in said
 
 
-def test_files_serve_programs_that_never_import_clasp_mm(lite, tmp_path):
-    (tmp_path / 'mmcv').mkdir()
-    for path in (lite / 'mmcv').iterdir():
-        (tmp_path / 'mmcv' / path.name).symlink_to(path.resolve())
+def test_files_serve_programs_that_never_import_clasp_mm(tmp_path):
+    link_lite(tmp_path)
     record = tmp_path / 'mmcv_lite-2.1.0.dist-info' / 'RECORD'
     record.parent.mkdir()
     record.write_text('mmcv/__init__.py,sha256=x,1\n')
@@ -133,10 +124,8 @@ def test_files_serve_programs_that_never_import_clasp_mm(lite, tmp_path):
     assert before == str(written[0]) and in_use == "clasp_mm's" and evaluation
 
 
-def test_nothing_is_written_over_what_is_installed(lite, tmp_path):
-    (tmp_path / 'mmcv').mkdir()
-    for path in (lite / 'mmcv').iterdir():
-        (tmp_path / 'mmcv' / path.name).symlink_to(path.resolve())
+def test_nothing_is_written_over_what_is_installed(tmp_path):
+    link_lite(tmp_path)
     (tmp_path / 'xtcocotools').mkdir()
     (tmp_path / 'xtcocotools' / '__init__.py').write_text('__author__ = "others"\n')
     path = broken(tmp_path)

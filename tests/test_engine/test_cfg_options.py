@@ -3,7 +3,8 @@ import argparse
 import pytest
 from mmengine.config import Config, DictAction
 
-from clasp_mm.engine.cfg_options import CfgOptions, merge_options, parse_value
+from clasp_mm.cli.options import CfgOptions
+from clasp_mm.engine.cfg_options import merge_options, parse_value
 from clasp_mm.engine.config_check import ConfigError, check_config
 
 

@@ -11,12 +11,12 @@ from torch import nn
 from clasp_mm.engine.hooks import IdentityCountHook
 from clasp_mm.models import ReIDHead
 from clasp_mm.models.losses import OIMLoss
-from clasp_mm.utils.resources import resource
+from clasp_mm.utils.resources import shipped_file
 
-CONFIGS = sorted([*resource('configs/person_search').glob('*.py'),
-                  *resource('configs/reid').glob('*.py'),
-                  *resource('configs/quickstart').glob('reid_*.py'),
-                  *resource('configs/quickstart').glob('person_search_*.py')])
+CONFIGS = sorted([*shipped_file('configs/person_search').glob('*.py'),
+                  *shipped_file('configs/reid').glob('*.py'),
+                  *shipped_file('configs/quickstart').glob('reid_*.py'),
+                  *shipped_file('configs/quickstart').glob('person_search_*.py')])
 
 
 class Data:

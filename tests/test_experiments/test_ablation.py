@@ -15,12 +15,12 @@ from clasp_mm.experiments.ablation.page import spread, write_table
 from clasp_mm.experiments.ablation.run import AblationOptions
 from clasp_mm.experiments.ablation.tables import TABLES, quickstart_config
 from clasp_mm.models.layers import TASKS
-from clasp_mm.utils.resources import resource
+from clasp_mm.utils.resources import shipped_file
 from tests.source_tree import ROOT
 
 
 def test_every_ablation_config_is_a_row_and_every_row_a_config():
-    files = {path.name for path in resource('configs/ablations').glob('*.py')}
+    files = {path.name for path in shipped_file('configs/ablations').glob('*.py')}
     named = {row.config.rsplit('/', 1)[1] for rows in TABLES.values() for row in rows
              if row.config and '/ablations/' in row.config}
     assert named == files
@@ -123,7 +123,7 @@ def test_spread_of_what_is_not_defined():
 @pytest.mark.slow
 def test_a_table_from_nothing_resumes_and_is_left_alone_when_done(tmp_path):
     command = [sys.executable, str(ROOT / 'tools/run_ablation.py'), '--table', 'systems', '--seeds',
-               '1', '--identities', '16', '--epochs', '2', '2', '--work-dir', str(tmp_path)]
+               '1', '--identities', '16', '--epochs', '2', '2', '--out', str(tmp_path)]
     first = subprocess.run(command, capture_output=True, text=True, env=os.environ)
     assert first.returncode == 0, first.stderr[-2000:]
     table = (tmp_path / 'systems.md').read_text()

@@ -17,7 +17,7 @@ from clasp_mm.experiments.quickstart.run import Quickstart
 from clasp_mm.mini_clip.architecture import build_mini_clip, save_mini_clip
 from clasp_mm.models import PCMoESwin
 from clasp_mm.synthetic import SyntheticPeople, load_ground_truth, write_people
-from clasp_mm.utils.resources import resource
+from clasp_mm.utils.resources import shipped_file
 
 CONFIG = 'configs/quickstart/dino_swin-nano_1xb32_synthetic-64x32.py'
 TINY = dict(arch=dict(embed_dims=8, depths=(1, 1), num_heads=(1, 2)), strides=(4, 2),
@@ -57,12 +57,12 @@ def test_progress_is_read_from_the_log(tmp_path, text, share):
 
 
 def test_a_training_is_done_only_for_its_own_config(tmp_path):
-    training = Training(tmp_path / 'run', Config.fromfile(resource(CONFIG)))
+    training = Training(tmp_path / 'run', Config.fromfile(shipped_file(CONFIG)))
     job = training.job()
     assert not training.is_done() and str(training.config_file) in job.command
     training.result.touch()
     assert training.is_done()
-    other = Training(tmp_path / 'run', Config.fromfile(resource(CONFIG)))
+    other = Training(tmp_path / 'run', Config.fromfile(shipped_file(CONFIG)))
     other.cfg.optim_wrapper.optimizer.lr = 1.
     assert not other.is_done()
     other.job()
@@ -70,7 +70,7 @@ def test_a_training_is_done_only_for_its_own_config(tmp_path):
 
 
 def test_schedules_stretch_with_the_epochs():
-    cfg = Config.fromfile(resource(CONFIG))
+    cfg = Config.fromfile(shipped_file(CONFIG))
     set_epochs(cfg, 3)
     assert cfg.train_cfg.max_epochs == 3
     assert [(s.begin, s.end) for s in cfg.param_scheduler] == [(0, 1), (1, 3), (0, 3)]
@@ -102,10 +102,10 @@ def test_one_epoch_is_refused_at_once(tmp_path):
     (dict(clip_pretrained='openai'), "--clip-pretrained 'openai' are the weights of a --clip")])
 def test_a_wrong_clip_is_told_before_anything_is_made(options, words, tmp_path, monkeypatch):
     arguments = [f'--{name.replace("_", "-")}={value}' for name, value in options.items()]
-    monkeypatch.setattr(sys, 'argv', ['quickstart.py', f'--work-dir={tmp_path}', *arguments])
+    monkeypatch.setattr(sys, 'argv', ['quickstart.py', f'--out={tmp_path}', *arguments])
     monkeypatch.setattr(Quickstart, 'make_data', lambda self: pytest.fail('it begins'))
     with pytest.raises(SystemExit, match=rf'quickstart\.py: .*{words}'):
-        runpy.run_path(str(resource('tools/quickstart.py')), run_name='__main__')
+        runpy.run_path(str(shipped_file('tools/quickstart.py')), run_name='__main__')
     assert not list(tmp_path.iterdir())
 
 

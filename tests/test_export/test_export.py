@@ -26,7 +26,7 @@ from clasp_mm.export.run import ExportedModel
 from clasp_mm.export.write import Network, export_model, trace
 from clasp_mm.models.backbones import SemanticSwin
 from clasp_mm.models.layers import TASKS
-from clasp_mm.utils.resources import resource
+from clasp_mm.utils.resources import shipped_file
 from tests.source_tree import ROOT
 
 ARCH = dict(embed_dims=16, depths=(2, 1), num_heads=(2, 4))
@@ -185,7 +185,7 @@ def test_solider_s_semantic_weight_is_an_input(tmp_path, images):
 
 def fine_tuned(folder, name):
     """Config and checkpoint of a small model of a task with random weights."""
-    cfg = Config.fromfile(next(resource('configs/quickstart').glob(f'{name}_*.py')))
+    cfg = Config.fromfile(next(shipped_file('configs/quickstart').glob(f'{name}_*.py')))
     kept = {key: cfg.model.backbone[key] for key in ('type', 'task')}
     cfg.model.backbone = {**SMALL, **kept}
     cfg.model.head.in_channels = 16
@@ -206,7 +206,7 @@ def test_a_task_of_the_zoo_is_exported_by_its_name_head_and_all(tmp_path, monkey
     monkeypatch.setattr(export, 'read_zoo', lambda: dict(mine=entry))
     loaded = export._load('mine', None, {})
     assert loaded.meta['kind'] == 'reid' and loaded.size == (64, 32)
-    entry['Config'] = str(next(resource('configs/quickstart').glob('clasp_*.py')))
+    entry['Config'] = str(next(shipped_file('configs/quickstart').glob('clasp_*.py')))
     monkeypatch.setattr(export, 'get_model', lambda source, *args, **kwargs: get_model(
         publish(tmp_path / 'plain.pth', SMALL), task='part'))
     assert export._load('mine', None, {}).meta['kind'] == 'backbone'
@@ -292,7 +292,7 @@ def test_models_that_cannot_be_exported_are_named(tmp_path):
     with pytest.raises(ValueError, match='no PC-MoE'):
         attempt(plain, size=SIZE, prompt_input=True)
     with pytest.raises(ValueError, match=r'head of type .*can be exported'):
-        attempt(next(resource('configs/quickstart').glob('detection_*.py')))
+        attempt(next(shipped_file('configs/quickstart').glob('detection_*.py')))
     config, checkpoint = fine_tuned(tmp_path, 'reid')
     with pytest.raises(ValueError, match='name the checkpoint'):
         attempt(config)

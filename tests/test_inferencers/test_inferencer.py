@@ -15,13 +15,13 @@ from clasp_mm.inferencers import attribute, reid
 from clasp_mm.inferencers.boxes import crop
 from clasp_mm.registry import MODELS
 from clasp_mm.utils.files import file_hash
-from clasp_mm.utils.resources import resource
+from clasp_mm.utils.resources import shipped_file
 
 
 def build(task, folder):
     """Config and checkpoint of the quickstart's nano with random weights."""
     from mmengine.registry import DefaultScope
-    cfg = Config.fromfile(next(resource('configs/quickstart').glob(f'{task}_*.py')))
+    cfg = Config.fromfile(next(shipped_file('configs/quickstart').glob(f'{task}_*.py')))
     cfg.model.backbone.init_cfg = None
     cfg.dump(folder / f'{task}.py')
     torch.manual_seed(0)

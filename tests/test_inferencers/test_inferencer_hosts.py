@@ -14,7 +14,7 @@ from mmengine.registry import DefaultScope
 
 import clasp_mm
 from benchmarks.inference import random_model
-from clasp_mm.utils.resources import resource
+from clasp_mm.utils.resources import shipped_file
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def infer(tmp_path_factory):
 
     def build(task):
         if task not in made:
-            config = next(resource('configs/quickstart').glob(f'{task}_*.py'))
+            config = next(shipped_file('configs/quickstart').glob(f'{task}_*.py'))
             files = random_model(config, tmp_path_factory.mktemp(task))
             made[task] = clasp_mm.Inferencer(task, *files)
             made[task].files = files

@@ -19,7 +19,7 @@ from clasp_mm.engine.training_step import TrainingStep
 from clasp_mm.models import PCMoESwin, SemanticSwin
 from clasp_mm.models.compiling import Compilation, compile_backbones
 from clasp_mm.registry import MODELS
-from clasp_mm.utils.resources import resource
+from clasp_mm.utils.resources import shipped_file
 
 ARCH = dict(embed_dims=8, depths=(1, 2), num_heads=(2, 2))
 TWO_STAGES = dict(arch=ARCH, strides=(4, 2), out_indices=(1, ))
@@ -106,7 +106,7 @@ def test_downstream_one_graph_and_none_in_evaluation(build):
     'detection/csp_pcmoe-swin-tiny_8xb3-240e_citypersons-1024x2048',
     'person_search/seqnet_pcmoe-swin-tiny_1xb4-18e_prw-900x1500'])
 def test_one_graph_for_each_of_our_tasks(config):
-    cfg = Config.fromfile(resource(f'configs/{config}.py')).model.backbone
+    cfg = Config.fromfile(shipped_file(f'configs/{config}.py')).model.backbone
     cfg.update(arch=dict(embed_dims=8, depths=(1, 2, 1, 1), num_heads=(2, ) * 4), init_cfg=None)
     model = nn.ModuleDict(dict(backbone=MODELS.build(cfg)))
     compile_backbones(model, Compilation(backend='eager'))
@@ -118,7 +118,7 @@ def test_one_graph_for_each_of_our_tasks(config):
 @pytest.mark.slow
 def test_rows_that_vary_are_compiled_once_more():
     cfg = Config.fromfile(
-        resource('configs/quickstart/solider_swin-nano_1xb32_synthetic-64x32.py')).model
+        shipped_file('configs/quickstart/solider_swin-nano_1xb32_synthetic-64x32.py')).model
     cfg.backbone.update(TWO_STAGES)
     cfg.head.in_channels = cfg.part_head.in_channels = 16
     model = MODELS.build(cfg).train()

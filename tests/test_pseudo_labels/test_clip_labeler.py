@@ -209,8 +209,8 @@ def test_precision_is_that_of_the_device_unless_asked_for(monkeypatch, device, c
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda _: capability)
     monkeypatch.setattr(labeler_options, 'announce_device', lambda _: torch.device(device))
     asked = []
-    monkeypatch.setattr(labeler_options, 'build_labeler', lambda **settings: asked.append(
-        settings['amp']) or SimpleNamespace())
+    monkeypatch.setattr('clasp_mm.datasets.transforms.clip_pseudo_labeler.build_labeler',
+                        lambda **settings: asked.append(settings['amp']) or SimpleNamespace())
     parser = argparse.ArgumentParser()
     labeler_options.add_labeler_arguments(parser)
     needed = ['--data-root', 'a', '--out', 'b', '--teacher', 'none']

@@ -182,7 +182,7 @@ def test_wrong_store_is_named(colour_store, tmp_path):
         TRANSFORMS.build(dict(type='clasp_mm.CLIPPseudoLabeler', store=path))
     with pytest.raises(KeyError, match=r"no image 'elsewhere/0.png'"):
         transform_of(store=path)(dict(img=source.images[0], img_key='elsewhere/0.png'))
-    with pytest.raises(FileNotFoundError, match='make_pseudo_labels'):
+    with pytest.raises(FileNotFoundError, match='clasp label make'):
         transform_of(store=str(tmp_path / 'none'))
     with pytest.raises(ValueError, match='either store'):
         transform_of()

@@ -162,7 +162,7 @@ def test_damaged_files_are_named(tmp_path):
     header.write_text('{')
     with pytest.raises(ValueError, match='damaged'):
         LabelStore(tmp_path / 'store')
-    with pytest.raises(FileNotFoundError, match='make_pseudo_labels'):
+    with pytest.raises(FileNotFoundError, match='clasp label make'):
         LabelStore(tmp_path / 'nothing')
 
 

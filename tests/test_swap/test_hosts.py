@@ -16,6 +16,7 @@ from clasp_mm.models import PCMoESwin
 from tests.test_tools import shell
 
 from .hosts import CASES, case_name, shrink, swapped, write_data
+from .inferencers import SHAPES, infer
 
 pytest.importorskip('mmpose', reason='needs mmpose: bash tools/setup.sh')
 
@@ -69,29 +70,6 @@ def run(cfg):
     return runner, start.state
 
 
-def infer(host, config, checkpoint, image):
-    """The model inside the host's own Inferencer, and what it says of an image."""
-    if host == 'mmpose':
-        from mmpose.apis import MMPoseInferencer
-        inferencer = MMPoseInferencer(pose2d=config, pose2d_weights=checkpoint, device='cpu',
-                                      det_model='whole_image')
-        (person, ), = next(inferencer(image))['predictions']
-        return inferencer.inferencer.model, np.array(person['keypoints'])
-    if host == 'mmdet':
-        from mmdet.apis import DetInferencer
-        inferencer = DetInferencer(config, checkpoint, device='cpu', show_progress=False)
-        (result, ) = inferencer(image)['predictions']
-        return inferencer.model, np.array(result['bboxes']).reshape(-1, 4)
-    if host == 'mmseg':
-        from mmseg.apis import MMSegInferencer
-        inferencer = MMSegInferencer(config, checkpoint, device='cpu')
-        return inferencer.model, inferencer(image)['predictions']
-    from mmpretrain.apis import ImageClassificationInferencer
-    inferencer = ImageClassificationInferencer(config, checkpoint, device='cpu')
-    return inferencer.model, inferencer(image)[0]['pred_scores']
-
-
-SHAPES = dict(mmpose=(17, 2), mmseg=(96, 96), mmpretrain=(1000, ))
 REAL = [CASES[3], CASES[7]]
 
 

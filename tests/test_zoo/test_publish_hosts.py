@@ -13,7 +13,7 @@ from mmengine.registry import DefaultScope
 import clasp_mm
 from benchmarks.inference import random_model
 from clasp_mm.compat import load_file
-from clasp_mm.utils.resources import resource
+from clasp_mm.utils.resources import shipped_file
 from clasp_mm.zoo.publish import publish_model
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (2, 120, 160, 3), np.uint8)
@@ -28,7 +28,7 @@ def fresh_scope():
 
 @pytest.mark.parametrize('task', ['pose', 'parsing', 'detection', 'person_search'])
 def test_published_files_predict_and_draw_as_the_checkpoint(task, tmp_path):
-    config, checkpoint = random_model(next(resource('configs/quickstart').glob(f'{task}_*.py')),
+    config, checkpoint = random_model(next(shipped_file('configs/quickstart').glob(f'{task}_*.py')),
                                       tmp_path)
     content, cfg = load_file(checkpoint), Config.fromfile(config)
     if task == 'pose':

@@ -308,7 +308,7 @@ def test_the_tools(run, monkeypatch, capsys):
         runpy.run_path(str(ROOT / 'tools' / name), run_name='__main__')
         return capsys.readouterr().out
     for name, value in (('a', 20.5), ('b', 21.5)):
-        out = tool('publish_model.py', run / 'epoch_10.pth', name, '--out-dir', zoo, '--data',
+        out = tool('publish_model.py', run / 'epoch_10.pth', name, '--out', zoo, '--data',
                    'drawn', '--data-licence', 'CC0', '--result', f'mAP={value}',
                    '--scored-on', run / 'reid.py')
         assert Path(out.strip()).is_file()

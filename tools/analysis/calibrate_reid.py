@@ -1,58 +1,7 @@
 #!/usr/bin/env python
-"""Find the similarity from which a re-identification model takes two images as one person."""
+"""The same as ``clasp analyse calibrate``; ``--help`` tells the rest."""
 
-import argparse
-import sys
-
-from clasp_mm.compat import quiet_mmcv_lite
-from clasp_mm.utils.device import add_device_argument, announce_device
-
-EPILOG = """\
-FOLDER holds one folder of images for each person; take people whom the model has not seen, under
-the cameras it is meant for. --out gets the weights with the threshold, --picture the histograms.
-Then, in Python:
-  model = clasp_mm.inferencers.reid.load(CONFIG, OUT)
-  clasp_mm.match('a.jpg', 'b.jpg', model)      # same, different or unsure
-
-example:
-  python tools/analysis/calibrate_reid.py people/ --config REID.py --checkpoint REID.pth \\
-      --false-match-rate 1e-3 --out work_dirs/reid_calibrated.pth \
-      --picture work_dirs/similarities.png
-"""
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('folder', help='one folder of images for each person')
-    parser.add_argument('--config', required=True, help='config of the model')
-    parser.add_argument('--checkpoint', required=True, help='checkpoint of its training')
-    parser.add_argument('--out', required=True, metavar='PTH', help='checkpoint to write')
-    parser.add_argument('--false-match-rate', type=float, default=1e-3, metavar='RATE',
-                        help='share of pairs of different people that may be taken as one '
-                        '(%(default)s)')
-    parser.add_argument('--picture', metavar='PNG', help='also draw the histograms')
-    add_device_argument(parser)
-    args = parser.parse_args()
-    quiet_mmcv_lite()
-    from clasp_mm.inferencers.verification import calibrate  # slow, and not for --help
-    from clasp_mm.visualization.analysis import write_png
-    from clasp_mm.visualization.similarity import draw_verification
-    try:
-        device = announce_device(args.device)
-        found = calibrate(args.config, args.checkpoint, args.folder, args.out,
-                          args.false_match_rate, device)
-    except (FileNotFoundError, ValueError) as error:
-        sys.exit(f'calibrate_reid.py: {error}')
-    print(f'{found.num_people} people, {found.num_same} pairs of one person, '
-          f'{found.num_different} of different ones\n'
-          f'equal error rate {100 * found.equal_error_rate:.2f} %\n'
-          f'threshold {found.threshold:.6f} (95 % interval {found.low:.6f} to {found.high:.6f}) at '
-          f'a false match rate of {found.false_match_rate:g}; there '
-          f'{100 * found.false_non_match_rate:.2f} % of the pairs of one person are missed')
-    if args.picture:
-        write_png(draw_verification(found.to_dict()), args.picture)
-
+from clasp_mm.cli import tool
 
 if __name__ == '__main__':
-    main()
+    tool('analyse calibrate')

@@ -1,71 +1,7 @@
 #!/usr/bin/env python
-"""Score CLIP's own attribute labels, without any training, by the metrics of configs/attribute."""
+"""The same as ``clasp label zero-shot``; ``--help`` tells the rest."""
 
-import argparse
-import json
-from pathlib import Path
-
-from clasp_mm.datasets.attribute_files import read_attribute_file
-from clasp_mm.evaluation.functional import attribute_table
-from clasp_mm.labelling.zero_shot import pa100k_texts, read_texts, score_zero_shot
-from clasp_mm.pseudo_labels.clip_model import build_clip
-from clasp_mm.utils.device import add_device_argument, announce_device
-from clasp_mm.utils.files import read_json, replacing
-
-EPILOG = """\
-The labels that pretraining learns from, scored on the annotated people: what a fine-tuned model
-adds is the difference. PA-100K's attributes have built-in texts, fifteen of them those of
-pretraining. For another set give --texts, a JSON file:
-  {"hat": [["a photo of a person wearing a hat"], ["a photo of a person without a hat"]], ...}
-
-examples:
-  python tools/analysis/zero_shot_attributes.py data/pa100k/annotation.mat \\
-      --images data/pa100k/data --clip-pretrained path/to/ViT-B-32.pt
-  python tools/analysis/zero_shot_attributes.py \\
-      work_dirs/quickstart_downstream/data/attribute/annotation.mat --split val \\
-      --images work_dirs/quickstart_downstream/data/attribute/data \\
-      --clip local-dir:work_dirs/quickstart/mini_clip
-"""
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('annotation', help='annotation.mat or dataset_zs_run0.pkl')
-    parser.add_argument('--images', type=Path, required=True, metavar='FOLDER')
-    parser.add_argument('--split', default='test', help='(%(default)s)')
-    parser.add_argument('--clip', default='ViT-B-32',
-                        help='open_clip model, local-dir:DIR or an architecture file (%(default)s)')
-    parser.add_argument('--clip-pretrained', default='openai', metavar='TAG|FILE',
-                        help='tag of open_clip or weights file (%(default)s)')
-    parser.add_argument('--texts', type=Path, metavar='JSON', help='(default: those for PA-100K)')
-    add_device_argument(parser)
-    parser.add_argument('--out', type=Path, metavar='JSON', help='write the scores to this file')
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_args()
-    try:
-        device = announce_device(args.device)
-        table = read_attribute_file(args.annotation)
-        texts = read_texts(read_json(args.texts)) if args.texts else pa100k_texts()
-        own_weights = args.clip.startswith(('local-dir:', 'hf-hub:'))
-        clip = build_clip(args.clip, None if own_weights else args.clip_pretrained, device)
-        result = score_zero_shot(clip, table, args.split, args.images, texts)
-    except (ValueError, OSError, ImportError) as error:
-        raise SystemExit(f'zero_shot_attributes.py: {error}') from error
-    print(attribute_table(result, result['attributes']))
-    shown = {name: result[name] for name in ('mA', 'accuracy', 'precision', 'recall', 'F1',
-                                             'num_undefined')}
-    print(json.dumps(dict(split=args.split, clip=clip.identity, **shown), indent=1))
-    if args.out:
-        rows = {name: values.tolist() for name, values in result['per_attribute'].items()}
-        with replacing(args.out) as partial:
-            partial.write_text(json.dumps(dict(
-                shown, split=args.split, clip=clip.identity, attributes=result['attributes'],
-                per_attribute=rows), indent=1), 'utf-8')
-
+from clasp_mm.cli import tool
 
 if __name__ == '__main__':
-    main()
+    tool('label zero-shot')

@@ -169,7 +169,7 @@ class CLIPPseudoLabeler(BaseTransform):
                 raise ValueError(
                     f'labelling live on {device!r} in a data-loading worker does not work; set '
                     'num_workers=0 or device=\'cpu\', or make a store with '
-                    'tools/make_pseudo_labels.py')
+                    'clasp label make')
             self._labeler = build_labeler(**self.labeler_cfg)
         return self._labeler
 

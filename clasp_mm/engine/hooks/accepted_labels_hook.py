@@ -62,5 +62,5 @@ class AcceptedLabelsHook(Hook):
             runner.logger.warning(
                 f'no image of epoch {runner.epoch + 1} had accepted labels: the part and attribute '
                 'losses taught nothing. Look at the label report '
-                '(tools/analysis/pseudo_label_report.py), lower min_foreground and '
+                '(clasp label report), lower min_foreground and '
                 'min_person_cosine of the labels, or check that the images show people')

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from mmengine.config import Config
 
-from clasp_mm.utils.resources import resource
+from clasp_mm.utils.resources import shipped_file
 
 SOLIDER = 'configs/quickstart/solider_swin-nano_1xb32_synthetic-64x32.py'
 QUICKSTART = 'configs/quickstart/clasp_pcmoe-swin-nano_1xb32_synthetic-64x32.py'
@@ -74,10 +74,10 @@ def quickstart_config(row: Row) -> Config:
     """
     if row.config is None:
         raise ValueError(f'{row.title} has no config')
-    file = resource(row.config)
+    file = shipped_file(row.config)
     if file.parent.name != 'ablations':
         return Config.fromfile(file)
     first, rest = file.read_text('utf-8').split('\n', 1)
     if not first.startswith('_base_ = '):
         raise ValueError(f'{file} must begin with its _base_, it begins with {first!r}')
-    return Config.fromstring(f'_base_ = {str(resource(QUICKSTART))!r}\n{rest}', '.py')
+    return Config.fromstring(f'_base_ = {str(shipped_file(QUICKSTART))!r}\n{rest}', '.py')

@@ -40,7 +40,7 @@ from clasp_mm.synthetic import SyntheticPeople, contact_sheet, load_ground_truth
 from clasp_mm.utils.claims import hold
 from clasp_mm.utils.device import pick_device
 from clasp_mm.utils.files import file_hash, read_json
-from clasp_mm.utils.resources import resource
+from clasp_mm.utils.resources import shipped_file
 from clasp_mm.zoo.get_model import get_model
 from clasp_mm.zoo.publish import publish_model
 
@@ -129,7 +129,7 @@ class Quickstart:
 
     def run(self) -> dict[str, Any]:
         self.make_data()
-        batch = Config.fromfile(resource(DINO)).train_dataloader.batch_size
+        batch = Config.fromfile(shipped_file(DINO)).train_dataloader.batch_size
         if self.images < batch:
             self.console.print(f'{self.images} images: batches of that many, not of {batch}')
         results = [self.run_seed(seed) for seed in range(self.options.seeds)]
@@ -159,9 +159,9 @@ class Quickstart:
         store, labels, page = self.label(folder, data, self.labeler(stage1))
         point(folder / LABELS, store)
         stage2 = dict(model=dict(stage1=str(stage1.result)))
-        jobs = [self.prepare(folder / 'dino_stage2', Config.fromfile(resource(DINO_STAGE2)), seed,
-                             1, data, **stage2),
-                self.prepare(folder / 'clasp', Config.fromfile(resource(CLASP)), seed, 1, data,
+        jobs = [self.prepare(folder / 'dino_stage2', Config.fromfile(shipped_file(DINO_STAGE2)),
+                             seed, 1, data, **stage2),
+                self.prepare(folder / 'clasp', Config.fromfile(shipped_file(CLASP)), seed, 1, data,
                              store=store, **stage2)]
         self.say(f'seed {seed}: stage 2, ' + ' beside '.join(job.name for job in jobs))
         self.run_missing(jobs)
@@ -184,7 +184,7 @@ class Quickstart:
 
     def stage1(self, seed: int) -> Training:
         """The DINO that a seed's stage 2 starts from."""
-        return self.prepare(seed_dir(self.dir, seed) / 'dino', Config.fromfile(resource(DINO)),
+        return self.prepare(seed_dir(self.dir, seed) / 'dino', Config.fromfile(shipped_file(DINO)),
                             seed, 0, self.data)
 
     def say(self, text: str) -> None:
@@ -217,8 +217,8 @@ class Quickstart:
         """The training of the mini CLIP, where it is needed and not there."""
         if self.options.clip is not None or (self.clip_dir / CHECKPOINT_FILE).exists():
             return []
-        command = [sys.executable, str(resource('tools/train_mini_clip.py')), str(self.clip_dir),
-                   '--threads', '1', '--people', '3072', '--steps', '450']
+        command = [sys.executable, str(shipped_file('tools/train_mini_clip.py')),
+                   str(self.clip_dir), '--threads', '1', '--people', '3072', '--steps', '450']
         return [Job('mini_clip', command, self.dir / 'mini_clip.log', env=ONE_THREAD)]
 
     def run_missing(self, jobs: Sequence[Training | Job]) -> None:
@@ -270,7 +270,7 @@ class Quickstart:
                                for path in (self.train_dir, self.held_out_dir))
             torch.manual_seed(seed)
             backbones = {
-                'random weights': get_model(resource(DINO), out_indices=EVALUATED_MAPS),
+                'random weights': get_model(shipped_file(DINO), out_indices=EVALUATED_MAPS),
                 'DINO': get_model(published['DINO'], out_indices=EVALUATED_MAPS),
                 'CLASP': clasp}
             for title, backbone in backbones.items():

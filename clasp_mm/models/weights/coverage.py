@@ -47,7 +47,7 @@ def check_weights(model: nn.Module, checkpoint: str | Path) -> dict[str, Any]:
         hint = 'give the config that it was trained by, which lies in its work directory'
         if all(name.startswith('backbone.') for name in state) or not any(
                 name.startswith('backbone.') for name in state):
-            hint = 'it holds a backbone alone; fine-tune it with tools/train.py first'
+            hint = 'it holds a backbone alone; fine-tune it with clasp train first'
         raise ValueError(f'{checkpoint} does not fit {type(model).__name__}:\n  '
                          + '\n  '.join(faults) + f'\n{hint}')
     return {**content, 'state_dict': state}

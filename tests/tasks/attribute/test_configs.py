@@ -11,11 +11,11 @@ from PIL import Image
 from torchvision.transforms import Resize
 
 from clasp_mm.engine.config_check import check_config
-from clasp_mm.utils.resources import resource
+from clasp_mm.utils.resources import shipped_file
 
 from .test_training import QUICKSTART
 
-CONFIGS = sorted(resource('configs/attribute').glob('*.py'))
+CONFIGS = sorted(shipped_file('configs/attribute').glob('*.py'))
 COUNTS = {'pa100k': 26, 'peta-zs': 35, 'rap-zs': 53}
 
 
@@ -32,7 +32,7 @@ def test_every_size_has_every_data_set():
                      for path in CONFIGS}
 
 
-@pytest.mark.parametrize('path', [*CONFIGS, resource(QUICKSTART)], ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', [*CONFIGS, shipped_file(QUICKSTART)], ids=lambda path: path.stem)
 def test_full_size_model_gives_a_logit_for_each_attribute(path):
     cfg = Config.fromfile(path)
     check_config(cfg)
@@ -104,7 +104,7 @@ def test_images_are_resized_as_torchvision_does(part):
 
 
 def test_layer_decay_and_prompt_learn():
-    cfg = Config.fromfile(resource(QUICKSTART))
+    cfg = Config.fromfile(shipped_file(QUICKSTART))
     cfg.model.backbone.init_cfg = None
     model = MODELS.build(cfg.model)
     cfg.optim_wrapper.update(constructor='clasp_mm.LayerDecayOptimWrapperConstructor',

@@ -19,7 +19,7 @@ from clasp_mm.engine.launch import set_resume
 from clasp_mm.evaluation.functional import attribute_metrics
 from clasp_mm.inferencers import attribute as inference
 from clasp_mm.synthetic import PA100K_ATTRIBUTES
-from clasp_mm.utils.resources import resource
+from clasp_mm.utils.resources import shipped_file
 from tests.source_tree import ROOT
 
 QUICKSTART = 'configs/quickstart/attribute_pcmoe-swin-nano_1xb32_synthetic-64x32.py'
@@ -36,7 +36,7 @@ def fresh_scope():
 @pytest.fixture
 def cfg(pa100k, tmp_path):
     """A tiny model, 3 steps an epoch; no augmentation, so that a resumed run can be compared."""
-    cfg = Config.fromfile(resource(QUICKSTART))
+    cfg = Config.fromfile(shipped_file(QUICKSTART))
     cfg.model.backbone.update(arch=TINY, init_cfg=None)
     cfg.model.head.in_channels = 64
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):

@@ -11,7 +11,7 @@ from mmseg.models import UPerHead as HostUPerHead
 
 from clasp_mm.models.parsing import UPerHead
 from clasp_mm.models.parsing.resized_conv import resized_conv
-from clasp_mm.utils.resources import resource
+from clasp_mm.utils.resources import shipped_file
 from tests.oracles import resized_conv as oracle
 
 CONFIG = 'configs/parsing/upernet_pcmoe-swin-tiny_8xb2-160k_lip-572x384.py'
@@ -127,7 +127,7 @@ def test_upernet_is_the_hosts(training, align_corners):
 
 
 def test_our_upernet_config_has_it_and_the_hosts_weights_fit():
-    cfg = Config.fromfile(resource(CONFIG)).model
+    cfg = Config.fromfile(shipped_file(CONFIG)).model
     with DefaultScope.overwrite_default_scope('mmseg'), torch.device('meta'):
         ours = MODELS.build(cfg.decode_head)
         theirs = MODELS.build(dict(cfg.decode_head, type='UPerHead'))

@@ -1,5 +1,6 @@
 import json
 import os
+import runpy
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from mmengine.registry import DefaultScope
 
 from clasp_mm.inferencers import person_search
 from clasp_mm.inferencers.inferencer import inference
+from tests.source_tree import ROOT
 
 CONFIG = next((Path(__file__).parents[3] / 'configs/quickstart').glob('person_search_*.py'))
 
@@ -67,11 +69,7 @@ def test_a_person_is_searched_for_in_a_folder(trained, drawn, tmp_path):
     (['person_search', 'a.jpg', '--query', 'a.jpg', '1', '2', '3', 'x'], 'four numbers'),
 ])
 def test_wrong_arguments(arguments, message, monkeypatch, capsys):
-    from importlib.util import module_from_spec, spec_from_file_location
-    spec = spec_from_file_location('demo', Path(__file__).parents[3] / 'tools/demo.py')
-    demo = module_from_spec(spec)
-    spec.loader.exec_module(demo)
     monkeypatch.setattr(sys, 'argv', ['demo.py', *arguments, '--config', 'c', '--checkpoint', 'd'])
     with pytest.raises(SystemExit):
-        demo.parse_args()
+        runpy.run_path(str(ROOT / 'tools/demo.py'), run_name='__main__')
     assert message in capsys.readouterr().err

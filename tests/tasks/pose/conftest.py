@@ -5,7 +5,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import save_checkpoint
 
 from clasp_mm.synthetic import write_coco_keypoints
-from clasp_mm.utils.resources import resource
+from clasp_mm.utils.resources import shipped_file
 
 QUICKSTART = 'configs/quickstart/pose_pcmoe-swin-nano_1xb32_synthetic-64x48.py'
 
@@ -31,7 +31,7 @@ def fine_tuned(tmp_path_factory):
     """Config and checkpoint of a nano pose estimator with random weights."""
     from mmpose.registry import MODELS
     folder = tmp_path_factory.mktemp('model')
-    cfg = Config.fromfile(resource(QUICKSTART))
+    cfg = Config.fromfile(shipped_file(QUICKSTART))
     cfg.model.backbone.init_cfg = None
     cfg.model.head.deconv_out_channels = (8, 8)
     cfg.dump(folder / 'pose.py')

@@ -11,17 +11,17 @@ from mmengine.config import Config
 from mmpose.registry import MODELS, TRANSFORMS
 
 from clasp_mm.engine.config_check import check_config
-from clasp_mm.utils.resources import resource
+from clasp_mm.utils.resources import shipped_file
 
 from .conftest import QUICKSTART
 
-CONFIGS = sorted(resource('configs/pose').glob('*.py'))
+CONFIGS = sorted(shipped_file('configs/pose').glob('*.py'))
 # Learning rate, weight decay and milestones of SOLIDER's pose estimators (their published configs).
 SOLIDER = {'tiny': (7e-4, 0., [170, 200]), 'small': (1e-3, .01, [170, 200]),
            'base': (1e-3, .01, [120, 150])}
 
 
-@pytest.mark.parametrize('path', [*CONFIGS, resource(QUICKSTART)], ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', [*CONFIGS, shipped_file(QUICKSTART)], ids=lambda path: path.stem)
 def test_full_size_model_maps_the_input_to_the_heatmaps_of_its_codec(path):
     cfg = Config.fromfile(path)
     check_config(cfg)
@@ -115,7 +115,7 @@ def test_half_a_body_replaces_the_shifted_box():
 
 def test_no_weight_decay_on_relative_position_tables_and_prompts():
     from mmengine.optim import build_optim_wrapper
-    cfg = Config.fromfile(resource(QUICKSTART))
+    cfg = Config.fromfile(shipped_file(QUICKSTART))
     cfg.model.backbone.init_cfg = None
     model = MODELS.build(cfg.model)
     spared = {id(value) for name, value in model.named_parameters()
@@ -127,7 +127,7 @@ def test_no_weight_decay_on_relative_position_tables_and_prompts():
     assert spared <= set(decays)
 
 
-@pytest.mark.parametrize('path', [*CONFIGS, resource(QUICKSTART)], ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', [*CONFIGS, shipped_file(QUICKSTART)], ids=lambda path: path.stem)
 def test_a_step_takes_nothing_to_numpy(path):
     """As NumPy has no bfloat16, the command of the README would end in its first step."""
     from mmengine.structures import InstanceData, PixelData

@@ -58,7 +58,7 @@ def test_table_has_mean_and_deviation_of_each_start():
 
 def test_each_seed_has_its_own_latest_backbone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r'no backbone of seed 0.*quickstart\.sh'):
+    with pytest.raises(FileNotFoundError, match=r'no backbone of seed 0.*clasp quickstart'):
         find_backbones(None, 1)
     with pytest.raises(FileNotFoundError, match='no backbone at none'):
         find_backbones(Path('none.pth'), 1)
@@ -76,7 +76,7 @@ def test_each_seed_has_its_own_latest_backbone(tmp_path, monkeypatch):
 
 
 def test_fewer_images_are_seen_as_much_more_often():
-    cfg = Config.fromfile(downstream.resource(QUICKSTART))
+    cfg = Config.fromfile(downstream.shipped_file(QUICKSTART))
     few = few_images(cfg, 'pose', 30)
     assert few.train_dataloader.dataset.type == 'RepeatDataset'
     assert few.train_dataloader.dataset.times == 8
@@ -92,10 +92,10 @@ def test_fewer_images_are_seen_as_much_more_often():
 def test_both_starts_are_trained_and_compared(tmp_path, monkeypatch):
     """The whole comparison on six images: data, two runs of tools/train.py, table."""
     monkeypatch.chdir(tmp_path)
-    backbone = get_model(Config.fromfile(downstream.resource(QUICKSTART)).filename)
+    backbone = get_model(Config.fromfile(downstream.shipped_file(QUICKSTART)).filename)
     torch.save(backbone.state_dict(), 'weights.pth')
     short = Path('pose_short.py')
-    short.write_text(f"_base_ = '{downstream.resource(QUICKSTART)}'\n"
+    short.write_text(f"_base_ = '{downstream.shipped_file(QUICKSTART)}'\n"
                      "train_cfg = dict(max_epochs=2, val_interval=1)\n"
                      "default_hooks = dict(checkpoint=dict(interval=1))\n")
     write = downstream.DATA['pose'][0]

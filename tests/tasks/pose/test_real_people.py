@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 
 from clasp_mm.compat import allow_mmengine_checkpoints
 from clasp_mm.inferencers import pose
-from clasp_mm.utils.resources import resource
+from clasp_mm.utils.resources import shipped_file
 from tests.source_tree import ROOT
 
 from .conftest import QUICKSTART
@@ -29,7 +29,7 @@ PHOTOS = Path(os.environ.get('CLASP_REAL_PEOPLE', ROOT.parent / 'shared/data/rea
 def test_a_nano_learns_a_dozen_people_by_heart(tmp_path):
     """150 steps from random weights; keypoints are then found within a tenth of the box."""
     allow_mmengine_checkpoints()
-    cfg = Config.fromfile(resource(QUICKSTART))
+    cfg = Config.fromfile(shipped_file(QUICKSTART))
     data = dict(data_root=str(PHOTOS), ann_file='test_coco.json', data_prefix=dict(img=''))
     plain = [step for step in cfg.train_dataloader.dataset.pipeline if 'Random' not in step.type]
     cfg.merge_from_dict(dict(
@@ -46,7 +46,7 @@ def test_a_nano_learns_a_dozen_people_by_heart(tmp_path):
     losses = [json.loads(line)['loss'] for line in log]
     assert losses[-1] < .4 * losses[0]
     config = tmp_path / 'pose.py'
-    Config.fromfile(resource(QUICKSTART)).dump(config)
+    Config.fromfile(shipped_file(QUICKSTART)).dump(config)
     model = pose.load(config, tmp_path / 'epoch_150.pth')
     content = json.loads((PHOTOS / 'test_coco.json').read_text())
     right = []

@@ -5,7 +5,7 @@ from mmengine.runner import save_checkpoint
 from mmpretrain.registry import MODELS
 
 from clasp_mm.synthetic import write_market1501
-from clasp_mm.utils.resources import resource
+from clasp_mm.utils.resources import shipped_file
 
 
 @pytest.fixture(scope='session')
@@ -21,7 +21,7 @@ def market(tmp_path_factory):
 def fine_tuned(tmp_path_factory):
     """Config and checkpoint of a nano model with random weights."""
     folder = tmp_path_factory.mktemp('model')
-    cfg = Config.fromfile(next(resource('configs/quickstart').glob('reid_*.py')))
+    cfg = Config.fromfile(next(shipped_file('configs/quickstart').glob('reid_*.py')))
     cfg.model.backbone.init_cfg = None
     cfg.dump(folder / 'reid.py')
     torch.manual_seed(0)

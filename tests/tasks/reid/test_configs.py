@@ -12,10 +12,10 @@ from torchvision.transforms import InterpolationMode, Resize
 
 from clasp_mm.engine.config_check import check_config
 from clasp_mm.registry import PARAM_SCHEDULERS
-from clasp_mm.utils.resources import resource
+from clasp_mm.utils.resources import shipped_file
 
-CONFIGS = sorted(resource('configs/reid').glob('*.py'))
-QUICKSTART = next(resource('configs/quickstart').glob('reid_*.py'))
+CONFIGS = sorted(shipped_file('configs/reid').glob('*.py'))
+QUICKSTART = next(shipped_file('configs/quickstart').glob('reid_*.py'))
 RATES = {'tiny': 8e-4, 'small': 2e-4, 'base': 2e-4}
 IDENTITIES = {'market1501': 751, 'msmt17': 1041}
 

@@ -13,14 +13,14 @@ from mmengine.runner import save_checkpoint
 from mmpretrain.registry import MODELS
 
 from clasp_mm.inferencers import reid
-from clasp_mm.utils.resources import resource
+from clasp_mm.utils.resources import shipped_file
 from clasp_mm.visualization.ranked_lists import RankedList, draw_ranked_list
 from tests import real_clip
 
 
 def embedder(folder, backbone=None):
     """A function from images to features (N, C) of a nano that was not fine-tuned."""
-    cfg = Config.fromfile(next(resource('configs/quickstart').glob('reid_*.py')))
+    cfg = Config.fromfile(next(shipped_file('configs/quickstart').glob('reid_*.py')))
     cfg.model.backbone.init_cfg = backbone and dict(
         type='clasp_mm.Pretrained', checkpoint=str(backbone))
     torch.manual_seed(0)

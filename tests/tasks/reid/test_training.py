@@ -12,10 +12,10 @@ from mmengine.config import Config
 
 from clasp_mm.analysis.ranked_lists import write_ranked_page
 from clasp_mm.engine.hooks.finite_hook import image_names
-from clasp_mm.utils.resources import resource
+from clasp_mm.utils.resources import shipped_file
 from tests.source_tree import ROOT
 
-QUICKSTART = next(resource('configs/quickstart').glob('reid_*.py'))
+QUICKSTART = next(shipped_file('configs/quickstart').glob('reid_*.py'))
 RUN = """
 _base_ = '{base}'
 data_root = '{root}/'
@@ -33,7 +33,7 @@ default_hooks = dict(checkpoint=dict(interval=1), logger=dict(interval=1))
 
 def tool(name, *args):
     done = subprocess.run(
-        [sys.executable, str(resource(f'tools/{name}')), *map(str, args)], capture_output=True,
+        [sys.executable, str(shipped_file(f'tools/{name}')), *map(str, args)], capture_output=True,
         text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'}, timeout=600)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout + done.stderr

@@ -1,0 +1,53 @@
+"""Train, score and tabulate the rows of one of the paper's ablation tables, or five systems."""
+
+import argparse
+from pathlib import Path
+
+from .options import add_epochs, check_counts
+
+EPILOG = """\
+Rows are the configs of configs/ablations (see its README) on the quickstart's nano Swin and
+synthetic people. All rows of a seed start from the same DINO, see the same images, labels and
+number of steps. Frozen features are scored on all six tasks; with "systems" each single prompt
+too. Writes TABLE.md, .csv, .json and .png below --out. What is done is not done again:
+call it once more to go on after an interruption, or to add seeds.
+
+examples:
+  clasp ablation --table I --budget quickstart --seeds 3
+  clasp ablation --table systems                        # the README's proof
+  clasp ablation --table IV --processes 4 --parallel 1  # 4 GPUs for each row
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``clasp ablation``."""
+    parser.add_argument('--table', required=True, choices=('I', 'II', 'III', 'IV', 'systems'),
+                        help='of the paper, or systems: DINO to CLASP side by side')
+    parser.add_argument('--budget', default='quickstart', choices=('quickstart', 'long'),
+                        help='256 or 768 synthetic people to pretrain on (%(default)s)')
+    parser.add_argument('--seeds', type=int, default=3, help='how many (%(default)s)')
+    parser.add_argument('--out', type=Path, metavar='DIR',
+                        help='(default: work_dirs/ablation/BUDGET, which all tables share)')
+    parser.add_argument('--parallel', type=int, default=2,
+                        help='trainings at the same time (%(default)s)')
+    parser.add_argument('--processes', type=int, default=1,
+                        help='of each training, by tools/dist_train.sh (%(default)s)')
+    add_epochs(parser)
+    parser.add_argument('--identities', type=int, metavar='N',
+                        help="synthetic people, in place of the budget's")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run what is not done yet, and print the table."""
+    check_counts(args, 'seeds', 'parallel', 'processes', 'identities')
+    from clasp_mm.compat import allow_mmengine_checkpoints, quiet_mmcv_lite
+    quiet_mmcv_lite()
+    from clasp_mm.experiments.ablation.page import write_table
+    from clasp_mm.experiments.ablation.run import AblationOptions, run_ablation
+    allow_mmengine_checkpoints()
+    work_dir = args.out or Path('work_dirs/ablation') / args.budget
+    done = run_ablation(AblationOptions(
+        table=args.table, budget=args.budget, seeds=args.seeds, work_dir=work_dir,
+        parallel=args.parallel, processes=args.processes,
+        epochs=args.epochs and tuple(args.epochs), identities=args.identities))
+    print(write_table(done, work_dir))

@@ -1,0 +1,36 @@
+"""Mean gate of every expert under each task and stage, and how little the tasks share (EAD)."""
+
+import argparse
+
+from clasp_mm.utils.device import add_device_argument, announce_device
+
+from .options import add_analysis_out, add_size
+
+EPILOG = """\
+FOLDER holds images, or synthetic people (clasp data draw). Writes expert_use.png, .json and .md.
+EAD: 0 where two tasks use the same experts alike, 1 where they share none.
+
+example:
+  clasp analyse experts work_dirs/quickstart/seed0/published/clasp_nano.pth \\
+      work_dirs/quickstart/data/held_out --size 64 32 --out work_dirs/analysis
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``clasp analyse experts``."""
+    parser.add_argument('model', help='published backbone, name of the zoo, or a config')
+    parser.add_argument('folder', help='images')
+    parser.add_argument('--checkpoint', metavar='FILE', help='(training) checkpoint of a config')
+    add_size(parser)
+    parser.add_argument('--images', type=int, default=640, help='at most (%(default)s)')
+    add_device_argument(parser)
+    add_analysis_out(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the table and write it with its picture."""
+    from clasp_mm.analysis.run import write_expert_use
+    from clasp_mm.zoo.get_model import get_model
+    device = announce_device(args.device)
+    backbone = get_model(args.model, args.checkpoint).to(device)
+    print(write_expert_use(backbone, args.folder, args.out, tuple(args.size), args.images))

@@ -1,0 +1,34 @@
+"""Write a page of ranked lists: median, best and worst queries of a test set, labelled so."""
+
+import argparse
+
+from clasp_mm.utils.device import add_device_argument, announce_device
+
+from .options import add_analysis_out
+
+EPILOG = """\
+example:
+  clasp analyse ranked REID.py REID.pth --out work_dirs/ranked_lists
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``clasp analyse ranked``."""
+    parser.add_argument('config', help='config of the model')
+    parser.add_argument('checkpoint', help='checkpoint of its training')
+    add_analysis_out(parser)
+    parser.add_argument('--queries', type=int, default=4, help='of each kind (%(default)s)')
+    parser.add_argument('--top', type=int, default=10, help='length of the lists (%(default)s)')
+    add_device_argument(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write the page and print the score."""
+    from clasp_mm.compat import quiet_mmcv_lite
+    quiet_mmcv_lite()
+    from clasp_mm.analysis.ranked_lists import write_ranked_page
+    device = announce_device(args.device)
+    page = args.out / 'ranked.html'
+    score = write_ranked_page(args.config, args.checkpoint, page, args.queries, args.top,
+                              device)
+    print(f'{page}: mAP {score:.2f}')

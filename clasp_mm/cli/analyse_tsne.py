@@ -1,0 +1,38 @@
+"""t-SNE of whole and part features under each prompt (CLASP, Fig. 6)."""
+
+import argparse
+
+from clasp_mm.utils.device import add_device_argument, announce_device
+
+from .options import add_analysis_out, add_size
+
+EPILOG = """\
+PEOPLE is a folder of synthetic people with ground truth (clasp data draw). Writes t-SNE_whole.png,
+t-SNE_part.png, and t-SNE.json and .md, which tell what share of the five nearest neighbours in each
+picture has the same label.
+
+example:
+  clasp analyse tsne work_dirs/quickstart/seed0/published/clasp_nano.pth \\
+      work_dirs/quickstart/data/held_out --size 64 32 --out work_dirs/analysis
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``clasp analyse tsne``."""
+    parser.add_argument('model', help='published backbone, name of the zoo, or a config')
+    parser.add_argument('people', help='folder of synthetic people')
+    parser.add_argument('--checkpoint', metavar='FILE', help='(training) checkpoint of a config')
+    add_size(parser)
+    parser.add_argument('--number', type=int, default=12, help='identities (%(default)s)')
+    parser.add_argument('--seed', type=int, default=0, help='of t-SNE (%(default)s)')
+    add_device_argument(parser)
+    add_analysis_out(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the table and write it with its pictures."""
+    from clasp_mm.analysis.run import write_tsne
+    from clasp_mm.zoo.get_model import get_model
+    device = announce_device(args.device)
+    backbone = get_model(args.model, args.checkpoint).to(device)
+    print(write_tsne(backbone, args.people, args.out, tuple(args.size), args.number, args.seed))

@@ -1,0 +1,114 @@
+"""Arguments that several verbs share; nothing heavy is imported for them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+PROMPTS = ('appearance', 'part', 'attribute')
+TASKS = ('pose', 'parsing', 'detection', 'attribute', 'reid', 'person_search')
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+
+
+class CfgOptions(argparse.Action):
+    """MMEngine's ``DictAction`` with another reader of values: ``engine.cfg_options``'."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace,
+                 values: Sequence[str], option_string: str | None = None) -> None:
+        """Add what was given to the dict of options; what cannot be read ends the program."""
+        from clasp_mm.engine.cfg_options import parse_value
+        options = dict(getattr(namespace, self.dest, None) or {})
+        for text in values:
+            key, equals, value = text.partition('=')
+            if not key or not equals:
+                raise argparse.ArgumentError(self, f'{text!r} is no KEY=VALUE; a value with a '
+                                             'space goes into quotes')
+            try:
+                options[key] = parse_value(value)
+            except ValueError as error:
+                raise argparse.ArgumentError(self, f'{text!r}: {error}') from error
+        setattr(namespace, self.dest, options)
+
+
+def add_config_arguments(parser: argparse.ArgumentParser, example: str, script: str) -> None:
+    """Add ``--cfg-options`` and ``--launcher``."""
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=CfgOptions, metavar='KEY=VALUE',
+        help=f'override config keys, such as {example}; an unknown key is an error')
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help=f'set by {script}')
+
+
+def add_size(parser: argparse._ActionsContainer, default: Sequence[int] | None = (256, 128),
+             more: str = '') -> None:
+    """Add ``--size H W``, of the input in pixels."""
+    parser.add_argument('--size', type=int, nargs=2, default=default, metavar=('H', 'W'),
+                        help='of the input in pixels' + (
+                            f' ({default[0]} {default[1]})' if default else more))
+
+
+def add_clip(parser: argparse._ActionsContainer, default: str | None = 'ViT-B-32',
+             of: str = '') -> None:
+    """Add ``--clip`` and ``--clip-pretrained``."""
+    parser.add_argument('--clip', default=default, help=f'{of}open_clip model, local-dir:DIR or an '
+                        'architecture file (.json)' + ('; %(default)s' if default else ''))
+    parser.add_argument('--clip-pretrained', default='openai', metavar='TAG|FILE',
+                        help='tag of open_clip or weights file (%(default)s)')
+
+
+def clip_weights(args: argparse.Namespace) -> str | None:
+    """``--clip-pretrained``, unless ``--clip`` brings its own."""
+    own = args.clip.startswith(('local-dir:', 'hf-hub:'))
+    return None if own else args.clip_pretrained
+
+
+def add_semantic_weight(parser: argparse._ActionsContainer, of: str = '') -> None:
+    """Add ``--semantic-weight``, ``SemanticSwin``'s argument."""
+    parser.add_argument(f'--{of}semantic-weight', type=float, metavar='W',
+                        help='of a backbone of SOLIDER: 0 (appearance) to 1 (semantics); default: '
+                        "its config's")
+
+
+def add_analysis_out(parser: argparse.ArgumentParser) -> None:
+    """Add ``--out``, the folder that an analysis writes its files to."""
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/analysis'), metavar='DIR',
+                        help='folder of its files (%(default)s)')
+
+
+def add_epochs(parser: argparse.ArgumentParser) -> None:
+    """Add ``--epochs STAGE1 STAGE2``."""
+    parser.add_argument('--epochs', type=int, nargs=2, metavar=('STAGE1', 'STAGE2'),
+                        help='epochs of both stages; by default those of the configs')
+
+
+def check_counts(args: argparse.Namespace, *names: str) -> None:
+    """Refuse numbers below 1, and stages of a single epoch.
+
+    Raises:
+        argparse.ArgumentError: The command line is wrong.
+    """
+    for name in names:
+        if (value := getattr(args, name)) is not None and value < 1:
+            usage(f'--{name.replace("_", "-")} must be at least 1, got {value}')
+    epochs = getattr(args, 'epochs', None)
+    if epochs and min(epochs) < 2:
+        usage(f'--epochs: a stage takes at least 2, the first warms up; got {epochs}')
+
+
+def usage(message: str) -> Any:
+    """Say that the command line is wrong: the verb's usage is shown, the exit code is 2."""
+    raise argparse.ArgumentError(None, message)
+
+
+def find_clone(what: str) -> Path:
+    """The clone that this package runs from.
+
+    Raises:
+        FileNotFoundError: It was installed from a wheel.
+    """
+    root = Path(__file__).resolve().parents[2]
+    if not (root / 'setup.py').is_file():
+        raise FileNotFoundError(f'{what} lies beside the package, in a clone of its repository '
+                                f'alone; this package is at {root}')
+    return root
