@@ -31,32 +31,18 @@ test_pipeline = [
 ]
 dataset_type = 'clasp_mm.AttributeDataset'
 data_root = 'data/pa100k/'
+loading = dict(batch_size=64, num_workers=4, persistent_workers=True)
+people = dict(
+    type=dataset_type, data_root=data_root, ann_file='annotation.mat', data_prefix='data')
 train_dataloader = dict(
-    batch_size=64,
+    **loading,
     drop_last=True,
-    num_workers=4,
-    persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        ann_file='annotation.mat',
-        data_prefix='data',
-        split='train',
-        pipeline=train_pipeline))
+    dataset=dict(**people, split='train', pipeline=train_pipeline))
 val_dataloader = dict(
-    batch_size=64,
-    num_workers=4,
-    persistent_workers=True,
+    **loading,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        ann_file='annotation.mat',
-        data_prefix='data',
-        split='val',
-        pipeline=test_pipeline,
-        test_mode=True))
+    dataset=dict(**people, split='val', pipeline=test_pipeline, test_mode=True))
 test_dataloader = dict(val_dataloader, dataset=dict(val_dataloader['dataset'], split='test'))
 val_evaluator = dict(type='clasp_mm.AttributeMetric')
 test_evaluator = dict(type='clasp_mm.AttributeMetric', per_attribute=True)
