@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,44 +10,23 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from clasp_mm.compat import quiet_mmcv_lite
-from clasp_mm.models.weights.coverage import load_weights
-from clasp_mm.utils.device import pick_device
-from clasp_mm.zoo.config import open_config
-
 from .batches import predict_batches, prepare
+from .loading import Built, loader
 
 BATCH = 64  # crops in one forward
 _LINE = 16  # height of a line of text in pixels
 _PANEL = 190  # width of the list in pixels
 
 
-def load(config: str | Path | Config, checkpoint: str | Path,
-         device: str | torch.device | None = None) -> nn.Module:
-    """Build a fine-tuned attribute recogniser, ready for :func:`predict`.
-
-    Args:
-        config: Its config, or that read.
-        checkpoint: A checkpoint of its training.
-        device: Where it runs; by default on the GPU where there is one.
-
-    Raises:
-        FileNotFoundError: There is no such config or checkpoint.
-        ValueError: The weights do not fit the config's model.
-    """
-    quiet_mmcv_lite()
-    from mmengine.dataset import Compose
-    from mmengine.registry import DefaultScope
+def _build(cfg: Config, device: torch.device) -> Built:
     from mmpretrain import get_model
-    cfg = open_config(config)
-    model = get_model(cfg, device=pick_device(device))
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        model.pipeline = Compose(cfg.test_dataloader.dataset.pipeline[1:])  # images are loaded
-    meta = load_weights(model, checkpoint)
-    classes = meta.get('dataset_meta', {}).get('classes')
-    model.dataset_meta = dict(classes=tuple(
-        classes or (f'attribute {index}' for index in range(model.head.num_attributes))))
-    return model
+    model = get_model(cfg, device=device)
+    names = tuple(f'attribute {index}' for index in range(model.head.num_attributes))
+    steps = cfg.test_dataloader.dataset.pipeline[1:]  # images are loaded
+    return Built(model, 'mmpretrain', steps, dict(classes=names))
+
+
+load = loader(_build)
 
 
 def predict(model: nn.Module, images: Sequence[np.ndarray], batch_size: int = BATCH

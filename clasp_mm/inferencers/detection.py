@@ -3,53 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.config import Config
 from torch import nn
 
-from clasp_mm.compat import quiet_mmcv_lite
-from clasp_mm.models.weights.coverage import load_weights
-from clasp_mm.utils.device import pick_device
-from clasp_mm.zoo.config import open_config
-
 from .batches import predict_batches, prepare
 from .boxes import has_area
+from .loading import Built, loader
 
 BATCH = 1  # images in one forward; they are large
 
 
-def load(config: str | Path | Config, checkpoint: str | Path,
-         device: str | torch.device | None = None) -> nn.Module:
-    """Build a fine-tuned detector, ready for :func:`predict`.
-
-    Args:
-        config: Its config, or that read, of any of mmdet's detectors.
-        checkpoint: A checkpoint of its training.
-        device: Where it runs; by default on the GPU where there is one.
-
-    Raises:
-        FileNotFoundError: There is no such config or checkpoint.
-        ValueError: The weights do not fit the config's model.
-    """
-    quiet_mmcv_lite()
+def _build(cfg: Config, device: torch.device) -> Built:
     from mmdet.apis import init_detector
     from mmdet.registry import DATASETS
     from mmdet.utils import get_test_pipeline_cfg
-    from mmengine.dataset import Compose
-    from mmengine.registry import DefaultScope
-    cfg = open_config(config)
     data = {**cfg.test_dataloader.dataset, 'lazy_init': True}
-    model = init_detector(cfg, palette='random', device=pick_device(device))
-    meta = load_weights(model, checkpoint)
-    model.dataset_meta = meta.get('dataset_meta') or DATASETS.build(data).metainfo
+    model = init_detector(cfg, palette='random', device=device)
     steps = get_test_pipeline_cfg(cfg.copy())
     steps[0].type = 'mmdet.LoadImageFromNDArray'
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        model.pipeline = Compose(steps)
-    return model
+    return Built(model, 'mmdet', steps, DATASETS.build(data).metainfo)
+
+
+load = loader(_build)
 
 
 def predict(model: nn.Module, images: Sequence[np.ndarray], batch_size: int = BATCH

@@ -3,50 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.config import Config
 from torch import nn
 
-from clasp_mm.compat import quiet_mmcv_lite
-from clasp_mm.models.weights.coverage import load_weights
-from clasp_mm.utils.device import pick_device
-from clasp_mm.zoo.config import open_config
-
 from .batches import predict_batches, prepare
+from .loading import Built, loader
 
 BATCH = 8  # images in one forward
 
 
-def load(config: str | Path | Config, checkpoint: str | Path,
-         device: str | torch.device | None = None) -> nn.Module:
-    """Build a fine-tuned parser, ready for :func:`predict`.
-
-    Args:
-        config: Its config, or that read, of one of mmsegmentation's models.
-        checkpoint: A checkpoint of its training.
-        device: Where it runs; by default on the GPU where there is one.
-
-    Raises:
-        FileNotFoundError: There is no such config or checkpoint.
-        ValueError: The weights do not fit the config's model.
-    """
-    quiet_mmcv_lite()
-    from mmengine.dataset import Compose
-    from mmengine.registry import DefaultScope
+def _build(cfg: Config, device: torch.device) -> Built:
     from mmseg.apis import init_model
     from mmseg.datasets import LIPDataset
-    cfg = open_config(config)
     cfg.model.backbone.init_cfg = None  # the checkpoint holds the backbone
-    model = init_model(cfg, device=pick_device(device))
-    load_weights(model, checkpoint)
-    model.dataset_meta = LIPDataset.METAINFO
     steps = [step for step in cfg.test_pipeline[1:] if step['type'] != 'LoadAnnotations']
-    with DefaultScope.overwrite_default_scope('mmseg'):
-        model.pipeline = Compose([dict(type='mmseg.LoadImageFromNDArray'), *steps])
-    return model
+    return Built(init_model(cfg, device=device), 'mmseg',
+                 [dict(type='mmseg.LoadImageFromNDArray'), *steps], LIPDataset.METAINFO)
+
+
+load = loader(_build)
 
 
 def predict(model: nn.Module, images: Sequence[np.ndarray], batch_size: int = BATCH

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,40 +10,20 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from clasp_mm.compat import quiet_mmcv_lite
-from clasp_mm.models.weights.coverage import load_weights
-from clasp_mm.utils.device import pick_device
-from clasp_mm.zoo.config import open_config
-
 from .batches import predict_batches, prepare
 from .boxes import check_boxes, whole
+from .loading import Built, loader
 
 BATCH = 32  # people in one forward
 
 
-def load(config: str | Path | Config, checkpoint: str | Path,
-         device: str | torch.device | None = None) -> nn.Module:
-    """Build a fine-tuned pose estimator, ready for :func:`predict`.
-
-    Args:
-        config: Its config, or that read, of mmpose's top-down kind.
-        checkpoint: A checkpoint of its training.
-        device: Where it runs; by default on the GPU where there is one.
-
-    Raises:
-        FileNotFoundError: There is no such config or checkpoint.
-        ValueError: The weights do not fit the config's model.
-    """
-    quiet_mmcv_lite()
-    from mmengine.dataset import Compose
-    from mmengine.registry import DefaultScope
+def _build(cfg: Config, device: torch.device) -> Built:
     from mmpose.apis import init_model
-    model = init_model(open_config(config), device=pick_device(device))
-    meta = load_weights(model, checkpoint)
-    model.dataset_meta = meta.get('dataset_meta') or model.dataset_meta
-    with DefaultScope.overwrite_default_scope('mmpose'):
-        model.pipeline = Compose(model.cfg.test_dataloader.dataset.pipeline)
-    return model
+    model = init_model(cfg, device=device)
+    return Built(model, 'mmpose', cfg.test_dataloader.dataset.pipeline, model.dataset_meta)
+
+
+load = loader(_build)
 
 
 def predict(model: nn.Module, images: Sequence[np.ndarray],

@@ -9,19 +9,14 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose
-from mmengine.registry import DefaultScope
 from torch import nn
 from tqdm import tqdm
 
-from clasp_mm.compat import quiet_mmcv_lite
 from clasp_mm.datasets.images import read_image, read_images, warn_unreadable
-from clasp_mm.models.weights.coverage import load_weights
-from clasp_mm.utils.device import pick_device
 from clasp_mm.visualization.ranked_lists import RankedList, draw_ranked_list
-from clasp_mm.zoo.config import open_config
 
 from .batches import predict_batches, prepare
+from .loading import Built, loader
 
 BATCH = 64
 
@@ -34,34 +29,19 @@ class Gallery(Protocol):
         """For each feature what was found, with ``name`` and ``distance``, nearest first."""
 
 
-def load(config: str | Path | Config, checkpoint: str | Path,
-         device: str | torch.device | None = None) -> nn.Module:
-    """Build a fine-tuned model of re-identification, ready for :func:`predict`.
-
-    Args:
-        config: Its config, or that read.
-        checkpoint: A checkpoint of its training.
-        device: Where it runs; by default on the GPU where there is one.
-
-    Raises:
-        FileNotFoundError: There is no such config or checkpoint.
-        ValueError: The config is of another task, or the weights do not fit its model.
-    """
-    quiet_mmcv_lite()
+def _build(cfg: Config, device: torch.device) -> Built:
+    from mmengine.registry import DefaultScope
     from mmpretrain.registry import MODELS
-    cfg = open_config(config)
     if cfg.get('model', {}).get('head', {}).get('type') != 'clasp_mm.ReIDHead':
         raise ValueError(f'{cfg.filename} has no model.head of type clasp_mm.ReIDHead: it is no '
                          'config of re-identification')
     cfg.model.backbone.init_cfg = None
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        model = MODELS.build(cfg.model)
-        steps = cfg.test_pipeline[1:]  # the images are loaded
-        model.pipeline = Compose(steps)
-    meta = load_weights(model, checkpoint)
-    model.dataset_meta = meta.get('dataset_meta') or {}
-    model.verification = meta.get('verification')
-    return model.to(pick_device(device)).eval()
+        model = MODELS.build(cfg.model).to(device).eval()
+    return Built(model, 'mmpretrain', cfg.test_pipeline[1:], {})  # images are loaded
+
+
+load = loader(_build)
 
 
 def predict(model: nn.Module, images: Sequence[np.ndarray], index: Gallery | None = None,

@@ -1,5 +1,5 @@
-custom_imports = dict(imports=['clasp_mm'])
-default_scope = 'mmpretrain'
+_base_ = './task_runtime.py'
+
 # RethinkPAR's recipe as SOLIDER uses it, but that the validation split, not test, decides on the
 # learning rate and on the best checkpoint. Images are resized as torchvision does it on Pillow's.
 size = (256, 128)  # height, width
@@ -31,45 +31,19 @@ test_pipeline = [
 ]
 dataset_type = 'clasp_mm.AttributeDataset'
 data_root = 'data/pa100k/'
+loading = dict(batch_size=64, num_workers=4, persistent_workers=True)
+people = dict(
+    type=dataset_type, data_root=data_root, ann_file='annotation.mat', data_prefix='data')
 train_dataloader = dict(
-    batch_size=64,
+    **loading,
     drop_last=True,
-    num_workers=4,
-    persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        ann_file='annotation.mat',
-        data_prefix='data',
-        split='train',
-        pipeline=train_pipeline))
+    dataset=dict(**people, split='train', pipeline=train_pipeline))
 val_dataloader = dict(
-    batch_size=64,
-    num_workers=4,
-    persistent_workers=True,
+    **loading,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        ann_file='annotation.mat',
-        data_prefix='data',
-        split='val',
-        pipeline=test_pipeline,
-        test_mode=True))
-test_dataloader = dict(
-    batch_size=64,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        ann_file='annotation.mat',
-        data_prefix='data',
-        split='test',
-        pipeline=test_pipeline,
-        test_mode=True))
+    dataset=dict(**people, split='val', pipeline=test_pipeline, test_mode=True))
+test_dataloader = dict(val_dataloader, dataset=dict(val_dataloader['dataset'], split='test'))
 val_evaluator = dict(type='clasp_mm.AttributeMetric')
 test_evaluator = dict(type='clasp_mm.AttributeMetric', per_attribute=True)
 max_epochs = 30
@@ -85,27 +59,9 @@ plateau = dict(
     type='ReduceOnPlateauLR', monitor='attribute/bce', rule='less', factor=0.1, patience=4)
 param_scheduler = [plateau]
 auto_scale_lr = dict(base_batch_size=64)
-default_hooks = dict(
-    timer=dict(type='mmengine.IterTimerHook'),
-    logger=dict(type='mmengine.LoggerHook', interval=50),
-    param_scheduler=dict(type='mmengine.ParamSchedulerHook'),
-    checkpoint=dict(
-        type='clasp_mm.SafeCheckpointHook',
-        interval=1,
-        max_keep_ckpts=2,
-        save_best='attribute/mA',
-        rule='greater'),
-    sampler_seed=dict(type='mmengine.DistSamplerSeedHook'))
+default_hooks = dict(checkpoint=dict(save_best='attribute/mA', rule='greater'))
 custom_hooks = [
     dict(type='clasp_mm.ExactResumeHook'),
     dict(type='clasp_mm.FiniteHook'),
     dict(type='clasp_mm.AttributeHook', select_on_test=False),
 ]
-env_cfg = dict(
-    cudnn_benchmark=True,
-    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'))
-randomness = dict(seed=0)
-log_level = 'INFO'
-load_from = None
-resume = False

@@ -55,10 +55,10 @@ test_pipeline = [
          meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'instances')),
 ]
 data_root = 'data/citypersons/'
+loading = dict(num_workers=4, persistent_workers=True)
 train_dataloader = dict(
+    **loading,
     batch_size=3,
-    num_workers=4,
-    persistent_workers=True,
     sampler=dict(type='mmengine.DefaultSampler', shuffle=True),
     dataset=dict(
         type='clasp_mm.CityPersons',
@@ -68,17 +68,12 @@ train_dataloader = dict(
         min_height=50,
         pipeline=train_pipeline))
 val_dataloader = dict(
+    **loading,
     batch_size=1,
-    num_workers=4,
-    persistent_workers=True,
     sampler=dict(type='mmengine.DefaultSampler', shuffle=False),
     dataset=dict(
-        type='clasp_mm.CityPersons',
-        data_root=data_root,
-        ann_file='gtBboxCityPersons/val',
-        data_prefix=dict(img='leftImg8bit/val'),
-        test_mode=True,
-        pipeline=test_pipeline))
+        type='clasp_mm.CityPersons', data_root=data_root, ann_file='gtBboxCityPersons/val',
+        data_prefix=dict(img='leftImg8bit/val'), test_mode=True, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 val_evaluator = dict(type='clasp_mm.MissRateMetric')
 test_evaluator = val_evaluator

@@ -1,5 +1,5 @@
-custom_imports = dict(imports=['clasp_mm'])
-default_scope = 'mmpretrain'
+_base_ = './task_runtime.py'
+
 # The global branch of TransReID as SOLIDER uses it: neither patches nor cameras. Images are resized
 # as torchvision does it on Pillow's, bicubic to train on and bilinear to test.
 size = (384, 128)  # height, width
@@ -80,23 +80,10 @@ param_scheduler = [
         end_ratio=0.002),
 ]
 auto_scale_lr = dict(base_batch_size=64)
-default_hooks = dict(
-    timer=dict(type='mmengine.IterTimerHook'),
-    logger=dict(type='mmengine.LoggerHook', interval=50),
-    param_scheduler=dict(type='mmengine.ParamSchedulerHook'),
-    checkpoint=dict(type='clasp_mm.SafeCheckpointHook', interval=10, max_keep_ckpts=2),
-    sampler_seed=dict(type='mmengine.DistSamplerSeedHook'))
+default_hooks = dict(checkpoint=dict(interval=10))
 custom_hooks = [
     dict(type='clasp_mm.IdentityCountHook'),
     dict(type='clasp_mm.ExactResumeHook'),
     dict(type='clasp_mm.FiniteHook'),
     dict(type='clasp_mm.RunRecordHook'),
 ]
-env_cfg = dict(
-    cudnn_benchmark=True,
-    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'))
-randomness = dict(seed=0)
-log_level = 'INFO'
-load_from = None
-resume = False

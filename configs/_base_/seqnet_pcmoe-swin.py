@@ -125,18 +125,17 @@ test_pipeline = [
                     'queries')),
 ]
 data_root = 'data/cuhk_sysu/'
+loading = dict(num_workers=4, persistent_workers=True)
 train_dataloader = dict(
+    **loading,
     batch_size=4,
-    num_workers=4,
-    persistent_workers=True,
     drop_last=True,
     sampler=dict(type='mmengine.DefaultSampler', shuffle=True),
     dataset=dict(
         type='clasp_mm.CUHKSYSU', data_root=data_root, split='train', pipeline=train_pipeline))
 val_dataloader = dict(
+    **loading,
     batch_size=1,
-    num_workers=4,
-    persistent_workers=True,
     sampler=dict(type='mmengine.DefaultSampler', shuffle=False),
     dataset=dict(
         type='clasp_mm.CUHKSYSU', data_root=data_root, split='test', pipeline=test_pipeline))

@@ -1,17 +1,14 @@
-_base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
+_base_ = [
+    'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py',
+    '../_base_/tiny_backbone.py',
+]
 
 # The host's own recipe; what differs is the backbone, its optimizer, one class, a data set that tells
 # what it cannot read, and RoIAlign by torchvision: the same numbers as mmcv's in two thirds of the
 # time on CPUs.
 custom_imports = dict(imports=['clasp_mm.datasets.coco_boxes'])
 model = dict(
-    backbone=dict(
-        _delete_=True,
-        type='clasp_mm.PCMoESwin',
-        arch='tiny',
-        task='part',
-        out_indices=(0, 1, 2, 3),
-        init_cfg=dict(type='clasp_mm.Pretrained', checkpoint='clasp_pcmoe-swin-tiny_luperson')),
+    backbone=dict(_base_.tiny, _delete_=True, out_indices=(0, 1, 2, 3)),
     neck=dict(in_channels=[96, 192, 384, 768]),
     roi_head=dict(
         bbox_roi_extractor=dict(roi_layer=dict(use_torchvision=True)),

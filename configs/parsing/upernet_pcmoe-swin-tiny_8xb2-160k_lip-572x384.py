@@ -3,6 +3,7 @@ _base_ = [
     'mmseg::_base_/schedules/schedule_160k.py',
     '../_base_/datasets/lip_572x384.py',
     '../_base_/parsing_runtime.py',
+    '../_base_/tiny_backbone.py',
 ]
 
 # The simple alternative: mmsegmentation's own Swin UPerNet, its recipe, another backbone; the head
@@ -11,15 +12,7 @@ custom_imports = dict(imports=['clasp_mm.datasets.lip', 'clasp_mm.models.parsing
 model = dict(
     type='clasp_mm.HumanParser',
     data_preprocessor=dict(size=_base_.size),
-    backbone=dict(
-        _delete_=True,
-        type='clasp_mm.PCMoESwin',
-        arch='tiny',
-        task='part',
-        out_indices=(0, 1, 2, 3),
-        drop_path_rate=0.3,
-        init_cfg=dict(
-            type='clasp_mm.Pretrained', checkpoint='clasp_pcmoe-swin-tiny_luperson')),
+    backbone=dict(_base_.tiny, _delete_=True, out_indices=(0, 1, 2, 3), drop_path_rate=0.3),
     decode_head=dict(type='clasp_mm.UPerHead', num_classes=20),
     auxiliary_head=dict(num_classes=20))
 optim_wrapper = dict(

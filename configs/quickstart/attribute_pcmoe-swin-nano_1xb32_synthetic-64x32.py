@@ -1,15 +1,13 @@
-_base_ = '../_base_/attribute_pa100k-256x128.py'
+_base_ = [
+    '../_base_/attribute_pa100k-256x128.py',
+    '../_base_/quickstart_nano.py',
+]
 
 # Minutes on one core: people as large as in the quickstart's pretraining, a larger learning rate
 # for few steps.
 size = (64, 32)
 model = dict(
-    backbone=dict(
-        arch='nano',
-        window_size=4,
-        drop_path_rate=0.,
-        moe=dict(num_experts=10, top_k=6, num_prompts=3, expert_hidden=8),
-        init_cfg=dict(checkpoint='work_dirs/quickstart/seed0/published/clasp_nano.pth')),
+    backbone=_base_.nano,
     head=dict(in_channels=256))
 train_pipeline = _base_.train_pipeline
 train_pipeline[1].scale = size[::-1]
@@ -19,16 +17,13 @@ test_pipeline[1].scale = size[::-1]
 data_root = 'work_dirs/quickstart_downstream/data/attribute/'
 train_dataloader = dict(
     batch_size=32,
-    num_workers=0,
-    persistent_workers=False,
+    **_base_.in_process,
     dataset=dict(data_root=data_root, pipeline=train_pipeline))
 val_dataloader = dict(
-    num_workers=0,
-    persistent_workers=False,
+    **_base_.in_process,
     dataset=dict(data_root=data_root, pipeline=test_pipeline))
 test_dataloader = dict(
-    num_workers=0,
-    persistent_workers=False,
+    **_base_.in_process,
     dataset=dict(data_root=data_root, pipeline=test_pipeline))
 max_epochs = 9
 train_cfg = dict(max_epochs=max_epochs, val_interval=3)

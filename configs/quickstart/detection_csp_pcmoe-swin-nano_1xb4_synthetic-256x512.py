@@ -1,4 +1,7 @@
-_base_ = '../_base_/csp_citypersons-1024x2048.py'
+_base_ = [
+    '../_base_/csp_citypersons-1024x2048.py',
+    '../_base_/quickstart_nano.py',
+]
 
 # Minutes on one core: nano Swin, a slim head, and drawn streets of 256x512 seen at half their size,
 # where people are about as large as in the crops of pretraining. Heights alone, as in CSP's own paper;
@@ -6,45 +9,26 @@ _base_ = '../_base_/csp_citypersons-1024x2048.py'
 # Selection: on the val split of the drawn streets the best checkpoint is kept beside the last; the
 # table in configs/detection/README.md has every validation, none chosen.
 model = dict(
-    backbone=dict(
-        arch='nano',
-        window_size=4,
-        moe=dict(num_experts=10, top_k=6, num_prompts=3, expert_hidden=8),
-        drop_path_rate=0.,
-        init_cfg=dict(checkpoint='work_dirs/quickstart/seed0/published/clasp_nano.pth')),
+    backbone=_base_.nano,
     neck=dict(in_channels=(64, 128, 256), out_channels=64),
     bbox_head=dict(
         in_channels=192, feat_channels=64, predict_width=False, aspect_ratio=0.36),
     train_cfg=dict(min_width=6))
 size = (256, 128)
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='Brightness', prob=0.5, min_mag=0.5, max_mag=2.0),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='RandomResize', scale=size, ratio_range=(0.7, 1.5), resize_type='mmdet.Resize',
-         keep_ratio=True, clip_object_border=False),
-    dict(type='RandomCrop', crop_size=size, allow_negative_crop=True,
-         bbox_clip_border=False),
-    dict(type='Pad', size=size, pad_val=dict(img=(104, 116, 124))),
-    dict(type='PackDetInputs'),
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=size, keep_ratio=True),
-    dict(type='PackDetInputs',
-         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'instances')),
-]
+train_pipeline = _base_.train_pipeline
+train_pipeline[4].update(scale=size, ratio_range=(0.7, 1.5))
+train_pipeline[5].crop_size = size
+train_pipeline[6].size = size
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].scale = size
 data_root = 'work_dirs/quickstart_downstream/data/detection/'
 train_dataloader = dict(
     batch_size=4,
-    num_workers=0,
-    persistent_workers=False,
+    **_base_.in_process,
     dataset=dict(data_root=data_root, pipeline=train_pipeline))
 val_dataloader = dict(
     batch_size=4,
-    num_workers=0,
-    persistent_workers=False,
+    **_base_.in_process,
     dataset=dict(data_root=data_root, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 max_epochs = 12  # longer and 160 streets are learnt by heart

@@ -1,4 +1,7 @@
-_base_ = '../parsing/schp_pcmoe-swin-tiny_8xb8-150e_lip-572x384.py'
+_base_ = [
+    '../parsing/schp_pcmoe-swin-tiny_8xb8-150e_lip-572x384.py',
+    '../_base_/quickstart_nano.py',
+]
 
 # Minutes on one core: upright people as large as in the quickstart's pretraining, a small head,
 # AdamW without frozen weights, two cycles of two epochs.
@@ -12,11 +15,7 @@ for step in tta_pipeline[1].transforms[1]:
     step.size = [int(new * scaled / old) for new, scaled, old in zip(size, step.size, _base_.size)]
 model = dict(
     data_preprocessor=dict(size=size),
-    backbone=dict(
-        arch='nano',
-        window_size=4,
-        moe=dict(num_experts=10, top_k=6, num_prompts=3, expert_hidden=8),
-        init_cfg=dict(checkpoint='work_dirs/quickstart/seed0/published/clasp_nano.pth')),
+    backbone=_base_.nano,
     decode_head=dict(
         in_channels=[32, 64, 128, 256],
         channels=64,
@@ -27,12 +26,10 @@ model = dict(
 data_root = 'work_dirs/quickstart_downstream/data/parsing/'
 train_dataloader = dict(
     batch_size=8,
-    num_workers=0,
-    persistent_workers=False,
+    **_base_.in_process,
     dataset=dict(data_root=data_root, pipeline=train_pipeline))
 val_dataloader = dict(
-    num_workers=0,
-    persistent_workers=False,
+    **_base_.in_process,
     dataset=dict(data_root=data_root, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 max_epochs = 12

@@ -1,24 +1,15 @@
-_base_ = '../_base_/seqnet_pcmoe-swin.py'
+_base_ = [
+    '../_base_/seqnet_pcmoe-swin.py',
+    '../_base_/quickstart_nano.py',
+]
 
 # Five minutes on one core: nano Swin and drawn scenes of 240x400, in which people are about as
 # large as the crops of pretraining. Regions and anchors have their shape, and few are looked at.
 # Selection: on the val split of the drawn scenes the best checkpoint is kept beside the last.
-rcnn = dict(
-    assigner=dict(
-        type='mmdet.MaxIoUAssigner',
-        pos_iou_thr=0.5,
-        neg_iou_thr=0.5,
-        min_pos_iou=0.5,
-        match_low_quality=False),
-    sampler=dict(type='mmdet.RandomSampler', num=32, pos_fraction=0.5, add_gt_as_proposals=True),
-    pos_weight=-1)
+rcnn = _base_.rcnn
+rcnn.sampler.num = 32
 model = dict(
-    backbone=dict(
-        arch='nano',
-        window_size=4,
-        moe=dict(num_experts=10, top_k=6, num_prompts=3, expert_hidden=8),
-        drop_path_rate=0.,
-        init_cfg=dict(checkpoint='work_dirs/quickstart/seed0/published/clasp_nano.pth')),
+    backbone=_base_.nano,
     rpn_head=dict(
         in_channels=128,
         feat_channels=64,
@@ -51,30 +42,17 @@ model = dict(
         rcnn=[rcnn, rcnn]),
     test_cfg=dict(rpn=dict(nms_pre=1000, max_per_img=50)))
 size = (400, 240)
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='Resize', scale=size, keep_ratio=True, clip_object_border=False),
-    dict(type='FilterAnnotations', min_gt_bbox_wh=(1, 1)),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PackDetInputs'),
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=size, keep_ratio=True),
-    dict(type='PackDetInputs',
-         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'instances',
-                    'queries')),
-]
+train_pipeline = _base_.train_pipeline
+train_pipeline[2].scale = size
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].scale = size
 data_root = 'work_dirs/quickstart_downstream/data/person_search/'
 train_dataloader = dict(
-    num_workers=0,
-    persistent_workers=False,
+    **_base_.in_process,
     dataset=dict(data_root=data_root, pipeline=train_pipeline))
 val_dataloader = dict(
     batch_size=4,
-    num_workers=0,
-    persistent_workers=False,
+    **_base_.in_process,
     dataset=dict(data_root=data_root, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 max_epochs = 16

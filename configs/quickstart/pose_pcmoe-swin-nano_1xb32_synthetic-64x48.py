@@ -1,16 +1,13 @@
-_base_ = '../_base_/pose_coco-384x288.py'
+_base_ = [
+    '../_base_/pose_coco-384x288.py',
+    '../_base_/quickstart_nano.py',
+]
 
 # A minute or two on one core: people as large as in the quickstart's pretraining, whose part head read
 # the map of stage 2; so the head gets it beside stage 4's.
 codec = dict(type='MSRAHeatmap', input_size=(48, 64), heatmap_size=(24, 32), sigma=2)
 model = dict(
-    backbone=dict(
-        arch='nano',
-        window_size=4,
-        strides=(4, 2, 2, 1),
-        out_indices=(1, 3),
-        moe=dict(num_experts=10, top_k=6, num_prompts=3, expert_hidden=8),
-        init_cfg=dict(checkpoint='work_dirs/quickstart/seed0/published/clasp_nano.pth')),
+    backbone=dict(_base_.nano, strides=(4, 2, 2, 1), out_indices=(1, 3)),
     neck=dict(type='FeatureMapProcessor', concat=True),
     head=dict(
         in_channels=64 + 256,
@@ -35,12 +32,10 @@ val_pipeline = [
 ]
 train_dataloader = dict(
     batch_size=32,
-    num_workers=0,
-    persistent_workers=False,
+    **_base_.in_process,
     dataset=dict(data_root=data_root, pipeline=train_pipeline))
 val_dataloader = dict(
-    num_workers=0,
-    persistent_workers=False,
+    **_base_.in_process,
     dataset=dict(
         data_root=data_root,
         bbox_file=None,

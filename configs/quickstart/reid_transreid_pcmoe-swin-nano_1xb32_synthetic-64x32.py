@@ -1,4 +1,7 @@
-_base_ = '../reid/transreid_pcmoe-swin-tiny_1xb64-120e_market1501-384x128.py'
+_base_ = [
+    '../reid/transreid_pcmoe-swin-tiny_1xb64-120e_market1501-384x128.py',
+    '../_base_/quickstart_nano.py',
+]
 
 # Minutes on one core: people as large as in the quickstart's pretraining, a small network, AdamW. No triplet
 # loss: in so few steps its hardest pairs pull all features together (configs/reid/README.md, Quickstart).
@@ -9,23 +12,16 @@ train_pipeline[3].update(crop_size=size, padding=3)
 test_pipeline = _base_.test_pipeline
 test_pipeline[1].scale = size[::-1]
 model = dict(
-    backbone=dict(
-        arch='nano',
-        window_size=4,
-        moe=dict(num_experts=10, top_k=6, num_prompts=3, expert_hidden=8),
-        drop_path_rate=0.,
-        init_cfg=dict(checkpoint='work_dirs/quickstart/seed0/published/clasp_nano.pth')),
+    backbone=_base_.nano,
     head=dict(num_classes=100, in_channels=256, triplet_weight=0., test_feature='after'))
 data_root = 'work_dirs/quickstart_downstream/data/reid/'
 train_dataloader = dict(
     batch_size=32,
-    num_workers=0,
-    persistent_workers=False,
+    **_base_.in_process,
     sampler=dict(num_identities=8),
     dataset=dict(data_root=data_root, pipeline=train_pipeline))
 val_dataloader = dict(
-    num_workers=0,
-    persistent_workers=False,
+    **_base_.in_process,
     dataset=dict(data_root=data_root, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 max_epochs = 10

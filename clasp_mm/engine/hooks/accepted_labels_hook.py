@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from clasp_mm.registry import HOOKS
 
+from .algorithm_hook import unwrapped_model
 from .finite_hook import image_names
 
 
@@ -27,7 +27,7 @@ class AcceptedLabelsHook(Hook):
         Raises:
             ValueError: One is out of range; names image and label.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped_model(runner)
         samples, wrong = data_batch['data_samples'], {}
         if getattr(model, 'part_head', None) is not None and 'part_map' in samples:
             parts, count = samples['part_map'].long(), model.part_head.num_classes

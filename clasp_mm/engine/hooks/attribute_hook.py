@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from clasp_mm.datasets.attribute import positive_ratios
 from clasp_mm.evaluation import AttributeMetric
 from clasp_mm.models import AttributeHead
 from clasp_mm.registry import HOOKS
+
+from .algorithm_hook import unwrapped_model
 
 
 @HOOKS.register_module()
@@ -86,7 +87,7 @@ class AttributeHook(Hook):
 
 
 def _head(runner: Runner) -> AttributeHead:
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrapped_model(runner)
     head = getattr(model, 'head', None)
     if not isinstance(head, AttributeHead):
         raise TypeError(f'clasp_mm.AttributeHook needs a clasp_mm.AttributeHead as model.head, got '

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from clasp_mm.models.compiling import Compilation, compile_backbones
 from clasp_mm.registry import HOOKS
+
+from .algorithm_hook import unwrapped_model
 
 
 @HOOKS.register_module()
@@ -36,7 +37,7 @@ class CompileHook(Hook):
             ValueError: No backbone is one of clasp_mm.
         """
         if not compile_backbones(runner.model, self.options):
-            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+            model = unwrapped_model(runner)
             backbone = type(getattr(model, 'backbone', None)).__name__
             raise ValueError(
                 f'--compile compiles clasp_mm.PCMoESwin and clasp_mm.SemanticSwin; {backbone} of '

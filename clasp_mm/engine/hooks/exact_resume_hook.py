@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import BatchSampler
 
 from clasp_mm.registry import HOOKS
+
+from .algorithm_hook import unwrapped_model
 
 # Where a run lies and how it was started may differ; so may this hook's way into the config.
 _NOT_COMPARED = frozenset({'work_dir', 'load_from', 'resume', 'launcher', 'experiment_name'})
@@ -83,7 +84,7 @@ class ExactResumeHook(Hook):
         changes = [] if saved is None else list(
             _differences(saved, json.loads(json.dumps(runner.cfg.to_dict(), default=str))))
         told = ''.join(f'\n  {change}' for change in changes)
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped_model(runner)
         faults = list(_faults(checkpoint['state_dict'], model.state_dict()))
         if faults:
             raise ValueError(

@@ -7,8 +7,6 @@ from typing import Any
 
 import torch
 from mmengine.dist import all_gather, all_reduce, is_main_process
-from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
@@ -25,9 +23,11 @@ from clasp_mm.evaluation.health import (
 from clasp_mm.models.layers import TASKS
 from clasp_mm.registry import HOOKS
 
+from .algorithm_hook import AlgorithmHook
+
 
 @HOOKS.register_module()
-class HealthHook(Hook):
+class HealthHook(AlgorithmHook):
     """Logs one line, green, amber or red with the likely cause, and the numbers behind it.
 
     Every ``interval`` steps the teacher sees the first global view of a few images of the batch
@@ -54,14 +54,6 @@ class HealthHook(Hook):
         self.num_images = num_images
         self.warmup = warmup
         self.last_center: Tensor | None = None
-
-    def before_train(self, runner: Runner) -> None:
-        """Find the algorithm inside its wrapper."""
-        model = runner.model
-        self.model = model.module if is_model_wrapper(model) else model
-        if not hasattr(self.model, 'dino_loss'):
-            raise TypeError('clasp_mm.HealthHook watches clasp_mm.DINO, SOLIDER and CLASP, '
-                            f'the model is {type(self.model).__name__}')
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: dict | None = None) -> None:

@@ -7,13 +7,14 @@ from typing import Any
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
 from clasp_mm.models.layers.pc_moe import Gates, PCMoE
 from clasp_mm.models.losses import load_balance_loss
 from clasp_mm.registry import HOOKS
+
+from .algorithm_hook import unwrapped_model
 
 
 @HOOKS.register_module()
@@ -39,7 +40,7 @@ class LoadBalanceHook(Hook):
         Raises:
             ValueError: If it has no PC-MoE with a trainable gate.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped_model(runner)
         self._handles = add_load_balance_loss(model, self.weight)
 
     def after_train(self, runner: Runner) -> None:

@@ -12,13 +12,14 @@ import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from clasp_mm.datasets.images import read_images, resize_images, warn_unreadable
 from clasp_mm.datasets.labelled_folder import LabelledFolder
 from clasp_mm.evaluation.probes.classes import knn_accuracy, linear_accuracy
 from clasp_mm.registry import HOOKS
+
+from .algorithm_hook import unwrapped_model
 
 
 @HOOKS.register_module()
@@ -63,7 +64,7 @@ class ProbeHook(Hook):
         if not self.end_of_epoch(runner.train_dataloader, batch_idx) or not (
                 self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)):
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped_model(runner)
         features, known = self.embed(model)
         if not is_main_process():
             return

@@ -6,8 +6,6 @@ import math
 from typing import Any
 
 import torch
-from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from clasp_mm.evaluation.functional.conflict import (
@@ -17,9 +15,11 @@ from clasp_mm.evaluation.functional.conflict import (
 from clasp_mm.evaluation.task_conflict import expert_use, task_gradients
 from clasp_mm.registry import HOOKS
 
+from .algorithm_hook import AlgorithmHook
+
 
 @HOOKS.register_module()
-class TaskConflictHook(Hook):
+class TaskConflictHook(AlgorithmHook):
     """Logs ``conflict/gcr`` and ``conflict/ead`` of the student (CLASP eq. 15 to 17).
 
     Every ``interval`` steps the student sees a few images of the batch once more, forward, and
@@ -40,14 +40,6 @@ class TaskConflictHook(Hook):
                              f'interval={interval} and num_images={num_images}')
         self.interval = interval
         self.num_images = num_images
-
-    def before_train(self, runner: Runner) -> None:
-        """Find the algorithm inside its wrapper."""
-        model = runner.model
-        self.model = model.module if is_model_wrapper(model) else model
-        if not hasattr(self.model, 'dino_loss'):
-            raise TypeError('clasp_mm.TaskConflictHook measures clasp_mm.DINO, SOLIDER and '
-                            f'CLASP, the model is {type(self.model).__name__}')
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: dict | None = None) -> None:

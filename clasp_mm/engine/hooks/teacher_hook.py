@@ -5,17 +5,16 @@ import time
 from typing import Any
 
 from mmengine.dist import get_world_size
-from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from clasp_mm.registry import HOOKS
 
+from .algorithm_hook import AlgorithmHook
 from .finite_hook import FiniteHook
 
 
 @HOOKS.register_module()
-class TeacherHook(Hook):
+class TeacherHook(AlgorithmHook):
     """Sets temperature and momentum before each step and moves the teacher after it.
 
     Logs ``teacher_temp``, ``teacher_momentum`` and ``images_per_second`` (over all processes).
@@ -26,12 +25,8 @@ class TeacherHook(Hook):
     priority = 'NORMAL'
 
     def before_train(self, runner: Runner) -> None:
-        """Find the algorithm inside its wrapper."""
-        model = runner.model
-        self.model = model.module if is_model_wrapper(model) else model
-        if not hasattr(self.model, 'update_teacher'):
-            raise TypeError('clasp_mm.TeacherHook drives clasp_mm.DINO, SOLIDER and CLASP, '
-                            f'the model is {type(self.model).__name__}')
+        """Find the algorithm, and the hook that knows which steps are broken."""
+        super().before_train(runner)
         self.finite = next((hook for hook in runner.hooks if isinstance(hook, FiniteHook)), None)
 
     def before_train_epoch(self, runner: Runner) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
-from ..scene import SceneRecord, draw_scene
-from ..writers import encode, write_bytes
-from .split import Split, box_xywh, write_json, write_split
+from ..scene import SceneRecord
+from .split import Split, box_xywh, draw_some, write_json, write_picture, write_scenes
 
 _SCENE = 3
 _CITIES = {'train': ('nordville', 'westville'), 'val': ('sudville', 'ostville')}
@@ -41,38 +39,21 @@ def write_citypersons(out_dir: str | os.PathLike, split: str, num_images: int, s
     (visible area by whole area), and images have ``im_name``, and ``file_name`` below
     ``leftImg8bit/{split}``.
 
-    Args:
-        out_dir: The data root; see :func:`~.split.write_split` for what may lie there.
-        split: ``'train'`` or ``'val'``; they share no person and no background.
-        num_images: How many pictures.
-        seed: 0 <= seed < 2**29; another seed draws other people.
-        size: Height and width of the pictures in pixels; people keep their size in pixels
-            from a height of 256 on, and are smaller below.
-        num_people: Fewest and most people in a picture.
-        workers: Processes; None takes one per usable core.
-        progress: Show a progress bar.
-
-    Raises:
-        ValueError: An argument is out of its range, or the split is there and is another one.
+    Arguments and errors are those of :class:`~.split.Split` and :func:`~.split.write_scenes`.
+    People keep their size in pixels from a height of 256 on, and are smaller below.
     """
     split = Split(Path(out_dir), split, int(num_images), int(seed), tuple(map(int, size)))
-    low, high = num_people
-    if not 1 <= low <= high <= 100:
-        raise ValueError(f'num_people must be two numbers in 1..100, got {num_people}')
     owned = (f'leftImg8bit/{split.name}', f'gtBboxCityPersons/{split.name}',
              f'{split.name}_gt.json')
-    write_split(split, 'citypersons', owned, partial(_draw, num_people=(low, high)), _finish,
-                workers, progress, num_people=[low, high])
+    write_scenes(split, 'citypersons', owned, _draw, _finish, workers, progress, num_people)
 
 
 def _draw(split: Split, index: int, num_people: tuple[int, int]) -> dict:
-    count = int(split.rng(_SCENE, index).integers(num_people[0], num_people[1] + 1))
-    scene = draw_scene(split.people_seed, split.size, count, index,
-                       person_scale=min(1., _TALLEST / split.size[0]))
+    scene = draw_some(split, _SCENE, index, num_people,
+                      person_scale=min(1., _TALLEST / split.size[0]))
     city = _CITIES[split.name][index % 2]
     stem = f'{city}/{city}_{index:06d}_000019'
-    write_bytes(split.out_dir / f'leftImg8bit/{split.name}/{stem}_leftImg8bit.png',
-                encode('.png', scene.image[..., ::-1]))
+    write_picture(split.out_dir / f'leftImg8bit/{split.name}/{stem}_leftImg8bit.png', scene.image)
     objects = _objects(scene)
     write_json(
         split.out_dir / f'gtBboxCityPersons/{split.name}/{stem}_gtBboxCityPersons.json',

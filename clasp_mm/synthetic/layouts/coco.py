@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from ..scene import ScenePerson, draw_scene
+from ..scene import ScenePerson
 from ..words import COCO_KEYPOINTS, COCO_SKELETON
-from ..writers import encode, write_bytes
-from .split import SPLITS, Split, box_xywh, write_json, write_split
+from .split import (
+    SPLITS,
+    Split,
+    box_xywh,
+    draw_some,
+    write_json,
+    write_picture,
+    write_scenes,
+)
 
 _SCENE, _DETECTOR = 1, 2
 _MARGIN = .1  # of the box's longer side: a hidden joint farther outside the box is not labelled
@@ -37,26 +43,11 @@ def write_coco_keypoints(out_dir: str | os.PathLike, split: str, num_images: int
     images are odd, of validation images even. The detections are the boxes with noise and a score,
     some missed and some false; the file has the name the host's configs expect, not that AP.
 
-    Args:
-        out_dir: The data root; see :func:`~.split.write_split` for what may lie there.
-        split: ``'train'`` or ``'val'``; they share no person and no background.
-        num_images: How many pictures.
-        seed: 0 <= seed < 2**29; another seed draws other people.
-        size: Height and width of the pictures in pixels.
-        num_people: Fewest and most people in a picture.
-        workers: Processes; None takes one per usable core.
-        progress: Show a progress bar.
-
-    Raises:
-        ValueError: An argument is out of its range, or the split is there and is another one.
+    Arguments and errors are those of :class:`~.split.Split` and :func:`~.split.write_scenes`.
     """
     split = Split(Path(out_dir), split, int(num_images), int(seed), tuple(map(int, size)))
-    low, high = num_people
-    if not 1 <= low <= high <= 100:
-        raise ValueError(f'num_people must be two numbers in 1..100, got {num_people}')
     owned = (f'{split.name}2017', _annotation_name(split), _detection_name(split))
-    write_split(split, 'coco', owned, partial(_draw, num_people=(low, high)), _finish, workers,
-                progress, num_people=[low, high])
+    write_scenes(split, 'coco', owned, _draw, _finish, workers, progress, num_people)
 
 
 def _annotation_name(split: Split) -> str:
@@ -68,12 +59,10 @@ def _detection_name(split: Split) -> str:
 
 
 def _draw(split: Split, index: int, num_people: tuple[int, int]) -> dict:
-    count = int(split.rng(_SCENE, index).integers(num_people[0], num_people[1] + 1))
-    scene = draw_scene(split.people_seed, split.size, count, index)
+    scene = draw_some(split, _SCENE, index, num_people)
     image_id = 2 * index + 1 + SPLITS.index(split.name)
     name = f'{image_id:012d}.jpg'
-    write_bytes(split.out_dir / f'{split.name}2017/{name}',
-                encode('.jpg', scene.image[..., ::-1], cv2.IMWRITE_JPEG_QUALITY, 92))
+    write_picture(split.out_dir / f'{split.name}2017/{name}', scene.image)
     people = []
     for number, person in enumerate(scene.people, 1):
         mask = (scene.instances == number) & (scene.parsing > 0)

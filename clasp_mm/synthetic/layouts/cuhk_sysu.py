@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import os
-from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
-from scipy.io import loadmat, savemat
 
-from clasp_mm.utils.files import replacing
-
-from ..scene import draw_scene
-from ..writers import encode, write_bytes
-from .split import Split, box_xywh, write_split
+from . import matlab
+from .split import Split, box_xywh, draw_some, write_picture, write_scenes
 
 _SCENE, _GALLERY = 5, 6
 _IMAGES = 'Image/SSM'
@@ -24,7 +17,6 @@ _LISTS = f'{_ANNOTATION}/test/train_test'
 _GALLERY_SIZES = (50, 100)
 _LEAST_WIDTH, _LEAST_HEIGHT = 8, 24  # pixels that must show of a person to be annotated
 _UNLABELLED = 4  # every fourth person has no identity
-_HEADER = b'MATLAB 5.0 MAT-file'.ljust(116)  # SciPy's own holds the date
 
 
 def write_cuhk_sysu(out_dir: str | os.PathLike, split: str, num_images: int, seed: int = 0,
@@ -44,27 +36,12 @@ def write_cuhk_sysu(out_dir: str | os.PathLike, split: str, num_images: int, see
     Each labelled person of val who shows twice is a query; a gallery has all other frames that
     show the person and, up to its size, others; a small split has smaller galleries.
 
-    Args:
-        out_dir: The data root of both splits.
-        split: ``'train'`` or ``'val'``; they share no person and no background.
-        num_images: How many pictures.
-        seed: 0 <= seed < 2**29; another seed draws other people.
-        size: Height and width of the pictures in pixels.
-        num_people: Fewest and most people in a picture.
-        workers: Processes; None takes one per usable core.
-        progress: Show a progress bar.
-
-    Raises:
-        ValueError: An argument is out of its range, or the split is there and is another one.
+    Arguments and errors are those of :class:`~.split.Split` and :func:`~.split.write_scenes`.
     """
     split = Split(Path(out_dir), split, int(num_images), int(seed), tuple(map(int, size)))
-    low, high = num_people
-    if not 1 <= low <= high <= 100:
-        raise ValueError(f'num_people must be two numbers in 1..100, got {num_people}')
     owned = (_frame(split, 0), f'{_LISTS}/Train.mat' if split.name == 'train'
              else f'{_ANNOTATION}/pool.mat')
-    write_split(split, 'cuhk_sysu', owned, partial(_draw, num_people=(low, high)), _finish,
-                workers, progress, num_people=[low, high])
+    write_scenes(split, 'cuhk_sysu', owned, _draw, _finish, workers, progress, num_people)
 
 
 def _frame(split: Split, index: int) -> str:
@@ -72,11 +49,9 @@ def _frame(split: Split, index: int) -> str:
 
 
 def _draw(split: Split, index: int, num_people: tuple[int, int]) -> dict:
-    count = int(split.rng(_SCENE, index).integers(num_people[0], num_people[1] + 1))
-    scene = draw_scene(split.people_seed, split.size, count, index,
-                       num_identities=max(num_people[1], split.num_images))
-    write_bytes(split.out_dir / _frame(split, index),
-                encode('.jpg', scene.image[..., ::-1], cv2.IMWRITE_JPEG_QUALITY, 92))
+    scene = draw_some(split, _SCENE, index, num_people,
+                      num_identities=max(num_people[1], split.num_images))
+    write_picture(split.out_dir / _frame(split, index), scene.image)
     people = []
     for person in scene.people:
         box = [round(value) for value in box_xywh(person.box_visible)]
@@ -93,19 +68,20 @@ def _finish(split: Split, rows: list[dict]) -> None:
                 seen.setdefault(person['identity'], []).append((row['name'], person['box']))
     seen = dict(sorted(seen.items()))
     images = np.array([
-        (row['name'], len(row['people']), _struct([
+        (row['name'], len(row['people']), matlab.struct([
             (np.array(person['box']), 0) for person in row['people']], ('idlocate', 'ishard')))
         for row in rows], [(name, object) for name in ('imname', 'nAppear', 'box')])
     file = split.out_dir / _ANNOTATION / 'Images.mat'
     if file.exists():  # of the other split
-        images = np.concatenate([loadmat(file)['Img'].ravel(), images])
-    _save(file, 'Img', images)
+        images = np.concatenate([matlab.read(file)['Img'].ravel(), images])
+    matlab.write(file, {'Img': images})
     if split.name == 'train':
-        _save(split.out_dir / _LISTS / 'Train.mat', 'Train', _cells([
-            _struct([(f'p{identity}', len(places), _places(places))],
-                    ('idname', 'nAppear', 'scene')) for identity, places in seen.items()]))
+        matlab.write(split.out_dir / _LISTS / 'Train.mat', {'Train': matlab.cells([
+            matlab.struct([(f'p{identity}', len(places), _places(places))],
+                          ('idname', 'nAppear', 'scene')) for identity, places in seen.items()])})
         return
-    _save(split.out_dir / _ANNOTATION / 'pool.mat', 'pool', _cells([row['name'] for row in rows]))
+    matlab.write(split.out_dir / _ANNOTATION / 'pool.mat',
+                 {'pool': matlab.cells([row['name'] for row in rows])})
     for gallery_size in _GALLERY_SIZES:
         searches = []
         for identity, ((name, box), *others) in seen.items():
@@ -116,38 +92,14 @@ def _finish(split: Split, rows: list[dict]) -> None:
             fill = max(0, gallery_size - len(others))
             rest = split.rng(_GALLERY, identity).permutation(rest)[:fill].tolist()
             searches.append((
-                _struct([(name, np.array(box), 0, f'p{identity}')],
-                        ('imname', 'idlocate', 'ishard', 'idname')),
+                matlab.struct([(name, np.array(box), 0, f'p{identity}')],
+                              ('imname', 'idlocate', 'ishard', 'idname')),
                 _places(others + [(one, []) for one in rest])))
-        _save(split.out_dir / _LISTS / f'TestG{gallery_size}.mat', f'TestG{gallery_size}',
-              _struct(searches, ('Query', 'Gallery')))
+        title = f'TestG{gallery_size}'
+        matlab.write(split.out_dir / _LISTS / f'{title}.mat',
+                     {title: matlab.struct(searches, ('Query', 'Gallery'))})
 
 
 def _places(places: list[tuple[str, list[int]]]) -> np.ndarray:
-    return _struct([(name, np.array(box), 0) for name, box in places],
-                   ('imname', 'idlocate', 'ishard'))
-
-
-def _struct(rows: list[tuple], names: tuple[str, ...]) -> np.ndarray:
-    """A MATLAB struct array (1, N)."""
-    records = np.empty((1, len(rows)), [(name, object) for name in names])
-    for at, row in enumerate(rows):
-        records[0, at] = row
-    return records
-
-
-def _cells(values: list) -> np.ndarray:
-    """A MATLAB cell array (N, 1)."""
-    cells = np.empty((len(values), 1), object)
-    for at, value in enumerate(values):
-        cells[at, 0] = value
-    return cells
-
-
-def _save(path: Path, name: str, content: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()
-    savemat(buffer, {name: content}, do_compression=True)
-    data = _HEADER + buffer.getvalue()[len(_HEADER):]
-    with replacing(path) as partial_file:
-        partial_file.write_bytes(data)
+    return matlab.struct([(name, np.array(box), 0) for name, box in places],
+                         ('imname', 'idlocate', 'ishard'))

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import cv2
-
 from clasp_mm.utils.files import replacing
 
 from ..people import SyntheticPeople
 from ..writers import encode, write_bytes
-from .split import Split, write_split
+from .split import Split, write_picture, write_split
 
 _LABELS = 'TrainVal_parsing_annotations'
 
@@ -30,17 +28,7 @@ def write_lip(out_dir: str | os.PathLike, split: str, num_images: int, seed: int
     Labels are 8-bit index PNGs of LIP's classes 0 to 19. No pixel is 255. Every image shows
     another identity.
 
-    Args:
-        out_dir: The data root; see :func:`~.split.write_split` for what may lie there.
-        split: ``'train'`` or ``'val'``; they share no person and no background.
-        num_images: How many crops.
-        seed: 0 <= seed < 2**29; another seed draws other people.
-        size: Height and width of the crops in pixels.
-        workers: Processes; None takes one per usable core.
-        progress: Show a progress bar.
-
-    Raises:
-        ValueError: An argument is out of its range, or the split is there and is another one.
+    Arguments and errors are those of :class:`~.split.Split` and :func:`~.split.write_split`.
     """
     split = Split(Path(out_dir), split, int(num_images), int(seed), tuple(map(int, size)))
     owned = (f'{split.name}_images', f'{_LABELS}/{split.name}_segmentations',
@@ -51,8 +39,7 @@ def write_lip(out_dir: str | os.PathLike, split: str, num_images: int, seed: int
 def _draw(split: Split, index: int) -> dict:
     record = SyntheticPeople(split.num_images, 1, split.people_seed, split.size)[index]
     name = f'{index:06d}_{record.identity:07d}'
-    write_bytes(split.out_dir / f'{split.name}_images/{name}.jpg',
-                encode('.jpg', record.image[..., ::-1], cv2.IMWRITE_JPEG_QUALITY, 92))
+    write_picture(split.out_dir / f'{split.name}_images/{name}.jpg', record.image)
     write_bytes(split.out_dir / f'{_LABELS}/{split.name}_segmentations/{name}.png',
                 encode('.png', record.parsing))
     return {'name': name}

@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import cv2
-
 from ..people import SyntheticPeople
-from ..writers import encode, write_bytes
-from .split import Split, write_split
+from .split import Split, write_picture, write_split
 
 _SHOTS = 8  # images of an identity
 _QUERIES = 2  # of them, of two cameras
@@ -32,17 +29,8 @@ def write_market1501(out_dir: str | os.PathLike, split: str, num_images: int, se
     The number behind ``s1_`` is that of the image. Every tenth identity of ``val`` is a distractor
     (0000) and every tenth is junk (-1), all of it in the gallery.
 
-    Args:
-        out_dir: The data root; see :func:`~.split.write_split` for what may lie there.
-        split: ``'train'`` or ``'val'``; they share no person and no background.
-        num_images: How many crops, eight of each identity.
-        seed: 0 <= seed < 2**29; another seed draws other people.
-        size: Height and width of the crops in pixels.
-        workers: Processes; None takes one per usable core.
-        progress: Show a progress bar.
-
-    Raises:
-        ValueError: An argument is out of its range, or the split is there and is another one.
+    Arguments and errors are those of :class:`~.split.Split` and :func:`~.split.write_split`.
+    There are eight images of each identity.
     """
     split = Split(Path(out_dir), split, int(num_images), int(seed), tuple(map(int, size)))
     if split.num_images > _MOST * _SHOTS:
@@ -60,8 +48,7 @@ def _draw(split: Split, index: int) -> dict:
             folder = 'query'
     record = people[index]
     name = f'{folder}/{person}_c{record.camera + 1}s1_{index:06d}_00.jpg'
-    write_bytes(split.out_dir / name,
-                encode('.jpg', record.image[..., ::-1], cv2.IMWRITE_JPEG_QUALITY, 92))
+    write_picture(split.out_dir / name, record.image)
     return {'name': name}
 
 

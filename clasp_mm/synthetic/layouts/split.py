@@ -10,13 +10,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 from rich.progress import track
 
 from clasp_mm.utils.files import locked, write_text
 
-from ..writers import drawing_code, is_complete, mapper, sweep_all, write_marker
+from ..scene import SceneRecord, draw_scene
+from ..writers import (
+    drawing_code,
+    encode,
+    is_complete,
+    mapper,
+    sweep_all,
+    write_bytes,
+    write_marker,
+)
 
 SPLITS = ('train', 'val')
 _FIRST_SEED = 1 << 20  # pretraining data are usually drawn from small seeds
@@ -32,7 +43,7 @@ class Split:
         out_dir: The data root; the other split may lie there too.
         name: ``'train'``, ``'val'`` or, where ``names`` has it, ``'test'``. They share no person
             and no background.
-        num_images: How many pictures.
+        num_images: How many pictures, or crops of one person each.
         seed: 0 <= seed < 2**29; another seed shares no person and no background either.
         size: Height and width of the pictures in pixels, each at least 32.
         names: Splits that the layout has.
@@ -138,6 +149,37 @@ def _write_split(split: Split, layout: str, owned: Sequence[str],
     shutil.rmtree(parts)
 
 
+def write_scenes(split: Split, layout: str, owned: Sequence[str],
+                 draw: Callable[[Split, int, tuple[int, int]], dict],
+                 finish: Callable[[Split, list[dict]], None], workers: int | None, progress: bool,
+                 num_people: Sequence[int]) -> None:
+    """As :func:`write_split`, for pictures of ``num_people``, fewest and most.
+
+    ``draw`` takes that too.
+
+    Raises:
+        ValueError: As there, or ``num_people`` is out of 1 to 100.
+    """
+    low, high = num_people
+    if not 1 <= low <= high <= 100:
+        raise ValueError(f'num_people must be two numbers in 1..100, got {num_people}')
+    write_split(split, layout, owned, partial(draw, num_people=(low, high)), finish, workers,
+                progress, num_people=[low, high])
+
+
+def draw_some(split: Split, purpose: int, index: int, num_people: tuple[int, int],
+              **options: Any) -> SceneRecord:
+    """A scene of a random number of people; ``options`` are :func:`draw_scene`'s."""
+    count = int(split.rng(purpose, index).integers(num_people[0], num_people[1] + 1))
+    return draw_scene(split.people_seed, split.size, count, index, **options)
+
+
+def write_picture(path: Path, image: np.ndarray) -> None:
+    """Write an image (H, W, 3) RGB, by the name's end; a JPEG in quality 92."""
+    options = (cv2.IMWRITE_JPEG_QUALITY, 92) if path.suffix == '.jpg' else ()
+    write_bytes(path, encode(path.suffix, image[..., ::-1], *options))
+
+
 def write_json(path: str | os.PathLike, content: object) -> None:
     """Write a JSON file, whole or not at all."""
     write_text(path, json.dumps(content) + '\n')
@@ -159,6 +201,6 @@ def _part(parts: Path, shard: int) -> Path:
 
 def _code(layout: str) -> str:
     source = hashlib.sha256(drawing_code().encode())
-    for name in ('split', layout):
+    for name in ('split', 'matlab', layout):
         source.update(Path(__file__).with_name(f'{name}.py').read_bytes())
     return source.hexdigest()[:12]

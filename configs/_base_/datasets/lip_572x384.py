@@ -36,10 +36,10 @@ tta_pipeline = [
         ]),
 ]
 tta_model = dict(type='clasp_mm.ParsingTTAModel', swap_seg_labels=swap_seg_labels)
+loading = dict(num_workers=4, persistent_workers=True)
 train_dataloader = dict(
+    **loading,
     batch_size=8,
-    num_workers=4,
-    persistent_workers=True,
     drop_last=True,  # batch norm of a pooled cell has no variance in a batch of one
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
@@ -51,19 +51,13 @@ train_dataloader = dict(
             seg_map_path='TrainVal_parsing_annotations/train_segmentations'),
         pipeline=train_pipeline))
 val_dataloader = dict(
+    **loading,
     batch_size=1,
-    num_workers=4,
-    persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        ann_file='val_id.txt',
-        data_prefix=dict(
-            img_path='val_images',
-            seg_map_path='TrainVal_parsing_annotations/val_segmentations'),
-        test_mode=True,
-        pipeline=test_pipeline))
+        type=dataset_type, data_root=data_root, ann_file='val_id.txt', data_prefix=dict(
+            img_path='val_images', seg_map_path='TrainVal_parsing_annotations/val_segmentations'),
+        test_mode=True, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
