@@ -13,6 +13,7 @@ from clasp_mm.models import PCMoESwin
 from clasp_mm.models.backbones.branched import forward_tasks, stage_tasks
 from clasp_mm.models.layers import TASKS
 from clasp_mm.synthetic import GroundTruth
+from clasp_mm.utils.tables import markdown_table
 from clasp_mm.utils.timing import interleaved
 
 SCORES = ('mAP', 'rank1', 'mIoU', 'mA')
@@ -89,11 +90,7 @@ def branch_table(backbone: PCMoESwin, train: GroundTruth, held_out: GroundTruth,
 
 def format_table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows of :func:`branch_table` as a Markdown table."""
-    lines = ['| tasks branch at stage | time | ' + ' | '.join(SCORES) + ' |',
-             '|---|---|' + '---|' * len(SCORES)]
-    for row in rows:
-        name = {None: 'separate passes', 0: '0, exact'}.get(row['branch_stage'],
-                                                           row['branch_stage'])
-        lines.append(f'| {name} | {row["time"]:.2f} | '
-                     + ' | '.join(f'{row[score]:.1f}' for score in SCORES) + ' |')
-    return '\n'.join(lines)
+    names = {None: 'separate passes', 0: '0, exact'}
+    return markdown_table(['tasks branch at stage', 'time', *SCORES], [
+        [names.get(row['branch_stage'], row['branch_stage']), f'{row["time"]:.2f}',
+         *(f'{row[score]:.1f}' for score in SCORES)] for row in rows])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from clasp_mm.utils.files import read_rows
+from clasp_mm.utils.files import read_logs
+from clasp_mm.utils.tables import markdown_table
 
 
 def read_validations(run: str | os.PathLike, metric: str) -> list[dict[str, float]]:
@@ -30,23 +30,22 @@ def read_validations(run: str | os.PathLike, metric: str) -> list[dict[str, floa
         FileNotFoundError: There is no log.
         ValueError: No validation has the metric; those that are logged are named.
     """
-    logs = sorted(Path(run).glob('*/vis_data/scalars.json'))
-    if not logs:
-        raise FileNotFoundError(f'no */vis_data/scalars.json below {run}: give the work directory '
-                                'of a run that MMEngine logged')
+    rows = read_logs(run)
+    if not rows:
+        raise FileNotFoundError(f'nothing is logged in {run}/*/vis_data/scalars.json: give the '
+                                'work directory of a run')
     times: dict[int, float] = {}
     epochs: dict[int, float] = {}
     scores: dict[int, float] = {}
     other: set[str] = set()
-    for log in logs:
-        for row in read_rows(log):
-            if 'loss' in row:
-                step = int(row.get('iter', row['step']))
-                times[step], epochs[step] = row['time'], row.get('epoch', math.nan)
-            elif metric in row:
-                scores[int(row['step'])] = row[metric]
-            else:
-                other |= row.keys() - {'step', 'time', 'data_time'}
+    for row in rows:
+        if 'loss' in row:
+            step = int(row.get('iter', row['step']))
+            times[step], epochs[step] = row['time'], row.get('epoch', math.nan)
+        elif metric in row:
+            scores[int(row['step'])] = row[metric]
+        else:
+            other |= row.keys() - {'step', 'time', 'data_time'}
     if not scores:
         raise ValueError(f'no {metric!r} in the validations of {run}; logged are: '
                          f'{", ".join(sorted(other)) or "none"}')
@@ -76,11 +75,12 @@ def convergence_table(runs: Mapping[str, Sequence[dict[str, float]]], metric: st
                       lower_is_better: bool = False) -> str:
     """When each run reached the target, and its best and last score, as a table in Markdown."""
     best = min if lower_is_better else max
-    lines = [f'| run | epochs to {target:g} | hours to {target:g} | best {metric} | '
-             f'last {metric} |', '|---|---|---|---|---|']
+    lines = []
     for name, rows in runs.items():
         row = time_to_score(rows, target, lower_is_better)
-        reached = '- | not reached' if row is None else f'{row["epoch"]:g} | {row["hours"]:.4g}'
+        reached = (('-', 'not reached') if row is None else
+                   (f'{row["epoch"]:g}', f'{row["hours"]:.4g}'))
         scores = [row['score'] for row in rows]
-        lines.append(f'| {name} | {reached} | {best(scores):.2f} | {scores[-1]:.2f} |')
-    return '\n'.join(lines)
+        lines.append([name, *reached, f'{best(scores):.2f}', f'{scores[-1]:.2f}'])
+    return markdown_table(['run', f'epochs to {target:g}', f'hours to {target:g}',
+                           f'best {metric}', f'last {metric}'], lines)

@@ -12,6 +12,7 @@ from clasp_mm.engine.step_cost import measure_steps
 from clasp_mm.models.macs import OneMap, count_macs
 from clasp_mm.registry import MODELS
 from clasp_mm.utils.device import pick_device
+from clasp_mm.utils.tables import markdown_table
 from clasp_mm.utils.timing import interleaved
 
 
@@ -68,7 +69,6 @@ def cost_table(rows: Sequence[Mapping[str, Any]]) -> str:
                'batch': ('batch_size', 1), 'step, s': ('step', 1),
                'peak memory, MB': ('peak_memory_mb', 1), 'epoch, h': ('epoch_hours', 1)}
     columns = {title: key for title, key in columns.items() if key[0] in rows[0]}
-    lines = [f'| config | {" | ".join(columns)} |', '|---' * (len(columns) + 1) + '|']
-    lines += [f'| {row["name"]} | ' + ' | '.join(
-        f'{row[key] * scale:.4g}' for key, scale in columns.values()) + ' |' for row in rows]
-    return '\n'.join(lines)
+    return markdown_table(['config', *columns], [
+        [row['name'], *(f'{row[key] * scale:.4g}' for key, scale in columns.values())]
+        for row in rows])

@@ -21,6 +21,7 @@ from clasp_mm.evaluation.functional.conflict import (
 )
 from clasp_mm.evaluation.task_conflict import expert_use as use_of_batch
 from clasp_mm.models.layers import TASKS
+from clasp_mm.utils.tables import markdown_table
 
 
 def find_images(folder: str | os.PathLike) -> LUPerson:
@@ -77,8 +78,7 @@ def ead_table(summary: Mapping[str, Any]) -> str:
     """Divergence of each pair and stage in Markdown, with the means."""
     rows = np.array(list(summary['ead_of'].values()))
     stages = [f'stage {i + 1}' for i in range(rows.shape[1])]
-    lines = [f'| EAD | {" | ".join(stages)} | mean |', '|---' * (len(stages) + 2) + '|']
-    for name, values in (*zip(summary['ead_of'], rows, strict=True), ('mean', rows.mean(0))):
-        lines.append(f'| {name} | '
-                     + ' | '.join(f'{value:.3f}' for value in (*values, values.mean())) + ' |')
-    return '\n'.join(lines)
+    named = (*zip(summary['ead_of'], rows, strict=True), ('mean', rows.mean(0)))
+    return markdown_table(['EAD', *stages, 'mean'], [
+        [name, *(f'{value:.3f}' for value in (*values, values.mean()))]
+        for name, values in named])

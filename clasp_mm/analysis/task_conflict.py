@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ from clasp_mm.evaluation.functional.conflict import (
 from clasp_mm.evaluation.task_conflict import expert_use, task_gradients
 from clasp_mm.registry import MODELS
 from clasp_mm.utils.device import pick_device
+from clasp_mm.utils.tables import markdown_table, number_or_dash
 
 
 class System(NamedTuple):
@@ -99,14 +99,10 @@ def measure_system(system: System, batches: int = 8, seed: int = 0,
 def conflict_table(rows: Sequence[dict[str, Any]]) -> str:
     """The systems as a table in Markdown."""
     pairs = list(dict.fromkeys(pair for row in rows for pair in row['gcr_of']))
-    lines = ['| ' + ' | '.join(['system', 'GCR', *(f'GCR {pair}' for pair in pairs), 'EAD', 'HM'])
-             + ' |', '|---' * (len(pairs) + 4) + '|']
-    for row in rows:
-        values = [row['gcr'], *(row['gcr_of'].get(pair) for pair in pairs), row['ead']]
-        cells = ['-' if value is None or math.isnan(value) else f'{value:.3f}' for value in values]
-        cells.append('-' if row['hm'] is None else f'{row["hm"]:.2f}')
-        lines.append(f'| {row["name"]} | ' + ' | '.join(cells) + ' |')
-    return '\n'.join(lines)
+    return markdown_table(['system', 'GCR', *(f'GCR {pair}' for pair in pairs), 'EAD', 'HM'], [
+        [row['name'], *map(number_or_dash, (
+            row['gcr'], *(row['gcr_of'].get(pair) for pair in pairs), row['ead'])),
+         number_or_dash(row['hm'], '.2f')] for row in rows])
 
 
 def _negative(cosines: Sequence[float]) -> float | None:

@@ -15,6 +15,7 @@ from clasp_mm.datasets.inputs import batches
 from clasp_mm.models.layers import TASKS
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, LIP_TO_PART
 from clasp_mm.synthetic import GroundTruth
+from clasp_mm.utils.tables import markdown_table, number_or_dash
 
 PART_NAMES = DEFAULT_VOCABULARY.part_names
 NEIGHBOURS = 5
@@ -144,13 +145,9 @@ def agreement_table(agreement: Mapping[str, Mapping[str, Mapping[str, float]]]) 
     """Agreement of neighbours in Markdown: figure -> prompt -> colouring -> share."""
     labels = list(dict.fromkeys(name for prompts in agreement.values()
                                 for shares in prompts.values() for name in shares))
-    lines = [f'| features | prompt | {" | ".join(f"same {name}" for name in labels)} |',
-             '|---' * (len(labels) + 2) + '|']
-    for figure, prompts in agreement.items():
-        for prompt, shares in prompts.items():
-            cells = [f'{shares[name]:.3f}' if name in shares else '-' for name in labels]
-            lines.append(f'| {figure} | {prompt} | {" | ".join(cells)} |')
-    return '\n'.join(lines)
+    return markdown_table(['features', 'prompt', *(f'same {name}' for name in labels)], [
+        [figure, prompt, *(number_or_dash(shares.get(name)) for name in labels)]
+        for figure, prompts in agreement.items() for prompt, shares in prompts.items()])
 
 
 def _figure(features: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray],

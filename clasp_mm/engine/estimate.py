@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import gc
-import json
 import os
 import resource
 import shutil
@@ -23,7 +22,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from clasp_mm.utils.files import replacing
+from clasp_mm.utils.files import write_json
 
 from .label_cost import LABELER, label_cost
 from .launch import check_batches
@@ -120,8 +119,7 @@ def estimate(cfg: Config, steps: int = 10) -> dict[str, Any]:
     report = _report(cfg, batch_size, first, labels, notes)
     report.update(_advice(batch_size, first, second))
     if is_main_process():
-        with replacing(Path(cfg.work_dir) / 'estimate.json') as path:
-            path.write_text(json.dumps(report, indent=1) + '\n', 'utf-8')
+        write_json(Path(cfg.work_dir) / 'estimate.json', report)
     return report
 
 

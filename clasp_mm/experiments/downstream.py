@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 from mmengine.config import Config
 from rich.console import Console
 
+from clasp_mm import synthetic
 from clasp_mm.engine.jobs import run_jobs
 from clasp_mm.engine.training import Training
 from clasp_mm.models.layers.pc_moe import TASKS
-from clasp_mm.synthetic import (
-    write_citypersons,
-    write_coco_keypoints,
-    write_cuhk_sysu,
-    write_lip,
-    write_market1501,
-    write_pa100k,
-)
 from clasp_mm.utils.claims import hold
-from clasp_mm.utils.files import read_json, read_rows, replacing
+from clasp_mm.utils.files import read_json, read_logs, write_json, write_text
 from clasp_mm.utils.resources import shipped_file
+from clasp_mm.utils.tables import markdown_table, mean_std
 
 from .quickstart.layout import DOWNSTREAM_DIR as WORK_DIR
 from .quickstart.layout import WORK_DIR as QUICKSTART_DIR
@@ -40,12 +32,12 @@ STARTS = ('pretrained', 'random')
 # Writer, images to train on, images to score on. Their people are not those of pretraining. The
 # first point of the miss rate, 0.01 false positives an image, is four of them in 400 streets.
 DATA: Mapping[str, tuple[Callable, int, int]] = {
-    'pose': (write_coco_keypoints, 240, 120),
-    'parsing': (write_lip, 400, 200),
-    'detection': (write_citypersons, 160, 400),
-    'attribute': (write_pa100k, 1600, 600),
-    'reid': (write_market1501, 800, 400),
-    'person_search': (partial(write_cuhk_sysu, num_people=(5, 9)), 96, 64),
+    'pose': (synthetic.write_coco_keypoints, 240, 120),
+    'parsing': (synthetic.write_lip, 400, 200),
+    'detection': (synthetic.write_citypersons, 160, 400),
+    'attribute': (synthetic.write_pa100k, 1600, 600),
+    'reid': (synthetic.write_market1501, 800, 400),
+    'person_search': (partial(synthetic.write_cuhk_sysu, num_people=(5, 9)), 96, 64),
 }
 
 
@@ -94,10 +86,8 @@ def run_downstream(task: str, backbone: Path | None = None, seeds: int = 1,
     report = dict(task=task, config=str(config.relative_to(config.parents[2])), metric=metric,
                   backbones=list(map(str, dict.fromkeys(backbones))), images=counts,
                   command=shlex.join(sys.argv), machine=machine(), runs=runs)
-    with replacing(WORK_DIR / f'{name}.json') as partial:
-        partial.write_text(json.dumps(report, indent=1), 'utf-8')
-    with replacing(WORK_DIR / f'{name}.md') as partial:
-        partial.write_text(markdown(report), 'utf-8')
+    write_json(WORK_DIR / f'{name}.json', report)
+    write_text(WORK_DIR / f'{name}.md', markdown(report))
     console.print(markdown(report), markup=False, soft_wrap=True)
     return report
 
@@ -181,8 +171,7 @@ def run_missing(trainings: Mapping[str, Training]) -> None:
                if not training.is_done() or not (training.folder / 'cost.json').is_file()}
     usage = run_jobs([training.job() for training in missing.values()])
     for training in missing.values():
-        with replacing(training.folder / 'cost.json') as partial:
-            partial.write_text(json.dumps(usage[training.name]), 'utf-8')
+        write_json(training.folder / 'cost.json', usage[training.name])
 
 
 def read_run(folder: Path, metric: str) -> dict[str, Any]:
@@ -192,10 +181,9 @@ def read_run(folder: Path, metric: str) -> dict[str, Any]:
         ValueError: No validation of the run's logs has ``metric``.
     """
     scores: dict[int, float] = {}
-    for log in sorted(folder.glob('*/vis_data/scalars.json')):
-        for row in read_rows(log):
-            if metric in row:
-                scores[row['step']] = row[metric]
+    for row in read_logs(folder):
+        if metric in row:
+            scores[row['step']] = row[metric]
     if not scores:
         raise ValueError(f'no {metric} in the logs of {folder}')
     steps = sorted(scores)
@@ -206,25 +194,20 @@ def read_run(folder: Path, metric: str) -> dict[str, Any]:
 def markdown(report: Mapping[str, Any]) -> str:
     """The table, with what is needed to make it again."""
     steps = report['runs'][0]['steps']
-    rows = [f'| {report["metric"]} after epoch | ' + ' | '.join(map(str, steps))
-            + ' | seconds a run |', '|---' * (len(steps) + 2) + '|']
+    rows = []
     for start in dict.fromkeys(run['start'] for run in report['runs']):
         runs = [run for run in report['runs'] if run['start'] == start]
-        cells = [_spread([run['scores'][at] for run in runs]) for at in range(len(steps))]
-        cells.append(_spread([run['seconds'] for run in runs]))
-        rows.append(f'| {start} | ' + ' | '.join(cells) + ' |')
+        rows.append([start, *(mean_std([run['scores'][at] for run in runs], '.3g')
+                              for at in range(len(steps))),
+                     mean_std([run['seconds'] for run in runs], '.3g')])
     seeds = sorted({run['seed'] for run in report['runs']})
     train, val = report['images']
     own = report['machine']
     return '\n'.join([
-        *rows, '', f'`{report["command"]}`: `{report["config"]}` on {train} synthetic images, '
+        markdown_table([f'{report["metric"]} after epoch', *steps, 'seconds a run'], rows),
+        '', f'`{report["command"]}`: `{report["config"]}` on {train} synthetic images, '
         f'scored on {val} with other people; seeds {", ".join(map(str, seeds))}, mean ± standard '
         f'deviation; all starts side by side, one thread each; {own["cores"]} cores, '
         f'{own["gpu"] or "no GPU"}, torch {own["torch"]}; pretrained: '
         + ', '.join(report['backbones']) + '.'
     ]) + '\n'
-
-
-def _spread(values: Sequence[float]) -> str:
-    spread = f' ± {stdev(values):.3g}' if len(values) > 1 else ''
-    return f'{mean(values):.3g}{spread}'

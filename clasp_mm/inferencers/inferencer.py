@@ -24,7 +24,7 @@ from clasp_mm.datasets.images import UnreadableImageError
 from clasp_mm.models.weights.find import find_weights
 from clasp_mm.pseudo_labels.clip_model import state_digest
 from clasp_mm.utils.device import computes_in_bfloat16, pick_device
-from clasp_mm.utils.files import printable, read_json, write_text
+from clasp_mm.utils.files import printable, read_json, write_json, write_text
 from clasp_mm.utils.names import did_you_mean
 from clasp_mm.utils.shards import Blocks, digest
 from clasp_mm.zoo.config import entry_config
@@ -34,7 +34,7 @@ from clasp_mm.zoo.index import TASKS, model_task, offer, read_zoo
 from .boxes import Key, KnownBoxes, crop, whole
 from .gallery import ReIDIndex
 from .inputs import Frame, Given, count_frames, find_inputs, read_frames, take_chunk, work_parts
-from .outputs import Pictures, check_stems, plain, write_json
+from .outputs import Pictures, check_stems, plain
 
 INFERENCES = ('pose', 'parsing', 'detection', 'attribute', 'reid', 'person_search')
 _CROPS = ('attribute', 'reid', 'parsing')  # their boxes are cut out, each becomes an image
@@ -159,7 +159,7 @@ class Inferencer:
                              f'none of {number} images can be read; the first: {first}')
         if out_dir is not None:
             write_json(Path(out_dir, 'predictions.json'),
-                       (entry for part in parts for entry in part['entries']))
+                       [entry for part in parts for entry in part['entries']])
         self._report(number, out_dir)
         left_out = [box for part in parts for box in part['left_out']]
         if left_out:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
@@ -13,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from clasp_mm.utils.files import printable, replacing, write_text
+from clasp_mm.utils.files import printable, replacing
 
 from .inputs import Frame
 
@@ -102,8 +101,3 @@ def plain(entry: Mapping[str, Any], image: np.ndarray, stem: str, folder: Path) 
         else:
             out[key] = (np.round(value, 3) if value.dtype.kind == 'f' else value).tolist()
     return out
-
-
-def write_json(path: Path, entries: Iterable[Mapping[str, Any]]) -> None:
-    """Write ``predictions.json``, whole or not at all."""
-    write_text(path, json.dumps(list(entries), indent=1))

@@ -29,12 +29,7 @@ load = loader(_build)
 
 def predict(model: nn.Module, images: Sequence[np.ndarray], batch_size: int = BATCH
             ) -> list[dict[str, np.ndarray]]:
-    """Find the parts in each image.
-
-    Args:
-        model: From :func:`load`.
-        images: Each (H, W, 3) uint8, BGR.
-        batch_size: Images in one forward, where they are of one size.
+    """Find the parts in each image; arguments as of :func:`.detection.predict`.
 
     Returns:
         For each image ``labels``, (H, W) uint8: the class of every pixel.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from clasp_mm.pseudo_labels.vocabulary import (
     Vocabulary,
 )
 from clasp_mm.synthetic import load_ground_truth
-from clasp_mm.utils.files import write_text
+from clasp_mm.utils.files import write_json
 from clasp_mm.visualization.pseudo_labels import Example, write_label_page
 
 from .reliability import Reliability, split, widen
@@ -334,7 +333,7 @@ def report_labels(labeler: CLIPLabeler, images: Iterable[LabelledImage],
         result['reliability'] = reliability.compute()
     if out_dir is not None:
         out_dir = Path(out_dir)
-        write_text(out_dir / 'report.json', json.dumps(result, indent=1))
+        write_json(out_dir / 'report.json', result)
         write_label_page(out_dir / 'report.html', title, gallery.examples(), labeler.vocabulary,
                          labeler.grid, settings.cluster_numbers, summary_html(result))
     return result

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from copy import deepcopy
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from clasp_mm.utils.files import replacing
+from clasp_mm.utils.files import replacing, write_json
 
 MODEL_NAME = 'mini_clip'
 ARCHITECTURE_FILE = f'{MODEL_NAME}.json'
@@ -40,12 +39,6 @@ def build_mini_clip(architecture: dict = ARCHITECTURE) -> nn.Module:
     return model
 
 
-def write_json(path: Path, content: dict) -> None:
-    """Write plain data, all of it or nothing."""
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(content, indent=2) + '\n', 'utf-8')
-
-
 def save_mini_clip(model: nn.Module, out_dir: Path, architecture: dict = ARCHITECTURE) -> None:
     """Write the weights and the two architecture files that open_clip knows how to read.
 
@@ -55,8 +48,8 @@ def save_mini_clip(model: nn.Module, out_dir: Path, architecture: dict = ARCHITE
     """
     state = {name: tensor.detach().cpu().contiguous()
              for name, tensor in model.state_dict().items()}
-    write_json(out_dir / ARCHITECTURE_FILE, architecture)
+    write_json(out_dir / ARCHITECTURE_FILE, architecture, indent=2)
     write_json(out_dir / LOCAL_DIR_FILE,
-               dict(model_cfg=architecture, preprocess_cfg=PREPROCESS))
+               dict(model_cfg=architecture, preprocess_cfg=PREPROCESS), indent=2)
     with replacing(out_dir / CHECKPOINT_FILE) as partial:
         torch.save(state, partial)

@@ -16,7 +16,7 @@ from clasp_mm.pseudo_labels.clip_model import build_clip
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary
 from clasp_mm.utils.claims import hold
 from clasp_mm.utils.device import pick_device
-from clasp_mm.utils.files import file_hash, read_json
+from clasp_mm.utils.files import file_hash, read_json, write_json
 
 from .architecture import (
     ARCHITECTURE,
@@ -24,7 +24,6 @@ from .architecture import (
     PREPROCESS,
     build_mini_clip,
     save_mini_clip,
-    write_json,
 )
 from .batches import batches
 from .evaluate import evaluate_mini_clip
@@ -130,7 +129,7 @@ def _train(out_dir: Path, settings: Settings, vocabulary: Vocabulary, workers: i
                      evaluate=round(time.perf_counter() - trained, 1)),
         device=str(device), threads=torch.get_num_threads(), checkpoint=CHECKPOINT_FILE,
         sha256=file_hash(out_dir / CHECKPOINT_FILE))
-    write_json(out_dir / REPORT_FILE, report)
+    write_json(out_dir / REPORT_FILE, report, indent=2)
     return report
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clasp_mm.utils.files import read_json
-from clasp_mm.utils.names import did_you_mean
+from clasp_mm.utils.names import did_you_mean, near_names
 
 from .transfer import upload
 
@@ -148,8 +147,7 @@ def _check_source(open_clip: ModuleType, name: str, pretrained: str | None) -> d
     """Check the model name and where its weights come from; the tag's facts, {} for a file."""
     models = open_clip.list_models()
     if name not in models:
-        near = difflib.get_close_matches(name, models, n=3, cutoff=0.4)
-        raise ValueError(f'open_clip has no model {name!r}; near: {near}, all: '
+        raise ValueError(f'open_clip has no model {name!r}{near_names(name, models)}; all: '
                          'open_clip.list_models(), or give an architecture file (*.json)')
     tags = open_clip.list_pretrained_tags_by_model(name)
     if pretrained is None:

@@ -14,7 +14,7 @@ from types import TracebackType
 
 import numpy as np
 
-from clasp_mm.utils.files import locked, temporary_folder, write_text
+from clasp_mm.utils.files import locked, temporary_folder, write_json
 
 from .hashing import hash_name
 from .labels import LabelSettings, PseudoLabels
@@ -366,10 +366,10 @@ class StoreWriter:
             if not self.path.exists():            # else another process was faster
                 arrays = sorted(self.partial.glob('*.npy'))
                 blocks = {array.name: block_checksums(array) for array in arrays}
-                write_text(self.partial / BLOCKS, json.dumps(blocks))
+                write_json(self.partial / BLOCKS, blocks, indent=None)
                 sums = {file.name: checksum(file) for file in
                         [self.partial / HEADER, self.partial / BLOCKS, *arrays]}
-                write_text(self.partial / CHECKSUMS, json.dumps(sums, indent=1))
+                write_json(self.partial / CHECKSUMS, sums)
                 self.partial.rename(self.path)
         return LabelStore(self.path)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from clasp_mm.models.weights.find import find_weights
 from clasp_mm.models.weights.trained_with import published_backbone
 from clasp_mm.pseudo_labels.vocabulary import Vocabulary
 from clasp_mm.utils.claims import hold
-from clasp_mm.utils.files import printable, temporary_folder, write_text
+from clasp_mm.utils.files import printable, temporary_folder, write_json, write_text
 from clasp_mm.visualization.neighbours import Cell, Description, neighbour_page, thumbnail
 from clasp_mm.zoo.config import buildable, read_zoo_config
 from clasp_mm.zoo.get_model import get_model
@@ -110,7 +109,7 @@ def _write(out: Path, folder: Path, features: np.ndarray, source: LUPerson, rows
     else:
         os.replace(folder / 'names.txt', out.with_suffix('.names.txt'))
         os.replace(folder / 'features.npy', out)
-    write_text(out.with_suffix('.json'), json.dumps(result, indent=1))
+    write_json(out.with_suffix('.json'), result)
 
 
 def check_out(out: str | os.PathLike) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import math
 import os
 import re
@@ -29,7 +28,7 @@ from clasp_mm.pseudo_labels.clip_model import CLIPModel, state_digest
 from clasp_mm.pseudo_labels.store_files import checksum
 from clasp_mm.pseudo_labels.transfer import late
 from clasp_mm.utils.device import computes_in_bfloat16, precision
-from clasp_mm.utils.files import locked, replacing, write_text
+from clasp_mm.utils.files import locked, replacing, write_json
 
 SEGMENT_ROWS = 8192  # images that are lost at most where a run is killed
 _SPARE_SEGMENTS = 8
@@ -173,9 +172,8 @@ class FeatureIndex:
         return np.flatnonzero(~np.isin(self.keys, known))
 
     def _update(self, batch_size: int, num_workers: int, progress: bool) -> Update:
-        write_text(self.folder / 'index.json', json.dumps(
-            dict(source=self.source.source, encoder=self.encoder.name, size=self.encoder.size),
-            indent=1))
+        write_json(self.folder / 'index.json', dict(
+            source=self.source.source, encoder=self.encoder.name, size=self.encoder.size))
         kept, known = self._known()
         missing = self._missing(known)
         gone = int((~np.isin(known, self.keys)).sum())

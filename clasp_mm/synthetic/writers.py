@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import multiprocessing
 import os
 import shutil
@@ -21,7 +20,7 @@ from rich.progress import track
 from clasp_mm.datasets.images import read_map
 from clasp_mm.datasets.lmdb_file import LmdbFile
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
-from clasp_mm.utils.files import is_partial, locked, read_json, replacing, sweep
+from clasp_mm.utils.files import is_partial, locked, read_json, replacing, sweep, write_json
 from clasp_mm.utils.processes import end_with_parent
 
 from .people import PersonRecord, SyntheticPeople
@@ -300,10 +299,7 @@ def read_marker(path: Path) -> dict | None:
 
 def write_marker(path: Path, settings: dict, complete: bool) -> None:
     """Note what was asked for, and whether all of it is there."""
-    with replacing(path) as temporary:
-        temporary.write_text(
-            json.dumps({'settings': settings, 'complete': complete}, indent=2) + '\n',
-            encoding='utf-8')
+    write_json(path, {'settings': settings, 'complete': complete}, indent=2)
 
 
 def is_complete(path: Path, settings: dict) -> bool:

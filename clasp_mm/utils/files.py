@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -123,6 +123,12 @@ def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
     return rows if last_row is None else [*rows, last_row]
 
 
+def read_logs(run: str | os.PathLike) -> list[dict[str, Any]]:
+    """Rows that MMEngine logged in a work directory, of all starts of the run; see read_rows."""
+    return [row for log in sorted(Path(run).glob('*/vis_data/scalars.json'))
+            for row in read_rows(log)]
+
+
 def _row(line: bytes) -> dict[str, Any] | None:
     try:
         row = json.loads(line)
@@ -148,6 +154,12 @@ def write_text(path: str | os.PathLike, text: str, sync: bool = True) -> None:
     """Write UTF-8, whole or not at all, see :func:`replacing`; see also :func:`printable`."""
     with replacing(path, sync) as partial:
         partial.write_bytes(text.encode('utf-8', 'backslashreplace'))
+
+
+def write_json(path: str | os.PathLike, content: Any, indent: int | None = 1,
+               default: Callable[[Any], Any] | None = None) -> None:
+    """Write plain data as JSON, see :func:`write_text`; ``default`` makes plain what is not."""
+    write_text(path, json.dumps(content, indent=indent, default=default) + '\n')
 
 
 def file_hash(path: str | os.PathLike) -> str:

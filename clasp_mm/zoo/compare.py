@@ -10,6 +10,7 @@ from typing import Any
 from clasp_mm.compat import load_file
 from clasp_mm.models.weights.find import METAFILE, verify_hash
 from clasp_mm.utils.files import read_json
+from clasp_mm.utils.tables import markdown_table
 
 from .index import TASKS, offer, read_metafile, read_zoo
 from .pages import cell
@@ -52,11 +53,9 @@ def compare(sources: Sequence[str], force: bool = False) -> str:
         raise ValueError(f'{", ".join(model["name"] for model in models)}: no results were '
                          'published; say them with clasp publish --result')
     columns = ['model', *metrics, *(f'**unlike:** {title}' for title in faults)]
-    lines = [f'| {" | ".join(map(cell, columns))} |', '|---' * len(columns) + '|']
-    for model in models:
-        cells = [model['name'], *(str(model['results'].get(name, '')) for name in metrics),
-                 *(values[model['name']] for values in faults.values())]
-        lines.append(f'| {" | ".join(map(cell, cells))} |')
+    lines = [markdown_table([*map(cell, columns)], (
+        map(cell, (model['name'], *(model['results'].get(name, '') for name in metrics),
+                   *(values[model['name']] for values in faults.values()))) for model in models))]
     if not faults:
         passport = models[0]['passport']
         lines += ['', 'All: ' + '; '.join(

@@ -22,7 +22,6 @@ Safetensors, the name of that file.
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,6 +38,7 @@ from clasp_mm.models.weights.find import (
     zoo_metafiles,
 )
 from clasp_mm.utils.files import read_yaml
+from clasp_mm.utils.names import near_names
 from clasp_mm.utils.resources import shipped_file
 
 from .config import read_zoo_config
@@ -218,8 +218,7 @@ def list_models(pattern: str = '*', task: str | None = None,
 
 def offer(name: str, names: Iterable[str]) -> str:
     """The nearest of the names, as the end of an error."""
-    near = difflib.get_close_matches(name, list(names), n=3, cutoff=0.4)
-    return f'; near: {", ".join(near)}' if near else '; clasp_mm.list_models() has all names'
+    return near_names(name, names) or '; clasp_mm.list_models() has all names'
 
 
 def model_task(model: Mapping[str, Any]) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from clasp_mm.models.weights.find import HASHED_NAME, METAFILE, file_name
 from clasp_mm.utils.files import read_yaml
+from clasp_mm.utils.tables import markdown_table
 
 from .index import read_index, read_metafile
 
@@ -75,8 +76,7 @@ def table(entries: Iterable[Mapping[str, Any]], root: Path, folder: Path) -> str
     """
     titles = ('model', 'data, its terms', 'recipe, input, host', 'parameters, FLOPs', 'results',
               'source', 'weights')
-    lines = [f'| {" | ".join(titles)} |', f'{"|---" * len(titles)}|']
-    return '\n'.join([*lines, *(_row(entry, root, folder) for entry in entries)])
+    return markdown_table(titles, (_cells(entry, root, folder) for entry in entries))
 
 
 def cell(value: Any) -> str:
@@ -85,7 +85,7 @@ def cell(value: Any) -> str:
     return re.sub(r'([\\`|\[\]])', r'\\\1', text)
 
 
-def _row(entry: Mapping[str, Any], root: Path, folder: Path) -> str:
+def _cells(entry: Mapping[str, Any], root: Path, folder: Path) -> list[str]:
     meta, results = entry['Metadata'], entry['Results'] or []
     config, title = root / entry['Config'], cell(entry['Name'])
     if config.is_file():
@@ -93,12 +93,11 @@ def _row(entry: Mapping[str, Any], root: Path, folder: Path) -> str:
     scores = '; '.join(
         ', '.join(f'{cell(name)} {cell(value)}' for name, value in result['Metrics'].items())
         + f' ({cell(result["Dataset"])})' for result in results)
-    cells = (title, f'{cell(meta["Training Data"])}; {cell(meta["Data Licence"])}',
-             f'{cell(meta["Recipe"])}; {meta["Input Size"]}; {cell(meta["Host"])}',
-             f'{meta["Parameters"] / 1e6:.3g} M, {meta["FLOPs"] / 1e9:.3g} G', scores,
-             ', '.join(dict.fromkeys(result['Source'] for result in results)),
-             _weights(entry, folder))
-    return f'| {" | ".join(cells)} |'
+    return [title, f'{cell(meta["Training Data"])}; {cell(meta["Data Licence"])}',
+            f'{cell(meta["Recipe"])}; {meta["Input Size"]}; {cell(meta["Host"])}',
+            f'{meta["Parameters"] / 1e6:.3g} M, {meta["FLOPs"] / 1e9:.3g} G', scores,
+            ', '.join(dict.fromkeys(result['Source'] for result in results)),
+            _weights(entry, folder)]
 
 
 def _weights(entry: Mapping[str, Any], folder: Path) -> str:

@@ -31,7 +31,7 @@ from typing import Any
 from mmengine.config import Config
 
 from clasp_mm.datasets.images import list_files
-from clasp_mm.utils.files import HASH_DIGITS, read_json, read_rows
+from clasp_mm.utils.files import HASH_DIGITS, read_json, read_logs
 from clasp_mm.version import __version__
 
 from .index import model_task
@@ -211,13 +211,12 @@ def logged_results(folder: Path, step: int | None, metric: str | None) -> dict[s
         metric: The one to name first.
     """
     found: dict[str, float] = {}
-    for log in sorted(folder.glob('*/vis_data/scalars.json')):
-        for row in read_rows(log):
-            if 'lr' in row or row.get('step') != step:
-                continue
-            values = {key: value for key, value in row.items()
-                      if key not in _NO_METRICS and isinstance(value, int | float)}
-            if values and (metric is None or metric in values):
-                found = values
+    for row in read_logs(folder):
+        if 'lr' in row or row.get('step') != step:
+            continue
+        values = {key: value for key, value in row.items()
+                  if key not in _NO_METRICS and isinstance(value, int | float)}
+        if values and (metric is None or metric in values):
+            found = values
     names = sorted(found, key=lambda name: name != metric)  # stable
     return {name.rsplit('/', 1)[-1]: float(f'{found[name]:.4g}') for name in names}

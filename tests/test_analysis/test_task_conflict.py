@@ -1,25 +1,19 @@
 import pytest
 import torch
-from mmengine.config import ConfigDict
 
 from clasp_mm.analysis.task_conflict import System, conflict_table, measure_system
 from clasp_mm.registry import MODELS
 from clasp_mm.visualization.analysis import draw_bars
 from tests.oracles import conflict as oracle
 from tests.test_engine.test_teacher_hook import make_config, people  # noqa: F401
+from tests.test_evaluation.test_conflict import turn_into_clasp
 
 
 @pytest.fixture
 def system(people, tmp_path):  # noqa: F811
     cfg = make_config(people, tmp_path)
     cfg.custom_imports = dict(imports=['clasp_mm.engine.estimate'])
-    backbone = dict(cfg.model.backbone, out_indices=(0, 1),
-                    moe=dict(num_experts=4, top_k=2, num_prompts=3, expert_hidden=4))
-    cfg.model = ConfigDict(cfg.model, type='clasp_mm.CLASP', backbone=backbone, part_head=dict(
-        type='clasp_mm.PartSegHead', in_channels=8, num_classes=3, in_index=0),
-        attr_head=dict(type='clasp_mm.AttrHead', in_channels=16, attribute_sizes=(2, 3)))
-    cfg.train_dataloader.dataset.pipeline.insert(
-        0, dict(type='clasp_mm.PlaceholderLabels', num_attributes=2))
+    turn_into_clasp(cfg)
     config, checkpoint = tmp_path / 'clasp.py', tmp_path / 'clasp.pth'
     cfg.dump(config)
     torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), checkpoint)

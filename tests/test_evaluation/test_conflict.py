@@ -95,16 +95,21 @@ def test_expert_use_is_the_mean_of_the_gates():
     assert expert_use(make_dino().backbone, images) is None
 
 
+def turn_into_clasp(cfg):
+    """CLASP in the place of a config's DINO."""
+    backbone = dict(cfg.model.backbone, out_indices=(0, 1),
+                    moe=dict(num_experts=4, top_k=2, num_prompts=3, expert_hidden=4))
+    cfg.model = dict(cfg.model, type='clasp_mm.CLASP', backbone=backbone, part_head=dict(
+        type='clasp_mm.PartSegHead', in_channels=8, num_classes=3, in_index=0),
+        attr_head=dict(type='clasp_mm.AttrHead', in_channels=16, attribute_sizes=(2, 3)))
+    cfg.train_dataloader.dataset.pipeline.insert(
+        0, dict(type='clasp_mm.PlaceholderLabels', num_attributes=2))
+
+
 def run(people, work_dir, hooks, clasp):  # noqa: F811
     cfg = make_config(people, work_dir)
     if clasp:
-        backbone = dict(cfg.model.backbone, out_indices=(0, 1),
-                        moe=dict(num_experts=4, top_k=2, num_prompts=3, expert_hidden=4))
-        cfg.model = dict(cfg.model, type='clasp_mm.CLASP', backbone=backbone, part_head=dict(
-            type='clasp_mm.PartSegHead', in_channels=8, num_classes=3, in_index=0),
-            attr_head=dict(type='clasp_mm.AttrHead', in_channels=16, attribute_sizes=(2, 3)))
-        cfg.train_dataloader.dataset.pipeline.insert(
-            0, dict(type='clasp_mm.PlaceholderLabels', num_attributes=2))
+        turn_into_clasp(cfg)
     cfg.custom_hooks = [*cfg.custom_hooks, *hooks]
     runner = Runner.from_cfg(cfg)
     runner.train()

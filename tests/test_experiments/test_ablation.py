@@ -11,7 +11,7 @@ import pytest
 
 from clasp_mm.engine.jobs import Job, run_jobs
 from clasp_mm.experiments.ablation import run
-from clasp_mm.experiments.ablation.page import spread, write_table
+from clasp_mm.experiments.ablation.page import write_table
 from clasp_mm.experiments.ablation.run import AblationOptions
 from clasp_mm.experiments.ablation.tables import TABLES, quickstart_config
 from clasp_mm.models.layers import TASKS
@@ -114,10 +114,6 @@ def test_the_table_has_mean_and_spread_and_a_line_a_seed(tmp_path):
         ('random weights', '0', '10.0', ''), ('random weights', '1', '11.0', ''),
         ('CLASP', '0', '12.0', '0.5'), ('CLASP', '1', '14.0', '0.7')]
     assert (tmp_path / 'systems.png').stat().st_size > 10_000
-
-
-def test_spread_of_what_is_not_defined():
-    assert spread([None, None], 1) == '-' and spread([2.25], 1) == '2.2'
 
 
 @pytest.mark.slow

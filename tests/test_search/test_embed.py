@@ -6,7 +6,6 @@ import pyarrow.parquet as parquet
 import pytest
 import torch
 from mmengine.config import Config
-from torch import nn
 
 import clasp_mm
 from clasp_mm.cli import main
@@ -19,6 +18,7 @@ from clasp_mm.search import embed
 from clasp_mm.search.embed import embed_images, nearest_neighbours
 from clasp_mm.search.embed_blocks import npy_header
 from tests.test_pseudo_labels.fakes import BLACK, BLUE, GREEN, RED, draw_person, make_labeler
+from tests.test_search.colours import Colours
 
 SIZE = (32, 16)
 BACKBONE = dict(type='clasp_mm.PCMoESwin', arch=dict(embed_dims=8, depths=(1, 1), num_heads=(1, 2)),
@@ -32,18 +32,6 @@ MODEL = dict(
     attr_head=dict(type='clasp_mm.AttrHead', in_channels=16,
                    attribute_sizes=DEFAULT_VOCABULARY.attribute_sizes),
     data_preprocessor=dict(type='clasp_mm.ViewPreprocessor'))
-
-
-class Colours(nn.Module):
-    """The mean colour is the feature, so that neighbours are known."""
-
-    def __init__(self):
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(()))
-
-    def forward(self, x, task=None):
-        std, mean = x.new_tensor([0.229, 0.224, 0.225]), x.new_tensor([0.485, 0.456, 0.406])
-        return (x * std[:, None, None] + mean[:, None, None],)
 
 
 @pytest.fixture

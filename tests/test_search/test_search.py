@@ -5,7 +5,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from clasp_mm.cli import main
 from clasp_mm.datasets import LUPerson
@@ -22,22 +21,11 @@ from clasp_mm.search import (
 from clasp_mm.search import index as index_module
 from clasp_mm.search.rank import _best
 from tests.test_pseudo_labels.fakes import ColourCLIP, tokenize
+from tests.test_search.colours import Colours
 
 SIZE = (32, 16)
 COLOURS = dict(red=(250, 10, 10), rose=(250, 140, 140), blue=(10, 10, 250), green=(10, 250, 10),
                purple=(200, 10, 200), gray=(90, 90, 90))
-
-
-class Colours(nn.Module):
-    """A backbone whose feature is the mean colour."""
-
-    def __init__(self):
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(()))
-
-    def forward(self, x, task=None):
-        std, mean = x.new_tensor([0.229, 0.224, 0.225]), x.new_tensor([0.485, 0.456, 0.406])
-        return (self.scale * x * std[:, None, None] + mean[:, None, None],)
 
 
 def paint(path, colour):

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from clasp_mm.evaluation.functional.bootstrap import Ranked, rank_scores
 from clasp_mm.models import PCMoESwin
 from clasp_mm.models.backbones.prompt_tree import KINDS, Candidate, prompt_candidates
+from clasp_mm.utils.tables import markdown_table
 
 from .features import PromptFeatures, load_readable, token_grid
 from .labels import Labels, read_map
@@ -111,18 +112,21 @@ def choose_prompt(backbone: PCMoESwin, labels: Labels, size: tuple[int, int] = (
 
 def format_choice(choice: Choice, rows: int = 15) -> str:
     """The first rows of the ranking as a Markdown table, every plain prompt, and the advice."""
-    lines = [f'| rank | task | {choice.metric} (95 % interval) | behind the best | | best of '
-             'resamples |', '|---|---|---|---|---|---|']
+    lines = []
     for rank, row in enumerate(choice.ranking, 1):
         candidate = choice.candidates[row.index]
         if rank > rows and candidate.kind != 'prompt':
             continue
         behind = f'{row.behind:.2f} ({row.behind_interval[0]:.2f} to {row.behind_interval[1]:.2f})'
-        lines.append(f'| {rank} | `{candidate.value!r}` | {row.score:.1f} ({row.interval[0]:.1f} '
-                     f'to {row.interval[1]:.1f}) | {behind if rank > 1 else ""} | '
-                     f'{"tied" if row.tied and rank > 1 else ""} | {row.first:.0%} |')
+        lines.append([
+            rank, f'`{candidate.value!r}`',
+            f'{row.score:.1f} ({row.interval[0]:.1f} to {row.interval[1]:.1f})',
+            behind if rank > 1 else '', 'tied' if row.tied and rank > 1 else '',
+            f'{row.first:.0%}'])
     tied = sum(row.tied for row in choice.ranking)
-    lines += ['', f'{len(choice.ranking)} candidates on {choice.num_images} images; {tied - 1} are '
+    lines = [markdown_table(['rank', 'task', f'{choice.metric} (95 % interval)', 'behind the best',
+                             '', 'best of resamples'], lines), '',
+             f'{len(choice.ranking)} candidates on {choice.num_images} images; {tied - 1} are '
               'tied with the best (the interval of the paired difference reaches 0). The best of '
               'so many looks better than it is: the simplest of the tied is advised.', '',
               f'    task={choice.advised.value!r}  # the line for your config']

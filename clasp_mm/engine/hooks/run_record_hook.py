@@ -15,7 +15,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from clasp_mm.registry import HOOKS
-from clasp_mm.utils.files import append_row, locked, read_json, write_text
+from clasp_mm.utils.files import append_row, locked, read_json, write_json, write_text
 
 from ..checkpoints import checkpoint_to_resume
 from ..provenance import describe_changes, environment, git_state
@@ -159,4 +159,4 @@ def cut_metrics(path: str | os.PathLike, step: int, stretched: float = 1.) -> in
 def _add_start(path: Path, entry: Mapping[str, Any]) -> None:
     with locked(path):
         starts = read_json(path) if path.exists() else []
-        write_text(path, json.dumps([*starts, entry], indent=1) + '\n')
+        write_json(path, [*starts, entry])

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from clasp_mm.utils.tables import markdown_table, number_or_dash
+
 
 def attribute_metrics(probabilities: np.ndarray, labels: np.ndarray,
                       threshold: float = 0.5) -> dict[str, Any]:
@@ -81,14 +83,11 @@ def attribute_table(result: Mapping[str, Any], names: Sequence) -> str:
         names: Of the A attributes.
     """
     columns = result['per_attribute']
-    lines = ['| attribute | mA | true positives % | true negatives % | positive | negative |',
-             '|---|---|---|---|---|---|']
-    for index, name in enumerate(names):
-        rates = ['-' if np.isnan(columns[key][index]) else f'{columns[key][index]:.2f}'
-                 for key in ('mA', 'tpr', 'tnr')]
-        counts = [str(columns[key][index]) for key in ('num_positive', 'num_negative')]
-        lines.append(f'| {" | ".join([str(name), *rates, *counts])} |')
-    return '\n'.join(lines)
+    return markdown_table(
+        ['attribute', 'mA', 'true positives %', 'true negatives %', 'positive', 'negative'],
+        [[name, *(number_or_dash(columns[key][index], '.2f') for key in ('mA', 'tpr', 'tnr')),
+          columns['num_positive'][index], columns['num_negative'][index]]
+         for index, name in enumerate(names)])
 
 
 def _mean_share(parts: np.ndarray, wholes: np.ndarray) -> float:

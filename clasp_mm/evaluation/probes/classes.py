@@ -51,19 +51,13 @@ def linear_accuracy(train_feats: np.ndarray | Tensor, train_labels: np.ndarray,
     """Accuracy of multinomial logistic regression, solved by L-BFGS from zero.
 
     Channels are standardised by the training features; the loss is the mean cross-entropy + l2 / 2
-    |W|^2. Arguments as of :func:`knn_accuracy`.
-
-    Returns:
-        Percent.
-
-    Raises:
-        ValueError: Shapes do not match or a feature is not finite.
+    |W|^2. Arguments, result and errors are those of :func:`knn_accuracy`.
     """
     train, train_classes, val, val_classes = _checked(train_feats, train_labels, val_feats,
                                                       val_labels)
     mean, scale = standardiser(train)
     weight, bias = fit_linear((train - mean) / scale, int(np.max(train_labels)) + 1,
-                        lambda logits: F.cross_entropy(logits, train_classes), l2, max_iter)
+                              lambda logits: F.cross_entropy(logits, train_classes), l2, max_iter)
     predicted = ((val - mean) / scale @ weight + bias).argmax(1)
     return 100 * (predicted == val_classes).double().mean().item()
 

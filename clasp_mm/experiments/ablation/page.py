@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 from clasp_mm.evaluation.frozen.tasks import METRICS, TASK_PROMPTS
 from clasp_mm.models.layers import TASKS
-from clasp_mm.utils.files import replacing
+from clasp_mm.utils.files import write_json, write_text
+from clasp_mm.utils.tables import markdown_table, mean_std
 from clasp_mm.visualization.analysis import draw_seeds, write_png
 
 from ..quickstart.report import machine
@@ -47,10 +46,9 @@ def write_table(results: Mapping[str, Any], folder: Path) -> str:
         for seed, values in enumerate(seeds):
             table.writerow([title, seed, *('' if values[key] is None else values[key]
                                            for key in keys)])
-    for suffix, content in (('json', json.dumps(report, indent=1)), ('csv', lines.getvalue()),
-                            ('md', text)):
-        with replacing(folder / f'{name}.{suffix}') as partial:
-            partial.write_text(content, encoding='utf-8')
+    write_json(folder / f'{name}.json', report)
+    write_text(folder / f'{name}.csv', lines.getvalue())
+    write_text(folder / f'{name}.md', text)
     write_png(draw_seeds({_NAMES.get(key, key): {
         title: [values[key] for values in seeds if values[key] is not None]
         for title, seeds in rows.items()} for key in (*SCORES, 'gcr', 'ead')}),
@@ -70,12 +68,10 @@ def markdown(rows: Mapping[str, Sequence[Mapping[str, float | None]]],
              report: Mapping[str, Any]) -> str:
     """The table, how every prompt does where it was asked, and what is needed to make it again."""
     keys = list(next(iter(rows.values()))[0])
-    lines = ['| | ' + ' | '.join(_NAMES.get(key, key) for key in keys) + ' |',
-             '|---' * (len(keys) + 1) + '|']
-    for title, seeds in rows.items():
-        lines.append(f'| {title} | ' + ' | '.join(
-            spread([values[key] for values in seeds], 2 if key in ('gcr', 'ead', 'parameters')
-                   else 0 if key == 'step' else 1) for key in keys) + ' |')
+    digits = {'gcr': '.2f', 'ead': '.2f', 'parameters': '.2f', 'step': '.0f'}
+    lines = [markdown_table(['', *(_NAMES.get(key, key) for key in keys)], [
+        [title, *(mean_std([values[key] for values in seeds], digits.get(key, '.1f'))
+                  for key in keys)] for title, seeds in rows.items()])]
     own = report['machine']
     lines += ['', f'`python {report["command"]}`: {report["seeds"]} seed(s), mean ± standard '
               f'deviation; {report["identities"]} synthetic people to pretrain on; frozen '
@@ -83,27 +79,17 @@ def markdown(rows: Mapping[str, Sequence[Mapping[str, float | None]]],
               f'{own["torch"]}. Steps were timed with other trainings beside them.']
     for title, seeds in report['rows'].items():
         if seeds[0]['under_prompt']:
-            lines += ['', f'{title}, every task under every prompt:', '', *prompt_table(seeds)]
+            lines += ['', f'{title}, every task under every prompt:', '', prompt_table(seeds)]
     return '\n'.join(lines) + '\n'
 
 
-def prompt_table(seeds: Sequence[Mapping[str, Any]]) -> list[str]:
+def prompt_table(seeds: Sequence[Mapping[str, Any]]) -> str:
     """Every task under each single prompt, with the task's own."""
-    lines = ['| task | ' + ' | '.join(TASKS) + ' | its prompt |', '|---' * (len(TASKS) + 2) + '|']
+    rows = []
     for task, key in METRICS.items():
         own = TASK_PROMPTS[task]
-        cells = [spread([one['under_prompt'][prompt][key] for one in seeds], 1)
-                 for prompt in TASKS]
-        used = spread([one['scores'][key] for one in seeds], 1)
-        lines.append(f'| {_NAMES[key]} | ' + ' | '.join(cells)
-                     + f' | {own if isinstance(own, str) else " + ".join(own)}: {used} |')
-    return lines
-
-
-def spread(values: Sequence[float | None], digits: int) -> str:
-    """Mean and, over several seeds, standard deviation; '-' where not defined."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return '-'
-    text = f'{mean(known):.{digits}f}'
-    return f'{text} ± {stdev(known):.{digits}f}' if len(known) > 1 else text
+        used = mean_std([one['scores'][key] for one in seeds])
+        rows.append([_NAMES[key], *(mean_std([one['under_prompt'][prompt][key] for one in seeds])
+                                    for prompt in TASKS),
+                     f'{own if isinstance(own, str) else " + ".join(own)}: {used}'])
+    return markdown_table(['task', *TASKS, 'its prompt'], rows)

@@ -17,7 +17,7 @@ from clasp_mm.engine.training import Training
 from clasp_mm.evaluation.frozen.tasks import write_scenes
 from clasp_mm.utils.claims import hold
 from clasp_mm.utils.config_text import config_differences
-from clasp_mm.utils.files import file_hash, read_json, replacing
+from clasp_mm.utils.files import file_hash, read_json, write_json
 
 from ..quickstart.run import Options, Quickstart
 from .tables import TABLES, Row, quickstart_config
@@ -115,8 +115,7 @@ class _Ablation:
             raise ValueError(f'{self.dir} was begun with {found}, and is asked to go on with '
                              f'{own}: name another --work-dir')
         self.dir.mkdir(parents=True, exist_ok=True)
-        with replacing(file) as partial:
-            partial.write_text(json.dumps(own), 'utf-8')
+        write_json(file, own)
 
     def run_stage1(self) -> None:
         """DINO of every seed, beside the mini CLIP."""
@@ -179,8 +178,7 @@ class _Ablation:
                         continue
                 ticket = file.with_suffix('.job')
                 ticket.parent.mkdir(parents=True, exist_ok=True)
-                with replacing(ticket) as partial:
-                    partial.write_text(json.dumps(job), 'utf-8')
+                write_json(ticket, job)
                 jobs.append(Job(f'seed{seed} {row.key}', [
                     sys.executable, '-m', 'clasp_mm.experiments.ablation.score', str(ticket)],
                     file.with_suffix('.log'), env=ONE_THREAD))

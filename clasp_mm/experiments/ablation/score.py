@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +24,7 @@ from clasp_mm.models.weights.swin import load_backbone
 from clasp_mm.registry import MODELS
 from clasp_mm.synthetic import load_ground_truth
 from clasp_mm.utils.device import pick_device
-from clasp_mm.utils.files import read_json, read_rows, replacing
+from clasp_mm.utils.files import read_json, read_logs, write_json
 
 from ..quickstart.run import INPUT_SIZE
 
@@ -77,8 +76,7 @@ def score_row(config: Path, checkpoint: Path | None, seed: int, data: Path,
 
 def step_seconds(folder: Path) -> float:
     """Median time of a step over the last logged quarter of a run, loading left out."""
-    rows = [row for log in sorted(folder.glob('*/vis_data/scalars.json')) for row in read_rows(log)]
-    times = [row['time'] - row.get('data_time', 0) for row in rows if 'time' in row]
+    times = [row['time'] - row.get('data_time', 0) for row in read_logs(folder) if 'time' in row]
     return float(np.median(times[-max(1, len(times) // 4):]))
 
 
@@ -88,8 +86,7 @@ def main() -> None:
     quiet_mmcv_lite()
     result = score_row(Path(job['config']), job['checkpoint'] and Path(job['checkpoint']),
                        job['seed'], Path(job['data']), job['wrong_prompts'])
-    with replacing(Path(job['out'])) as partial:
-        partial.write_text(json.dumps({**result, 'job': job}, indent=1), 'utf-8')
+    write_json(job['out'], {**result, 'job': job})
 
 
 if __name__ == '__main__':

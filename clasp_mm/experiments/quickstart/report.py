@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from clasp_mm.utils.files import write_text
+from clasp_mm.utils.files import write_json, write_text
 from clasp_mm.version import __version__
 from clasp_mm.visualization.figures import draw_expert_use, draw_losses, draw_part_iou
 from clasp_mm.visualization.pseudo_labels import html_table, inline_png
@@ -58,7 +57,7 @@ def write_report(folder: Path, seeds: Sequence[Mapping[str, Any]],
                                  for task, use in seed['expert_use'].items()}}
                for seed in seeds],
         step_cost=dict(steps), job_cost=dict(jobs))
-    write_text(folder / 'report.json', json.dumps(report, indent=1))
+    write_json(folder / 'report.json', report)
     write_text(folder / 'report.html', _page(report, seeds, pictures, logs, folder))
     _print(console, summary, steps, seeds)
     return report

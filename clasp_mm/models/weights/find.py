@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 import re
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 import torch
 
 from clasp_mm.utils.files import file_hash, read_json, read_yaml
+from clasp_mm.utils.names import near_names
 
 from .download import HASHED_NAME, download
 
@@ -170,10 +170,9 @@ def _published(name: str) -> Path:
     if name in names:
         found = names[name]
         return found if isinstance(found, Path) else _downloaded(found)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.3)
     where = f'{ZOO_VARIABLE} ({os.environ.get(ZOO_VARIABLE) or "not set"})'
     raise FileNotFoundError(f'no published model {name!r} in {where}'
-                            + (f'; near: {", ".join(near)}' if near else
+                            + (near_names(name, names, cutoff=0.3) or
                                '; give the path of a .pth file, or set the variable to the folder '
                                'or address where it is'))
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from clasp_mm.utils.files import write_json
+
 from ..scene import SceneRecord
-from .split import Split, box_xywh, draw_some, write_json, write_picture, write_scenes
+from .split import Split, box_xywh, draw_some, write_picture, write_scenes
 
 _SCENE = 3
 _CITIES = {'train': ('nordville', 'westville'), 'val': ('sudville', 'ostville')}
@@ -57,7 +59,8 @@ def _draw(split: Split, index: int, num_people: tuple[int, int]) -> dict:
     objects = _objects(scene)
     write_json(
         split.out_dir / f'gtBboxCityPersons/{split.name}/{stem}_gtBboxCityPersons.json',
-        {'imgHeight': split.size[0], 'imgWidth': split.size[1], 'objects': objects})
+        {'imgHeight': split.size[0], 'imgWidth': split.size[1], 'objects': objects},
+        indent=None)
     return {'file_name': f'{stem}_leftImg8bit.png', 'objects': objects}
 
 
@@ -117,4 +120,4 @@ def _finish(split: Split, rows: list[dict]) -> None:
                 'vis_ratio': seen_width * seen_height / (width * height)})
     write_json(split.out_dir / f'{split.name}_gt.json', {
         'images': images, 'annotations': annotations,
-        'categories': [{'id': 1, 'name': 'pedestrian'}]})
+        'categories': [{'id': 1, 'name': 'pedestrian'}]}, indent=None)

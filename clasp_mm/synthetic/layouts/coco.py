@@ -8,6 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from clasp_mm.utils.files import write_json
+
 from ..scene import ScenePerson
 from ..words import COCO_KEYPOINTS, COCO_SKELETON
 from .split import (
@@ -15,7 +17,6 @@ from .split import (
     Split,
     box_xywh,
     draw_some,
-    write_json,
     write_picture,
     write_scenes,
 )
@@ -137,6 +138,6 @@ def _finish(split: Split, rows: list[dict]) -> None:
         'annotations': [{'id': number, **person} for number, person in enumerate(people, 1)],
         'categories': [{'id': 1, 'name': 'person', 'supercategory': 'person',
                         'keypoints': list(COCO_KEYPOINTS),
-                        'skeleton': [[a + 1, b + 1] for a, b in COCO_SKELETON]}]})
+                        'skeleton': [[a + 1, b + 1] for a, b in COCO_SKELETON]}]}, indent=None)
     write_json(split.out_dir / _detection_name(split),
-               [detection for row in rows for detection in row['detections']])
+               [detection for row in rows for detection in row['detections']], indent=None)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ import cv2
 import numpy as np
 from rich.progress import track
 
-from clasp_mm.utils.files import locked, write_text
+from clasp_mm.utils.files import locked, read_json, write_json
 
 from ..scene import SceneRecord, draw_scene
 from ..writers import (
@@ -141,9 +139,9 @@ def _write_split(split: Split, layout: str, owned: Sequence[str],
             results = track(results, f'drawing {split.num_images} {layout} {split.name} images',
                             total=len(missing))
         for shard, rows in results:
-            write_json(_part(parts, shard), rows)
+            write_json(_part(parts, shard), rows, indent=None)
     rows = [row for shard in range(shards)
-            for row in json.loads(_part(parts, shard).read_text(encoding='utf-8'))]
+            for row in read_json(_part(parts, shard))]
     finish(split, rows)
     write_marker(marker, settings, complete=True)
     shutil.rmtree(parts)
@@ -178,11 +176,6 @@ def write_picture(path: Path, image: np.ndarray) -> None:
     """Write an image (H, W, 3) RGB, by the name's end; a JPEG in quality 92."""
     options = (cv2.IMWRITE_JPEG_QUALITY, 92) if path.suffix == '.jpg' else ()
     write_bytes(path, encode(path.suffix, image[..., ::-1], *options))
-
-
-def write_json(path: str | os.PathLike, content: object) -> None:
-    """Write a JSON file, whole or not at all."""
-    write_text(path, json.dumps(content) + '\n')
 
 
 def box_xywh(box: Sequence[float]) -> list[float]:
