@@ -23,7 +23,7 @@ from clasp_mm.synthetic import SyntheticPeople, write_people
 from clasp_mm.utils.device import pick_device
 from clasp_mm.utils.files import read_rows
 from clasp_mm.utils.processes import ending_with_parent
-from clasp_mm.utils.resources import resource
+from clasp_mm.utils.resources import shipped_file
 
 from ..contest import Options
 from ..inference import random_inferencer, tasks_here
@@ -95,7 +95,7 @@ def train(report: Report) -> None:
 
 
 def _config(report: Report, people: Path) -> Config:
-    cfg = Config.fromfile(resource(_CONFIG))
+    cfg = Config.fromfile(shipped_file(_CONFIG))
     cfg.merge_from_dict({
         'model.stage1': None, 'train_dataloader.dataset.data_root': str(people),
         'train_dataloader.dataset.pipeline.0.store': str(report.work / 'labels'),

@@ -304,7 +304,7 @@ def test_a_config_whose_training_nothing_serves_is_refused_before_its_first_step
     ('mmengine', {'mmengine': '0.10.7'}, []), ('clasp_mm', {}, [])])
 def test_a_training_warns_of_versions_that_are_not_accepted(
         monkeypatch, tmp_path, said, scope, there):
-    from clasp_mm.apis import launch
+    from clasp_mm.engine import launch
     monkeypatch.setattr(packages, 'installed_versions', lambda names: {
         name: there[name] for name in names if name in there})
     assert packages.unaccepted(scope) == said

@@ -281,7 +281,7 @@ def call(folder, *more):
 
 @pytest.fixture
 def fake_clip(monkeypatch, clip):
-    monkeypatch.setattr('clasp_mm.cli.search.build_clip', lambda *_: clip)
+    monkeypatch.setattr('clasp_mm.pseudo_labels.clip_model.build_clip', lambda *_: clip)
 
 
 def test_command_prints_a_table_and_writes_a_page(folder, fake_clip, capsys):
