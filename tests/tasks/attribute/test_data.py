@@ -156,7 +156,7 @@ def test_a_mat_that_does_not_fit_itself(root, changes, words):
 def test_files_that_are_missing_or_no_files_of_this_kind(root):
     with pytest.raises(ValueError, match="no image of a split 'dev'; there are train, val, test"):
         build(root, 'dev')
-    with pytest.raises(FileNotFoundError, match=r'(?s)no attribute file.*none.mat.*clasp data check'):
+    with pytest.raises(FileNotFoundError, match=r'(?s)no attribute file.*none.mat.*data check'):
         build(root, ann_file='none.mat')
     (root / 'list.txt').touch()
     with pytest.raises(ValueError, match=r'list.txt: .* \.mat .* \.pkl'):

@@ -179,7 +179,7 @@ def test_missing_query_image(market, tmp_path):
         lambda info: dict(info, img=Path(info['img_path']).read_bytes())])
     Path(data.get_data_info(3)['img_path']).unlink()
     data[0]
-    with pytest.raises(FileNotFoundError, match=r'no image .*query/5002.*clasp data check'):
+    with pytest.raises(FileNotFoundError, match=r'no image .*query/5002.*data check'):
         data[3]
 
 
