@@ -68,7 +68,7 @@ def test_unreachable_weights_say_what_to_fetch(monkeypatch):
 
 
 @pytest.mark.parametrize(('name', 'pretrained', 'error', 'message'), [
-    ('ViT-B32', 'openai', ValueError, "near: ['ViT-B-32'"),
+    ('ViT-B32', 'openai', ValueError, "near: ViT-B-32"),
     ('ViT-B-32', 'opnai', ValueError, "did you mean 'openai'"),
     ('ViT-B-32', 'weights.pt', FileNotFoundError, "no CLIP weights file at 'weights.pt'"),
     ('ViT-B-32', None, ValueError, 'need trained weights'),
