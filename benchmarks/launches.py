@@ -15,7 +15,6 @@ else::
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections import Counter as Counts
 from collections.abc import Iterator
@@ -31,7 +30,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from clasp_mm.engine.training_step import TrainingStep
-from clasp_mm.utils.files import read_json, write_text
+from clasp_mm.utils.files import read_json, write_json
 
 from .contest import Goal, Options, Row
 from .step import step_config
@@ -185,7 +184,7 @@ def _count_in_process(rank: int, name: str, folder: str) -> None:
     with Counter() as counter:
         step()
     if rank == 0:
-        write_text(Path(folder) / 'counts.json', json.dumps(counter.collectives))
+        write_json(Path(folder) / 'counts.json', counter.collectives, indent=None)
     dist.barrier()
     dist.destroy_process_group()
 

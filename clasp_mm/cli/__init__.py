@@ -6,12 +6,12 @@ heavy before ``run``. The files of ``tools/`` are the same verbs under OpenMMLab
 """
 
 import argparse
-import difflib
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
+from clasp_mm.utils.names import did_you_mean
 from clasp_mm.version import __version__
 
 from .failure import USER_ERRORS, keeps_traceback
@@ -158,7 +158,6 @@ def _listing(node: dict[str, Any], prog: str) -> str:
 
 def _no_verb(word: str, node: dict[str, Any], prog: str) -> NoReturn:
     names = [name for name in node if name]
-    near = difflib.get_close_matches(word, names, n=1)
-    hint = f'; did you mean {near[0]!r}?' if near else '.'
+    hint = did_you_mean(word, names) or '.'
     print(f'{prog}: no verb {word!r}{hint} There are {", ".join(names)}.', file=sys.stderr)
     raise SystemExit(2)

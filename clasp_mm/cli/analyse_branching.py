@@ -32,17 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the table and write its rows."""
-    import json
-
     from clasp_mm.compat import quiet_mmcv_lite
     quiet_mmcv_lite()
     from clasp_mm.analysis.branching import branch_table, format_table
     from clasp_mm.synthetic import load_ground_truth
-    from clasp_mm.utils.files import write_text
+    from clasp_mm.utils.files import write_json
     from clasp_mm.zoo.get_model import get_model
     device = announce_device(args.device)
     backbone = get_model(args.model, out_indices=(0, 1, 2, 3)).to(device)
     truths = [load_ground_truth(folder) for folder in (args.train, args.held_out)]
     rows = branch_table(backbone, *truths, tuple(args.size), args.repeats)
     print(format_table(rows))
-    write_text(args.out / 'multi_task.json', json.dumps(rows, indent=1))
+    write_json(args.out / 'multi_task.json', rows)

@@ -2,9 +2,9 @@
 
 import argparse
 
-from clasp_mm.utils.device import add_device_argument, announce_device
+from clasp_mm.utils.device import add_device_argument
 
-from .options import add_analysis_out, add_size
+from .options import add_analysis_out, add_backbone, add_size, read_backbone
 
 EPILOG = """\
 FOLDER holds images, or synthetic people (clasp data draw). Writes expert_use.png, .json and .md.
@@ -18,9 +18,8 @@ example:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``clasp analyse experts``."""
-    parser.add_argument('model', help='published backbone, name of the zoo, or a config')
+    add_backbone(parser)
     parser.add_argument('folder', help='images')
-    parser.add_argument('--checkpoint', metavar='FILE', help='(training) checkpoint of a config')
     add_size(parser)
     parser.add_argument('--images', type=int, default=640, help='at most (%(default)s)')
     add_device_argument(parser)
@@ -30,7 +29,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print the table and write it with its picture."""
     from clasp_mm.analysis.run import write_expert_use
-    from clasp_mm.zoo.get_model import get_model
-    device = announce_device(args.device)
-    backbone = get_model(args.model, args.checkpoint).to(device)
+    backbone = read_backbone(args)
     print(write_expert_use(backbone, args.folder, args.out, tuple(args.size), args.images))

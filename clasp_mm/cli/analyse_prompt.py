@@ -51,13 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the best rows and write all of them."""
-    import json
     import sys
 
     from clasp_mm.compat import quiet_mmcv_lite
     quiet_mmcv_lite()
     from clasp_mm.analysis.choose_prompt import choose_prompt, format_choice, read_labels
-    from clasp_mm.utils.files import write_text
+    from clasp_mm.utils.files import write_json
     from clasp_mm.zoo.get_model import get_model
     device = announce_device(args.device)
     labels = read_labels(args.kind, args.images, args.table, args.maps)
@@ -73,4 +72,4 @@ def run(args: argparse.Namespace) -> None:
         print(f'{len(choice.unreadable)} of {len(labels.paths)} images could not be read',
               file=sys.stderr)
     print(format_choice(choice, args.rows))
-    write_text(args.out / 'choose_prompt.json', json.dumps(choice.to_dict(), indent=1))
+    write_json(args.out / 'choose_prompt.json', choice.to_dict())

@@ -2,9 +2,9 @@
 
 import argparse
 
-from clasp_mm.utils.device import add_device_argument, announce_device
+from clasp_mm.utils.device import add_device_argument
 
-from .options import add_analysis_out, add_size
+from .options import add_analysis_out, add_backbone, add_size, read_backbone
 
 EPILOG = """\
 PEOPLE is a folder of synthetic people with ground truth (clasp data draw). Writes t-SNE_whole.png,
@@ -19,9 +19,8 @@ example:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``clasp analyse tsne``."""
-    parser.add_argument('model', help='published backbone, name of the zoo, or a config')
+    add_backbone(parser)
     parser.add_argument('people', help='folder of synthetic people')
-    parser.add_argument('--checkpoint', metavar='FILE', help='(training) checkpoint of a config')
     add_size(parser)
     parser.add_argument('--number', type=int, default=12, help='identities (%(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of t-SNE (%(default)s)')
@@ -32,7 +31,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print the table and write it with its pictures."""
     from clasp_mm.analysis.run import write_tsne
-    from clasp_mm.zoo.get_model import get_model
-    device = announce_device(args.device)
-    backbone = get_model(args.model, args.checkpoint).to(device)
+    backbone = read_backbone(args)
     print(write_tsne(backbone, args.people, args.out, tuple(args.size), args.number, args.seed))

@@ -12,7 +12,15 @@ from clasp_mm.utils.device import (
     set_matmul_precision,
 )
 
-from .options import PROMPTS, add_clip, add_semantic_weight, add_size, clip_weights
+from .options import (
+    PROMPTS,
+    add_clip,
+    add_semantic_weight,
+    add_size,
+    add_vocabulary,
+    clip_weights,
+    read_vocabulary,
+)
 
 if TYPE_CHECKING:
     from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler
@@ -35,8 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='.npy, or .parquet where pyarrow is installed (%(default)s)')
     parser.add_argument('--list', default='', help='file with one image name per line')
     add_clip(parser, None, 'name parts and attributes on the page with this CLIP: ')
-    parser.add_argument('--vocabulary', metavar='JSON',
-                        help='parts, attributes and texts (default: the built-in ones)')
+    add_vocabulary(parser)
     parser.add_argument('--queries', type=int, default=24, help='rows of the page (%(default)s)')
     parser.add_argument('--neighbours', type=int, default=8, help='of each (%(default)s)')
     parser.add_argument('--batch-size', type=int, default=64, help='images (%(default)s)')
@@ -51,16 +58,12 @@ def run(args: argparse.Namespace) -> None:
 
     from clasp_mm.datasets import LUPerson
     from clasp_mm.labelling.describe import CLIPDescriber, HeadDescriber
-    from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary
     from clasp_mm.search.embed import check_out, embed_images, load_backbone
-    from clasp_mm.utils.files import read_json
     from clasp_mm.utils.shards import own_process
     args.device = announce_device(args.device)
     set_matmul_precision(args.float32_precision)
     check_out(args.out)
-    vocabulary = DEFAULT_VOCABULARY
-    if args.vocabulary:
-        vocabulary = Vocabulary.from_dict(read_json(args.vocabulary))
+    vocabulary = read_vocabulary(args)
     model, spec, heads = load_backbone(args)
     source = LUPerson(args.folder, args.list)
     size = tuple(args.size)

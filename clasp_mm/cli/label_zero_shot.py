@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
     from clasp_mm.evaluation.functional import attribute_table
     from clasp_mm.labelling.zero_shot import pa100k_texts, read_texts, score_zero_shot
     from clasp_mm.pseudo_labels.clip_model import build_clip
-    from clasp_mm.utils.files import read_json, write_text
+    from clasp_mm.utils.files import read_json, write_json
     device = announce_device(args.device)
     table = read_attribute_file(args.annotation)
     texts = read_texts(read_json(args.texts)) if args.texts else pa100k_texts()
@@ -54,6 +54,6 @@ def run(args: argparse.Namespace) -> None:
     print(json.dumps(dict(split=args.split, clip=clip.identity, **shown), indent=1))
     if args.out:
         rows = {name: values.tolist() for name, values in result['per_attribute'].items()}
-        write_text(args.out, json.dumps(dict(
+        write_json(args.out, dict(
             shown, split=args.split, clip=clip.identity, attributes=result['attributes'],
-            per_attribute=rows), indent=1))
+            per_attribute=rows))

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 from clasp_mm.utils.device import add_device_argument, announce_device, computes_in_bfloat16
 
-from .options import PROMPTS, add_clip, add_semantic_weight, clip_weights
+from .options import (
+    PROMPTS,
+    add_clip,
+    add_semantic_weight,
+    add_vocabulary,
+    clip_weights,
+    read_vocabulary,
+)
 
 if TYPE_CHECKING:
     from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler
@@ -30,8 +37,7 @@ def add_labeler_arguments(parser: argparse.ArgumentParser) -> None:
                           help='prompt of a teacher that has PC-MoE')
     add_semantic_weight(networks, 'teacher-')
     add_clip(networks)
-    networks.add_argument('--vocabulary', metavar='JSON',
-                          help='parts, attributes and texts (default: the built-in ones)')
+    add_vocabulary(networks)
     add_device_argument(networks)
     networks.add_argument('--batch-size', type=int, default=64, help='images (%(default)s)')
     networks.add_argument('--clip-batch-size', type=int, default=256,
@@ -72,15 +78,11 @@ def labeler_from_arguments(args: argparse.Namespace) -> CLIPLabeler:
     """The labeler that the options of :func:`add_labeler_arguments` describe."""
     from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
     from clasp_mm.pseudo_labels.colour_teacher import ColourTeacher
-    from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary
-    from clasp_mm.utils.files import read_json
     from clasp_mm.zoo.get_model import get_model
     if not 0 <= args.stage <= 3:
         raise ValueError(f'--stage must be 0 to 3, got {args.stage}')
     device = announce_device(args.device)
-    vocabulary = DEFAULT_VOCABULARY
-    if args.vocabulary:
-        vocabulary = Vocabulary.from_dict(read_json(args.vocabulary))
+    vocabulary = read_vocabulary(args)
     if args.teacher == 'none':
         if args.teacher_config or args.teacher_task or args.teacher_semantic_weight is not None:
             raise ValueError('--teacher none has no config, no task and no semantic weight')

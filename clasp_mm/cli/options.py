@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from clasp_mm.utils.device import announce_device
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from clasp_mm.pseudo_labels.vocabulary import Vocabulary
 
 PROMPTS = ('appearance', 'part', 'attribute')
 TASKS = ('pose', 'parsing', 'detection', 'attribute', 'reid', 'person_search')
@@ -61,6 +68,32 @@ def clip_weights(args: argparse.Namespace) -> str | None:
     """``--clip-pretrained``, unless ``--clip`` brings its own."""
     own = args.clip.startswith(('local-dir:', 'hf-hub:'))
     return None if own else args.clip_pretrained
+
+
+def add_vocabulary(parser: argparse._ActionsContainer) -> None:
+    """Add ``--vocabulary``."""
+    parser.add_argument('--vocabulary', metavar='JSON',
+                        help='parts, attributes and texts (default: the built-in ones)')
+
+
+def read_vocabulary(args: argparse.Namespace) -> Vocabulary:
+    """What ``--vocabulary`` names, or the built-in one."""
+    from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary
+    from clasp_mm.utils.files import read_json
+    return Vocabulary.from_dict(read_json(args.vocabulary)) if args.vocabulary else \
+        DEFAULT_VOCABULARY
+
+
+def add_backbone(parser: argparse.ArgumentParser) -> None:
+    """Add a backbone's model and ``--checkpoint``."""
+    parser.add_argument('model', help='published backbone, name of the zoo, or a config')
+    parser.add_argument('--checkpoint', metavar='FILE', help='(training) checkpoint of a config')
+
+
+def read_backbone(args: argparse.Namespace) -> nn.Module:
+    """The backbone that :func:`add_backbone` asked for, on ``--device``."""
+    from clasp_mm.zoo.get_model import get_model
+    return get_model(args.model, args.checkpoint).to(announce_device(args.device))
 
 
 def add_semantic_weight(parser: argparse._ActionsContainer, of: str = '') -> None:

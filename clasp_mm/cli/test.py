@@ -27,7 +27,6 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         ValueError: The config is none for testing, or the weights do not fit its model.
     """
-    import json
     from pathlib import Path
 
     from mmengine.dist import is_main_process
@@ -37,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
     from clasp_mm.engine.launch import leave_together, load_config
     from clasp_mm.models.weights.coverage import check_weights
     from clasp_mm.models.weights.find import find_weights
-    from clasp_mm.utils.files import write_text
+    from clasp_mm.utils.files import write_json
     if '://' not in args.checkpoint:
         args.checkpoint = str(find_weights(args.checkpoint))
     cfg = load_config(args.config, args.work_dir, args.launcher, args.cfg_options)
@@ -61,5 +60,5 @@ def run(args: argparse.Namespace) -> None:
     with work():
         metrics = runner.test()
     if args.out and is_main_process():
-        write_text(args.out, json.dumps(metrics, indent=2, default=float) + '\n')
+        write_json(args.out, metrics, indent=2, default=float)
     leave_together()
