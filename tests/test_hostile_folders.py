@@ -25,7 +25,7 @@ from clasp_mm.inferencers.verification import calibrate
 from clasp_mm.labelling.make_store import make_store
 from clasp_mm.labelling.report import read_labelled_images, report_labels
 from clasp_mm.models import PCMoESwin
-from clasp_mm.search import FeatureIndex, look_encoder
+from clasp_mm.search import FeatureIndex, backbone_encoder
 from clasp_mm.search.embed import embed_images
 from clasp_mm.zoo.passport import files_hash
 from tests import hostile
@@ -111,7 +111,7 @@ def test_embed(tree, tmp_path, backbone, said):
 
 def test_search(tree, tmp_path, backbone):
     index = FeatureIndex(tmp_path / 'index', LUPerson(str(tree)),
-                         look_encoder(backbone, SIZE, 'part'))
+                         backbone_encoder(backbone, SIZE, 'part'))
     found = index.update(num_workers=0, progress=False)
     assert (found.num_images, found.new) == (len(READABLE), len(READABLE))
     assert [fault.split(':')[0] for fault in found.unreadable] == UNREADABLE

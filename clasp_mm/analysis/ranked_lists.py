@@ -17,7 +17,7 @@ from clasp_mm.evaluation.functional.reid_ranking import with_own_files
 from clasp_mm.inferencers.reid import embed_files, load
 from clasp_mm.registry import DATASETS
 from clasp_mm.utils.files import printable, write_text
-from clasp_mm.visualization.ranked_lists import RankedList, ranked_page, telling_queries
+from clasp_mm.visualization.ranked_lists import RankedList, ranked_page, select_queries
 
 
 def write_ranked_page(config: str | os.PathLike, checkpoint: str | os.PathLike,
@@ -61,7 +61,7 @@ def write_ranked_page(config: str | os.PathLike, checkpoint: str | os.PathLike,
     distances = FeatureDistances(as_features('query', query, device),
                                  as_features('gallery', gallery, device))
     lists = []
-    for kind, rows in telling_queries(found['average_precision'], count).items():
+    for kind, rows in select_queries(found['average_precision'], count).items():
         for row in rows:
             stays = np.flatnonzero((pids != query_pids[row]) | (cameras != query_cams[row]))
             exact = distances.exact(np.full(len(stays), row), stays)

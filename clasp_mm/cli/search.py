@@ -96,7 +96,7 @@ def _search(args: argparse.Namespace) -> tuple[Found | None, LUPerson, Path]:
     from clasp_mm.datasets import LUPerson
     from clasp_mm.pseudo_labels.clip_model import build_clip
     from clasp_mm.search.embed import load_backbone
-    from clasp_mm.search.index import look_encoder
+    from clasp_mm.search.index import backbone_encoder
     from clasp_mm.search.query import parse_query, read_attributes
     from clasp_mm.search.rank import search_images
     from clasp_mm.utils.shards import own_process
@@ -117,7 +117,7 @@ def _search(args: argparse.Namespace) -> tuple[Found | None, LUPerson, Path]:
         if not args.checkpoint:
             raise ValueError('look-alikes are compared by a backbone: give --checkpoint')
         backbone = load_backbone(args, 'appearance')[0]
-        look = look_encoder(backbone, tuple(args.size),
+        look = backbone_encoder(backbone, tuple(args.size),
                             getattr(backbone, 'semantic_weight', backbone.task), args.amp)
     index = args.index or _default_index(args.folder)
     rank, world_size = own_process()

@@ -102,10 +102,7 @@ class IdentitySampler(Sampler):
 
     def _batch(self, waiting: dict[int, list[list[int]]], to_come: int,
                rng: np.random.Generator) -> list[int]:
-        """Take one group of each of P identities, of ``to_come`` batches the first.
-
-        First are those who have a group for each of these batches, last those who have none left.
-        """
+        """Take one group of each of P identities, of ``to_come`` batches the first."""
         people = list(waiting)
         left = np.array([len(groups) for groups in waiting.values()])
         order = np.argsort(rng.random(len(people)) + (left == 0) - (left >= to_come))

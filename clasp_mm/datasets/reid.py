@@ -24,7 +24,7 @@ NO_CAMERA = -1
 NOBODY = -1  # pid of who has no identity: nobody's match
 
 
-class Shot(NamedTuple):
+class ReIDSample(NamedTuple):
     """One image of a person.
 
     Attributes:
@@ -42,7 +42,7 @@ class ReIDDataset(BaseDataset):
     """Base of the data sets of re-identification; a subclass says which images a part has.
 
     A sample has ``img_path``, ``pid`` (identity, equal in query and gallery of one person),
-    ``camera`` (see :class:`Shot`), ``is_query`` and, to train on, ``gt_label``: identities
+    ``camera`` (see :class:`ReIDSample`), ``is_query`` and, to train on, ``gt_label``: identities
     numbered from 0 in the order of their names. A pipeline packs them as meta keys. An image
     without identity is left out of train and query, and stays in the gallery under the pid
     ``NOBODY``, a distractor.
@@ -68,7 +68,7 @@ class ReIDDataset(BaseDataset):
         super().__init__(data_root=os.path.expanduser(data_root), pipeline=list(pipeline),
                          test_mode=split != 'train', **kwargs)
 
-    def read(self, part: str) -> list[Shot]:
+    def read(self, part: str) -> list[ReIDSample]:
         """The images of ``'train'``, ``'query'`` or ``'gallery'``."""
         raise NotImplementedError
 
@@ -90,7 +90,7 @@ class ReIDDataset(BaseDataset):
                  **(dict(gt_label=numbers[shot.person]) if part == 'train' else {}))
             for part, found in shots.items() for shot in found]
 
-    def _read_known(self, part: str) -> list[Shot]:
+    def _read_known(self, part: str) -> list[ReIDSample]:
         """A part without the images that have no identity where they can only be left out."""
         shots = self.read(part)
         nobody = sum(shot.person is None for shot in shots)
@@ -135,7 +135,7 @@ class ReIDDataset(BaseDataset):
                                     'by clasp data check reid') from error
 
 
-def _people(shots: Iterable[Shot]) -> set[str | int]:
+def _people(shots: Iterable[ReIDSample]) -> set[str | int]:
     return {shot.person for shot in shots} - {None}
 
 
@@ -168,13 +168,13 @@ class Market1501(ReIDDataset):
     NAME = re.compile(r'(-1|\d{4})_c([1-9])s\d_\d{6}_\d{2}\.')
     DISTRACTOR = '0000'
 
-    def read(self, part: str) -> list[Shot]:
+    def read(self, part: str) -> list[ReIDSample]:
         folder = self.FOLDERS[part]
         names = _images(Path(self.data_root, folder))
         found = {name: self.NAME.match(Path(name).name) for name in names}
         _refuse((name for name, match in found.items() if match is None), folder,
                 'identity_cCAMERAsSEQUENCE_frame_box, as 0002_c1s1_000451_03.jpg')
-        return [Shot(f'{folder}/{name}',
+        return [ReIDSample(f'{folder}/{name}',
                      None if match[1] == self.DISTRACTOR and part != 'train' else int(match[1]),
                      int(match[2]) - 1)
                 for name, match in found.items() if match[1] != '-1']
@@ -196,7 +196,7 @@ class MSMT17(ReIDDataset):
              'gallery': ('list_gallery.txt', )}
     LINE = re.compile(r'(\S*/?\d+_\d+_(0*[1-9]\d*)_\S+)\s+(\d+)')
 
-    def read(self, part: str) -> list[Shot]:
+    def read(self, part: str) -> list[ReIDSample]:
         side = 'train' if part == 'train' else 'test'
         folder = next((name for name in (side, f'mask_{side}_v2')
                        if Path(self.data_root, name).is_dir()), None)
@@ -212,7 +212,7 @@ class MSMT17(ReIDDataset):
             found = {line: self.LINE.fullmatch(line.strip()) for line in lines}
             _refuse((line for line, match in found.items() if match is None), name,
                     '0000/0000_000_01_0303morning_0015_0.jpg 0: file, identity')
-            shots += [Shot(f'{folder}/{match[1]}', int(match[3]), int(match[2]) - 1)
+            shots += [ReIDSample(f'{folder}/{match[1]}', int(match[3]), int(match[2]) - 1)
                       for match in found.values()]
         return shots
 
@@ -241,7 +241,7 @@ class ReIDFolder(ReIDDataset):
         self.camera_pattern = None if camera_pattern is None else re.compile(camera_pattern)
         super().__init__(data_root, split, **kwargs)
 
-    def read(self, part: str) -> list[Shot]:
+    def read(self, part: str) -> list[ReIDSample]:
         folder = Path(self.data_root, part)
         if not folder.is_dir():
             raise FileNotFoundError(f'no folder {folder}; it should hold one folder of images for '
@@ -253,7 +253,7 @@ class ReIDFolder(ReIDDataset):
             _refuse((name for (_, name), match in found.items() if match is None), str(folder),
                     f'a match of camera_pattern={self.camera_pattern.pattern!r}')
             cameras = {key: int(match[1] or NO_CAMERA) for key, match in found.items()}
-        return [Shot(f'{part}/{person}/{name}', person, cameras[person, name])
+        return [ReIDSample(f'{part}/{person}/{name}', person, cameras[person, name])
                 for person, name in names]
 
 
@@ -279,7 +279,7 @@ class ReIDTable(ReIDDataset):
                  **kwargs: Any) -> None:
         super().__init__(data_root, split, ann_file=ann_file, **kwargs)
 
-    def read(self, part: str) -> list[Shot]:
+    def read(self, part: str) -> list[ReIDSample]:
         path = Path(self.ann_file)
         return [shot for line, row in read_table(path, ('image', 'identity', 'split'))[1]
                 if (shot := _row(row, part, path, line))]
@@ -297,11 +297,11 @@ def camera_number(text: str, path: Path, line: int) -> int:
     return int(text or NO_CAMERA)
 
 
-def _row(row: dict[str, str], part: str, path: Path, line: int) -> Shot | None:
+def _row(row: dict[str, str], part: str, path: Path, line: int) -> ReIDSample | None:
     """The image of a row, None if it is of another part."""
     if row['split'] not in SPLITS[:3]:
         raise ValueError(f'{path}:{line}: split {row["split"]!r} is none of {SPLITS[:3]}')
     camera = camera_number(row.get('camera', ''), path, line)
     if row['split'] != part:
         return None
-    return Shot(row['image'], row['identity'] or None, camera)
+    return ReIDSample(row['image'], row['identity'] or None, camera)

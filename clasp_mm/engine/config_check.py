@@ -190,12 +190,7 @@ def _hint(name: str, valid: Iterable[str]) -> str:
 
 @cache
 def _parameters(target: Callable) -> tuple[frozenset[str], bool]:
-    """Return the names a class or function takes, and whether nothing else can be read.
-
-    Where an ``__init__`` has ``**kwargs``, the names of the next one in the MRO are added. Only of
-    our own and MMEngine's classes is the list known to be whole: those of the hosts are often built
-    by others that take some keys out first.
-    """
+    """Return the names a class or function takes, and whether nothing else can be read."""
     initializers = [target]
     if inspect.isclass(target):
         initializers = [vars(base)['__init__'] for base in target.__mro__

@@ -170,11 +170,7 @@ def _measure(cfg: Config, steps: int, batch_size: int) -> _Measured | None:
 
 
 def _all_fit(fits: bool, group: torch.distributed.ProcessGroup | None, batch_size: int) -> bool:
-    """Whether the batch fits every process: they must go on together, or end.
-
-    Raises:
-        ValueError: It does not fit this one, and another waits within a step for this one's part.
-    """
+    """Whether the batch fits every process: they must go on together, or end."""
     if group is None:
         return fits
     missing = torch.tensor(0 if fits else 1)

@@ -13,15 +13,11 @@ from clasp_mm.evaluation.health import STATUS, judge
 from clasp_mm.utils.files import read_json, read_rows, replacing
 from clasp_mm.visualization.analysis_page import analyses_html
 from clasp_mm.visualization.figures import draw_curves
-from clasp_mm.visualization.pseudo_labels import html_table, inline_png
+from clasp_mm.visualization.pages import REPORT_STYLE, html_page, html_table, inline_png
 
 ANALYSES = 'analysis'  # folder inside a run's, of tables and pictures
 _COLOURS = dict(green='#1b7f3b', amber='#b36b00', red='#b3261e')
-_STYLE = """body{font:15px/1.45 system-ui,sans-serif;margin:32px auto;max-width:1180px;
-padding:0 16px;color:#222}h1{margin-bottom:0}h2{margin-top:36px;border-bottom:1px solid #ddd}
-table{border-collapse:collapse;margin:12px 0}td,th{padding:5px 14px;border-bottom:1px solid #e4e4e4;
-text-align:left}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
-img{max-width:100%}.note{color:#666}.badge{color:#fff;padding:2px 10px;border-radius:9px}"""
+_STYLE = REPORT_STYLE + '.badge{color:#fff;padding:2px 10px;border-radius:9px}'
 # Panel -> its curves; a name that ends in '*' stands for all that begin so.
 _PANELS = {
     'loss': ('loss', 'loss_*'),
@@ -73,15 +69,14 @@ def write_run_report(work_dir: str | os.PathLike) -> Path:
 
 
 def _page(folder: Path, rows: Sequence[Mapping[str, Any]]) -> str:
-    title = html.escape(folder.absolute().name)
-    body = [f'<h1>{title}</h1>', _summary(folder, rows), '<h2>Health</h2>', _health(rows),
-            '<h2>Curves</h2>']
+    title = folder.absolute().name
+    body = [f'<h1>{html.escape(title)}</h1>', _summary(folder, rows),
+            '<h2>Health</h2>', _health(rows), '<h2>Curves</h2>']
     panels = {name: curves for name, patterns in _PANELS.items()
               if (curves := _matching(rows, patterns))}
     body += [inline_png(draw_curves(rows, panels)) if panels else '<p>Nothing was logged.</p>',
              analyses_html(folder / ANALYSES), '<h2>Files</h2>', _files(folder)]
-    return (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-            f'<style>{_STYLE}</style><body>{"".join(body)}</body></html>')
+    return html_page(title, _STYLE, body)
 
 
 def _matching(rows: Sequence[Mapping[str, Any]], patterns: Sequence[str]) -> list[str]:

@@ -29,7 +29,7 @@ from clasp_mm.utils.names import did_you_mean
 from clasp_mm.utils.shards import Blocks, digest
 from clasp_mm.zoo.config import entry_config
 from clasp_mm.zoo.get_model import check_task, entry_weights
-from clasp_mm.zoo.index import TASKS, model_task, offer, read_zoo
+from clasp_mm.zoo.index import TASKS, model_task, near_models, read_zoo
 
 from .boxes import Key, KnownBoxes, crop, whole
 from .gallery import ReIDIndex
@@ -351,8 +351,9 @@ def _files(config: str | os.PathLike, checkpoint: str | os.PathLike | None
         entries = read_zoo()
         entry = entries.get(str(config))
         if entry is None:
-            raise ValueError(f'no model {str(config)!r} in the zoo{offer(str(config), entries)}; '
-                             'or give the path of a config, *.py')
+            near = near_models(str(config), entries)
+            raise ValueError(f'no model {str(config)!r} in the zoo{near}; or give the path of a '
+                             'config, *.py')
         return entry_config(entry), find_weights(checkpoint or entry_weights(entry))
     if checkpoint is None:
         raise ValueError(f'{config} comes without weights: give checkpoint=')

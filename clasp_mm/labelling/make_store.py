@@ -133,10 +133,7 @@ def _own_batches(todo: np.ndarray, count: int, batch_size: int, rank: int,
 
 
 def _labelled(labeler: CLIPLabeler, loader: Iterable[Batch]) -> Iterator[tuple]:
-    """Batches and their labels on the way from the device, or None where none can be read.
-
-    The host waits for what a GPU says of a batch only while the GPU is at work on the next.
-    """
+    """Batches and their labels on the way from the device, or None where none can be read."""
     def see(batch: Batch) -> Seen | None:
         _, names, images, _ = batch
         return labeler.see(images, [name for name in names if name]) if len(images) else None

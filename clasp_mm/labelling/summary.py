@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping
 
-from clasp_mm.visualization.pseudo_labels import html_table
+from clasp_mm.visualization.pages import html_table
 
 from .reliability import UNUSABLE, USABLE, WEAK
 

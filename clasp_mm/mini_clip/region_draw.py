@@ -95,10 +95,7 @@ def _randint(high: int, generator: torch.Generator) -> int:
 
 def _rough_kmeans(tokens: Tensor, foreground: Tensor, clusters: int,
                   generator: torch.Generator) -> Tensor:
-    """A few Lloyd steps from one random start: (R, L), -1 outside the foreground.
-
-    :func:`clasp_mm.pseudo_labels.regions.kmeans` finds better clusters, at 30 times the cost.
-    """
+    """A few Lloyd steps from one random start: (R, L), -1 outside the foreground."""
     weights = foreground.float()
     seeds = torch.multinomial(weights + 1e-6, clusters, generator=generator)
     centres = tokens.gather(1, seeds[:, :, None].expand(-1, -1, tokens.shape[2]))

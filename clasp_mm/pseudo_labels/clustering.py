@@ -128,12 +128,7 @@ def _nearest(scores: Tensor, scratch: Tensor, way: _Way) -> Tensor:
 
 def _sums(assign: Tensor, gram: Tensor, weights: Tensor, few: Tensor, lost: Tensor,
           way: _Way) -> tuple[Tensor, ...]:
-    """Clusters of an assignment (b, K, Q, L) of 0 and 1, the padding's columns anything.
-
-    Returns:
-        Sizes (b, K, Q), inner products of the centres with the tokens (b, K, Q, L), and the
-        squares of the centres times the sizes (b, K, Q).
-    """
+    """Clusters of an assignment (b, K, Q, L) of 0 and 1, the padding's columns anything."""
     images, most, problems, length = assign.shape
     rows = assign.view(images, -1, length)
     inner = torch.bmm(rows, gram).view_as(assign)
@@ -267,13 +262,7 @@ def kmeans(tokens: Tensor, mask: Tensor | None, cluster_numbers: Sequence[int],
 
 def _chunks(count: Tensor, length: int,
             problems: int) -> Iterator[tuple[Tensor | slice, int]]:
-    """Images that are clustered together and the number of tokens to which they are padded.
-
-    Args:
-        count: Tokens of each image, (B,).
-        length: L, the most there can be.
-        problems: Clusters of an image over all its problems.
-    """
+    """Images that are clustered together and the number of tokens to which they are padded."""
     way = way_of(count.device)
     unit = max(1, -(-length // way.buckets))
 

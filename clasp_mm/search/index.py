@@ -82,7 +82,7 @@ def clip_encoder(clip: CLIPModel, amp: bool | None = None) -> Encoder:
     return Encoder(f'clip-{clip.identity}' + _BFLOAT16 * fast, tuple(clip.size), encode)
 
 
-def look_encoder(backbone: nn.Module, size: tuple[int, int],
+def backbone_encoder(backbone: nn.Module, size: tuple[int, int],
                  task: str | Sequence[str] | float | None, amp: bool | None = None) -> Encoder:
     """Means over the last map of a backbone, as ``clasp embed`` writes them, of unit length.
 

@@ -90,7 +90,7 @@ def search_images(source: LUPerson, parts: Sequence[Part], index: str | os.PathL
         parts: Of :func:`~.query.parse_query`.
         index: Folder of the index.
         clip: For texts and attributes.
-        look: For pictures, of :func:`~.index.look_encoder`.
+        look: For pictures, of :func:`~.index.backbone_encoder`.
         count: How many to find.
         batch_size: Images per forward.
         num_workers: Processes that read images.

@@ -174,12 +174,7 @@ def put_figure(canvas: Canvas, figure: Figure, person: int,
 
 
 def _frame(figure: Figure, width: int, height: int, rng: np.random.Generator) -> int:
-    """Place the subject as a detector's box would: tight, off-centre, at times cut off.
-
-    Returns:
-        Width of the box, up to ``width``; the narrower box of a slim pose is stretched to the
-        crop, as data sets of crops do.
-    """
+    """Place the subject as a detector's box would: tight, off-centre, at times cut off."""
     x1, y1, x2, y2 = figure.reach()
     scale = min(height * rng.uniform(.84, .99) / (y2 - y1),
                 width * rng.uniform(.86, 1.) / (x2 - x1))

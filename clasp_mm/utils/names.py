@@ -10,14 +10,9 @@ def nearest(name: object, choices: Iterable[str], cutoff: float = 0.6) -> str | 
     return found[0] if found else None
 
 
-def near_names(name: object, choices: Iterable[str], cutoff: float = 0.4) -> str:
-    """Up to three choices most like ``name``, as '; near: a, b', or nothing.
-
-    >>> near_names('swin-tinny', ['swin-tiny', 'resnet'])
-    '; near: swin-tiny'
-    """
-    near = difflib.get_close_matches(str(name), list(choices), n=3, cutoff=cutoff)
-    return f'; near: {", ".join(near)}' if near else ''
+def near_names(name: object, choices: Iterable[str], cutoff: float = 0.4) -> list[str]:
+    """Up to three choices most like ``name``, the nearest first."""
+    return difflib.get_close_matches(str(name), list(choices), n=3, cutoff=cutoff)
 
 
 def did_you_mean(name: object, choices: Iterable[str], cutoff: float = 0.6) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from clasp_mm.utils.files import replacing
 
 from .analysis import write_png
-from .pseudo_labels import html_table
+from .pages import html_table
 
 _RULE = re.compile(r'\|?\s*:?-{3,}')
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 from clasp_mm.pseudo_labels.vocabulary import Vocabulary
 from clasp_mm.utils.files import printable
 
+from .pages import html_page, inline_jpeg
 from .pseudo_labels import PART_COLOURS, paint_parts
 
 STYLE = """body{font:14px/1.4 system-ui,sans-serif;margin:28px auto;max-width:1500px;
@@ -91,8 +91,7 @@ def neighbour_page(title: str, note: str, cells: Sequence[Cell], queries: Sequen
         body.append('<div class="row">' + _figure(first, 'query', first, 'query') + ''.join(
             _figure(cells[i], f'{cosine:.3f}', first) for i, cosine in
             zip(row, similar, strict=True)) + '</div>')
-    return (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}'
-            f'</title><style>{STYLE}</style><body>{"".join(body)}</body></html>')
+    return html_page(title, STYLE, body)
 
 
 def _figure(cell: Cell, caption: str, query: Cell, kind: str = '') -> str:
@@ -111,11 +110,3 @@ def _figure(cell: Cell, caption: str, query: Cell, kind: str = '') -> str:
             f'{"".join(map(inline_jpeg, pictures))}<figcaption><span class="cos">'
             f'{html.escape(caption)}</span> {html.escape(name.rsplit("/", 1)[-1])}<br>'
             f'{", ".join(lines)}</figcaption></figure>')
-
-
-def inline_jpeg(image: np.ndarray) -> str:
-    """An image (H, W, 3), uint8 RGB, as an HTML element that holds it."""
-    done, data = cv2.imencode('.jpg', image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
-    if not done:
-        raise RuntimeError(f'OpenCV could not encode an image of shape {image.shape} as JPEG')
-    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(data).decode()}">'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import os
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,8 @@ import numpy as np
 from clasp_mm.pseudo_labels.labels import PseudoLabels
 from clasp_mm.pseudo_labels.vocabulary import IGNORE, Vocabulary
 from clasp_mm.utils.files import write_text
+
+from .pages import html_page, html_table, inline_png
 
 # Distinct hues for parts, in the default vocabulary's order, then for any more; RGB.
 PART_COLOURS = np.array([
@@ -150,27 +151,7 @@ def write_label_page(path: str | os.PathLike, title: str, examples: Sequence[Exa
         body += [f'<h2>{html.escape(group)}</h2><p>{" | ".join(columns)}</p><p>{legend}'
                  '<span class="key" style="background:rgb(90,90,90)"></span>ignored</p>']
         body += [_section(example, vocabulary, grid, cluster_numbers) for example in members]
-    page = (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}'
-            f'</title><style>{_STYLE}</style><body>{"".join(body)}</body></html>')
-    write_text(path, page)
-
-
-def inline_png(image: np.ndarray) -> str:
-    """An <img> element that carries the picture, (H, W, 3) uint8 RGB, in itself."""
-    done, data = cv2.imencode('.png', image[..., ::-1])
-    if not done:
-        raise RuntimeError(f'OpenCV could not encode an image of shape {image.shape} as PNG')
-    return f'<img src="data:image/png;base64,{base64.b64encode(data).decode()}">'
-
-
-def html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of cells that are HTML already; the first column is text, the rest numbers."""
-    def cells(row: Sequence[str], tag: str) -> str:
-        return ''.join(f'<{tag}{"" if i == 0 else " class=n"}>{cell}</{tag}>'
-                       for i, cell in enumerate(row))
-
-    return (f'<table><tr>{cells(header, "th")}</tr>'
-            + ''.join(f'<tr>{cells(row, "td")}</tr>' for row in rows) + '</table>')
+    write_text(path, html_page(title, _STYLE, body))
 
 
 def _section(example: Example, vocabulary: Vocabulary, grid: tuple[int, int],

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import html
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+
+from .pages import html_page, inline_jpeg
 
 RIGHT, WRONG, PLAIN = (40, 160, 40), (200, 40, 40), (120, 120, 120)  # RGB
 _FRAME, _GAP, _MARGIN = 4, 6, 18
@@ -67,17 +68,13 @@ def ranked_page(title: str, note: str, lists: Sequence[RankedList]) -> str:
     body = [f'<h1>{html.escape(title)}</h1><p>{html.escape(note)} Green frames: the same person; '
             'red: another. Below: the distance.</p>']
     for ranked in lists:
-        done, data = cv2.imencode('.jpg', draw_ranked_list(ranked)[..., ::-1])
-        if not done:
-            raise RuntimeError('OpenCV could not encode a ranked list as JPEG')
-        body.append(f'<h2>{html.escape(ranked.title)}</h2><img alt="" src="data:image/jpeg;base64,'
-                    f'{base64.b64encode(data).decode()}">')
-    return (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}'
-            '</title><style>body{font:14px/1.4 system-ui,sans-serif;margin:28px}h2{font-size:14px;'
-            f'margin:16px 0 4px}}</style><body>{"".join(body)}</body></html>')
+        picture = inline_jpeg(draw_ranked_list(ranked))
+        body.append(f'<h2>{html.escape(ranked.title)}</h2>{picture}')
+    return html_page(title, 'body{font:14px/1.4 system-ui,sans-serif;margin:28px}'
+                     'h2{font-size:14px;margin:16px 0 4px}', body)
 
 
-def telling_queries(average_precision: np.ndarray, count: int = 4) -> dict[str, list[int]]:
+def select_queries(average_precision: np.ndarray, count: int = 4) -> dict[str, list[int]]:
     """Queries around the median, the best and the worst, so that a page does not flatter.
 
     Args:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .neighbours import STYLE, inline_jpeg
-from .pseudo_labels import html_table
+from .neighbours import STYLE
+from .pages import html_page, html_table, inline_jpeg
 
 FOOTER = (
     'Scores are similarities as a model sees them, not an identification: two people in like '
@@ -71,9 +71,7 @@ def search_page(note: str, parts: Sequence[tuple[str, str, float, float]],
         rest = len(unreadable) - _NAMED
         body.append(f'<details><summary>{len(unreadable)} files could not be read</summary><ul>'
                     f'{items}{f"<li>and {rest} more</li>" if rest > 0 else ""}</ul></details>')
-    return (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(asked)}'
-            f'</title><style>{STYLE}{_MORE}</style><body>{"".join(body)}'
-            f'<footer>{FOOTER}</footer></body></html>')
+    return html_page(asked, STYLE + _MORE, [*body, f'<footer>{FOOTER}</footer>'])
 
 
 def _figure(rank: int, result: Result, words: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from clasp_mm.models.weights.find import METAFILE, verify_hash
 from clasp_mm.utils.files import read_json
 from clasp_mm.utils.tables import markdown_table
 
-from .index import TASKS, offer, read_metafile, read_zoo
+from .index import TASKS, near_models, read_metafile, read_zoo
 from .pages import cell
 
 # What has to be equal for two numbers to be compared, and what a reader calls it.
@@ -100,7 +100,7 @@ def read_models(source: str) -> list[dict[str, Any]]:
     entries = read_zoo()
     if source not in entries:
         raise FileNotFoundError(f'{source} is no published file, no side-car (.json), no '
-                                f'{METAFILE} and no model of the zoo{offer(source, entries)}')
+                                f'{METAFILE} and no model of the zoo{near_models(source, entries)}')
     return [_of_entry(entries[source], source)]
 
 

@@ -20,7 +20,7 @@ from clasp_mm.models.weights.trained_with import published_backbone
 from clasp_mm.registry import MODELS
 
 from .config import entry_config, open_config
-from .index import TASKS, model_task, offer, read_zoo, task_of_types
+from .index import TASKS, model_task, near_models, read_zoo, task_of_types
 
 
 def get_model(source: str | os.PathLike | Config,
@@ -100,7 +100,7 @@ def _find(source: str | os.PathLike | Config, pretrained: str | os.PathLike | bo
         if not entries:
             raise
         raise FileNotFoundError(f'{error}; nor is there a model of the zoo by that name'
-                                f'{offer(str(source), entries)}') from error
+                                f'{near_models(str(source), entries)}') from error
 
 
 def entry_weights(entry: Mapping[str, Any]) -> Path:

@@ -216,9 +216,10 @@ def list_models(pattern: str = '*', task: str | None = None,
         and (licence is None or fnmatch.fnmatchcase(entry['Metadata']['Data Licence'], licence)))
 
 
-def offer(name: str, names: Iterable[str]) -> str:
+def near_models(name: str, names: Iterable[str]) -> str:
     """The nearest of the names, as the end of an error."""
-    return near_names(name, names) or '; clasp_mm.list_models() has all names'
+    near = near_names(name, names)
+    return f'; near: {", ".join(near)}' if near else '; clasp_mm.list_models() has all names'
 
 
 def model_task(model: Mapping[str, Any]) -> str | None:

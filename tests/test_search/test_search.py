@@ -12,8 +12,8 @@ from clasp_mm.pseudo_labels.clip_model import CLIPModel
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
 from clasp_mm.search import (
     FeatureIndex,
+    backbone_encoder,
     clip_encoder,
-    look_encoder,
     parse_query,
     read_attributes,
     search_images,
@@ -140,7 +140,7 @@ def test_queries_that_are_wrong(folder):
 
 
 def test_look_alikes_do_not_find_themselves(folder, clip):
-    look = look_encoder(Colours(), SIZE, 'appearance')
+    look = backbone_encoder(Colours(), SIZE, 'appearance')
     found = find(folder, None, str(folder / 'red ü.png'), look=look)
     assert names(found)[:3] == ['rose', 'purple', 'gray'] and len(found.hits) == 5
     expected = [cosine(COLOURS['red'], COLOURS[name]) for name in names(found)]
@@ -171,12 +171,13 @@ def test_another_model_has_features_of_its_own(folder, clip):
     find(folder, clip, 'red')
     clip.identity = 'other'
     assert next(iter(find(folder, clip, 'red').updates.values())).new == 6
-    looks = [look_encoder(Colours(), SIZE, 'part'), look_encoder(Colours(), SIZE, 'appearance'),
-             look_encoder(Colours(), (64, 32), 'part')]
+    looks = [backbone_encoder(Colours(), SIZE, 'part'),
+             backbone_encoder(Colours(), SIZE, 'appearance'),
+             backbone_encoder(Colours(), (64, 32), 'part')]
     with torch.no_grad():
         weights = Colours()
         weights.scale.fill_(2)
-    assert len({look.name for look in [*looks, look_encoder(weights, SIZE, 'part')]}) == 4
+    assert len({look.name for look in [*looks, backbone_encoder(weights, SIZE, 'part')]}) == 4
 
 
 def test_what_cannot_be_read_is_named_and_tried_again(folder, clip):

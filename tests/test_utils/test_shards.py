@@ -14,7 +14,7 @@ import clasp_mm
 from clasp_mm.datasets import LUPerson
 from clasp_mm.inferencers import inputs
 from clasp_mm.models.backbones import PCMoESwin
-from clasp_mm.search import embed_blocks, look_encoder, parse_query, search_images
+from clasp_mm.search import backbone_encoder, embed_blocks, parse_query, search_images
 from clasp_mm.search.embed import embed_images
 from clasp_mm.utils.shards import Blocks, digest, own_process
 from tests.test_inferencers.test_inferencer import build
@@ -71,7 +71,7 @@ def fail(*_):
 
 
 def search(people, out):
-    source, look = LUPerson(people), look_encoder(backbone(), SIZE, 'part')
+    source, look = LUPerson(people), backbone_encoder(backbone(), SIZE, 'part')
     found = search_images(source, parse_query([str(Path(people, '00.png'))]), Path(out, 'index'),
                           look=look, batch_size=2, num_workers=0, progress=False, **process())
     if found is not None:
@@ -197,5 +197,5 @@ def test_bfloat16_features_are_near_and_never_mix_with_float32(people, tmp_path)
     exact, fast = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in found)
     assert found[1].dtype == np.float32 and (exact != fast).any()
     assert (exact * fast).sum(1).min() > .999
-    names = [look_encoder(backbone(), SIZE, 'part', amp).name for amp in (None, False, True)]
+    names = [backbone_encoder(backbone(), SIZE, 'part', amp).name for amp in (None, False, True)]
     assert names[0] == names[1] and names[2] == f'{names[0]}-bfloat16'

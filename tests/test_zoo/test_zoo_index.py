@@ -9,7 +9,14 @@ import pytest
 from mmengine.config import Config
 
 from clasp_mm.zoo.costs import config_cost
-from clasp_mm.zoo.index import list_models, model_task, offer, read_index, read_metafile, read_zoo
+from clasp_mm.zoo.index import (
+    list_models,
+    model_task,
+    near_models,
+    read_index,
+    read_metafile,
+    read_zoo,
+)
 from clasp_mm.zoo.pages import folder_page, zoo_pages
 from tests.source_tree import ROOT
 
@@ -150,8 +157,8 @@ def test_a_folder_of_the_zoo_adds_its_models(tmp_path, entry, monkeypatch):
 
 
 def test_nearest_names_are_offered():
-    assert NANO in offer(NANO.replace('nano', 'nona'), read_index(ROOT))
-    assert 'list_models' in offer('zzz', read_index(ROOT))
+    assert NANO in near_models(NANO.replace('nano', 'nona'), read_index(ROOT))
+    assert 'list_models' in near_models('zzz', read_index(ROOT))
 
 
 def test_readme_without_markers_is_named(tmp_path, entry):

@@ -139,10 +139,7 @@ def _ratio(sums: np.ndarray) -> np.ndarray:
 
 
 def _mean_accuracy(sums: np.ndarray) -> np.ndarray:
-    """Mean accuracy (mA) in percent of true positives, positives, true negatives, negatives.
-
-    An attribute without positives or without negatives, as a resample may be, is left out.
-    """
+    """Mean accuracy (mA) in percent of true positives, positives, true negatives, negatives."""
     hits, positive, rejected, negative = np.split(sums, 4, -1)
     defined = (positive > 0) & (negative > 0)
     rates = hits / np.maximum(positive, 1) + rejected / np.maximum(negative, 1)

@@ -56,11 +56,7 @@ def psamask_backward(grad_output: Tensor, grad_input: Tensor, psa_type: int, num
 
 
 def _index(rows: Tensor, columns: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Where (rows[i, j], columns[k, l]) is in a map read row by row, and whether it is inside.
-
-    Returns:
-        Two of (i k, j l): the index, clamped, and whether it had not to be.
-    """
+    """Where (rows[i, j], columns[k, l]) is in a map read row by row, and whether it is inside."""
     inside = ((rows >= 0) & (rows < height))[:, None, :, None] & (
         (columns >= 0) & (columns < width))[:, None]
     index = (rows.clamp(0, height - 1) * width)[:, None, :, None] + (

@@ -92,11 +92,7 @@ def _times(bins: tuple[int, int], points: tuple[int, int]) -> tuple[int, int]:
 
 def _by_points(rois: Tensor, bins: tuple[int, int], spatial_scale: float, sampling_ratio: int,
                aligned: bool) -> list[tuple[slice | Tensor, tuple[int, int]]]:
-    """The boxes in groups of equal numbers of points per bin; those without a point are left out.
-
-    Returns:
-        Per group: its rows of ``rois``, and the points per column and row of a bin.
-    """
+    """The boxes in groups of equal numbers of points per bin; none without a point."""
     if not len(rois):
         return []
     if sampling_ratio > 0:

@@ -1,5 +1,5 @@
 """What is missing or wrong in a data set as it was downloaded."""
 
-from .findings import Findings
+from .check_report import CheckReport
 
-__all__ = ['Findings']
+__all__ = ['CheckReport']

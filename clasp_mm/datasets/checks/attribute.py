@@ -10,7 +10,7 @@ import numpy as np
 
 from ..attribute_files import OFFICIAL_SPLITS, AttributeTable, read_attribute_file
 from ..images import list_images
-from .findings import Findings
+from .check_report import CheckReport
 
 # File -> folder of the images, as RethinkPAR lays them out.
 LAYOUTS = {'annotation.mat': ('data',), 'dataset_zs_run0.pkl': ('images', 'RAP_dataset')}
@@ -20,14 +20,14 @@ _OFFICIAL = {('annotation.mat', 26): ('PA-100K', (80000, 10000, 10000)),
              ('dataset_zs_run0.pkl', 53): ('RAP-zs', (17062, 4648, 4928))}
 
 
-def check_attributes(root: Path) -> Findings:
+def check_attributes(root: Path) -> CheckReport:
     """Look at a data root as ``configs/attribute`` expect it.
 
     Args:
         root: It should hold annotation.mat and data/ (PA-100K), or dataset_zs_run0.pkl and images/
             (PETA) or RAP_dataset/ (RAP). Nothing in the pickle is run.
     """
-    findings = Findings()
+    findings = CheckReport()
     there = [name for name in LAYOUTS if (root / name).is_file()]
     if not there:
         findings.problems.append(f'there is neither {" nor ".join(LAYOUTS)} below {root}')
@@ -43,7 +43,7 @@ def check_attributes(root: Path) -> Findings:
     return findings
 
 
-def _check_splits(table: AttributeTable, name: str, findings: Findings) -> None:
+def _check_splits(table: AttributeTable, name: str, findings: CheckReport) -> None:
     sizes = ', '.join(f'{split} {len(rows)}' for split, rows in table.splits.items())
     known, official = _OFFICIAL.get((name, len(table.attributes)), ('another data set', ()))
     findings.facts.append(
@@ -59,7 +59,7 @@ def _check_splits(table: AttributeTable, name: str, findings: Findings) -> None:
                        sorted(images[first] & images[second]))
 
 
-def _check_labels(table: AttributeTable, findings: Findings) -> None:
+def _check_labels(table: AttributeTable, findings: CheckReport) -> None:
     if table.num_unsure:
         findings.facts.append(f'{table.num_unsure} entries are 2 (cannot be told) and count as 0')
     for split in OFFICIAL_SPLITS:
@@ -72,7 +72,7 @@ def _check_labels(table: AttributeTable, findings: Findings) -> None:
 
 
 def _check_images(root: Path, folders: tuple[str, ...], table: AttributeTable,
-                  findings: Findings) -> None:
+                  findings: CheckReport) -> None:
     folder = next((root / folder for folder in folders if (root / folder).is_dir()), None)
     if folder is None:
         findings.problems.append(f'there is no folder {" or ".join(folders)} with the images '

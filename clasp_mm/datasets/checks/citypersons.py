@@ -14,19 +14,19 @@ from ..pedestrian_annotations import (
     names_in_cities,
     read_annotation,
 )
-from .findings import Findings
+from .check_report import CheckReport
 
 _OFFICIAL = {'train': 2975, 'val': 500}
 
 
-def check_citypersons(root: Path) -> Findings:
+def check_citypersons(root: Path) -> CheckReport:
     """Look at a data root as ``configs/detection`` expects it.
 
     Args:
         root: It should hold leftImg8bit/{train,val}/CITY/*_leftImg8bit.png of Cityscapes and
             gtBboxCityPersons/{train,val}/CITY/*_gtBboxCityPersons.json.
     """
-    findings = Findings()
+    findings = CheckReport()
     for split, official in _OFFICIAL.items():
         images = _names(root / 'leftImg8bit' / split, IMAGE)
         annotations = _names(root / 'gtBboxCityPersons' / split, ANNOTATION)
@@ -51,7 +51,7 @@ def _names(folder: Path, suffix: str) -> dict[str, Path]:
     return {name.removesuffix(suffix): folder / name for name in names}
 
 
-def _check_boxes(annotations: dict[str, Path], split: str, findings: Findings) -> None:
+def _check_boxes(annotations: dict[str, Path], split: str, findings: CheckReport) -> None:
     count: Counter[str] = Counter()
     bad, unread = [], []
     for name, file in tqdm(annotations.items(), desc=split, unit='file'):

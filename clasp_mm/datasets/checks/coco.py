@@ -11,7 +11,7 @@ from clasp_mm.utils.files import read_json
 
 from ..coco_annotations import box_fault, keypoints_fault
 from ..images import list_images
-from .findings import Findings
+from .check_report import CheckReport
 
 NUM_KEYPOINTS = 17
 SPLITS = ('train2017', 'val2017')
@@ -20,14 +20,14 @@ DETECTIONS = 'person_detection_results/COCO_val2017_detections_AP_H_56_person.js
 _OFFICIAL = {'train2017': (118287, 149813), 'val2017': (5000, 6352)}
 
 
-def check_coco(root: Path) -> Findings:
+def check_coco(root: Path) -> CheckReport:
     """Look at a data root as ``configs/pose`` expects it.
 
     Args:
         root: It should hold annotations/person_keypoints_{train,val}2017.json, train2017/,
             val2017/ and the detections file.
     """
-    findings = Findings()
+    findings = CheckReport()
     known: dict[str, set[int]] = {}
     for split in SPLITS:
         name = f'annotations/person_keypoints_{split}.json'
@@ -51,7 +51,7 @@ def check_coco(root: Path) -> Findings:
     return findings
 
 
-def _read(root: Path, name: str, findings: Findings) -> Any:
+def _read(root: Path, name: str, findings: CheckReport) -> Any:
     try:
         return read_json(root / name)
     except FileNotFoundError:
@@ -61,7 +61,7 @@ def _read(root: Path, name: str, findings: Findings) -> Any:
     return None
 
 
-def _check_annotations(content: Mapping, name: str, split: str, findings: Findings) -> None:
+def _check_annotations(content: Mapping, name: str, split: str, findings: CheckReport) -> None:
     images = {image['id']: image for image in content['images']}
     people, crowds, counts, strange, empty = 0, 0, [], [], []
     faults: dict[str, list] = defaultdict(list)
@@ -94,7 +94,7 @@ def _check_annotations(content: Mapping, name: str, split: str, findings: Findin
                    'left out in training', empty)
 
 
-def _check_images(folder: Path, content: Mapping, findings: Findings) -> None:
+def _check_images(folder: Path, content: Mapping, findings: CheckReport) -> None:
     if not folder.is_dir():
         findings.problems.append(f'{folder.name}/ is missing below {folder.parent}')
         return

@@ -18,7 +18,7 @@ from clasp_mm.utils.files import write_text
 from ..images import list_files
 from ..name_table import NameTable
 from ..transforms.check_label_map import label_problem
-from .findings import Findings
+from .check_report import CheckReport
 
 NUM_CLASSES = 20
 OFFICIAL = {'train': 30462, 'val': 10000}
@@ -76,7 +76,7 @@ def arrange_lip(source: Path, root: Path) -> list[Path]:
     return made
 
 
-def check_lip(root: Path, workers: int | None = None, progress: bool = True) -> Findings:
+def check_lip(root: Path, workers: int | None = None, progress: bool = True) -> CheckReport:
     """Look at a data root as ``configs/parsing`` expects it; every image and label map is read.
 
     Args:
@@ -84,7 +84,7 @@ def check_lip(root: Path, workers: int | None = None, progress: bool = True) -> 
         workers: Processes; None takes one per core.
         progress: Show a progress bar.
     """
-    findings = Findings()
+    findings = CheckReport()
     for split in OFFICIAL:
         images, labels = (root / folder for folder in folders(split))
         missing = [path for path in (images, labels) if not path.is_dir()]
@@ -101,7 +101,7 @@ def check_lip(root: Path, workers: int | None = None, progress: bool = True) -> 
     return findings
 
 
-def _listed(path: Path, findings: Findings) -> list[str] | None:
+def _listed(path: Path, findings: CheckReport) -> list[str] | None:
     if not path.is_file():
         findings.problems.append(f'{path.name} is missing below {path.parent}')
         return None
@@ -109,7 +109,7 @@ def _listed(path: Path, findings: Findings) -> list[str] | None:
 
 
 def _check_names(split: str, listed: Sequence[str], places: Mapping[str, Path],
-                 findings: Findings) -> None:
+                 findings: CheckReport) -> None:
     findings.facts.append(f'{split}_id.txt: {len(listed)} names (the whole of {split}: '
                           f'{OFFICIAL[split]})')
     findings.first(f'names are in {split}_id.txt twice',

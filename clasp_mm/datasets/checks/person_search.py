@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ..images import UnreadableImageError, image_shape
 from ..search_annotations import GALLERY_SIZES, UNLABELLED, Frame, Query, read_cuhk_sysu, read_prw
-from .findings import Findings
+from .check_report import CheckReport
 
 # Frames, identities and queries of the releases.
 _OFFICIAL = {
@@ -21,7 +21,7 @@ _OFFICIAL = {
 _FOLDERS = {'cuhk_sysu': 'Image/SSM', 'prw': 'frames'}
 
 
-def check_person_search(root: Path, data: str, progress: bool = True) -> Findings:
+def check_person_search(root: Path, data: str, progress: bool = True) -> CheckReport:
     """Look at a data root as ``configs/person_search`` expects it; every image's head is read.
 
     Args:
@@ -29,7 +29,7 @@ def check_person_search(root: Path, data: str, progress: bool = True) -> Finding
         data: ``'cuhk_sysu'`` or ``'prw'``.
         progress: Show progress bars.
     """
-    findings = Findings()
+    findings = CheckReport()
     for split, official in _OFFICIAL[data].items():
         readers: dict[str, Callable] = {split: partial(read_prw, root, split)}
         if data == 'cuhk_sysu':
@@ -49,7 +49,7 @@ def check_person_search(root: Path, data: str, progress: bool = True) -> Finding
 
 
 def _count(name: str, frames: list[Frame], queries: list[Query], official: tuple[int, ...],
-           findings: Findings) -> None:
+           findings: CheckReport) -> None:
     pids = np.concatenate([np.zeros(0, int), *(frame.pids for frame in frames)])
     known = set(pids.tolist()) - {UNLABELLED}
     findings.facts.append(
@@ -64,7 +64,7 @@ def _count(name: str, frames: list[Frame], queries: list[Query], official: tuple
 
 
 def _check_frames(folder: Path, split: str, frames: list[Frame], progress: bool,
-                  findings: Findings) -> None:
+                  findings: CheckReport) -> None:
     missing, unread, outside = [], [], []
     for frame in tqdm(frames, split, unit='img', disable=not progress):
         path = folder / frame.name

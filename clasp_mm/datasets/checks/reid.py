@@ -6,22 +6,22 @@ from pathlib import Path
 
 from clasp_mm.evaluation.functional.reid_ranking import Protocol
 
-from ..reid import MSMT17, NOBODY, Market1501, ReIDDataset, Shot
-from .findings import Findings
+from ..reid import MSMT17, NOBODY, Market1501, ReIDDataset, ReIDSample
+from .check_report import CheckReport
 
 # Images of train (MSMT17: with val), query and gallery (Market-1501: without junk).
 OFFICIAL = {Market1501: dict(train=12936, query=3368, gallery=15913),
             MSMT17: dict(train=32621, query=11659, gallery=82161)}
 
 
-def check_reid(root: Path) -> Findings:
+def check_reid(root: Path) -> CheckReport:
     """Look at a data root as ``configs/reid`` expects it; the layout tells which data set it is.
 
     Args:
         root: It should hold ``bounding_box_train``, ``query`` and ``bounding_box_test``, or the
             lists and folders of MSMT17.
     """
-    findings = Findings()
+    findings = CheckReport()
     layout = MSMT17 if any(root.glob('list_*.txt')) else Market1501
     name = layout.METAINFO['dataset_name']
     data = layout(str(root), lazy_init=True)
@@ -47,7 +47,8 @@ def check_reid(root: Path) -> Findings:
     return findings
 
 
-def _read(data: ReIDDataset, part: str, name: str, findings: Findings) -> list[Shot] | None:
+def _read(data: ReIDDataset, part: str, name: str, findings: CheckReport
+          ) -> list[ReIDSample] | None:
     try:
         return data.read(part)
     except (FileNotFoundError, ValueError) as error:
@@ -55,7 +56,7 @@ def _read(data: ReIDDataset, part: str, name: str, findings: Findings) -> list[S
         return None
 
 
-def _unmatched(queries: list[Shot], gallery: list[Shot]) -> list[str]:
+def _unmatched(queries: list[ReIDSample], gallery: list[ReIDSample]) -> list[str]:
     pids, cameras = ([[getattr(shot, name) for shot in shots] for shots in (queries, gallery)]
                      for name in ('person', 'camera'))
     numbers = [[NOBODY if person is None else person for person in own] for own in pids]

@@ -212,14 +212,7 @@ def _with_context(similarity: np.ndarray, rows: np.ndarray, people: np.ndarray, 
 
 
 def _best_matching(weights: np.ndarray) -> tuple[int | None, float]:
-    """Match min(rows, columns) pairs so that the sum of weights is largest.
-
-    Few rows or columns are expected: each needs only as many of its best partners as there are
-    rivals, and those are tried out.
-
-    Returns:
-        The column matched with row 0, None where it has none, and the largest weight of a pair.
-    """
+    """Match min(rows, columns) pairs so that the sum of weights is largest."""
     turned = weights.shape[0] > weights.shape[1]
     table = weights.T if turned else weights
     count = len(table)

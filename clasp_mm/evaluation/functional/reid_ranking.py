@@ -105,15 +105,7 @@ def place_matches(distances: FeatureDistances | MatrixDistances, protocol: Proto
 
 def _places(own: np.ndarray, bounds: np.ndarray, below: np.ndarray, within: list[np.ndarray],
             values: list[np.ndarray]) -> np.ndarray:
-    """Places of a query's matches; equal distances keep the order of the gallery.
-
-    Args:
-        own: (M, ) columns of the matches.
-        bounds: (M, ) their distances.
-        below: (M, ) how many of other people lie before each for sure.
-        within: Of each, columns of other people that may.
-        values: Their distances.
-    """
+    """Places of a query's matches; equal distances keep the order of the gallery."""
     others = np.sort([
         sure + np.count_nonzero((value < bound) | ((value == bound) & (columns < match)))
         for match, bound, sure, columns, value in zip(

@@ -81,11 +81,7 @@ def _neighbours(distances: FeatureDistances, count: int) -> tuple[np.ndarray, np
 
 
 def _expanded_reciprocal(nearest: np.ndarray, k1: int) -> list[np.ndarray]:
-    """R*(p, k1) of each image: sorted rows (equations 3 and 5).
-
-    A neighbour's own reciprocal neighbours, of half of k1, are added if more than two thirds of
-    them are there already.
-    """
+    """R*(p, k1) of each image: sorted rows (equations 3 and 5)."""
     half = nearest[:, :round(k1 / 2) + 1]
     mutual, mutual_half = _mutual(nearest), _mutual(half)
     half_size = mutual_half.sum(axis=1)

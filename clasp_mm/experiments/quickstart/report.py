@@ -18,14 +18,9 @@ from rich.table import Table
 from clasp_mm.utils.files import write_json, write_text
 from clasp_mm.version import __version__
 from clasp_mm.visualization.figures import draw_expert_use, draw_losses, draw_part_iou
-from clasp_mm.visualization.pseudo_labels import html_table, inline_png
+from clasp_mm.visualization.pages import REPORT_STYLE, html_page, html_table, inline_png
 
 METRICS = dict(mAP='re-identification mAP', rank1='rank-1', mIoU='part mIoU', mA='attribute mA')
-_STYLE = """body{font:15px/1.45 system-ui,sans-serif;margin:32px auto;max-width:1180px;
-padding:0 16px;color:#222}h1{margin-bottom:0}h2{margin-top:36px;border-bottom:1px solid #ddd}
-table{border-collapse:collapse;margin:12px 0}td,th{padding:5px 14px;border-bottom:1px solid #e4e4e4;
-text-align:left}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
-img{max-width:100%}.note{color:#666}"""
 
 
 def write_report(folder: Path, seeds: Sequence[Mapping[str, Any]],
@@ -127,8 +122,7 @@ def _page(report: Mapping, seeds: Sequence[Mapping], pictures: Mapping[str, np.n
              '<h2>Published</h2>', html_table(
                  ('model', 'file'), [(html.escape(name), f'<code>{html.escape(path)}</code>')
                                      for name, path in first['published'].items()])]
-    return (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>CLASP quickstart</title>'
-            f'<style>{_STYLE}</style><body>{"".join(body)}</body></html>')
+    return html_page('CLASP quickstart', REPORT_STYLE, body)
 
 
 def _label_summary(labels: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from clasp_mm.registry import MODELS, WEIGHT_INITIALIZERS
 
 from ..compiling import Compilation, compilable
-from ..layers.cpu import in_parts
+from ..layers.cpu import chunked
 from ..layers.pc_moe import TASKS, Gates, PCMoE, task_index, task_weights
 from ..layers.swin_block import PatchEmbed, PatchMerging, SwinBlock
 from .archs import arch_settings, moe_settings, stage_indices
@@ -254,7 +254,7 @@ class PCMoESwin(BaseModule):
                 images = self._run(block, images, hw)
             return images
 
-        return in_parts(blocks, run, x.shape[1] * blocks[0].ffn.hidden, x)
+        return chunked(blocks, run, x.shape[1] * blocks[0].ffn.hidden, x)
 
     def _run(self, module: nn.Module, *args):
         if self.with_cp and torch.is_grad_enabled():

@@ -97,17 +97,7 @@ def _flatten(boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 def _cells_of(image: Tensor, first: Tensor, last: Tensor, map_size: tuple[int, int]
               ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """All cells of integer boxes, those outside the map left out.
-
-    Args:
-        image: (N, ) image of each box.
-        first: (N, 2) x and y of the first cell.
-        last: (N, 2) x and y after the last cell.
-        map_size: Height and width of the map.
-
-    Returns:
-        For every cell of every box: the box, the index into the flat (B H W) map, x and y.
-    """
+    """All cells of integer boxes, those outside the map left out."""
     limit = first.new_tensor(map_size[::-1])
     first = torch.minimum(first.clamp(min=0), limit)
     sides = (torch.minimum(last, limit) - first).clamp(min=0)

@@ -48,13 +48,13 @@ def runs_plainly_on_cpu(x: Tensor) -> bool:
                      or torch._C._len_torch_dispatch_stack() or is_transformed()))
 
 
-def is_watched(module: nn.Module) -> bool:
+def has_hooks(module: nn.Module) -> bool:
     """Whether a forward hook waits in ``module`` or below it."""
     return any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
 
 
-def goes_in_parts(module: nn.Module, rows: int, width: int, x: Tensor) -> bool:
-    """Whether :func:`in_parts` would make more than one call.
+def needs_chunks(module: nn.Module, rows: int, width: int, x: Tensor) -> bool:
+    """Whether :func:`chunked` would make more than one call.
 
     Args:
         module: What is computed.
@@ -63,10 +63,10 @@ def goes_in_parts(module: nn.Module, rows: int, width: int, x: Tensor) -> bool:
         x: The rows, or what they are taken from.
     """
     return (not torch.is_grad_enabled() and runs_plainly_on_cpu(x)
-            and rows * width > _LARGE and rows > 1 and not is_watched(module))
+            and rows * width > _LARGE and rows > 1 and not has_hooks(module))
 
 
-def in_parts(module: nn.Module, function: Callable[..., Tensor], width: int, x: Tensor,
+def chunked(module: nn.Module, function: Callable[..., Tensor], width: int, x: Tensor,
              *more: Tensor, dim: int = 0) -> Tensor:
     """``function(x, *more)``, without gradients some rows at a time.
 
@@ -85,7 +85,7 @@ def in_parts(module: nn.Module, function: Callable[..., Tensor], width: int, x: 
     Returns:
         N rows along ``dim``.
     """
-    if not goes_in_parts(module, x.shape[dim], width, x):
+    if not needs_chunks(module, x.shape[dim], width, x):
         return function(x, *more)
     size = max(1, _PART // width)
     parts = zip(*(tensor.split(size, dim) for tensor in (x, *more)), strict=True)

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .cpu import is_watched, onednn_linear, onednn_takes
+from .cpu import has_hooks, onednn_linear, onednn_takes
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = False) -> Tensor:
@@ -41,6 +41,6 @@ class LinearGELU(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., C) to (..., D)."""
         layer, _, dropout = self
-        if type(layer) is not Linear or is_watched(layer):
+        if type(layer) is not Linear or has_hooks(layer):
             return super().forward(x)  # somebody wants to see, or has changed, the layer
         return dropout(linear(x, layer.weight, layer.bias, gelu=True))

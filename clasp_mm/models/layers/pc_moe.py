@@ -230,7 +230,7 @@ class PCMoE(nn.Module):
                 shift = shift + _linear32(self.prompt_fc, prompt)
         prompt = prompt if self.prompt_embedding else None
         if kept is not None and x.shape[1] >= self.top_k * self.w1.shape[1]:
-            mixture = self._made_again(self._chosen_experts, x, prompt, scale, shift, kept)
+            mixture = self._checkpointed(self._chosen_experts, x, prompt, scale, shift, kept)
         else:
             mixture = self._all_experts_in_parts(x, prompt, scale, shift)
         return x + mixture, gates
@@ -318,12 +318,12 @@ class PCMoE(nn.Module):
         if not runs_plainly_on_cpu(x) or x.shape[0] <= size:
             return self._all_experts(x, prompt, scale, shift)
         parts = [slice(start, start + size) for start in range(0, x.shape[0], size)]
-        return torch.cat([self._made_again(
+        return torch.cat([self._checkpointed(
             self._all_experts, x[part],
             prompt if prompt is None or len(prompt) == 1 else prompt[part], scale[part],
             shift[part]) for part in parts])
 
-    def _made_again(self, function: Callable[..., Tensor], x: Tensor, *args: Tensor | None
+    def _checkpointed(self, function: Callable[..., Tensor], x: Tensor, *args: Tensor | None
                     ) -> Tensor:
         """On a CPU, call a function whose intermediate results the backward pass makes again.
 

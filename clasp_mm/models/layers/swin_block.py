@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .cpu import in_parts
+from .cpu import chunked
 from .linear import Linear, LinearGELU
 from .window_attention import ShiftedWindowAttention
 
@@ -38,7 +38,7 @@ class FFN(nn.Module):
             LinearGELU(dim, hidden, drop_rate), Linear(hidden, dim), nn.Dropout(drop_rate))
 
     def forward(self, x: Tensor) -> Tensor:
-        return in_parts(self.layers, self.layers, x.shape[0] * self.hidden, x, dim=1)
+        return chunked(self.layers, self.layers, x.shape[0] * self.hidden, x, dim=1)
 
 
 class SwinBlock(nn.Module):

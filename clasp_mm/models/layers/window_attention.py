@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from clasp_mm.compat import is_compiling, torch_at_least
 
-from .cpu import goes_in_parts, in_parts
+from .cpu import chunked, needs_chunks
 from .linear import Linear
 from .relative_bias import relative_bias, resize_bias_table
 from .windows import from_windows, to_windows, window_layout
@@ -107,13 +107,13 @@ class ShiftedWindowAttention(nn.Module):
         as_heads = shift > 0 and _takes_windows_as_heads(x)
         layout = window_layout(*hw, window, shift, x.device, window_last=as_heads)
         msa, width = self.w_msa, 3 * window * window * dim
-        if batch == 1 and goes_in_parts(self, num_windows, width, x):
+        if batch == 1 and needs_chunks(self, num_windows, width, x):
             tokens = x if layout.holes is None else F.pad(x, (0, 0, 0, 1))
 
             def attend(gather: Tensor, *mask: Tensor) -> Tensor:
                 return self._attend(msa.qkv(tokens.index_select(1, gather.flatten())), *mask)
 
-            out = in_parts(self, attend, width, layout.gather.view(num_windows, -1),
+            out = chunked(self, attend, width, layout.gather.view(num_windows, -1),
                            *(() if layout.mask is None else (layout.mask, )))
         elif layout.holes is None and not as_heads:
             out = self._attend(msa.qkv(to_windows(x, None, layout)), layout.mask)
@@ -162,11 +162,7 @@ class ShiftedWindowAttention(nn.Module):
 
 
 def _takes_windows_as_heads(x: Tensor) -> bool:
-    """Whether the mask of each window is not repeated for each image of a batch.
-
-    Windows beside the heads of an image, one bias serves all images, with a stride of 0 over them.
-    A CPU reads the windows one by one and would have to jump between their tokens.
-    """
+    """Whether the mask of each window is not repeated for each image of a batch."""
     return x.device.type != 'cpu'
 
 

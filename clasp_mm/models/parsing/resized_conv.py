@@ -8,7 +8,7 @@ from mmcv.cnn import ConvModule
 from mmseg.models.utils import resize
 from torch import Tensor, nn
 
-from ..layers.cpu import is_watched
+from ..layers.cpu import has_hooks
 
 
 def resized_conv(block: ConvModule, maps: Sequence[Tensor], size: Sequence[int],
@@ -31,7 +31,7 @@ def resized_conv(block: ConvModule, maps: Sequence[Tensor], size: Sequence[int],
         (B, D, H, W).
     """
     size, conv = tuple(size), block.conv
-    if type(conv) is not nn.Conv2d or is_watched(block):
+    if type(conv) is not nn.Conv2d or has_hooks(block):
         return block(torch.cat(
             [resize(x, size=size, mode='bilinear', align_corners=align_corners) for x in maps], 1))
     kernels = conv.weight.split([x.shape[1] for x in maps], 1)

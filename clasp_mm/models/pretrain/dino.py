@@ -14,7 +14,7 @@ from clasp_mm.registry import MODELS
 from ..losses import DINOLoss, GlobalLoss, average_together, global_means
 from ..weights.swin import load_backbone
 from .teacher import Teacher
-from .views import see
+from .views import forward_prompts
 
 _TRAINED = 'teacher.backbone.'
 
@@ -136,7 +136,7 @@ class DINO(BaseSelfSupervisor):
         """Pooled features of the local crops, one forward, and the gates of their pass."""
         if not views:
             return [], []
-        maps, gates = see(self.backbone, torch.cat(views), task)
+        maps, gates = forward_prompts(self.backbone, torch.cat(views), task)
         return [maps[-1].mean((2, 3))], gates
 
     def split_views(self, views: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -154,7 +154,7 @@ class DINO(BaseSelfSupervisor):
             data_samples: Not used by DINO.
         """
         global_views, local_views = self.split_views(inputs)
-        pooled = [see(self.backbone, global_views, self.task)[0][-1].mean((2, 3))]
+        pooled = [forward_prompts(self.backbone, global_views, self.task)[0][-1].mean((2, 3))]
         pooled += self.pool_local_views(local_views, self.task)[0]
         return average_together(self.distill(self.head(torch.cat(pooled)),
                                          self.teacher(global_views, self.task)))[0]

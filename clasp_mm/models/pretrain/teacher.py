@@ -11,7 +11,7 @@ from torch.optim.sgd import sgd
 
 from clasp_mm.compat import torch_at_least
 
-from .views import see
+from .views import forward_prompts
 
 
 class Teacher(nn.Module):
@@ -45,7 +45,7 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor, task: str | float | None) -> Tensor:
         """DINO logits (B, K) of images (B, 3, H, W)."""
-        return self.head(see(self.backbone, images, task)[0][-1].mean((2, 3)))
+        return self.head(forward_prompts(self.backbone, images, task)[0][-1].mean((2, 3)))
 
     @torch.no_grad()
     def update(self, backbone: nn.Module, head: nn.Module, momentum: float,

@@ -11,7 +11,7 @@ Seen = tuple[tuple[Tensor, ...], list[Gates]]
 
 
 @compilable
-def see(backbone: nn.Module, views: Tensor, task: Task | Tensor | None) -> Seen:
+def forward_prompts(backbone: nn.Module, views: Tensor, task: Task | Tensor | None) -> Seen:
     """The maps of views (N, 3, H, W) and the gates of each PC-MoE."""
     return backbone.from_embed(backbone.embed(views), task)
 

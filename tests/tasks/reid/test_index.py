@@ -17,7 +17,7 @@ from clasp_mm.visualization.ranked_lists import (
     RankedList,
     draw_ranked_list,
     ranked_page,
-    telling_queries,
+    select_queries,
 )
 
 
@@ -123,8 +123,8 @@ def test_ranked_list_has_the_frames_of_right_and_wrong():
 
 def test_telling_queries_by_hand():
     scores = np.array([.5, np.nan, .9, .1, .7, .3, .2, .8, .6, np.nan, .4])
-    assert telling_queries(scores, 2) == dict(median=[10, 0], best=[2, 7], worst=[3, 6])
-    assert telling_queries(np.array([np.nan, .3])) == dict(median=[1], best=[], worst=[])
+    assert select_queries(scores, 2) == dict(median=[10, 0], best=[2, 7], worst=[3, 6])
+    assert select_queries(np.array([np.nan, .3])) == dict(median=[1], best=[], worst=[])
 
 
 def test_wrong_input(market, fine_tuned, tmp_path):

@@ -9,7 +9,7 @@ from clasp_mm.utils.files import printable
 
 
 @dataclass
-class Findings:
+class CheckReport:
     """Facts to compare with the data set's own numbers, and problems to solve.
 
     Attributes:
