@@ -26,7 +26,6 @@ nitpick_ignore_regex = [('py:.*', '.*')]  # types of torch and of the hosts
 
 autodoc_member_order = 'bysource'
 autodoc_typehints = 'none'  # the signature has them
-autoclass_content = 'both'
 python_maximum_signature_line_length = 80
 napoleon_use_rtype = False
 copybutton_prompt_text = '$ '

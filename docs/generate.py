@@ -27,7 +27,8 @@ def fill_page(app: Any, name: str, source: list[str]) -> None:
     """Turn a notebook into text, and put what is generated into a page (Sphinx's source-read)."""
     if source[0].startswith('{') and os.fspath(app.env.doc2path(name)).endswith('.ipynb'):
         source[0] = notebook_text(json.loads(source[0]))
-    source[0] = MARK.sub(lambda found: GENERATED[found[1]](), source[0])
+    source[0] = MARK.sub(lambda found: GENERATED[found[1]](), source[0]).replace(
+        ' ± ', '\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}')
 
 
 def notebook_text(notebook: dict[str, Any]) -> str:

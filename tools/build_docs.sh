@@ -9,11 +9,11 @@ while [ $# -gt 0 ]; do
     case "$1" in
         --venv) VENV="${2:?--venv needs a folder}"; shift ;;
         --venv=*) VENV="${1#--venv=}" ;;
-        --out) OUT="$(realpath -m "${2:?--out needs a folder}")"; shift ;;
+        --out) OUT="$(realpath -m "${2:?a folder must follow --out}")"; shift ;;
         -h|--help)
             echo "usage: bash tools/build_docs.sh [--venv DIR] [--out DIR]"
             echo "Sets up the environment (tools/setup.sh --with-tests) and builds the site in"
-            echo "docs/_build, or the folder that --out names."
+            echo "docs/_build, or in DIR."
             exit 0 ;;
         *) echo "build_docs.sh: unknown option '$1'; see --help" >&2; exit 2 ;;
     esac
