@@ -53,6 +53,11 @@ class LUPerson(Dataset):
         FileNotFoundError: ``data_root`` or the list file is missing.
         ValueError: There is no image, a subset asks for more images than there are, or the LMDB
             is damaged (:class:`~clasp_mm.datasets.lmdb_file.LmdbError`).
+
+    Example:
+        >>> data = LUPerson('people')
+        >>> len(data), data[1]['img_key'], data[1]['img'].shape
+        (4, '1.jpg', (64, 32, 3))
     """
 
     METAINFO = {'dataset_type': 'unlabelled person crops'}

@@ -112,6 +112,12 @@ def export_model(source: str | Path, out: str | Path, checkpoint: str | Path | N
         ValueError: An argument does not fit the model, or the model cannot be exported.
         RuntimeError: torch is before 2.6, or the file does not compute what the model does; no
             file is left.
+
+    Example:
+        >>> report = export_model('small.pth', 'small.pt2', size=(32, 16), task='part',
+        ...                       format='torch')
+        >>> report.path.name, report.difference < TOLERANCE
+        ('small.pt2', True)
     """
     out = Path(out)
     if SUFFIXES.get(format) != out.suffix:

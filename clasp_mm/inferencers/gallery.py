@@ -44,6 +44,12 @@ class ReIDIndex:
         features: (N, C) of unit length.
         names: Of the images, relative to ``root``.
         root: Folder of the images.
+
+    Example:
+        >>> features = np.eye(3, dtype=np.float32)
+        >>> index = ReIDIndex(features, ['a.jpg', 'b.jpg', 'c.jpg'])
+        >>> index.search(features[1:2], count=1)
+        [[Found(name='b.jpg', distance=0.0)]]
     """
 
     def __init__(self, features: np.ndarray, names: Sequence[str],

@@ -75,6 +75,12 @@ class Inferencer:
         FileNotFoundError: There is no such config or checkpoint.
         ValueError: There is no such task, name or device, or config or checkpoint are of another
             task.
+
+    Example:
+        >>> model = Inferencer('reid', 'reid.py', 'reid.pth')
+        >>> found = model('people/0.jpg')
+        >>> found[0]['file'], found[0]['feature'].shape
+        ('0.jpg', (256,))
     """
 
     def __init__(self, task: str, config: str | os.PathLike,
@@ -340,6 +346,11 @@ def inference(task: str, images: Given | Sequence[Given], config: str | os.PathL
         FileNotFoundError: There is no such config, checkpoint or input.
         ValueError: There is no such task or device, config or checkpoint are of another, an option
             goes with another, no input can be read, two have one name, or ``boxes`` does not fit.
+
+    Example:
+        >>> found = inference('reid', 'people', 'reid.py', 'reid.pth')
+        >>> [entry['file'] for entry in found]
+        ['0.jpg', '1.jpg', '2.jpg', '3.jpg']
     """
     return Inferencer(task, config, checkpoint, device, amp)(images, **options)
 

@@ -50,6 +50,12 @@ def get_model(source: str | os.PathLike | Config,
             offered.
         ValueError: If the file is damaged, is no published model, is of another task than the
             config, or does not fit.
+
+    Example:
+        >>> backbone = get_model('clasp_pcmoe-swin-nano_1xb32_synthetic-64x32', pretrained=False,
+        ...                      task='part', out_indices=(3, ))
+        >>> [tuple(maps.shape) for maps in backbone(torch.zeros(1, 3, 64, 32))]
+        [(1, 256, 2, 1)]
     """
     cfg, weights = _find(source, pretrained)
     if weights is not None:

@@ -202,6 +202,10 @@ def list_models(pattern: str = '*', task: str | None = None,
 
     Raises:
         ValueError: There is no such task, or a metafile is wrong.
+
+    Example:
+        >>> list_models('upernet')
+        ['upernet_pcmoe-swin-tiny_8xb2-160k_lip-572x384']
     """
     if task is not None:
         names = {name.lower(): title for name, title in TASKS.items()}

@@ -28,6 +28,11 @@ def register_with_mmpretrain() -> list[str]:
 
     Raises:
         ValueError: A metafile is wrong.
+
+    Example:
+        >>> names = register_with_mmpretrain()
+        >>> 'clasp_pcmoe-swin-nano_1xb32_synthetic-64x32' in names
+        True
     """
     quiet_mmcv_lite()
     from mmpretrain.apis.model import Model, ModelHub

@@ -93,6 +93,11 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
             has all of that); or it does not fit its config, key by key, holds a NaN, or is not
             averaged where its run was.
         OSError: If the files cannot be written; names the file.
+
+    Example:
+        >>> path = publish_model('run/epoch_3.pth', 'mini', 'zoo')
+        >>> sorted(file.suffix for file in path.parent.iterdir())
+        ['.json', '.pth', '.py', '.safetensors']
     """
     if not name or os.sep in name:
         raise ValueError(f'name {name!r} becomes a file name; letters, digits, "-" and "_"')

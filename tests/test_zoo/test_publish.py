@@ -23,19 +23,24 @@ CONFIG = dict(
     train_dataloader=dict(dataset=dict(type='clasp_mm.LUPerson', data_root='somewhere')))
 
 
-@pytest.fixture
-def run(tmp_path):
-    """A finished run's folder, and its model."""
+def make_run(folder):
+    """Leave a finished run in ``folder/run``; its model."""
     torch.manual_seed(0)
     model = MODELS.build(dict(CONFIG['model'], _scope_='mmpretrain'))
     with torch.no_grad():
         for parameter in model.teacher.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    (tmp_path / 'run').mkdir()
-    Config(CONFIG).dump(tmp_path / 'run' / 'config.py')
+    (folder / 'run').mkdir()
+    Config(CONFIG).dump(folder / 'run' / 'config.py')
     torch.save(dict(state_dict=model.state_dict(), meta=dict(epoch=3, iter=12)),
-               tmp_path / 'run' / 'epoch_3.pth')
-    return tmp_path / 'run', model
+               folder / 'run' / 'epoch_3.pth')
+    return model
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run's folder, and its model."""
+    return tmp_path / 'run', make_run(tmp_path)
 
 
 def test_published_model_gives_the_teachers_features(run, tmp_path):

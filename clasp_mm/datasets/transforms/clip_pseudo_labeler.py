@@ -90,6 +90,11 @@ class CLIPPseudoLabeler(BaseTransform):
             vocabulary or has no such k, the naming is not known, or a filter is looser than the one
             the labels were made with.
         KeyError: At the first image that the store does not hold.
+
+    Example:
+        >>> labelled = CLIPPseudoLabeler('labels')(dict(img_key='person0.jpg'))
+        >>> labelled['part_map'].shape, labelled['attr_target'].shape
+        ((5, 3), (9,))
     """
 
     def __init__(self, store: str | None = None, labeler: Mapping | None = None,

@@ -77,6 +77,14 @@ def evaluate_person_search(
     Raises:
         ValueError: Lengths do not match, a feature is not finite, or a gallery is empty or names
             an image that is not there.
+
+    Example:
+        >>> box, feature = np.array([[0., 0., 10., 20.]]), np.array([[1., 0.]])
+        >>> found = evaluate_person_search(
+        ...     [box, box], [[.9], [.9]], [feature, feature], feature, [0], box, [3], [box, box],
+        ...     [[3], [3]])
+        >>> found['mAP'], found['top1']
+        (100.0, 100.0)
     """
     _check_lengths(boxes, scores, features, gt_boxes, gt_pids, query_features, query_images,
                    query_boxes, query_pids, galleries)
@@ -238,6 +246,11 @@ def detection_average_precision(boxes: Sequence[np.ndarray], scores: Sequence[np
 
     Returns:
         ``det_AP`` and ``det_recall`` in percent, at IoU 0.5.
+
+    Example:
+        >>> box = np.array([[0., 0., 10., 20.]])
+        >>> detection_average_precision([box], [[.9]], [box])
+        {'det_AP': 100.0, 'det_recall': 100.0}
     """
     return _detection(_People.join(boxes), np.concatenate([np.zeros(0), *scores]), gt_boxes)
 

@@ -32,6 +32,11 @@ class Gates(NamedTuple):
         probs: (B, n) float32, softmax over all experts of the logits that the top-k selection
             saw (with their noise in training).
         gates: (B, n) float32, the weights of the experts: sum to 1, at most K are not zero.
+
+    Example:
+        >>> _, gates = PCMoE(8, num_experts=4, top_k=2)(torch.zeros(1, 6, 8), task_weights('part'))
+        >>> int(gates.gates.count_nonzero()), gates.probs.shape
+        (2, torch.Size([1, 4]))
     """
 
     probs: Tensor
@@ -39,7 +44,11 @@ class Gates(NamedTuple):
 
 
 def task_index(task: str) -> int:
-    """Position of a task in ``TASKS``; ValueError with the nearest name when unknown."""
+    """Position of a task in ``TASKS``; ValueError with the nearest name when unknown.
+
+    >>> task_index('part')
+    1
+    """
     if task not in TASKS:
         raise ValueError(f'unknown task {task!r}: the tasks are {", ".join(TASKS)}'
                          + did_you_mean(task, TASKS))
@@ -69,6 +78,10 @@ def task_weights(task: str | Sequence[str], num_prompts: int = 3) -> Tensor:
 
     Raises:
         ValueError: If a task is unknown, none is named, or M is not 2, 3 or 6.
+
+    Example:
+        >>> task_weights(('part', 'attribute'))
+        tensor([[0.0000, 0.5000, 0.5000]])
     """
     check_num_prompts(num_prompts)
     names = (task,) if isinstance(task, str) else tuple(task)
@@ -119,6 +132,12 @@ class PCMoE(nn.Module):
     Raises:
         ValueError: If a size is below 1, K > n, M is not 2, 3 or 6, or the gates would see
             nothing.
+
+    Example:
+        >>> tokens = torch.rand(2, 6, 8)
+        >>> out, gates = PCMoE(8, num_experts=4, top_k=2)(tokens, task_weights('part'))
+        >>> torch.equal(out, tokens), gates.gates.shape  # a new module is the identity
+        (True, torch.Size([2, 4]))
     """
 
     def __init__(self,

@@ -31,6 +31,10 @@ def resize_bias_table(table: Tensor, window: int) -> Tensor:
 
     Raises:
         ValueError: If the table has no square number of rows.
+
+    Example:
+        >>> resize_bias_table(torch.zeros(13 * 13, 2), window=12).shape
+        torch.Size([529, 2])
     """
     side = round(table.shape[0]**0.5)
     if side * side != table.shape[0]:

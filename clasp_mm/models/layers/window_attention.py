@@ -62,6 +62,11 @@ class ShiftedWindowAttention(nn.Module):
         drop_rate: Dropout of the output.
         pad_small_map: Shift on every map, and pad maps below the window. If not, a map with a
             side of one window is not shifted, and one with a shorter side is refused.
+
+    Example:
+        >>> attention = ShiftedWindowAttention(8, num_heads=2, window_size=4, shift=2)
+        >>> attention(torch.zeros(1, 6 * 5, 8), (6, 5)).shape
+        torch.Size([1, 30, 8])
     """
 
     def __init__(self,

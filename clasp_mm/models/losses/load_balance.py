@@ -22,6 +22,11 @@ def load_balance_term(probs: Tensor, gates: Tensor, task: Tensor,
         gates: Gates after top-k, zero where not selected, (S, B, n).
         task: Task index of each image, (B,).
         num_tasks: Number of tasks T.
+
+    Example:
+        >>> probs, gates = torch.full((1, 2, 2), .5), torch.eye(2)[None]  # an expert for each image
+        >>> average_together(load_balance_term(probs, gates, torch.tensor([0, 0]), num_tasks=1))
+        [tensor(1.)]
     """
     selected = gates > 0
     # Sums of products, not matrix products, which autocast would round to half precision.
@@ -38,7 +43,12 @@ def load_balance_term(probs: Tensor, gates: Tensor, task: Tensor,
 
 def load_balance_loss(probs: Sequence[Tensor], gates: Sequence[Tensor], task: Tensor,
                       num_tasks: int) -> Tensor:
-    """:func:`load_balance_term`, of gates per stage, with an all-reduce of its own."""
+    """:func:`load_balance_term`, of gates per stage, with an all-reduce of its own.
+
+    >>> same = torch.tensor([[1., 0.], [1., 0.]])  # both images have one expert
+    >>> load_balance_loss([same], [same], torch.tensor([0, 0]), num_tasks=1)
+    tensor(2.)
+    """
     term = load_balance_term(torch.stack(tuple(probs)), torch.stack(tuple(gates)), task, num_tasks)
     return average_together(term)[0]
 
@@ -48,6 +58,10 @@ def gate_entropy(probs: Tensor) -> GlobalLoss[Tensor]:
 
     Args:
         probs: As of :func:`load_balance_term`.
+
+    Example:
+        >>> average_together(gate_entropy(torch.full((1, 2, 4), .25)))
+        [tensor(1.)]
     """
     mean, = yield (probs.detach().mean(1),)
     entropy = torch.special.entr(mean).sum(-1).mean()

@@ -75,6 +75,16 @@ class CLASP(DINO):
         attr_weight: Weight of the attribute loss.
         balance_weight: alpha of the load-balance loss.
         **kwargs: See :class:`DINO`.
+
+    Example:
+        >>> attr_head = dict(type='clasp_mm.AttrHead', in_channels=256, attribute_sizes=[2])
+        >>> model = CLASP(dict(type='clasp_mm.PCMoESwin', arch='nano'),
+        ...               dict(type='clasp_mm.DINOHead', in_channels=256, out_dim=16),
+        ...               part_head=None, attr_head=attr_head)
+        >>> labels = dict(attr_target=torch.tensor([[0], [1]]), sample_idx=torch.tensor([0, 1]),
+        ...               label_accepted=torch.tensor([True, True]))
+        >>> sorted(model.loss([torch.rand(2, 3, 64, 32), torch.rand(2, 3, 64, 32)], labels))
+        ['accepted', 'attr_accuracy', 'gate_entropy', 'loss_attr', 'loss_dino', 'loss_moe']
     """
 
     task = 'appearance'

@@ -42,6 +42,12 @@ class DINO(BaseSelfSupervisor):
         stage1: Checkpoint of an earlier DINO run to start from.
         data_preprocessor: Config of the preprocessor, ``clasp_mm.ViewPreprocessor`` by default.
         init_cfg: MMEngine initialisation config.
+
+    Example:
+        >>> model = DINO(dict(type='clasp_mm.PCMoESwin', arch='nano', task='appearance'),
+        ...              dict(type='clasp_mm.DINOHead', in_channels=256, out_dim=16))
+        >>> sorted(model.loss([torch.rand(2, 3, 64, 32), torch.rand(2, 3, 64, 32)], {}))
+        ['loss_dino']
     """
 
     # What the backbone is told beside the images where nothing else is said; a plain Swin is told

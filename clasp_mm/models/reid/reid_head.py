@@ -41,6 +41,11 @@ class ReIDHead(BaseModule):
 
     Raises:
         ValueError: An argument is out of its range.
+
+    Example:
+        >>> features = ReIDHead(num_classes=4, in_channels=8)((torch.rand(2, 8), ))
+        >>> features.norm(dim=1).round().tolist()
+        [1.0, 1.0]
     """
 
     def __init__(self, num_classes: int, in_channels: int, id_weight: float = 1.,

@@ -20,6 +20,11 @@ def batch_hard_triplet_loss(features: Tensor, labels: Tensor) -> Tensor:
 
     Returns:
         A scalar; 0 where the batch has one identity.
+
+    Example:
+        >>> features = torch.tensor([[0., 0.], [0., 0.], [9., 0.], [9., 0.]])
+        >>> batch_hard_triplet_loss(features, torch.tensor([0, 0, 1, 1]))
+        tensor(0.0001)
     """
     if features.dtype in (torch.float16, torch.bfloat16):
         features = features.float()

@@ -36,6 +36,11 @@ class Pretrained:
         prefix: See :func:`~clasp_mm.models.weights.swin.load_backbone`.
         expected_missing: Patterns (``fnmatch``) of tensors that the file need not give.
         allow_unexpected: Patterns of tensors in the file to leave aside.
+
+    Example:
+        >>> weights = dict(type='clasp_mm.Pretrained', checkpoint='backbone.pth')
+        >>> backbone = PCMoESwin('nano', task='part', init_cfg=weights)
+        >>> backbone.init_weights()
     """
 
     def __init__(self,
