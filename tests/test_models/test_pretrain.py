@@ -134,17 +134,17 @@ def naive_losses(model, views, samples, mode):
 NO_PROMPT = dict(MOE, prompt_embedding=False, prompt_residual=False)
 
 
-@pytest.mark.parametrize('mode', ['all', 'one', 'alternate'])
-@pytest.mark.parametrize('epoch, form', [
-    (0, {}), (3, {}),
-    (1, dict(moe=None)),
-    (0, dict(moe=dict(MOE, stages=(1,)))),
-    (0, dict(moe=NO_PROMPT)),
-    (0, dict(moe=dict(NO_PROMPT, task_gates=True))),
-    (0, dict(moe=dict(MOE, self_embedding=False, channel_gate=False))),
-    (0, dict(moe=dict(MOE, global_gate=False, prompt_residual=False))),
-    (1, dict(part_head=None)), (1, dict(attr_head=None)),
-    (0, dict(moe=None, part_head=None)), (0, dict(moe=None, part_head=None, attr_head=None)),
+@pytest.mark.parametrize('mode, epoch, form', [
+    ('all', 0, {}), ('one', 0, {}), ('alternate', 0, {}), ('alternate', 3, {}),
+    ('all', 1, dict(moe=None)), ('one', 1, dict(moe=None)),
+    ('one', 0, dict(moe=dict(MOE, stages=(1,)))),
+    ('all', 0, dict(moe=NO_PROMPT)), ('alternate', 0, dict(moe=NO_PROMPT)),
+    ('alternate', 0, dict(moe=dict(NO_PROMPT, task_gates=True))),
+    ('all', 0, dict(moe=dict(MOE, self_embedding=False, channel_gate=False))),
+    ('alternate', 0, dict(moe=dict(MOE, global_gate=False, prompt_residual=False))),
+    ('alternate', 1, dict(part_head=None)), ('one', 1, dict(attr_head=None)),
+    ('alternate', 0, dict(moe=None, part_head=None)),
+    ('alternate', 0, dict(moe=None, part_head=None, attr_head=None)),
 ], ids=str)
 def test_clasp_losses_equal_separate_forwards_gradients_included(mode, epoch, form):
     model = make_clasp(semantic_views=mode, **form).eval()  # no gate noise
