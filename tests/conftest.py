@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+pytest_plugins = ['tests.ceiling']
+
 
 @pytest.fixture(autouse=True)
 def seeded():
@@ -47,5 +49,5 @@ def said(monkeypatch):
 
 
 def pytest_collection_finish(session):
-    """What was imported stays: leave it out of MMEngine's collection for every data set it builds."""
+    """What was imported stays: MMEngine collects garbage for every data set that it builds."""
     gc.freeze()

@@ -11,7 +11,7 @@ import torch
 from clasp_mm.utils.processes import born, is_alive
 
 _MODULES = ['tests.test_kill', 'tests.test_utils.test_two_at_once', 'tests.test_two_drawings',
-            'tests.test_two_runs']
+            'tests.test_two_runs', 'tests.test_utils.test_shards']
 
 
 def begin(job, *arguments):
