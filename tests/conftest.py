@@ -38,6 +38,12 @@ def offline(monkeypatch):
     monkeypatch.setattr(socket.socket, 'connect', local_only)
 
 
+@pytest.fixture(autouse=True)
+def plain_configs(monkeypatch):
+    """The layout of the configs that a run writes, and puts into each checkpoint, takes long."""
+    monkeypatch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
+
+
 @pytest.fixture
 def said(monkeypatch):
     """Messages of MMEngine's loggers, as they come."""
