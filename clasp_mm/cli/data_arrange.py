@@ -12,7 +12,6 @@ EPILOG = LAYOUTS['parsing'].text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp data arrange``."""
     parser.add_argument('task', choices=('parsing',), help='whose configs read the data')
     add_places(parser)
 

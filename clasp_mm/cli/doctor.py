@@ -202,7 +202,6 @@ def _prove_ops_on(device: str) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The doctor looks at the running environment."""
     parser.add_argument('--all', action='store_true',
                         help='exit with 1 unless every part is usable (default: pretraining)')
 

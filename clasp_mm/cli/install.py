@@ -304,7 +304,6 @@ def mmcv_fault(lite: str) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of ``clasp install`` and of tools/setup.sh."""
     parser.add_argument('--cpu', action='store_true',
                         help='a torch without CUDA, of 0.2 GB in place of 3, where none is there')
     parser.add_argument('--wheels', type=Path, metavar='DIR',

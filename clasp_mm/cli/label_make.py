@@ -18,7 +18,6 @@ Then: dict(type='clasp_mm.CLIPPseudoLabeler', store='data/luperson/pseudo_labels
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp label make``."""
     add_labeler_arguments(parser)
     parser.add_argument('--workers', type=int, default=4, help='processes that read (%(default)s)')
 

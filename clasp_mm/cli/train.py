@@ -16,7 +16,6 @@ example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp train``."""
     add_common_arguments(parser)
     parser.add_argument(
         '--estimate', nargs='?', const=10, type=int, metavar='STEPS',

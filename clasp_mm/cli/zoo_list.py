@@ -4,7 +4,6 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp zoo list``."""
     parser.add_argument('pattern', nargs='?', default='*',
                         help='of the names, with wildcards; anything may follow')
     parser.add_argument('--task', help='that the models are for, or have results of')
