@@ -35,7 +35,7 @@ def expert_use(backbone: nn.Module, source: LUPerson, rows: Sequence[int],
     """Mean gate of every expert under each task, {task: (stages, n)}.
 
     Args:
-        backbone: With PC-MoE.
+        backbone: Backbone with PC-MoE.
         source: The images.
         rows: Which of them; those that cannot be read are left out, counted and named in the log.
         size: (H, W) of the input.

@@ -37,7 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run what is not done yet, and print the table."""
     check_counts(args, 'seeds', 'parallel', 'processes', 'identities')
     from clasp_mm.experiments.ablation.page import write_table
     from clasp_mm.experiments.ablation.run import AblationOptions, run_ablation

@@ -28,7 +28,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the table and write its rows."""
     from clasp_mm.analysis.branching import branch_table, format_table
     from clasp_mm.synthetic import load_ground_truth
     from clasp_mm.utils.files import write_json

@@ -29,7 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write checkpoint and picture, and print the rates."""
     from clasp_mm.inferencers.verification import calibrate
     from clasp_mm.visualization.analysis import write_png
     from clasp_mm.visualization.similarity import draw_verification

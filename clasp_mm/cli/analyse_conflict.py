@@ -29,7 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the table and write it with its picture."""
     if len(args.systems) % 2:
         usage(f'{args.systems[-1]} has no checkpoint: give CONFIG CHECKPOINT pairs')
     count = len(args.systems) // 2

@@ -22,7 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the table and write it with its picture."""
     names = args.names or [Path(run).name for run in args.runs]
     if len(names) != len(args.runs) or len(set(names)) != len(names):
         usage(f'{len(args.runs)} runs need as many different --names, got {names}')

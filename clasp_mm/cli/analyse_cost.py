@@ -22,7 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the table and write it with its picture."""
     from clasp_mm.analysis.cost import cost_table, measure_cost
     from clasp_mm.engine.launch import load_config
     from clasp_mm.visualization.analysis import draw_bars

@@ -24,7 +24,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the table and write it with its picture."""
     from clasp_mm.analysis.run import write_expert_use
     backbone = read_backbone(args)
     print(write_expert_use(backbone, args.folder, args.out, tuple(args.size), args.images))

@@ -20,7 +20,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the page and print the score."""
     from clasp_mm.analysis.ranked_lists import write_ranked_page
     page = args.out / 'ranked.html'
     score = write_ranked_page(args.config, args.checkpoint, page, args.queries, args.top,

@@ -24,7 +24,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the page, after what ``--data`` asks for."""
     from clasp_mm.engine.run_report import write_run_report
     if args.data:
         from clasp_mm.analysis.run import analyse_run

@@ -26,7 +26,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the table and write it with its pictures."""
     from clasp_mm.analysis.run import write_tsne
     backbone = read_backbone(args)
     print(write_tsne(backbone, args.people, args.out, tuple(args.size), args.number, args.seed))

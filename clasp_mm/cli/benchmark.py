@@ -53,5 +53,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run what the command line names."""
     import_from_clone('benchmarks.command').run(args)

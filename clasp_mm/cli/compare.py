@@ -20,6 +20,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the table."""
     from clasp_mm.zoo.compare import compare
     print(compare(args.models, args.force))

@@ -25,7 +25,6 @@ def add_places(parser: argparse.ArgumentParser, needed: bool = True) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Make the links that are not there, and print them."""
     from clasp_mm.datasets.checks.lip import arrange_lip
     made = arrange_lip(args.source, args.out)
     print('\n'.join(map(str, made)) or f'{args.out}: all there already')

@@ -85,7 +85,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what is there and what is wrong; 1 where something is."""
     return check(args.task, args.folder, args.data, args.workers)
 
 

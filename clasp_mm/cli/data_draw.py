@@ -58,7 +58,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Draw them."""
     foreign = ('split', 'images') if args.format == 'luperson' else _LUPERSON_ONLY
     for name in foreign:
         if name in args:

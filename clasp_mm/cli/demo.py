@@ -42,7 +42,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Draw the pictures and write predictions.json."""
     if args.boxes and args.task == 'detection':
         usage('--boxes goes with the other tasks, not with detection')
     if (args.gallery is None) == (args.task == 'reid'):

@@ -29,7 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run what is not done yet."""
     check_counts(args, 'seeds', 'train_images')
     from clasp_mm.experiments.downstream import run_downstream
     run_downstream(args.task, args.backbone, args.seeds, args.prompts, args.train_images)

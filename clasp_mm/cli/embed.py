@@ -47,7 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the files and say what is in them."""
     from clasp_mm.datasets import LUPerson
     from clasp_mm.labelling.describe import CLIPDescriber, HeadDescriber
     from clasp_mm.search.embed import check_out, embed_images, load_backbone

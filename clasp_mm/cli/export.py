@@ -39,7 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the file."""
     from pathlib import Path
 
     from clasp_mm.export.write import SUFFIXES, export_model

@@ -23,7 +23,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Label what is not labelled yet."""
     from clasp_mm.datasets import LUPerson
     from clasp_mm.labelling.make_store import make_store
     from clasp_mm.utils.shards import own_process

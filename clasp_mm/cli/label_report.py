@@ -37,7 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write report.html and report.json, and print the verdicts."""
     import json
     from pathlib import Path
 

@@ -32,7 +32,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the scores, and write them."""
     import json
 
     from clasp_mm.datasets.attribute_files import read_attribute_file

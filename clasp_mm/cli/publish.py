@@ -42,7 +42,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Publish it, and print its path."""
     from clasp_mm.zoo.entry import About, parse_results
     from clasp_mm.zoo.publish import publish_model
     print(publish_model(

@@ -32,7 +32,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run what is not done yet."""
     check_counts(args, 'seeds', 'identities', 'held_out')
     from clasp_mm.utils.files import printable
     if args.images is not None and not args.images.is_dir():

@@ -68,7 +68,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print what is found, and write its page."""
     import json
     import sys
     from contextlib import redirect_stdout

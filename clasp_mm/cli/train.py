@@ -46,7 +46,6 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train, or estimate what training takes."""
     if args.launcher == 'pytorch':
         from clasp_mm.utils.processes import end_with_parent
         end_with_parent()  # which is torchrun

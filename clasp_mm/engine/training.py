@@ -55,7 +55,7 @@ class Training:
 
         Args:
             processes: With more than one, tools/dist_train.sh starts them.
-            name: Of the job; by default the folder's.
+            name: What the job is called; by default as the folder.
 
         Raises:
             HeldError: A run of another config is at work in the folder.

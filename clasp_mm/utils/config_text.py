@@ -17,7 +17,7 @@ def read_config_text(text: str) -> dict[str, Any]:
     """Read a config as MMEngine writes it: names set to literals and ``dict(...)`` of them.
 
     Args:
-        text: Of a resolved config (``Config.pretty_text``).
+        text: Text of a resolved config (``Config.pretty_text``).
 
     Raises:
         ValueError: It is no Python, or holds anything else, which would have to be run.
@@ -81,6 +81,6 @@ def _differences(place: str, given: Any, stored: Any) -> Iterator[str]:
         yield f'{place}: {_short(given)}, not {_short(stored)}'
 
 
-def _short(value: Any, length: int = 60) -> str:
+def _short(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= length else f'{text[:length]}...'
+    return text if len(text) <= 60 else f'{text[:60]}...'

@@ -19,8 +19,8 @@ class Timing(NamedTuple):
 
     Attributes:
         seconds: On the wall.
-        cpu_seconds: Of all threads of this process. On a machine that others use too, the ratio
-            of these, on one thread, is the steadier one.
+        cpu_seconds: Seconds of all threads of this process. On a machine that others use too, the
+            ratio of these, on one thread, is the steadier one.
     """
 
     seconds: float

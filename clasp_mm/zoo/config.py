@@ -46,7 +46,7 @@ def entry_config(entry: Mapping[str, Any], whole: bool = True) -> Config:
     The library's own are run, as they are its code.
 
     Args:
-        entry: Of the model.
+        entry: The model's entry.
         whole: All of it may be built; False, its backbone alone.
 
     Raises:

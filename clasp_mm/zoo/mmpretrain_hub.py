@@ -8,7 +8,6 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader
 
-from clasp_mm.compat import quiet_mmcv_lite
 from clasp_mm.models.weights.mmengine_reader import SCHEME, load_from_clasp_mm
 
 from .config import entry_config, is_own
@@ -29,7 +28,6 @@ def register_with_mmpretrain() -> list[str]:
     Raises:
         ValueError: A metafile is wrong.
     """
-    quiet_mmcv_lite()
     from mmpretrain.apis.model import Model, ModelHub
     CheckpointLoader.register_scheme(SCHEME, load_from_clasp_mm, force=True)
     entries = {name: entry for name, entry in read_zoo().items()

@@ -30,7 +30,7 @@ def make_score(labels: Labels, classes: np.ndarray | None = None) -> Score:
     ``NUM_FOLDS`` folds.
 
     Args:
-        labels: Of the N images.
+        labels: Labels of the N images.
         classes: (N, T) classes of the tokens, for maps.
 
     Raises:

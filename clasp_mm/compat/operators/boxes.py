@@ -48,7 +48,7 @@ def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, iou_threshold: float, s
         scores: (n,).
         dets: (n, 5): its first k rows become boxes and decayed scores.
         iou_threshold: From this IoU on, the methods 0 and 1 take effect.
-        sigma: Of method 2.
+        sigma: Width of the Gaussian of method 2.
         min_score: Boxes go once their score is below this.
         method: 0: to 0; 1: times 1 - IoU; 2: times exp(-IoU^2 / sigma).
         offset: 0 or 1.

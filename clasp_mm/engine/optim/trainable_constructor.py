@@ -55,7 +55,7 @@ def merge_groups(groups: list[dict], keys: list[Hashable] | None = None) -> dict
     """Key -> one group for all of that key, in the order in which the keys come.
 
     Args:
-        groups: Of an optimizer.
+        groups: Parameter groups of an optimizer.
         keys: One for each; by default that of their settings.
     """
     merged: dict[Hashable, dict] = {}

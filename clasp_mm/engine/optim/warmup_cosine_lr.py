@@ -50,7 +50,7 @@ class WarmupCosineLR(LRSchedulerMixin, _WarmupCosine):
         total: Epochs of all.
         start_ratio: a.
         end_ratio: b.
-        **kwargs: Of MMEngine's schedulers; ``by_epoch=False`` counts iterations.
+        **kwargs: Arguments of MMEngine's schedulers; ``by_epoch=False`` counts iterations.
 
     Raises:
         ValueError: ``warmup`` is not within 0 and ``total`` - 1.

@@ -24,8 +24,8 @@ class NAEHead(BBoxHead):
 
     Args:
         in_channels: Channels before and after the last stage.
-        channels: Of the embedding.
-        **kwargs: Of mmdet's BBoxHead; ``loss_cls`` is a sigmoid loss of one class.
+        channels: Length of the embedding.
+        **kwargs: Arguments of mmdet's BBoxHead; ``loss_cls`` is a sigmoid loss of one class.
     """
 
     def __init__(self, in_channels: tuple[int, int], channels: int = 256, **kwargs: Any) -> None:

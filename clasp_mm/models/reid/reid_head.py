@@ -33,7 +33,7 @@ class ReIDHead(BaseModule):
         in_channels: Channels of the pooled feature.
         id_weight: Weight of the cross-entropy.
         triplet_weight: Weight of the triplet loss; 0: none.
-        label_smoothing: Of the cross-entropy.
+        label_smoothing: Smoothing of the labels of the cross-entropy.
         test_feature: The feature of a person: ``'before'`` or ``'after'`` the batch norm.
         num_cameras: Cameras that have a vector; 0: none.
         camera_weight: Factor of the camera's vector.
