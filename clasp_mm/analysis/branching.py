@@ -1,7 +1,5 @@
 """What it costs in quality, and saves in time, to compute several tasks in one pass."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

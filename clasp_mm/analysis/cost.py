@@ -1,14 +1,12 @@
 """What models cost beside each other (CLASP, Table XII)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from mmengine.config import Config
 
-from clasp_mm.engine.step_cost import measure_steps
+from clasp_mm.engine.training_step import measure_steps
 from clasp_mm.models.macs import OneMap, count_macs
 from clasp_mm.registry import MODELS
 from clasp_mm.utils.device import pick_device

@@ -1,7 +1,5 @@
 """Which experts the tasks use, stage by stage."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path

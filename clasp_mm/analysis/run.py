@@ -1,7 +1,5 @@
 """The analyses of a model, written as a picture, a table and plain data each."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

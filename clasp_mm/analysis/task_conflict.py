@@ -1,7 +1,5 @@
 """GCR, EAD and HM of trained systems side by side (CLASP, Table XI)."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple

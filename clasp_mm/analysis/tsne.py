@@ -1,7 +1,5 @@
 """t-SNE of whole and part features under each prompt (CLASP, Fig. 6)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -14,8 +14,7 @@ from typing import Any, NoReturn
 from clasp_mm.utils.names import did_you_mean
 from clasp_mm.version import __version__
 
-from .failure import USER_ERRORS, keeps_traceback
-from .options import import_from_clone, set_device
+from .options import USER_ERRORS, import_from_clone, keeps_traceback, set_device
 
 # verb -> its module here, or a group of verbs; '' is what the group is about
 VERBS: dict[str, Any] = {

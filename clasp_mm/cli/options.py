@@ -1,10 +1,11 @@
-"""Arguments that several verbs share; nothing heavy is imported for them."""
+"""What several verbs share: arguments, and how errors end; nothing heavy is imported for it."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 PROMPTS = ('appearance', 'part', 'attribute')
 TASKS = ('pose', 'parsing', 'detection', 'attribute', 'reid', 'person_search')
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+# What was asked for, or what it needs, is wrong: the message names the way out.
+USER_ERRORS = (ValueError, OSError, ImportError, RuntimeError)
 
 
 class CfgOptions(argparse.Action):
@@ -190,3 +193,18 @@ def import_from_clone(name: str) -> ModuleType:
     if root not in sys.path:
         sys.path.insert(0, root)
     return import_module(name)
+
+
+@contextmanager
+def work() -> Iterator[None]:
+    """Inside it is no longer what was asked for that fails: errors keep their traceback."""
+    try:
+        yield
+    except USER_ERRORS as error:
+        error.of_the_work = True
+        raise
+
+
+def keeps_traceback(error: BaseException) -> bool:
+    """Whether an error comes from inside :func:`work`."""
+    return getattr(error, 'of_the_work', False)

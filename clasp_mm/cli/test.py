@@ -6,8 +6,7 @@ On several GPUs: bash tools/dist_test.sh CONFIG CHECKPOINT GPUS [the options bel
 import argparse
 from pathlib import Path
 
-from .failure import work
-from .options import add_config_arguments
+from .options import add_config_arguments, work
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,8 +6,7 @@ On several GPUs: bash tools/dist_train.sh CONFIG GPUS [the options below].
 import argparse
 from contextlib import ExitStack
 
-from .failure import work
-from .options import add_config_arguments
+from .options import add_config_arguments, work
 
 EPILOG = """\
 example:

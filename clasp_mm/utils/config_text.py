@@ -1,7 +1,5 @@
 """Configs as text that is read, not run: those inside checkpoints, and those of a zoo's address."""
 
-from __future__ import annotations
-
 import ast
 import json
 import math
@@ -54,6 +52,15 @@ def _value(node: ast.expr) -> Any:
         named = {keyword.arg: _value(keyword.value) for keyword in node.keywords}
         return {key: value for part in node.args for key, value in _value(part).items()} | named
     raise ValueError(f'line {node.lineno} holds {ast.unparse(node)[:60]!r}, which is no literal')
+
+
+def walk(node: Any, place: tuple = ()) -> Iterator[tuple[tuple, Any, Any]]:
+    """Place, key and value of everything in the dicts, lists, tuples and sets below a value."""
+    items = node.items() if isinstance(node, Mapping) else (
+        enumerate(node) if isinstance(node, list | tuple | set) else ())
+    for key, value in items:
+        yield (*place, key), key, value
+        yield from walk(value, (*place, key))
 
 
 def config_differences(given: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str]:

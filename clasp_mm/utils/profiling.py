@@ -1,7 +1,5 @@
 """Torch's profiler, and the peak memory of a call by it."""
 
-from __future__ import annotations
-
 import gc
 import os
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Work in blocks that processes share by a folder: the file of a block is whole or not there."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil

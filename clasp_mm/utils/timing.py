@@ -1,7 +1,5 @@
 """Fair timing of several ways to do one thing: by turns in one process, medians."""
 
-from __future__ import annotations
-
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping

@@ -1,7 +1,5 @@
 """Parameters and FLOPs of the model zoo's configs, counted into its metafiles."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

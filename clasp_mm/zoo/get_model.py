@@ -1,7 +1,5 @@
 """One call to a working backbone."""
 
-from __future__ import annotations
-
 import logging
 import os
 import re

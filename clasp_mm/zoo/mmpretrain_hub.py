@@ -1,7 +1,5 @@
 """The model zoo inside mmpretrain's."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

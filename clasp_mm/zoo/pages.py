@@ -1,7 +1,5 @@
 """The model zoo in Markdown: a page of all models, and the table of each family's README."""
 
-from __future__ import annotations
-
 import html
 import re
 from collections.abc import Iterable, Mapping

@@ -18,8 +18,6 @@ clasp_mm_version, git   of the publishing library; commit that the run started f
 None is "not known": the data are not there any more, or the run did not record it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

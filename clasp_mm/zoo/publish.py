@@ -1,7 +1,5 @@
 """From a training checkpoint to a file that can be shared."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

@@ -161,7 +161,7 @@ def test_a_failure_is_one_line_and_1(error, said, monkeypatch, capsys):
 
 
 def test_what_is_no_failure_of_the_user_keeps_its_traceback(monkeypatch):
-    from clasp_mm.cli.failure import work
+    from clasp_mm.cli.options import work
 
     def fail(*_):
         with work():

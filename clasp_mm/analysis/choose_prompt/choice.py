@@ -1,7 +1,5 @@
 """Probe every prompt and every mean of several, and rank them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import combinations
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """Features of some images under many prompts."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Scores of frozen features on labels, as sums over people or images that can be resampled."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Multi-scale deformable attention (Zhu et al. 2021), by the Python form that mmcv ships."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

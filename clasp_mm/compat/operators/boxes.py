@@ -5,8 +5,6 @@ Arguments have the names and places that the Python side of mmcv 2.1 gives them.
 rounded to float32, as a C++ float is: on a grid, an IoU of exactly 0.3 is common.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 import torchvision  # noqa: F401  registers torch.ops.torchvision

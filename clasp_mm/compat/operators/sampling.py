@@ -8,8 +8,6 @@ Arguments have the names and places that the Python side of mmcv 2.1 gives them;
 the tensors that it hands over.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 import torchvision  # noqa: F401  registers torch.ops.torchvision

@@ -1,7 +1,5 @@
 """A resumed run is the run that was interrupted."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Optimizer groups without the frozen parameters, as few as there are settings."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable
 
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper

@@ -1,7 +1,5 @@
 """A cosine of the learning rate that counts under the warm-up."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Features for several tasks from one pass over the images."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor

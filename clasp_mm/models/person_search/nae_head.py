@@ -1,7 +1,5 @@
 """Norm-aware embedding: one vector says whether somebody is there, and who."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """SeqNet's two heads: boxes first, then identities on the refined boxes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

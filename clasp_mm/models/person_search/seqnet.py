@@ -1,7 +1,5 @@
 """SeqNet: a detector whose second head tells who somebody is."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

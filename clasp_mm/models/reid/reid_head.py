@@ -1,7 +1,5 @@
 """Head of re-identification: an embedding that is classified behind a BNNeck."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

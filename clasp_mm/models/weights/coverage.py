@@ -1,7 +1,5 @@
 """How the tensors of a checkpoint cover a model's: all of them, or an error."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
