@@ -12,7 +12,6 @@ import time
 import pytest
 from mmengine.config import Config
 
-from clasp_mm.compat import quiet_mmcv_lite
 from clasp_mm.engine.jobs import Job, run_jobs
 from clasp_mm.engine.training import Training
 from clasp_mm.synthetic import writers
@@ -230,6 +229,5 @@ CONFIGS = sorted(path for path in (ROOT / 'configs').rglob('*.py') if '_base_' n
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 def test_every_config_saves_whole_checkpoints_and_keeps_two(path):
-    quiet_mmcv_lite()
     hook = Config.fromfile(path).default_hooks.checkpoint
     assert hook.type == 'clasp_mm.SafeCheckpointHook' and hook.get('max_keep_ckpts', -1) != 1

@@ -1,7 +1,5 @@
 """Which experts the tasks use, stage by stage."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,7 +33,7 @@ def expert_use(backbone: nn.Module, source: LUPerson, rows: Sequence[int],
     """Mean gate of every expert under each task, {task: (stages, n)}.
 
     Args:
-        backbone: With PC-MoE.
+        backbone: Backbone with PC-MoE.
         source: The images.
         rows: Which of them; those that cannot be read are left out, counted and named in the log.
         size: (H, W) of the input.

@@ -20,7 +20,6 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp ablation``."""
     parser.add_argument('--table', required=True, choices=('I', 'II', 'III', 'IV', 'systems'),
                         help='of the paper, or systems: DINO to CLASP side by side')
     parser.add_argument('--budget', default='quickstart', choices=('quickstart', 'long'),
@@ -38,13 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run what is not done yet, and print the table."""
     check_counts(args, 'seeds', 'parallel', 'processes', 'identities')
-    from clasp_mm.compat import allow_mmengine_checkpoints, quiet_mmcv_lite
-    quiet_mmcv_lite()
     from clasp_mm.experiments.ablation.page import write_table
     from clasp_mm.experiments.ablation.run import AblationOptions, run_ablation
-    allow_mmengine_checkpoints()
     work_dir = args.out or Path('work_dirs/ablation') / args.budget
     done = run_ablation(AblationOptions(
         table=args.table, budget=args.budget, seeds=args.seeds, work_dir=work_dir,

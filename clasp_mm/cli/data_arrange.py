@@ -12,7 +12,6 @@ EPILOG = LAYOUTS['parsing'].text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp data arrange``."""
     parser.add_argument('task', choices=('parsing',), help='whose configs read the data')
     add_places(parser)
 
@@ -26,7 +25,6 @@ def add_places(parser: argparse.ArgumentParser, needed: bool = True) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Make the links that are not there, and print them."""
     from clasp_mm.datasets.checks.lip import arrange_lip
     made = arrange_lip(args.source, args.out)
     print('\n'.join(map(str, made)) or f'{args.out}: all there already')

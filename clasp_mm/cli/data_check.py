@@ -77,7 +77,6 @@ EPILOG = '\n'.join(f'{task}: {layout.text}' for task, layout in LAYOUTS.items())
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp data check``."""
     parser.add_argument('task', choices=TASKS, help='whose configs read the data')
     parser.add_argument('folder', type=Path, help='the data root (DIR below)')
     parser.add_argument('--data', choices=PERSON_SEARCH, default=PERSON_SEARCH[0],
@@ -86,7 +85,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what is there and what is wrong; 1 where something is."""
     return check(args.task, args.folder, args.data, args.workers)
 
 

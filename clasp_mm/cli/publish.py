@@ -18,7 +18,6 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp publish``."""
     parser.add_argument('checkpoint', help='checkpoint of a run')
     parser.add_argument('name', help='name of the model, as clasp_pcmoe-swin-base_luperson')
     parser.add_argument('--out', default='work_dirs/published', metavar='DIR',
@@ -43,11 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Publish it, and print its path."""
-    from clasp_mm.compat import allow_mmengine_checkpoints
     from clasp_mm.zoo.entry import About, parse_results
     from clasp_mm.zoo.publish import publish_model
-    allow_mmengine_checkpoints()
     print(publish_model(
         args.checkpoint, args.name, args.out, args.config,
         about=About(args.data, args.data_licence, args.recipe, args.dataset),

@@ -12,7 +12,6 @@ from .options import add_epochs, check_counts, usage
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp quickstart``."""
     parser.add_argument('--out', type=Path, metavar='DIR', default=Path('work_dirs/quickstart'),
                         help='everything is written below it (%(default)s)')
     parser.add_argument('--seeds', type=int, default=1,
@@ -33,7 +32,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run what is not done yet."""
     check_counts(args, 'seeds', 'identities', 'held_out')
     from clasp_mm.utils.files import printable
     if args.images is not None and not args.images.is_dir():
@@ -41,10 +39,7 @@ def run(args: argparse.Namespace) -> None:
     if args.images is not None and printable(args.images) != str(args.images):
         usage(f'--images {printable(args.images)}: the name is no UTF-8, as configs need: rename '
               'the folder')
-    from clasp_mm.compat import allow_mmengine_checkpoints, quiet_mmcv_lite
-    quiet_mmcv_lite()
     from clasp_mm.experiments.quickstart import Options, run_quickstart
-    allow_mmengine_checkpoints()
     run_quickstart(Options(
         args.out, seeds=args.seeds, images=args.images, clip=args.clip,
         clip_pretrained=args.clip_pretrained, identities=args.identities, held_out=args.held_out,

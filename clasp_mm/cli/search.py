@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
-from clasp_mm.utils.device import (
-    add_amp_argument,
-    add_device_argument,
-    announce_device,
-    set_matmul_precision,
-)
 
-from .options import PROMPTS, add_clip, add_semantic_weight, add_size, clip_weights
+from .options import (
+    PROMPTS,
+    add_clip,
+    add_device_and_precision,
+    add_semantic_weight,
+    add_size,
+    clip_weights,
+)
 
 if TYPE_CHECKING:
     from clasp_mm.datasets import LUPerson
@@ -40,7 +41,6 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp search``."""
     parser.add_argument('folder', help='folder of images, or of an LMDB')
     parser.add_argument('query', nargs='+', help='words, ATTRIBUTE=VALUE or an image, see below')
     parser.add_argument('--count', type=int, default=24, help='images to find (%(default)s)')
@@ -64,12 +64,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_size(alike)
     parser.add_argument('--batch-size', type=int, default=64, help='images (%(default)s)')
     parser.add_argument('--workers', type=int, default=2, help='processes that read (%(default)s)')
-    add_device_argument(parser)
-    add_amp_argument(parser)
+    add_device_and_precision(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print what is found, and write its page."""
     import json
     import sys
     from contextlib import redirect_stdout
@@ -100,8 +98,6 @@ def _search(args: argparse.Namespace) -> tuple[Found | None, LUPerson, Path]:
     from clasp_mm.search.query import parse_query, read_attributes
     from clasp_mm.search.rank import search_images
     from clasp_mm.utils.shards import own_process
-    args.device = announce_device(args.device)
-    set_matmul_precision(args.float32_precision)
     if args.count < 1:
         raise ValueError(f'--count must be at least 1, got {args.count}')
     attributes = DEFAULT_VOCABULARY.attributes

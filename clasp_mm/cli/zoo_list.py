@@ -4,7 +4,6 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp zoo list``."""
     parser.add_argument('pattern', nargs='?', default='*',
                         help='of the names, with wildcards; anything may follow')
     parser.add_argument('--task', help='that the models are for, or have results of')
@@ -13,7 +12,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print them."""
     import json
 
     from clasp_mm.zoo.index import list_models

@@ -7,7 +7,6 @@ from .options import find_clone
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp zoo pages``."""
     parser.add_argument('--check', action='store_true', help='write nothing; fail if they differ')
     parser.add_argument('--costs', action='store_true', help='first count parameters and FLOPs of '
                         'every config anew, into the metafiles (minutes)')

@@ -104,7 +104,7 @@ def export_model(source: str | Path, out: str | Path, checkpoint: str | Path | N
             ``TASKS``; for a ``SemanticSwin`` (B, 1), its semantic weight.
         out_indices: Stages whose maps a backbone puts out; by default its config's.
         format: ``'onnx'`` or ``'torch'`` (torch.export).
-        semantic_weight: Of a ``SemanticSwin``, built in as ``task`` is; by default the config's.
+        semantic_weight: Weight of a ``SemanticSwin``, built in; by default the config's.
 
     Raises:
         FileNotFoundError: There is no such source or checkpoint.

@@ -1,7 +1,5 @@
 """Multiply-adds of a backbone."""
 
-from __future__ import annotations
-
 import warnings
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Published results side by side, where they were measured alike."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,35 +1,26 @@
 """Parameters and FLOPs of the model zoo's configs, counted into its metafiles."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
 
-from clasp_mm.compat import quiet_mmcv_lite
 from clasp_mm.models.macs import OneMap, count_macs
 from clasp_mm.registry import MODELS
 from clasp_mm.utils.files import locked, read_yaml, write_yaml
 
 
-def config_cost(config: str | Path, size: str) -> tuple[int, int]:
+def config_cost(cfg: Config, size: str) -> tuple[int, int]:
     """Count a config's backbone.
 
     Args:
-        config: Its path.
+        cfg: The config.
         size: Height x width of the image, as '256x128'.
 
     Returns:
         Parameters, and multiply-adds of a forward pass of one image under one prompt.
     """
-    quiet_mmcv_lite()
-    return config_macs(Config.fromfile(config), size)
-
-
-def config_macs(cfg: Config, size: str) -> tuple[int, int]:
-    """As :func:`config_cost`, of a config that is read."""
     height, width = map(int, size.split('x'))
     model = OneMap(MODELS.build(dict(cfg.model.backbone, init_cfg=None)))
     macs = count_macs(model, torch.randn(1, 3, height, width))
@@ -48,9 +39,9 @@ def count_costs(root: Path) -> None:
             content = read_yaml(root / name)
             for entry in content['Models']:
                 meta = entry['Metadata']
-                backbone = Config.fromfile(root / entry['Config']).model.backbone
-                key = (meta['Input Size'], str(dict(backbone, init_cfg=None)))
+                cfg = Config.fromfile(root / entry['Config'])
+                key = (meta['Input Size'], str(dict(cfg.model.backbone, init_cfg=None)))
                 if key not in known:
-                    known[key] = config_cost(root / entry['Config'], meta['Input Size'])
+                    known[key] = config_cost(cfg, meta['Input Size'])
                 meta['Parameters'], meta['FLOPs'] = known[key]
             write_yaml(root / name, content)

@@ -82,18 +82,17 @@ def make_entry(name: str, cfg: Config, about: About, passport: Mapping[str, Any]
     """The model's entry, as :mod:`~clasp_mm.zoo.index` describes it, with its passport.
 
     Args:
-        name: Of the model.
+        name: Name of the model.
         cfg: Its config.
         about: See :class:`About`; completed.
         passport: See :mod:`~clasp_mm.zoo.passport`.
         results: Key of ``TASKS`` -> metric -> value.
         target: The ``.pth`` file; the config lies beside it under its stem.
         safetensors: Name of the other file.
-
     """
-    from .costs import config_macs  # imports the quickstart, which publishes
+    from .costs import config_cost  # imports the quickstart, which publishes
     size = passport['input_size']
-    parameters, flops = config_macs(cfg, size)
+    parameters, flops = config_cost(cfg, size)
     meta = {
         'Task': model_task(cfg.model), 'Host': _HOSTS.get(scope := cfg.get('default_scope'), scope)
         or 'mmpretrain', 'Training Data': about.data, 'Data Licence': about.data_licence,

@@ -1,7 +1,5 @@
 """One call to a working backbone."""
 
-from __future__ import annotations
-
 import logging
 import os
 import re
@@ -13,7 +11,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from torch import nn
 
-from clasp_mm.compat import load_file, quiet_mmcv_lite
+from clasp_mm.compat import load_file
 from clasp_mm.models.weights.find import HASHED_NAME, find_weights
 from clasp_mm.models.weights.swin import load_backbone
 from clasp_mm.models.weights.trained_with import published_backbone
@@ -87,7 +85,6 @@ def _find(source: str | os.PathLike | Config, pretrained: str | os.PathLike | bo
           ) -> tuple[Config | None, Path | None]:
     """The config, which a published file has inside, and the weights."""
     given = find_weights(pretrained) if isinstance(pretrained, str | os.PathLike) else None
-    quiet_mmcv_lite()
     if isinstance(source, Config) or Path(source).suffix == '.py':
         if pretrained is True:
             raise ValueError(f'{source} has no weights of its own: name a file in pretrained')

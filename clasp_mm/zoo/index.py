@@ -20,8 +20,6 @@ Of a published model Metadata also has its Passport (:mod:`~clasp_mm.zoo.passpor
 Safetensors, the name of that file.
 """
 
-from __future__ import annotations
-
 import fnmatch
 import re
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The model zoo in Markdown: a page of all models, and the table of each family's README."""
 
-from __future__ import annotations
-
 import html
 import re
 from collections.abc import Iterable, Mapping
@@ -48,7 +46,7 @@ def folder_page(folder: Path) -> str:
     """The page of a zoo's folder: its own metafile, with links to the files beside it.
 
     Args:
-        folder: With a ``metafile.yml``.
+        folder: The folder, with a ``metafile.yml``.
 
     Raises:
         FileNotFoundError: It has no metafile, or lacks a file that it names.
@@ -70,9 +68,9 @@ def table(entries: Iterable[Mapping[str, Any]], root: Path, folder: Path) -> str
     """A table of models.
 
     Args:
-        entries: Of a metafile.
+        entries: The models of a metafile.
         root: What their configs' paths are relative to.
-        folder: Of the page; links are relative to it, and only to what is there.
+        folder: Folder of the page; links are relative to it, and only to what is there.
     """
     titles = ('model', 'data, its terms', 'recipe, input, host', 'parameters, FLOPs', 'results',
               'source', 'weights')

@@ -1,7 +1,5 @@
 """From a training checkpoint to a file that can be shared."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json
@@ -25,13 +23,12 @@ from clasp_mm.compat import (
     SAFETENSORS_META,
     SAFETENSORS_SUM,
     load_file,
-    quiet_mmcv_lite,
     safetensors_sum,
 )
 from clasp_mm.engine.checkpoints import last_checkpoint
 from clasp_mm.engine.provenance import describe_changes, git_state
 from clasp_mm.engine.run_report import write_run_report
-from clasp_mm.models.weights.coverage import check_weights
+from clasp_mm.models.weights.coverage import check_finite, check_weights
 from clasp_mm.models.weights.swin import load_backbone
 from clasp_mm.pseudo_labels.store import LabelStore
 from clasp_mm.registry import MODELS
@@ -68,7 +65,7 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
     name, date included.
 
     Args:
-        checkpoint: Of a run; of :class:`clasp_mm.DINO`, :class:`clasp_mm.SOLIDER`,
+        checkpoint: Checkpoint of a run of :class:`clasp_mm.DINO`, :class:`clasp_mm.SOLIDER`,
             :class:`clasp_mm.CLASP` or any task's model.
         name: What the model is called.
         out_dir: Folder to write to.
@@ -102,7 +99,6 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
     if not name or os.sep in name:
         raise ValueError(f'name {name!r} becomes a file name; letters, digits, "-" and "_"')
     checkpoint = Path(checkpoint)
-    quiet_mmcv_lite()
     found = config is None
     config = find_config(checkpoint) if found else Path(config)
     cfg = read_zoo_config(config) if found else Config.fromfile(config)
@@ -300,11 +296,7 @@ def _whole(cfg: Config, checkpoint: Path) -> _Weights:
         model = HOST_MODELS.build(deepcopy(cfg.model))  # hosts add their defaults to it
     state = {key: _own(value)
              for key, value in check_weights(model, checkpoint)['state_dict'].items()}
-    bad = [key for key, value in state.items()
-           if value.is_floating_point() and not torch.isfinite(value).all()]
-    if bad:
-        raise ValueError(f'{checkpoint} holds NaN or infinite values in {", ".join(bad[:4])}: it '
-                         'comes from a run that diverged; take an earlier checkpoint')
+    check_finite(state, checkpoint)
     coverage = dict(source=str(checkpoint), matched=list(state), missing=[], unexpected=[])
     return _Weights(state, coverage, sum(p.numel() for p in model.parameters()))
 

@@ -15,7 +15,8 @@ from benchmarks.conflict import conflict
 from benchmarks.contest import Goal, Options, Row
 from benchmarks.data import DINORecipe, write_crops
 from benchmarks.labels import sklearn_regions, teacher_maps
-from benchmarks.run import benchmark_names, write_report
+from benchmarks.profiling import flops_by_operator, part_of
+from benchmarks.run import benchmark_names, report_of
 from benchmarks.step import peer_step, step_config
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.transforms import MultiCrop, PackViews
@@ -24,7 +25,8 @@ from clasp_mm.engine.training_step import TrainingStep
 from clasp_mm.pseudo_labels.hashing import hash_names
 from clasp_mm.pseudo_labels.regions import find_regions, foreground_mask
 from clasp_mm.utils import timing as timing_module
-from clasp_mm.utils.profiling import flops_by_operator, part_of, peak_bytes
+from clasp_mm.utils.files import write_json
+from clasp_mm.utils.profiling import peak_bytes
 from clasp_mm.utils.timing import interleaved
 from tests.source_tree import ROOT
 
@@ -182,23 +184,23 @@ def test_part_of_an_operator(operator, part):
 @pytest.mark.parametrize('name', ['reid', 'attribute', 'pose', 'parsing', 'detection',
                                   'person_search', 'inference', 'backbone', 'step'])
 def test_tool_runs_in_bfloat16(monkeypatch, tmp_path, name):
-    target = tmp_path / 'speed.json'
+    target = tmp_path / 'speed'
     monkeypatch.setattr(sys, 'argv', [
-        'benchmark.py', name, '--amp', '--quick', '--repeats', '1', '--json', str(target)])
+        'benchmark.py', name, '--amp', '--quick', '--repeats', '1', '--out', str(target)])
     runpy.run_path(str(ROOT / 'tools' / 'benchmark.py'), run_name='__main__')
-    report = json.loads(target.read_text())
+    report = json.loads((target / 'benchmark.json').read_text())
     assert report['options']['amp'] and report['rows']
     assert all(row['ours'] > 0 and row['theirs'] > 0 for row in report['rows'])
 
 
 def test_tool_runs_all_and_writes_the_table(monkeypatch, tmp_path, capsys):
-    target = tmp_path / 'speed.json'
+    target = tmp_path / 'speed'
     threads = torch.get_num_threads()
     monkeypatch.setattr(sys, 'argv', [
-        'benchmark.py', 'all', '--quick', '--repeats', '1', '--profile', '--json', str(target)])
+        'benchmark.py', 'all', '--quick', '--repeats', '1', '--profile', '--out', str(target)])
     runpy.run_path(str(ROOT / 'tools' / 'benchmark.py'), run_name='__main__')
     assert torch.get_num_threads() == threads
-    report = json.loads(target.read_text())
+    report = json.loads((target / 'benchmark.json').read_text())
     rows = {row['name']: row for row in report['rows']}
     assert list(rows) == [
         'backbone 224x224', 'backbone 256x128', 'CLASP step, time', 'CLASP step, memory',
@@ -216,7 +218,17 @@ def test_tool_runs_all_and_writes_the_table(monkeypatch, tmp_path, capsys):
     shares = [part['share'] for part in rows['DINO step']['profile']['ours'].values()]
     assert sum(shares) == pytest.approx(1)
     assert 'multi-crop' in capsys.readouterr().out
-    assert [path.name for path in tmp_path.iterdir()] == ['speed.json']
+    assert [path.name for path in target.iterdir()] == ['benchmark.json']
+
+
+def test_tool_prints_json_alone(monkeypatch, tmp_path, capsys):
+    row = Row('x', '', '', 1., 2., 's', Goal(1), 1)
+    monkeypatch.setattr('benchmarks.command.run_benchmarks', lambda *_: iter([row]))
+    monkeypatch.setattr(sys, 'argv', ['benchmark.py', 'step', '--json', '--out', str(tmp_path)])
+    runpy.run_path(str(ROOT / 'tools' / 'benchmark.py'), run_name='__main__')
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((tmp_path / 'benchmark.json').read_text())
+    assert [one['theirs'] for one in printed['rows']] == [2.]
 
 
 def test_tool_fails_kindly(monkeypatch):
@@ -230,7 +242,7 @@ def test_report_is_written_whole_or_not_at_all(tmp_path):
     target.write_text('before')
     row = Row('x', '', '', 1., 1., 's', Goal(1), 1, details=dict(bad=object()))
     with pytest.raises(TypeError):
-        write_report(target, [row], QUICK)
+        write_json(target, report_of([row], QUICK))
     assert target.read_text() == 'before'
     assert [path.name for path in tmp_path.iterdir()] == ['speed.json']
 

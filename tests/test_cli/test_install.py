@@ -59,7 +59,7 @@ def machine(monkeypatch, tmp_path):
     monkeypatch.setattr(install, 'torch_fault', lambda: machine.torch_fault or (
         '' if 'torch' in machine.there else 'torch is not there'))
     monkeypatch.setattr(install, 'has_compiled', lambda: 'mmcv' in machine.there)
-    monkeypatch.setattr(install, 'works', lambda code: True)
+    monkeypatch.setattr(install, 'probe', lambda code: (True, ''))
     monkeypatch.setattr(install, 'install_operators', lambda folder: [])
     monkeypatch.setattr(install.subprocess, 'run', lambda command, **_: SimpleNamespace(
         returncode=machine.doctor, stdout='the report\n', stderr=''))
@@ -164,7 +164,7 @@ def test_a_compiled_mmcv_is_kept(machine):
     ({'mmcv': '2.1.0', 'mmcv-lite': '2.1.0'}, True, 'mmcv and mmcv-lite are both installed')])
 def test_an_mmcv_that_cannot_stay_gives_way(machine, monkeypatch, capsys, there, loads, fault):
     machine.there.update(torch='2.13.0', torchvision='0.28.0', **there)
-    monkeypatch.setattr(install, 'works', lambda code: loads)
+    monkeypatch.setattr(install, 'probe', lambda code: (loads, ''))
     assert cli.main(['install']) == 0
     assert fault in capsys.readouterr().out
     (removal,) = (line for line in machine.pips() if line.startswith('uninstall'))

@@ -15,7 +15,7 @@ from clasp_mm.models.heads import AttrHead, PartSegHead
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
 from clasp_mm.registry import MODELS
 from clasp_mm.search import embed
-from clasp_mm.search.embed import embed_images, nearest_neighbours
+from clasp_mm.search.embed import check_out, embed_images, nearest_neighbours
 from clasp_mm.search.embed_blocks import npy_header
 from tests.test_pseudo_labels.fakes import BLACK, BLUE, GREEN, RED, draw_person, make_labeler
 from tests.test_search.colours import Colours
@@ -183,24 +183,24 @@ def test_heads_must_fit_the_vocabulary():
 
 def call(people, checkpoint, tmp_path, *more):
     return main(['embed', str(people), '--checkpoint', str(checkpoint), '--size', '32', '16',
-                 '--out', str(tmp_path / 'out' / 'f.npy'), '--workers', '0', '--device', 'cpu',
+                 '--out', str(tmp_path / 'out'), '--workers', '0', '--device', 'cpu',
                  *map(str, more)])
 
 
 def test_command_reads_parts_and_attributes_from_the_heads(people, checkpoint, tmp_path, capsys):
     assert call(people, checkpoint, tmp_path, '--task', 'appearance', 'part') == 0
     assert '5 x 16 features, 2 images left out' in capsys.readouterr().out
-    page = (tmp_path / 'out' / 'f.html').read_text()
+    page = (tmp_path / 'out' / 'features.html').read_text()
     for attribute in DEFAULT_VOCABULARY.attributes:
         assert f'>{attribute.values[-1]}</span>' in page
         assert f'>{attribute.values[0]}</span>' not in page
     assert '</span>leg' in page
-    assert json.loads((tmp_path / 'out' / 'f.json').read_text())['task'] == ['appearance', 'part']
+    written = json.loads((tmp_path / 'out' / 'features.json').read_text())
+    assert written['task'] == ['appearance', 'part']
 
 
 @pytest.mark.parametrize('more, words', [
     ((), '--task appearance|part|attribute'),
-    (('--out', 'f.csv'), r"npy or .parquet file, got 'f.csv'"),
     (('--task', 'part', '--checkpoint', 'gone.pth'), 'gone.pth'),
     (('--task', 'part', '--list', 'gone.txt'), 'gone.txt')])
 def test_command_says_what_is_wrong(people, checkpoint, tmp_path, capsys, more, words):
@@ -209,11 +209,16 @@ def test_command_says_what_is_wrong(people, checkpoint, tmp_path, capsys, more, 
     assert not (tmp_path / 'out').exists()
 
 
+def test_features_have_two_formats():
+    with pytest.raises(ValueError, match=r"npy or .parquet file, got 'f.csv'"):
+        check_out('f.csv')
+
+
 def test_parquet_without_pyarrow_names_the_way_out(people, checkpoint, tmp_path, monkeypatch,
                                                    capsys):
     monkeypatch.setitem(__import__('sys').modules, 'pyarrow', None)
-    assert call(people, checkpoint, tmp_path, '--task', 'part', '--out', 'x/f.parquet') == 1
-    assert 'or write f.npy' in capsys.readouterr().err
+    assert call(people, checkpoint, tmp_path, '--task', 'part', '--format', 'parquet') == 1
+    assert 'or write features.npy' in capsys.readouterr().err
 
 
 def test_parquet_holds_names_and_features(people, tmp_path):

@@ -1,7 +1,5 @@
 """Tells when the pseudo-labels teach nothing, or what the model has no class for."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

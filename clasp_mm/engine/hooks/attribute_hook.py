@@ -1,7 +1,5 @@
 """What a run on attributes needs beside model and data."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

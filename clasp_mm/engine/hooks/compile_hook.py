@@ -1,7 +1,5 @@
 """Compiled backbones while a model trains."""
 
-from __future__ import annotations
-
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 

@@ -1,7 +1,5 @@
 """Stops a run at the first loss or weight that is no number."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Watches a pretraining run for collapse."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The load-balance loss of the PC-MoE gates, added to the losses of any model."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The self-correction cycles of human parsing."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

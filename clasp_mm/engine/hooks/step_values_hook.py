@@ -1,7 +1,5 @@
 """Reads what a step gives once a logging interval."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

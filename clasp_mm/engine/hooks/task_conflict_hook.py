@@ -1,7 +1,5 @@
 """Logs the conflict of the pretext tasks during pretraining."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

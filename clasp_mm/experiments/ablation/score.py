@@ -15,7 +15,6 @@ import torch
 from mmengine.config import Config
 
 from clasp_mm.analysis.task_conflict import System, measure_system
-from clasp_mm.compat import quiet_mmcv_lite
 from clasp_mm.evaluation.frozen.tasks import SEMANTIC_WEIGHTS, TASK_PROMPTS, evaluate_tasks
 from clasp_mm.evaluation.functional import harmonic_mean
 from clasp_mm.models.backbones import SemanticSwin
@@ -83,7 +82,6 @@ def step_seconds(folder: Path) -> float:
 def main() -> None:
     """Score the row that a file of :mod:`.run` describes."""
     job = read_json(sys.argv[1])
-    quiet_mmcv_lite()
     result = score_row(Path(job['config']), job['checkpoint'] and Path(job['checkpoint']),
                        job['seed'], Path(job['data']), job['wrong_prompts'])
     write_json(job['out'], {**result, 'job': job})

@@ -26,8 +26,8 @@ from clasp_mm.datasets.images import read_image
 from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
 from clasp_mm.engine.checkpoints import last_checkpoint
 from clasp_mm.engine.jobs import ONE_THREAD, Job, run_jobs
-from clasp_mm.engine.step_cost import measure_steps
 from clasp_mm.engine.training import Training, check_epochs, set_epochs
+from clasp_mm.engine.training_step import measure_steps
 from clasp_mm.evaluation.frozen.people import evaluate_backbone
 from clasp_mm.labelling.make_store import make_store
 from clasp_mm.labelling.report import read_labelled_images, read_synthetic_people, report_labels

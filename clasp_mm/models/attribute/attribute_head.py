@@ -1,7 +1,5 @@
 """Head of pedestrian attribute recognition: a linear layer on the pooled feature."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -258,9 +258,8 @@ class PCMoE(nn.Module):
                ) -> tuple[Gates, Tensor | None, Tensor | None]:
         """Noisy top-k gating (Shazeer et al., arXiv 1701.06538) of (B, C) embeddings.
 
-        Returns:
-            The gates; the experts that are not zero, (B, K), or None where all are in use; what
-            the first layer of the channel gate makes of z, (B, rank).
+        The gates; the experts that are not zero, (B, K), or None where all are in use; and what the
+        first layer of the channel gate makes of z, (B, rank).
         """
         layers = {} if self.channel_gate is None else {'channel': self.channel_gate[0]}
         if self.global_gate is not None:
@@ -299,15 +298,8 @@ class PCMoE(nn.Module):
         Taking them touches K * h rows an image, which pays where it has at least as many tokens.
         For gradients they are taken by products with 0s and 1s, whose gradients are products too:
         sums over images in one order, where those of an index would collide.
-
-        Args:
-            x: (B, L, C).
-            prompt: (B, C), (1, C) or None.
-            scale: (B, n, C) or (B, n, 1).
-            shift: (B, C).
-            kept: Experts of each image, (B, K).
         """
-        batch, chosen = kept.shape
+        batch, chosen = kept.shape                                              # (B, K)
         rows = None                                                             # (B * K, n)
         if torch.is_grad_enabled() and not torch.jit.is_tracing():
             rows = self.one_hot.index_select(0, kept.flatten())
@@ -355,13 +347,10 @@ class PCMoE(nn.Module):
 
     def _all_experts(self, x: Tensor, prompt: Tensor | None, scale: Tensor, shift: Tensor
                      ) -> Tensor:
-        """Sum over experts of ``scale * W2 GELU(W1 (x + p) + b1)``, and ``shift``.
+        """Sum over experts of ``scale * W2 GELU(W1 (x + p) + b1)``, and ``shift``, (B, L, C).
 
-        Args:
-            x: (B, L, C).
-            prompt: (B, C), (1, C) or None.
-            scale: (B, n, C) or (B, n, 1), gate times channel gate.
-            shift: (B, C).
+        x is (B, L, C); p (B, C), (1, C) or None; ``scale``, gate times channel gate, (B, n, C) or
+        (B, n, 1); ``shift`` (B, C).
         """
         w1, b1 = self.w1.flatten(0, 1), self._first_bias(prompt)
         if b1.dim() == 1 or b1.shape[0] == 1:

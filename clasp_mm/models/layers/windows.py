@@ -144,7 +144,7 @@ def to_windows(x: Tensor, padding: Tensor | None, layout: WindowLayout) -> Tenso
     Args:
         x: (B, H * W, D).
         padding: (D,), the row of every padding position; None where there is none.
-        layout: Of the map.
+        layout: Layout of the map.
 
     Returns:
         (B, P, S, D / P).

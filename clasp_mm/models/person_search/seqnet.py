@@ -1,7 +1,5 @@
 """SeqNet: a detector whose second head tells who somebody is."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,7 +27,7 @@ class SeqNet(TwoStageDetector):
     Args:
         backbone: ``clasp_mm.PCMoESwin`` without ``out_indices``; its ``task`` is that of the
             shared stages.
-        **kwargs: Of mmdet's TwoStageDetector; ``roi_head`` is ``clasp_mm.SeqRoIHead``.
+        **kwargs: Arguments of mmdet's TwoStageDetector; ``roi_head`` is ``clasp_mm.SeqRoIHead``.
 
     Raises:
         ValueError: ``backbone`` has ``out_indices`` or ``channels_last``.

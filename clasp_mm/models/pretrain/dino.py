@@ -174,21 +174,10 @@ class DINO(BaseSelfSupervisor):
 
 
 def _load_stage1(model: DINO, checkpoint: str) -> str:
-    """Load student, teacher, DINO heads and centre from a training checkpoint.
+    """Load student, teacher, DINO heads and centre from a training checkpoint; say what.
 
-    A published backbone or any other Swin checkpoint gives its backbone to student and teacher,
-    and the DINO head starts anew.
-
-    Args:
-        model: Student and teacher take the weights; a PC-MoE that the checkpoint lacks stays the
-            identity it was built as, so that both compute what stage 1 computed.
-        checkpoint: Path of the file.
-
-    Returns:
-        What was loaded, for the log.
-
-    Raises:
-        ValueError: If the checkpoint does not cover the backbones, or its DINO head does not fit.
+    Another Swin gives its backbone to student and teacher, and the DINO head starts anew. A PC-MoE
+    that the file lacks stays the identity it was built as: both compute what stage 1 computed.
     """
     content = load_file(checkpoint)
     state: dict[str, Tensor] = content.get('state_dict', content)

@@ -1,7 +1,5 @@
 """Head of re-identification: an embedding that is classified behind a BNNeck."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
@@ -33,7 +31,7 @@ class ReIDHead(BaseModule):
         in_channels: Channels of the pooled feature.
         id_weight: Weight of the cross-entropy.
         triplet_weight: Weight of the triplet loss; 0: none.
-        label_smoothing: Of the cross-entropy.
+        label_smoothing: Smoothing of the labels of the cross-entropy.
         test_feature: The feature of a person: ``'before'`` or ``'after'`` the batch norm.
         num_cameras: Cameras that have a vector; 0: none.
         camera_weight: Factor of the camera's vector.

@@ -1,7 +1,5 @@
 """Where a file of weights is: a path, an address, or the name of a published model."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

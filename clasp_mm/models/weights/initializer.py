@@ -1,7 +1,5 @@
 """The initialiser that loads a backbone strictly and leaves a report."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable
 from pathlib import Path

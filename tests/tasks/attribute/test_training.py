@@ -112,9 +112,9 @@ def test_a_run_from_training_to_the_test_set(cfg, pa100k, tmp_path, monkeypatch)
     cfg.dump(config)
     monkeypatch.setattr(sys, 'argv', [
         'test.py', str(config), str(best), '--work-dir', str(tmp_path / 'test'), '--out',
-        str(tmp_path / 'scores.json')])
+        str(tmp_path / 'scores')])
     runpy.run_path(str(ROOT / 'tools/test.py'), run_name='__main__')
-    scores = json.loads((tmp_path / 'scores.json').read_text())
+    scores = json.loads((tmp_path / 'scores/metrics.json').read_text())
     assert 'attribute/selected_on_test' not in scores
 
     model = inference.load(config, best)

@@ -63,11 +63,11 @@ def test_from_training_to_pictures(lip, trained, tmp_path, monkeypatch):
 
     scores = {}
     for extra in ((), ('--tta', )):
-        out = tmp_path / 'scores.json'
+        out = tmp_path / 'scores'
         monkeypatch.setattr(sys, 'argv', ['test.py', str(config), str(checkpoint), '--work-dir',
                                           str(tmp_path / 'test'), '--out', str(out), *extra])
         runpy.run_path(str(ROOT / 'tools/test.py'), run_name='__main__')
-        scores[extra] = json.loads(out.read_text())
+        scores[extra] = json.loads((out / 'metrics.json').read_text())
     assert scores[()]['mIoU'] == pytest.approx(expected['mIoU'], abs=.0051)  # it rounds to 0.01
     assert scores[()]['aAcc'] == pytest.approx(expected['pixel_accuracy'], abs=.0051)
     assert 0 < scores[('--tta', )]['aAcc'] <= 100
