@@ -103,6 +103,7 @@ setup(
     ],
     python_requires='>=3.10',
     packages=find_packages(include=['clasp_mm', 'clasp_mm.*']),
+    package_data={'clasp_mm.visualization': ['templates/*.j2']},
     include_package_data=False,
     install_requires=requirements('core'),
     extras_require=extras(),

@@ -20,7 +20,7 @@ REQUIREMENTS = ROOT / 'requirements'
 # What provides a module, where the name of its distribution is another.
 DISTRIBUTIONS = {'yaml': 'pyyaml', 'cv2': 'opencv-python', 'faiss': 'faiss-cpu', 'PIL': 'pillow',
                  'sklearn': 'scikit-learn', 'open_clip': 'open-clip-torch', 'mmcv': 'mmcv-lite',
-                 'mmseg': 'mmsegmentation'}
+                 'mmseg': 'mmsegmentation', 'markdown_it': 'markdown-it-py'}
 
 
 def parsed(name: str) -> list[Requirement]:
@@ -172,7 +172,8 @@ def test_wheel_carries_configs_tools_and_licence(checkout, tmp_path):
         assert expected <= names
     assert 'clasp_mm/.mim/model-index.yml' in names
     assert {f'clasp_mm/{path.relative_to(checkout / "clasp_mm").as_posix()}'
-            for path in (checkout / 'clasp_mm').rglob('*.py')} <= names
+            for pattern in ('*.py', '*.j2') for path in (checkout / 'clasp_mm').rglob(pattern)
+            } <= names
     assert any(re.search(r'dist-info/(licenses/)?LICENSE$', name) for name in names)
     strays = {name for name in names if not name.startswith('clasp_mm') or name.endswith('.pyc')}
     assert not strays

@@ -55,7 +55,8 @@ def run(args: argparse.Namespace) -> None:
         images = read_labelled_images(source, args.parsing, truth, unreadable=unreadable)
         total = len(source)
     result = report_labels(labeler, images, args.out, args.num_examples, args.batch_size,
-                           total=total, paraphrases=paraphrase(labeler.vocabulary),
+                           total=total, data=args.data_root,
+                           paraphrases=paraphrase(labeler.vocabulary),
                            num_extremes=args.num_extremes, unreadable=unreadable)
     print(json.dumps({name: result[name] for name in (
         'kept', 'rejected', 'foreground_iou', 'mean_iou') if result[name] is not None}, indent=1))

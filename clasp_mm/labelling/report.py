@@ -26,7 +26,6 @@ from clasp_mm.utils.files import write_json
 from clasp_mm.visualization.pseudo_labels import Example, write_label_page
 
 from .reliability import Reliability, split, widen
-from .summary import summary_html
 
 _BINS = np.linspace(0, 1, 11)
 _SURE = 0.5
@@ -278,8 +277,8 @@ def _distribution(confidence: np.ndarray) -> list[float]:
 def report_labels(labeler: CLIPLabeler, images: Iterable[LabelledImage],
                   out_dir: str | os.PathLike | None = None, num_examples: int = 12,
                   batch_size: int = 32, total: int | None = None,
-                  title: str = 'CLIP pseudo-labels', paraphrases: Sequence[Vocabulary] = (),
-                  num_extremes: int = 0, unreadable: Sequence[str] = ()) -> dict:
+                  data: str = '', paraphrases: Sequence[Vocabulary] = (), num_extremes: int = 0,
+                  unreadable: Sequence[str] = ()) -> dict:
     """Label images, judge the labels, and write ``report.json`` and ``report.html``.
 
     What can be known without the truth: what the filters reject, and with ``paraphrases`` under
@@ -292,7 +291,7 @@ def report_labels(labeler: CLIPLabeler, images: Iterable[LabelledImage],
         num_examples: Images shown on the page, the first ones.
         batch_size: Images per teacher forward.
         total: Number of images, for the progress bar; None shows none.
-        title: Heading of the page.
+        data: What the images are, for the head of the page.
         paraphrases: The labeler's vocabulary in other words, see
             :func:`~clasp_mm.labelling.reliability.paraphrase`.
         num_extremes: Images shown of the most and the least sure accepted ones each, and of the
@@ -334,8 +333,8 @@ def report_labels(labeler: CLIPLabeler, images: Iterable[LabelledImage],
     if out_dir is not None:
         out_dir = Path(out_dir)
         write_json(out_dir / 'report.json', result)
-        write_label_page(out_dir / 'report.html', title, gallery.examples(), labeler.vocabulary,
-                         labeler.grid, settings.cluster_numbers, summary_html(result))
+        write_label_page(out_dir / 'report.html', data, gallery.examples(), labeler.vocabulary,
+                         labeler.grid, settings.cluster_numbers, result)
     return result
 
 

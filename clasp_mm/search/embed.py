@@ -21,8 +21,10 @@ from clasp_mm.models.weights.find import find_weights
 from clasp_mm.models.weights.trained_with import published_backbone
 from clasp_mm.pseudo_labels.vocabulary import Vocabulary
 from clasp_mm.utils.claims import hold
-from clasp_mm.utils.files import printable, temporary_folder, write_json, write_text
-from clasp_mm.visualization.neighbours import Cell, Description, neighbour_page, thumbnail
+from clasp_mm.utils.files import printable, temporary_folder, write_json
+from clasp_mm.visualization.neighbours import Cell, Description, rows_of, thumbnail
+from clasp_mm.visualization.pages import write_page
+from clasp_mm.visualization.pseudo_labels import paint_parts, part_legend
 from clasp_mm.zoo.config import buildable, read_zoo_config
 from clasp_mm.zoo.get_model import get_model
 from clasp_mm.zoo.publish import find_config
@@ -93,9 +95,8 @@ def embed_images(model: nn.Module, source: LUPerson, out: str | os.PathLike,
         if not len(rows):
             raise ValueError(f'none of the {len(source)} images of {source.source!r} could be '
                              f'read; the first is {faults[0]}')
-        page = _page(features, rows, source, describe, vocabulary, batch_size,
-                     num_queries, num_neighbours)
-        write_text(out.with_suffix('.html'), page)
+        _write_page(out, result, features, rows, source, describe, vocabulary, batch_size,
+                    num_queries, num_neighbours)
     warn_unreadable(faults, len(source))
     return result
 
@@ -176,9 +177,9 @@ def _unit(features: np.ndarray) -> np.ndarray:
     return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
 
 
-def _page(features: np.ndarray, rows: np.ndarray, source: LUPerson, describe: Describe | None,
-          vocabulary: Vocabulary | None, batch_size: int, num_queries: int,
-          num_neighbours: int) -> str:
+def _write_page(out: Path, result: dict, features: np.ndarray, rows: np.ndarray,
+                source: LUPerson, describe: Describe | None, vocabulary: Vocabulary | None,
+                batch_size: int, num_queries: int, num_neighbours: int) -> None:
     queries = np.unique(np.linspace(0, len(rows) - 1, num_queries).round().astype(np.int64))
     found, cosines = nearest_neighbours(features, queries, num_neighbours)
     shown, place = np.unique(np.concatenate([queries[:, None], found], 1), return_inverse=True)
@@ -189,12 +190,19 @@ def _page(features: np.ndarray, rows: np.ndarray, source: LUPerson, describe: De
         names = [source.names[row] for row in chosen]
         images = [source.load(row)['img'] for row in chosen]
         told = describe(images, names) if describe else [Description()] * len(images)
-        cells += [Cell(name, thumbnail(image[..., ::-1]), description)
-                  for name, image, description in zip(names, images, told, strict=True)]
-    note = (f'{len(rows)} images of {source.source}; {len(queries)} of them with their nearest '
-            f'neighbours by cosine of the {features.shape[1]} features.')
-    return neighbour_page('Nearest neighbours', note, cells, place[:, 0].tolist(), place[:, 1:],
-                          cosines, vocabulary)
+        for row, name, image, said in zip(chosen, names, images, told, strict=True):
+            small = thumbnail(image[..., ::-1])
+            pictures = [small] if said.parts is None else [small, paint_parts(small, said.parts)]
+            cells.append(Cell(name, pictures, source.get_data_info(row)['img_path'],
+                              attributes=said.attributes, note=said.note))
+    painted = vocabulary is not None and any(len(cell.pictures) > 1 for cell in cells)
+    model = [result.get('checkpoint', ''), *np.atleast_1d(result.get('task') or [])]
+    write_page(
+        out.with_suffix('.html'), 'neighbours', 'Nearest neighbours',
+        f'{len(queries)} of {len(rows)} images with their nearest neighbours by cosine of the '
+        f'{features.shape[1]} features.', ' '.join(map(str, model)), source.source,
+        rows=rows_of(cells, place, cosines),
+        legend=part_legend(vocabulary) if painted else ())
 
 
 def load_backbone(args: argparse.Namespace, default_task: str | None = None

@@ -19,10 +19,13 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from rich.console import Console
+from torch.nn import functional as F
 
 from clasp_mm.analysis.expert_use import expert_use
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.images import read_image
+from clasp_mm.datasets.inputs import normalize
+from clasp_mm.datasets.readable import readable_batches
 from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
 from clasp_mm.engine.checkpoints import last_checkpoint
 from clasp_mm.engine.jobs import ONE_THREAD, Job, run_jobs
@@ -41,6 +44,7 @@ from clasp_mm.utils.claims import hold
 from clasp_mm.utils.device import pick_device
 from clasp_mm.utils.files import file_hash, read_json
 from clasp_mm.utils.resources import shipped_file
+from clasp_mm.visualization.neighbours import Cell, Row, rows_of, thumbnail
 from clasp_mm.zoo.get_model import get_model
 from clasp_mm.zoo.publish import publish_model
 
@@ -56,7 +60,8 @@ TRAIN_SEED, HELD_OUT_SEED = 1, 2
 IMAGES_PER_IDENTITY = 8
 LABEL_SETTINGS = dict(stage=0, input_size=(128, 64), foreground='centre', position_weight=1.0,
                       image_size=(128, 64), min_foreground=0.1)
-LABEL_REPORT_IMAGES, EXPERT_USE_IMAGES = 128, 512
+LABEL_REPORT_IMAGES, SHOWN_IMAGES = 128, 512
+QUERIES, NEIGHBOURS = 6, 6
 
 
 @dataclass(frozen=True)
@@ -142,8 +147,9 @@ class Quickstart:
                 for title, run in (('stage 1: DINO', folder / 'dino'),
                                    ('stage 2: DINO', runs['DINO']),
                                    ('stage 2: CLASP', runs['CLASP']))}
+        neighbours = self.neighbours(results[0]['published']['CLASP'])
         report = write_report(self.dir, results, steps, self.cost, self.setting(),
-                              self.pictures(), logs, self.console)
+                              self.pictures(), *neighbours, logs, self.console)
         self.say(f'done: open {self.dir / "report.html"}')
         return report
 
@@ -276,12 +282,38 @@ class Quickstart:
             for title, backbone in backbones.items():
                 backbone.to(pick_device())
                 scores[title] = evaluate_backbone(backbone, train, held_out, INPUT_SIZE)
-        source = (LUPerson(**self.data) if self.options.images is not None
-                  else LUPerson(str(self.held_out_dir), 'list.txt'))
-        shown = range(min(EXPERT_USE_IMAGES, len(source)))
         return dict(seed=seed, scores=scores,
                     published={title: str(path) for title, path in published.items()},
-                    expert_use=expert_use(clasp, source, shown, INPUT_SIZE))
+                    expert_use=expert_use(clasp, *self.shown, INPUT_SIZE))
+
+    @cached_property
+    def shown(self) -> tuple[LUPerson, list[int]]:
+        """The user's images or the held-out people, and which of them are looked at."""
+        source = (LUPerson(**self.data) if self.options.images is not None
+                  else LUPerson(str(self.held_out_dir), 'list.txt'))
+        count = min(SHOWN_IMAGES, len(source))
+        return source, np.linspace(0, len(source) - 1, count).round().astype(int).tolist()
+
+    @torch.inference_mode()
+    def neighbours(self, checkpoint: str) -> tuple[list[Row], int]:
+        """Some of the images with the nearest ones, and among how many they were sought."""
+        backbone, (source, shown) = get_model(checkpoint).to(pick_device()), self.shown
+        rows, features = [], []
+        for kept, images, _ in readable_batches(source, shown, INPUT_SIZE):
+            rows += kept
+            if kept:
+                maps = backbone(normalize(images.to(pick_device())), 'appearance')
+                features.append(F.normalize(maps[-1].mean((2, 3))).cpu())
+        cosines = torch.cat(features) @ torch.cat(features).T                          # (N, N)
+        queries = np.unique(np.linspace(0, len(rows) - 1, QUERIES).round().astype(int))
+        cosines = cosines[queries]
+        cosines[range(len(queries)), queries] = torch.inf  # an image comes first in its own row
+        best = cosines.topk(min(1 + NEIGHBOURS, len(rows)))
+        cells, place = np.unique(best.indices, return_inverse=True)
+        return rows_of([Cell(source.names[row], [thumbnail(source.load(row)['img'][..., ::-1])],
+                             source.get_data_info(row)['img_path'])
+                        for row in (rows[i] for i in cells)],
+                       place.reshape(best.indices.shape), best.values[:, 1:]), len(rows)
 
     def setting(self) -> dict[str, Any]:
         """What was run, in words and as plain data."""
@@ -291,8 +323,8 @@ class Quickstart:
                 'others to evaluate on')
         clip = ('the mini CLIP, a stand-in trained on synthetic people' if options.clip is None
                 else f'{options.clip} ({options.clip_pretrained})')
-        return dict(description=f'{data}; labels by {clip}; nano Swin at {INPUT_SIZE[0]}x'
-                                f'{INPUT_SIZE[1]}; {options.seeds} seed(s)',
+        return dict(data=data, model=f'nano Swin at {INPUT_SIZE[0]}x{INPUT_SIZE[1]}, '
+                    f'{options.seeds} seed(s), labels by {clip}', input_size=INPUT_SIZE,
                     **{key: str(value) if isinstance(value, Path) else value
                        for key, value in asdict(options).items()})
 
