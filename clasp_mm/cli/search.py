@@ -114,7 +114,7 @@ def _search(args: argparse.Namespace) -> tuple[Found | None, LUPerson, Path]:
     if 'image' in kinds:
         if not args.checkpoint:
             raise ValueError('look-alikes are compared by a backbone: give --checkpoint')
-        backbone = load_backbone(args, 'appearance')[0]
+        backbone = load_backbone(args, 'appearance')
         look = backbone_encoder(backbone, tuple(args.size),
                             getattr(backbone, 'semantic_weight', backbone.task), args.amp)
     index = args.index or _default_index(args.folder)

@@ -4,40 +4,33 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from mmengine.config import Config
 from torch import nn
 
 from clasp_mm.compat import load_file
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.images import warn_unreadable
-from clasp_mm.labelling.describe import load_heads
 from clasp_mm.models.backbones import SemanticSwin
 from clasp_mm.models.layers import TASKS
 from clasp_mm.models.weights.find import find_weights
 from clasp_mm.models.weights.trained_with import published_backbone
-from clasp_mm.pseudo_labels.vocabulary import Vocabulary
 from clasp_mm.utils.claims import hold
 from clasp_mm.utils.files import printable, temporary_folder, write_json
-from clasp_mm.visualization.neighbours import Cell, Description, rows_of, thumbnail
+from clasp_mm.visualization.neighbours import Cell, rows_of, thumbnail
 from clasp_mm.visualization.pages import write_page
-from clasp_mm.visualization.pseudo_labels import paint_parts, part_legend
 from clasp_mm.zoo.config import buildable, read_zoo_config
 from clasp_mm.zoo.get_model import get_model
 from clasp_mm.zoo.publish import find_config
 
 from .embed_blocks import embed_blocks, feature_blocks, put_together
 
-Describe = Callable[[Sequence[np.ndarray], Sequence[str]], list[Description]]
 _CHUNK = 1 << 16
 
 
 def embed_images(model: nn.Module, source: LUPerson, out: str | os.PathLike,
                  size: tuple[int, int] = (256, 128), batch_size: int = 64, num_workers: int = 2,
-                 describe: Describe | None = None, vocabulary: Vocabulary | None = None,
                  num_queries: int = 24, num_neighbours: int = 8, meta: dict | None = None,
                  show_progress: bool = True, amp: bool | None = None, rank: int = 0,
                  world_size: int = 1) -> dict | None:
@@ -58,8 +51,6 @@ def embed_images(model: nn.Module, source: LUPerson, out: str | os.PathLike,
         size: (H, W) to which images are brought.
         batch_size: Images per forward.
         num_workers: Processes that read images.
-        describe: Tells parts and attributes of the images on the page.
-        vocabulary: Names of those parts.
         num_queries: Images whose neighbours are shown, spread evenly over the source.
         num_neighbours: Of each.
         meta: Added to ``OUT.json``.
@@ -95,8 +86,7 @@ def embed_images(model: nn.Module, source: LUPerson, out: str | os.PathLike,
         if not len(rows):
             raise ValueError(f'none of the {len(source)} images of {source.source!r} could be '
                              f'read; the first is {faults[0]}')
-        _write_page(out, result, features, rows, source, describe, vocabulary, batch_size,
-                    num_queries, num_neighbours)
+        _write_page(out, result, features, rows, source, num_queries, num_neighbours)
     warn_unreadable(faults, len(source))
     return result
 
@@ -178,49 +168,37 @@ def _unit(features: np.ndarray) -> np.ndarray:
 
 
 def _write_page(out: Path, result: dict, features: np.ndarray, rows: np.ndarray,
-                source: LUPerson, describe: Describe | None, vocabulary: Vocabulary | None,
-                batch_size: int, num_queries: int, num_neighbours: int) -> None:
+                source: LUPerson, num_queries: int, num_neighbours: int) -> None:
     queries = np.unique(np.linspace(0, len(rows) - 1, num_queries).round().astype(np.int64))
     found, cosines = nearest_neighbours(features, queries, num_neighbours)
     shown, place = np.unique(np.concatenate([queries[:, None], found], 1), return_inverse=True)
     place = place.reshape(len(queries), -1)
-    cells: list[Cell] = []
-    for start in range(0, len(shown), batch_size):
-        chosen = rows[shown[start:start + batch_size]].tolist()
-        names = [source.names[row] for row in chosen]
-        images = [source.load(row)['img'] for row in chosen]
-        told = describe(images, names) if describe else [Description()] * len(images)
-        for row, name, image, said in zip(chosen, names, images, told, strict=True):
-            small = thumbnail(image[..., ::-1])
-            pictures = [small] if said.parts is None else [small, paint_parts(small, said.parts)]
-            cells.append(Cell(name, pictures, source.get_data_info(row)['img_path'],
-                              attributes=said.attributes, note=said.note))
-    painted = vocabulary is not None and any(len(cell.pictures) > 1 for cell in cells)
+    cells = [Cell(source.names[row], [thumbnail(source.load(row)['img'][..., ::-1])],
+                  source.get_data_info(row)['img_path']) for row in rows[shown].tolist()]
     model = [result.get('checkpoint', ''), *np.atleast_1d(result.get('task') or [])]
     write_page(
         out.with_suffix('.html'), 'neighbours', 'Nearest neighbours',
         f'{len(queries)} of {len(rows)} images with their nearest neighbours by cosine of the '
         f'{features.shape[1]} features.', ' '.join(map(str, model)), source.source,
-        rows=rows_of(cells, place, cosines),
-        legend=part_legend(vocabulary) if painted else ())
+        rows=rows_of(cells, place, cosines))
 
 
-def load_backbone(args: argparse.Namespace, default_task: str | None = None
-          ) -> tuple[nn.Module, dict, dict]:
-    """The backbone, what :func:`get_model` makes it of, and the heads that come with it.
+def load_backbone(args: argparse.Namespace, default_task: str | None = None) -> nn.Module:
+    """The backbone that the options of ``clasp embed`` ask for.
 
     Args:
         args: Has checkpoint, config, task, semantic_weight and device.
         default_task: Prompt of a backbone that has prompts, where ``args.task`` names none.
+
+    Raises:
+        ValueError: A prompt or a semantic weight must be chosen.
     """
-    path, heads = Path(args.checkpoint), {}
+    path = Path(args.checkpoint)
     if args.config is None and (path.suffix != '.pth' or _is_published(path)):
         spec = dict(source=find_weights(args.checkpoint))
     else:
-        cfg = (Config.fromfile(args.config) if args.config
-               else buildable(read_zoo_config(find_config(path))))
-        spec = dict(source=cfg, pretrained=path)
-        heads = load_heads(cfg, path, args.device)
+        spec = dict(source=args.config or buildable(read_zoo_config(find_config(path))),
+                    pretrained=path)
     if args.semantic_weight is not None:
         spec['semantic_weight'] = args.semantic_weight
     task = args.task[0] if args.task and len(args.task) == 1 else args.task
@@ -229,12 +207,10 @@ def load_backbone(args: argparse.Namespace, default_task: str | None = None
         model.task = default_task
     if model.has_moe and model.task is None:
         raise ValueError(f'{path.name} has prompts: choose one with --task {"|".join(TASKS)}')
-    if isinstance(model, SemanticSwin):
-        if model.semantic_weight is None:
-            raise ValueError(f'{path.name} has a semantic controller: choose --semantic-weight 0 '
-                             '(appearance) to 1 (semantics)')
-        heads = {}  # its three parts have no names
-    return model, spec, heads
+    if isinstance(model, SemanticSwin) and model.semantic_weight is None:
+        raise ValueError(f'{path.name} has a semantic controller: choose --semantic-weight 0 '
+                         '(appearance) to 1 (semantics)')
+    return model
 
 
 def _is_published(path: Path) -> bool:

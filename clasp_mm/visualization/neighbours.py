@@ -3,26 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-
-
-@dataclass(frozen=True)
-class Description:
-    """What is predicted of an image.
-
-    Args:
-        parts: Part labels, (h, w) uint8, 0 background, 255 unknown; None if not predicted.
-        attributes: Name, value and probability of each attribute.
-        note: A word on them, for the caption.
-    """
-
-    parts: np.ndarray | None = None
-    attributes: tuple[tuple[str, str, float], ...] = ()
-    note: str = ''
 
 
 class Cell(NamedTuple):
@@ -35,8 +19,6 @@ class Cell(NamedTuple):
         path: Its file.
         score: In words.
         kind: ``'right'`` or ``'wrong'``, where that is known.
-        attributes: Name, value and probability of each attribute.
-        note: A word on it.
     """
 
     name: str
@@ -44,8 +26,6 @@ class Cell(NamedTuple):
     path: str = ''
     score: str = ''
     kind: str = ''
-    attributes: Sequence[tuple[str, str, float]] = ()
-    note: str = ''
 
 
 class Row(NamedTuple):

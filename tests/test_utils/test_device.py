@@ -231,8 +231,7 @@ def run(tmp_path, monkeypatch, capsys):
             raise ValueError('stop')
 
         replacement = (lambda *_, **__: Backbone(stop)) if 'get_model' in target else stop
-        for other in ('clasp_mm.engine.launch.load_config', 'clasp_mm.search.embed.load_heads'):
-            monkeypatch.setattr(other, lambda *_: {})
+        monkeypatch.setattr('clasp_mm.engine.launch.load_config', lambda *_: {})
         monkeypatch.setattr('clasp_mm.analysis.choose_prompt.read_labels',
                             lambda *_: SimpleNamespace(gaps=list))
         monkeypatch.setattr('mmengine.config.Config.fromfile', lambda *_: {})

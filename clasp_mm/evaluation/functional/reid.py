@@ -82,8 +82,7 @@ def evaluate_reid(query_features: np.ndarray | Tensor, gallery_features: np.ndar
         options = {} if rerank is True else rerank
         distances = MatrixDistances(rerank_distances(queries, gallery, metric=metric, **options))
     else:
-        distances = FeatureDistances(queries, gallery, normalize=metric == 'cosine',
-                                     coarse=True)
+        distances = FeatureDistances(queries, gallery, normalize=metric == 'cosine')
 
     precisions, firsts = np.full(len(queries), np.nan), np.zeros(len(queries), np.int64)
     for query, places in place_matches(distances, protocol):
