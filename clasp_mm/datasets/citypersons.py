@@ -9,7 +9,8 @@ from mmengine.logging import print_log
 
 from clasp_mm.registry import DATASETS
 
-from .pedestrian_annotations import has_area_inside, read_coco, read_folder
+from .coco_annotations import has_area_inside
+from .pedestrian_annotations import read_coco, read_folder
 
 
 @DATASETS.register_module()

@@ -15,8 +15,8 @@ from mmengine.logging import print_log
 from clasp_mm.registry import DATASETS
 from clasp_mm.utils.files import read_text
 
+from .array_sampler import Visit
 from .images import list_images
-from .resumable_sampler import Visit
 from .table import read_table
 
 SPLITS = ('train', 'query', 'gallery', 'test')

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from clasp_mm.compat import load_file
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.images import warn_unreadable
+from clasp_mm.datasets.inputs import normalize
 from clasp_mm.models.backbones import SemanticSwin
 from clasp_mm.models.layers import TASKS
 from clasp_mm.models.weights.find import find_weights
 from clasp_mm.models.weights.trained_with import published_backbone
+from clasp_mm.pseudo_labels.clip_model import state_digest
 from clasp_mm.utils.claims import hold
+from clasp_mm.utils.device import computes_in_bfloat16, precision
 from clasp_mm.utils.files import printable, temporary_folder, write_json
+from clasp_mm.utils.shards import digest
 from clasp_mm.visualization.neighbours import Cell, rows_of, thumbnail
 from clasp_mm.visualization.pages import write_page
 from clasp_mm.zoo.config import buildable, read_zoo_config
 from clasp_mm.zoo.get_model import get_model
 from clasp_mm.zoo.publish import find_config
 
-from .embed_blocks import embed_blocks, feature_blocks, put_together
+from .index import Encoder, FeatureIndex, share
 
 _CHUNK = 1 << 16
 
@@ -69,23 +74,22 @@ def embed_images(model: nn.Module, source: LUPerson, out: str | os.PathLike,
             read.
     """
     out = check_out(out)
-    blocks = feature_blocks(out, model, source, size, batch_size, amp, rank, world_size)
+    index = FeatureIndex(out.parent, source, _encoder(out, model, size, batch_size, amp))
     with hold(out, out.with_name(f'.{out.name}.{rank}.claim.json')):
-        embed_blocks(blocks, model, source, size, batch_size, num_workers, amp, show_progress)
-        with blocks.finishing() as paths:
-            if paths is None:
-                return None
-            with temporary_folder(out) as folder:
-                table, names = folder / 'features.npy', folder / 'names.txt'
-                rows, faults = put_together(paths, source, table, names)
-                features = np.load(table, mmap_mode='r')
-                result = dict(meta or {}, size=list(size), num_images=len(rows),
-                              channels=features.shape[1], unreadable=faults)
-                if len(rows):
-                    _write(out, folder, features, source, rows, result)
-        if not len(rows):
-            raise ValueError(f'none of the {len(source)} images of {source.source!r} could be '
-                             f'read; the first is {faults[0]}')
+        if share([index], index.folder, batch_size, num_workers, show_progress, rank,
+                 world_size) is None:
+            return None
+        faults = index.update(batch_size, num_workers, show_progress).unreadable
+        with temporary_folder(out) as folder:
+            rows = index.export(folder / 'features.npy')
+            if not len(rows):
+                raise ValueError(f'none of the {len(source)} images of {source.source!r} could be '
+                                 f'read; the first is {faults[0]}')
+            features = np.load(folder / 'features.npy', mmap_mode='r')
+            result = dict(meta or {}, size=list(size), num_images=len(rows),
+                          channels=features.shape[1], unreadable=faults)
+            _write(out, folder, features, source, rows, result)
+        shutil.rmtree(index.folder, ignore_errors=True)
         _write_page(out, result, features, rows, source, num_queries, num_neighbours)
     warn_unreadable(faults, len(source))
     return result
@@ -98,9 +102,24 @@ def _write(out: Path, folder: Path, features: np.ndarray, source: LUPerson, rows
         _write_parquet(folder / 'features.parquet', features, source, rows)
         os.replace(folder / 'features.parquet', out)
     else:
-        os.replace(folder / 'names.txt', out.with_suffix('.names.txt'))
+        source.names.take(rows).save(out.with_suffix('.names.txt'))
         os.replace(folder / 'features.npy', out)
     write_json(out.with_suffix('.json'), result)
+
+
+def _encoder(out: Path, model: nn.Module, size: tuple[int, int], batch_size: int,
+             amp: bool | None) -> Encoder:
+    """Means over the last map, under the name of all that decides them; of a folder beside out."""
+    device = next(model.parameters()).device
+    key = digest(state_digest(model), size, batch_size, computes_in_bfloat16(device, amp),
+                 *(getattr(model, name, None) for name in ('task', 'semantic_weight')))
+
+    def encode(images: Tensor) -> Tensor:
+        with precision(device, amp):
+            last = model(normalize(images.to(device, non_blocking=True)))[-1]
+        return last.float().mean((2, 3))
+
+    return Encoder(f'.{out.name}.{key}.features', size, encode)
 
 
 def check_out(out: str | os.PathLike) -> Path:

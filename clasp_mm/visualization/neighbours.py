@@ -19,6 +19,7 @@ class Cell(NamedTuple):
         path: Its file.
         score: In words.
         kind: ``'right'`` or ``'wrong'``, where that is known.
+        note: A word on it.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Cell(NamedTuple):
     path: str = ''
     score: str = ''
     kind: str = ''
+    note: str = ''
 
 
 class Row(NamedTuple):

@@ -258,7 +258,7 @@ def test_a_worker_that_dies_ends_the_run(people, tmp_path):  # noqa: F811
 
 
 def test_draws_of_an_image_follow_seed_epoch_and_index(people, tmp_path):  # noqa: F811
-    from clasp_mm.datasets.resumable_sampler import Visit
+    from clasp_mm.datasets.array_sampler import Visit
     cfg = make_config(people, tmp_path)
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
 

@@ -3,8 +3,13 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from clasp_mm.evaluation.probes.folds import fold_attributes, fold_classes, make_folds
-from clasp_mm.evaluation.probes.linear import as_rows, predict_attributes
+from clasp_mm.evaluation.probes.folds import (
+    as_rows,
+    fold_attributes,
+    fold_classes,
+    make_folds,
+    predict_attributes,
+)
 
 
 @pytest.fixture

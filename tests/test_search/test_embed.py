@@ -14,7 +14,6 @@ from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
 from clasp_mm.registry import MODELS
 from clasp_mm.search import embed
 from clasp_mm.search.embed import check_out, embed_images, nearest_neighbours
-from clasp_mm.search.embed_blocks import npy_header
 from tests.test_pseudo_labels.fakes import RED
 from tests.test_search.colours import Colours
 
@@ -83,16 +82,6 @@ def test_features_are_the_models_whatever_the_batches(people, checkpoint, tmp_pa
         'f.html', 'f.json', 'f.names.txt', 'f.npy']
 
 
-@pytest.mark.parametrize('shape', [(0, 1), (4_180_000, 1024)])
-def test_header_is_numpys_and_of_one_length(shape):
-    header = npy_header(*shape)
-    assert len(header) == 128 and header.endswith(b'\n')
-    import io
-    file = io.BytesIO(header)
-    assert np.lib.format.read_magic(file) == (1, 0)
-    assert np.lib.format.read_array_header_1_0(file) == (shape, False, np.dtype('<f4'))
-
-
 def test_neighbours_are_those_of_brute_force(monkeypatch):
     monkeypatch.setattr(embed, '_CHUNK', 7)
     features = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
@@ -147,8 +136,19 @@ def test_a_failure_leaves_what_was_there(people, tmp_path):
     with pytest.raises(RuntimeError, match='out of memory'):
         embed_images(Failing(), LUPerson(str(people)), tmp_path / 'out' / 'f.npy', SIZE, 2, 0,
                      show_progress=False)
-    assert [file.name for file in (tmp_path / 'out').iterdir()] == ['f.npy']
+    assert [file.name for file in (tmp_path / 'out').iterdir()
+            if not file.name.startswith('.')] == ['f.npy']
     assert (tmp_path / 'out' / 'f.npy').read_bytes() == b'older'
+
+
+def test_a_name_that_is_listed_twice_has_two_rows(people, tmp_path):
+    (tmp_path / 'list').write_text('\n'.join([READABLE[1], 'p2 ü.png', READABLE[0], READABLE[1]]))
+    result = embed_images(Colours(), LUPerson(str(people), str(tmp_path / 'list')),
+                          tmp_path / 'f.npy', SIZE, num_workers=0, show_progress=False)
+    first, _, again = features = np.load(tmp_path / 'f.npy')
+    assert len(features) == result['num_images'] == 3 and (first == again).all()
+    assert (tmp_path / 'f.names.txt').read_text('utf-8').splitlines() == [
+        READABLE[1], READABLE[0], READABLE[1]]
 
 
 def test_nothing_to_read_is_an_error(people, tmp_path):

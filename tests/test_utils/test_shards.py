@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import clasp_mm
 from clasp_mm.datasets import LUPerson
 from clasp_mm.inferencers import inputs
 from clasp_mm.models.backbones import PCMoESwin
-from clasp_mm.search import backbone_encoder, embed_blocks, parse_query, search_images
+from clasp_mm.search import backbone_encoder, parse_query, search_images
 from clasp_mm.search.embed import embed_images
 from clasp_mm.utils.shards import Blocks, digest, own_process
 from tests.test_inferencers.test_inferencer import build
@@ -61,7 +62,6 @@ def process():
 
 
 def embed(people, out, fails=''):
-    embed_blocks._BLOCK_BATCHES = 1
     model = backbone()
     if fails and process()['rank'] == 1:
         model.register_forward_hook(fail)
@@ -147,35 +147,25 @@ def test_two_processes_write_what_one_writes(work, people, files, tmp_path):
 def test_an_error_of_one_process_ends_all_and_the_next_run_goes_on(people, tmp_path):
     run = torchrun(2, 'embed', people, tmp_path / 'two', 'fails')
     assert run.returncode != 0 and 'the second process fails' in run.stderr
-    folder, = (tmp_path / 'two').glob('.f.npy.*.blocks')
-    done = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    assert all(int(name) % 2 == 0 for name in done) and not (tmp_path / 'two/f.npy').exists()
-    for path in folder.iterdir():  # whether the first came to its end is chance
-        path.unlink()
-    embed_blocks_of(people, tmp_path / 'two', rank=0)
-    kept = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert sorted(kept) == ['00000000', '00000002', '00000004']
+    assert not (tmp_path / 'two/f.npy').exists()
+    for path in (tmp_path / 'two').glob('.*'):  # whether the first came to its end is chance
+        shutil.rmtree(path)
+    assert embed_images(backbone(), LUPerson(str(people)), tmp_path / 'two/f.npy', SIZE, 2, 0,
+                        show_progress=False, rank=0, world_size=2) is None
+    segment, = (tmp_path / 'two').glob('.f.npy.*.features/*.npy')
+    assert len(np.load(segment)) in (5, 6)  # of three batches of two, one image cannot be read
     (tmp_path / 'one').mkdir()
     for out, count in (('one', 1), ('two', 3)):  # other processes than before
         spread_work(count, 'embed', people, tmp_path / out)
     assert content(tmp_path / 'one') == content(tmp_path / 'two')
 
 
-def embed_blocks_of(people, out, rank):
-    embed_blocks._BLOCK_BATCHES, before = 1, embed_blocks._BLOCK_BATCHES
-    try:
-        assert embed_images(backbone(), LUPerson(str(people)), out / 'f.npy', SIZE, 2, 0,
-                            show_progress=False, rank=rank, world_size=2) is None
-    finally:
-        embed_blocks._BLOCK_BATCHES = before
-
-
-def test_processes_without_a_block_have_nothing_to_do(people, tmp_path):
-    """Eleven images are one block of 16 batches of 64."""
+def test_processes_without_an_image_have_nothing_to_do(people, tmp_path):
+    """Eleven images are one batch of 64."""
     results = [embed_images(backbone(), LUPerson(str(people)), tmp_path / 'f.npy', SIZE,
                             num_workers=0, show_progress=False, rank=rank, world_size=4)
-               for rank in (3, 1, 0)]
-    assert results[:2] == [None, None] and results[2]['num_images'] == 10
+               for rank in (3, 2, 1, 0)]
+    assert results[:3] == [None] * 3 and results[3]['num_images'] == 10
     assert not list(tmp_path.glob('.*'))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from clasp_mm.evaluation.functional.reid_ranking import Protocol
 
 from ..reid import MSMT17, NOBODY, Market1501, ReIDDataset, ReIDSample
-from .check_report import CheckReport
+from . import CheckReport
 
 # Images of train (MSMT17: with val), query and gallery (Market-1501: without junk).
 OFFICIAL = {Market1501: dict(train=12936, query=3368, gallery=15913),

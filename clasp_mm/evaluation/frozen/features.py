@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clasp_mm.datasets.inputs import batches
@@ -16,19 +16,23 @@ from clasp_mm.datasets.inputs import batches
 def pooled_features(backbone: nn.Module, paths: Sequence[str], size: tuple[int, int],
                     task: str | None = None) -> np.ndarray:
     """Mean over the last map of each image, (N, C) float32."""
-    device = next(backbone.parameters()).device
-    return np.concatenate([backbone(images, task)[-1].mean((2, 3)).cpu().numpy()
-                           for images in batches(paths, size, device)])
+    return np.concatenate([maps[-1].mean((2, 3)).cpu().numpy()
+                           for maps in _maps(backbone, paths, size, task)])
 
 
 @torch.inference_mode()
 def dense_features(backbone: nn.Module, paths: Sequence[str], size: tuple[int, int],
                    task: str | None = None) -> np.ndarray:
     """All maps of the backbone raised to the size of its first and stacked, (N, C, h, w)."""
-    device = next(backbone.parameters()).device
     stacked = []
-    for images in batches(paths, size, device):
-        maps = backbone(images, task)
+    for maps in _maps(backbone, paths, size, task):
         raised = [F.interpolate(m, maps[0].shape[-2:], mode='bilinear') for m in maps]
         stacked.append(torch.cat(raised, 1).cpu().numpy())
     return np.concatenate(stacked)
+
+
+def _maps(backbone: nn.Module, paths: Sequence[str], size: tuple[int, int],
+          task: str | None) -> Iterator[Sequence[Tensor]]:
+    device = next(backbone.parameters()).device
+    for images in batches(paths, size, device):
+        yield backbone(images, task)
