@@ -21,8 +21,9 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``clasp ablation``."""
-    parser.add_argument('--table', required=True, choices=('I', 'II', 'III', 'IV', 'systems'),
-                        help='of the paper, or systems: DINO to CLASP side by side')
+    parser.add_argument('--table', required=True, choices=('I', 'II', 'III', 'IV', 'balance', 'systems'),
+                        help='of the paper; balance: of the experts; systems: DINO to CLASP side '
+                        'by side')
     parser.add_argument('--budget', default='quickstart', choices=('quickstart', 'long'),
                         help='256 or 768 synthetic people to pretrain on (%(default)s)')
     parser.add_argument('--seeds', type=int, default=3, help='how many (%(default)s)')

@@ -59,8 +59,11 @@ def write_table(results: Mapping[str, Any], folder: Path) -> str:
 def columns(result: Mapping[str, Any]) -> dict[str, float | None]:
     """The figures of one row and seed, in the table's order."""
     step = result['step_seconds']
+    largest, unused = (None, None) if result['expert_use'] is None else expert_load(
+        torch.tensor(result['expert_use']))
     return dict({key: result['scores'][key] for key in SCORES}, gcr=result['gcr'],
-                ead=result['ead'], parameters=result['parameters'] / 1e6,
+                ead=result['ead'], largest=largest and 100 * largest,
+                unused=unused and 100 * unused, parameters=result['parameters'] / 1e6,
                 step=None if step is None else 1000 * step)
 
 

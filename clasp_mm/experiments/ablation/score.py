@@ -42,7 +42,7 @@ def score_row(config: Path, checkpoint: Path | None, seed: int, data: Path,
 
     Returns:
         ``scores`` (metric -> percent, ``HM`` among them), ``gcr`` and ``ead`` (None where not
-        defined), ``parameters`` of the backbone, ``step_seconds`` (median of the last epoch, None
+        defined), ``expert_use`` (T, S, n) or None, ``parameters`` of the backbone, ``step_seconds`` (median of the last epoch, None
         without training), ``under_prompt`` (prompt -> scores; empty unless asked for).
     """
     cfg = Config.fromfile(config)
@@ -67,7 +67,7 @@ def score_row(config: Path, checkpoint: Path | None, seed: int, data: Path,
         conflict = measure_system(System('', str(config), checkpoint), seed=seed)
     return dict(
         scores=scores, gcr=conflict.get('gcr'), ead=conflict.get('ead'),
-        gcr_of=conflict.get('gcr_of'),
+        gcr_of=conflict.get('gcr_of'), expert_use=conflict.get('expert_use'),
         parameters=sum(parameter.numel() for parameter in backbone.parameters()),
         step_seconds=None if checkpoint is None else step_seconds(checkpoint.parent),
         under_prompt={task: evaluate(dict.fromkeys(TASK_PROMPTS, task))
