@@ -81,7 +81,7 @@ def load_balance_loss(probs, gates, task, top_k):
 
 
 def importance_load_loss(gates, load, task):
-    """Shazeer et al. eq. 6, 7, 10 and 11. gates, load: per stage (B, n); mean over stages, tasks."""
+    """Shazeer et al. eq. 6, 7, 10, 11. gates, load: per stage (B, n); mean over stages, tasks."""
     values = []
     for rows in zip(gates, load, strict=True):
         for t in sorted(set(task.tolist())):

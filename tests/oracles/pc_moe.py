@@ -72,7 +72,7 @@ def pc_moe(params: dict[str, Tensor], x: Tensor, prompt_weights: Tensor, top_k: 
 
 
 def smooth_load(clean: Tensor, noise_std: Tensor, noise: Tensor, top_k: int) -> Tensor:
-    """Shazeer et al. eq. 8 and 9: chance of each expert to be among the K at a new draw of its noise.
+    """Shazeer et al. eq. 8 and 9: chance of each expert to be among the K, its noise drawn anew.
 
     Args:
         clean: Logits without noise (B, n).
