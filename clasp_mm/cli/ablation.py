@@ -23,7 +23,8 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``clasp ablation``."""
-    parser.add_argument('--table', required=True, choices=('I', 'II', 'III', 'IV', 'balance', 'systems'),
+    parser.add_argument('--table', required=True,
+                        choices=('I', 'II', 'III', 'IV', 'balance', 'systems'),
                         help='of the paper; balance: of the experts; systems: DINO to CLASP side '
                         'by side')
     parser.add_argument('--budget', default='quickstart', choices=('quickstart', 'long'),
