@@ -155,8 +155,8 @@ def _bad_experts(stats: Mapping[str, float]) -> list[tuple[int, str]]:
     largest, number = stats['largest_expert'], stats['num_experts']
     if number > 1 and largest > 0.7:
         found.append((2 if largest > 0.9 else 1,
-                      f'one expert of {number:.0f} carries {largest:.0%} of its stage: raise '
-                      'balance_weight'))
+                      f'one expert of {number:.0f} carries {largest:.0%} of its stage: take '
+                      "balance='importance_load', or raise balance_weight"))
     unused = stats['unused_experts']
     if unused > 0.5:
         found.append((1, f'{unused:.0%} of the experts are used by no task: raise '

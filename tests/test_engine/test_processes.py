@@ -14,7 +14,13 @@ from mmengine.optim import build_optim_wrapper
 from clasp_mm.engine import HealthHook, ProbeHook
 from clasp_mm.engine.launch import leave_together
 from tests.test_engine.test_probe_hook import folder, make_model  # noqa: F401
-from tests.test_models.test_pretrain import PARTS, SIZES, make_clasp, make_dino
+from tests.test_models.test_pretrain import (
+    PARTS,
+    SIZES,
+    make_clasp,
+    make_dino,
+    make_importance,
+)
 from tests.test_models.test_solider import make as make_solider
 from tests.test_tools import CONFIG, shell
 from tests.two_at_once import spread
@@ -89,6 +95,7 @@ def _process(rank, world_size, out, make):
 @pytest.mark.slow
 @pytest.mark.parametrize('make, expected', [
     (make_clasp, {'loss_dino', 'loss_part', 'loss_attr', 'loss_moe', 'loss'}),
+    (make_importance, {'loss_dino', 'loss_part', 'loss_attr', 'loss_moe', 'loss'}),
     (make_solider, {'loss_dino', 'loss_part', 'loss'})])
 @pytest.mark.parametrize('world_size', [2, 4])
 def test_processes_give_the_losses_of_one_with_the_global_batch(

@@ -16,7 +16,7 @@ from ..probes.linear import linear_probe_attributes, linear_probe_segmentation
 from .features import dense_features, pooled_features
 
 PART_NAMES = ('background', *DEFAULT_VOCABULARY.part_names)
-PART_PROBE_IMAGES = 640
+PART_PROBE_IMAGES, SCORED_MAPS = 640, 1280  # of all, evenly: their features are held in memory
 PROMPTS = dict(reid='appearance', attribute='attribute', parsing='part')
 
 
@@ -27,7 +27,7 @@ def evaluate_backbone(backbone: nn.Module, train: GroundTruth, held_out: GroundT
 
     Every held-out image is a query against all others (same identity and camera removed). The
     linear probes learn on the people of ``train``, parts on ``PART_PROBE_IMAGES`` of their images,
-    and are scored on all held-out people.
+    and are scored on all held-out people, parts on at most ``SCORED_MAPS`` of their images.
 
     Args:
         backbone: In evaluation mode; all its maps feed the part probe, the last one the others.
@@ -51,7 +51,7 @@ def evaluate_backbone(backbone: nn.Module, train: GroundTruth, held_out: GroundT
     attributes = linear_probe_attributes(pooled['train'], train.pa100k, train.identity,
                                          pooled['held_out'], held_out.pa100k)
     used = np.linspace(0, len(train.names) - 1, min(PART_PROBE_IMAGES, len(train.names))).round()
-    index = dict(train=used.astype(int), held_out=np.arange(len(held_out.names)))
+    index = dict(train=used.astype(int), held_out=dense_index(held_out))
     dense = {name: dense_features(backbone, [paths[name][i] for i in index[name]], size,
                                   prompts['parsing']) for name in sets}
     parts = {name: read_parts(truth, index[name]) for name, truth in sets.items()}
@@ -60,6 +60,12 @@ def evaluate_backbone(backbone: nn.Module, train: GroundTruth, held_out: GroundT
     return dict(mAP=reid['mAP'], rank1=reid['rank1'], mIoU=segmentation['mIoU'],
                 mA=attributes['mA'],
                 part_iou=dict(zip(PART_NAMES, segmentation['iou'].tolist(), strict=True)))
+
+
+def dense_index(held_out: GroundTruth) -> np.ndarray:
+    """At most ``SCORED_MAPS`` images for the tasks that read maps."""
+    count = len(held_out.names)
+    return np.linspace(0, count - 1, min(SCORED_MAPS, count)).round().astype(int)
 
 
 def read_parts(truth: GroundTruth, index: Sequence[int]) -> np.ndarray:

@@ -78,6 +78,8 @@ class Options:
         identities: Number of synthetic people to pretrain on.
         held_out: Number of synthetic people to evaluate on.
         epochs: Epochs of stage 1 and of stage 2; None takes those of the configs.
+        size: (H, W) of the crops.
+        teachers: Epochs of stage 1 whose teachers' labels are reported beside the last's.
 
     Raises:
         ValueError: A stage of less than two epochs, or weights of no CLIP.
@@ -91,6 +93,8 @@ class Options:
     identities: int = 256
     held_out: int = 160
     epochs: tuple[int, int] | None = None
+    size: tuple[int, int] = INPUT_SIZE
+    teachers: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.epochs is not None:
@@ -190,8 +194,10 @@ class Quickstart:
 
     def stage1(self, seed: int) -> Training:
         """The DINO that a seed's stage 2 starts from."""
-        return self.prepare(seed_dir(self.dir, seed) / 'dino', Config.fromfile(shipped_file(DINO)),
-                            seed, 0, self.data)
+        cfg = Config.fromfile(shipped_file(DINO))
+        if self.options.teachers:
+            cfg.default_hooks.checkpoint.max_keep_ckpts = -1
+        return self.prepare(seed_dir(self.dir, seed) / 'dino', cfg, seed, 0, self.data)
 
     def say(self, text: str) -> None:
         elapsed = int(time.perf_counter() - self.start)
@@ -215,6 +221,10 @@ class Quickstart:
         cfg.train_dataloader.batch_size = min(cfg.train_dataloader.batch_size, self.images)
         if store is not None:
             cfg.train_dataloader.dataset.pipeline[0].store = str(store)
+        for step in cfg.train_dataloader.dataset.pipeline:
+            if step.type == 'clasp_mm.MultiCrop':
+                height, width = step.global_size = self.options.size
+                step.map_size = (height // 4, width // 4)
         if self.options.epochs is not None:
             set_epochs(cfg, self.options.epochs[stage])
         return Training(folder, cfg)
@@ -233,13 +243,20 @@ class Quickstart:
                    if not (isinstance(job, Training) and job.is_done())]
         self.cost.update(run_jobs(missing))
 
-    def labeler(self, stage1: Training, **settings: Any) -> CLIPLabeler:
-        """The stage-1 teacher with CLIP, and other settings than ``LABEL_SETTINGS``."""
+    def labeler(self, stage1: Training, epoch: int | None = None, **settings: Any) -> CLIPLabeler:
+        """The stage-1 teacher with CLIP, and other settings than ``LABEL_SETTINGS``.
+
+        Args:
+            stage1: What trained it.
+            epoch: Of ``options.teachers``; None takes the last.
+            **settings: In place of ``LABEL_SETTINGS``.
+        """
         clip = dict(name=f'local-dir:{self.clip_dir}', pretrained=None)
         if self.options.clip is not None:
             clip = dict(name=self.options.clip, pretrained=self.options.clip_pretrained)
         teacher = MODELS.build(dict(stage1.cfg.model.backbone, out_indices=(0, 1, 2, 3)))
-        load_backbone(teacher, stage1.result)
+        load_backbone(teacher, stage1.result if epoch is None else
+                      stage1.folder / f'epoch_{epoch}.pth')
         return build_labeler(clip, teacher, device=pick_device(),
                              **{**LABEL_SETTINGS, **settings})
 
@@ -249,12 +266,14 @@ class Quickstart:
         Returns:
             The store, the figures of ``report_labels`` and its page.
         """
-        key = hashlib.sha256(json.dumps([labeler.teacher_id, labeler.clip.identity,
-                                         labeler.settings.to_dict()]).encode()).hexdigest()[:8]
-        store, page = folder / f'labels-{key}', folder / f'label_report-{key}'
-        source = LUPerson(**data)
+        store, source = folder / f'labels-{label_key(labeler)}', LUPerson(**data)
         if not store.exists():
             make_store(source, labeler, store, num_workers=0)
+        return store, *self.report_labels(folder, data, labeler)
+
+    def report_labels(self, folder: Path, data: dict, labeler: CLIPLabeler) -> tuple[dict, Path]:
+        """The figures and the page of :meth:`label`."""
+        page, source = folder / f'label_report-{label_key(labeler)}', LUPerson(**data)
         if not (page / 'report.json').exists():
             unreadable: list[str] = []
             if self.options.images is None:
@@ -263,7 +282,7 @@ class Quickstart:
                 images = islice(read_labelled_images(source, unreadable=unreadable),
                                 LABEL_REPORT_IMAGES)
             report_labels(labeler, images, page, unreadable=unreadable)
-        return store, read_json(page / 'report.json'), page / 'report.html'
+        return read_json(page / 'report.json'), page / 'report.html'
 
     def evaluate(self, seed: int, folder: Path) -> dict[str, Any]:
         """Publish both results, and score them and random weights on held-out people."""
@@ -281,10 +300,10 @@ class Quickstart:
                 'CLASP': clasp}
             for title, backbone in backbones.items():
                 backbone.to(pick_device())
-                scores[title] = evaluate_backbone(backbone, train, held_out, INPUT_SIZE)
+                scores[title] = evaluate_backbone(backbone, train, held_out, self.options.size)
         return dict(seed=seed, scores=scores,
                     published={title: str(path) for title, path in published.items()},
-                    expert_use=expert_use(clasp, *self.shown, INPUT_SIZE))
+                    expert_use=expert_use(clasp, *self.shown, self.options.size))
 
     @cached_property
     def shown(self) -> tuple[LUPerson, list[int]]:
@@ -299,7 +318,7 @@ class Quickstart:
         """Some of the images with the nearest ones, and among how many they were sought."""
         backbone, (source, shown) = get_model(checkpoint).to(pick_device()), self.shown
         rows, features = [], []
-        for kept, images, _ in readable_batches(source, shown, INPUT_SIZE):
+        for kept, images, _ in readable_batches(source, shown, self.options.size):
             rows += kept
             if kept:
                 maps = backbone(normalize(images.to(pick_device())), 'appearance')
@@ -323,8 +342,8 @@ class Quickstart:
                 'others to evaluate on')
         clip = ('the mini CLIP, a stand-in trained on synthetic people' if options.clip is None
                 else f'{options.clip} ({options.clip_pretrained})')
-        return dict(data=data, model=f'nano Swin at {INPUT_SIZE[0]}x{INPUT_SIZE[1]}, '
-                    f'{options.seeds} seed(s), labels by {clip}', input_size=INPUT_SIZE,
+        return dict(data=data, model=f'nano Swin at {self.options.size[0]}x{self.options.size[1]}, '
+                    f'{options.seeds} seed(s), labels by {clip}', input_size=self.options.size,
                     **{key: str(value) if isinstance(value, Path) else value
                        for key, value in asdict(options).items()})
 
@@ -336,6 +355,12 @@ class Quickstart:
         contact_sheet(SyntheticPeople(self.options.held_out, IMAGES_PER_IDENTITY, HELD_OUT_SEED),
                       path, identities=4)
         return {'Synthetic people, with their ground truth': read_image(path)[..., ::-1]}
+
+
+def label_key(labeler: CLIPLabeler) -> str:
+    """Eight digits that tell labels of one kind from others."""
+    return hashlib.sha256(json.dumps([labeler.teacher_id, labeler.clip.identity,
+                                      labeler.settings.to_dict()]).encode()).hexdigest()[:8]
 
 
 def publish_once(folder: Path, name: str) -> Path:

@@ -32,6 +32,9 @@ class Gates(NamedTuple):
         probs: (B, n) float32, softmax over all experts of the logits that the top-k selection
             saw (with their noise in training).
         gates: (B, n) float32, the weights of the experts: sum to 1, at most K are not zero.
+        load: (B, n) float32, the probability that a new draw of an expert's own noise, the others'
+            as drawn, puts it among the K (Shazeer et al., arXiv 1701.06538, eq. 8 and 9); without
+            noise, 1 for the K.
 
     Example:
         >>> _, gates = PCMoE(8, num_experts=4, top_k=2)(torch.zeros(1, 6, 8), task_weights('part'))
@@ -41,6 +44,7 @@ class Gates(NamedTuple):
 
     probs: Tensor
     gates: Tensor
+    load: Tensor
 
 
 def task_index(task: str) -> int:
@@ -274,15 +278,22 @@ class PCMoE(nn.Module):
         low = products.get('channel')
         if self.global_gate is None:
             uniform = z.new_full((z.shape[0], self.num_experts), 1 / self.num_experts)
-            return Gates(uniform, uniform), None, low
-        logits = self._own_logits(products['global'], prompt_weights)
+            return Gates(uniform, uniform, torch.ones_like(uniform)), None, low
+        logits = clean = self._own_logits(products['global'], prompt_weights)
         if self.training:
             noise_std = F.softplus(self._own_logits(products['noise'], prompt_weights))
-            logits = logits + torch.randn_like(logits) * noise_std
-        values, kept = logits.topk(self.top_k, dim=1)
-        gates = torch.zeros_like(logits).scatter(1, kept, values.softmax(1))
-        kept = kept if self.top_k < self.num_experts else None
-        return Gates(logits.softmax(1), gates), kept, low
+            logits = clean + torch.randn_like(clean) * noise_std
+        some = self.top_k < self.num_experts
+        values, kept = logits.topk(self.top_k + (some and self.training), dim=1)
+        best, kept = values[:, :self.top_k], kept[:, :self.top_k]
+        gates = torch.zeros_like(logits).scatter(1, kept, best.softmax(1))
+        load = (gates > 0).to(gates.dtype)
+        if some and self.training:
+            # An expert of the K stays where it beats the first of the others, these enter where
+            # they beat the last of the K.
+            bar = torch.where(load > 0, values[:, -1:], best[:, -1:])
+            load = torch.special.ndtr((clean - bar) / noise_std.clamp(min=1e-6))
+        return Gates(logits.softmax(1), gates, load), kept if some else None, low
 
     def _own_logits(self, logits: Tensor, prompt_weights: Tensor) -> Tensor:
         """Those of an image's prompts, where each has its own."""

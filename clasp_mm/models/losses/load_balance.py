@@ -1,4 +1,4 @@
-"""Load-balance loss of the PC-MoE gates (CLASP eq. 12 and 13; Switch Transformer's form)."""
+"""Load-balance losses of the PC-MoE gates: CLASP's, of Switch Transformer's form, and Shazeer's."""
 
 import math
 from collections.abc import Sequence
@@ -29,16 +29,49 @@ def load_balance_term(probs: Tensor, gates: Tensor, task: Tensor,
         [tensor(1.)]
     """
     selected = gates > 0
-    # Sums of products, not matrix products, which autocast would round to half precision.
-    members = (task == torch.arange(num_tasks, device=task.device)[:, None]).to(probs.dtype)
-    members = members[:, :, None]  # (T, B, 1)
-    total = (members * probs[:, None]).sum(2)  # (S, T, n)
-    chosen = (members * (selected / selected.sum(-1, keepdim=True))[:, None]).sum(2)
+    total, members = _sum_per_task(probs, task, num_tasks)
+    chosen, _ = _sum_per_task((selected / selected.sum(-1, keepdim=True)).to(probs.dtype), task,
+                              num_tasks)
     chosen, count = yield chosen, members.sum(1)
     probability = share_of_mean(total, count)
     share = share_of_mean(chosen, count)
     per_task = probs.shape[-1] * (share * probability).sum(-1).mean(0)
     return per_task.sum() / (count > 0).sum().clamp(min=1)
+
+
+def importance_load_term(gates: Tensor, load: Tensor, task: Tensor,
+                         num_tasks: int) -> GlobalLoss[Tensor]:
+    """``CV(importance)^2 + CV(load)^2``, mean over stages and over the tasks of the batch.
+
+    Shazeer et al., arXiv 1701.06538, eq. 6 to 11. Per stage and task, an expert's importance is the
+    sum of its gates after top-k and its load the sum of its smooth load, both over the global
+    batch; CV is the standard deviation over the experts by their mean. 0 is perfect balance, n - 1
+    each where one expert does all. CLASP's own term counts only which experts are among the K: how
+    their gates differ is seen here alone. The source weighs both by 0.1.
+
+    Args:
+        gates: Gates after top-k, of S stages, (S, B, n).
+        load: Of :class:`~clasp_mm.models.layers.Gates`, (S, B, n).
+        task: Task index of each image, (B,).
+        num_tasks: Number of tasks T.
+    """
+    total, members = _sum_per_task(torch.stack((gates, load)), task, num_tasks)
+    global_total, count = yield total, members.sum(1)
+    own = share_of_mean(total, count)
+    # The value of the global batch, the gradient of this process's share.
+    mean = share_of_mean(global_total, count) + own - own.detach()
+    cv_squared = mean.var(-1, correction=0) / mean.mean(-1).square().clamp(min=1e-10)
+    return cv_squared.sum(0).mean(0).sum() / (count > 0).sum().clamp(min=1)
+
+
+def _sum_per_task(rows: Tensor, task: Tensor, num_tasks: int) -> tuple[Tensor, Tensor]:
+    """Sums (..., T, n) of rows (..., B, n) over the images of each task, and who they are.
+
+    Sums of products, not matrix products, which autocast would round to half precision.
+    """
+    members = (task == torch.arange(num_tasks, device=task.device)[:, None]).to(rows.dtype)
+    members = members[:, :, None]                                                   # (T, B, 1)
+    return (members * rows[..., None, :, :]).sum(-2), members
 
 
 def load_balance_loss(probs: Sequence[Tensor], gates: Sequence[Tensor], task: Tensor,
