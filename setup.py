@@ -23,8 +23,8 @@ def requirements(name: str) -> list[str]:
 
 def extras() -> dict[str, list[str]]:
     """Return the extras. The hosts are none of them: `clasp install` installs those."""
-    groups = {name: requirements(name) for name in ('clip', 'parquet', 'faiss', 'export')}
-    return {**groups, 'tests': requirements('tests') + requirements('export')}
+    groups = {name: requirements(name) for name in ('clip', 'parquet', 'faiss', 'export', 'docs')}
+    return {**groups, 'tests': [*groups['docs'], *groups['export'], *requirements('tests')]}
 
 
 class BuildPy(build_py):

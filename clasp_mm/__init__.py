@@ -45,3 +45,8 @@ def __getattr__(name: str) -> Any:
                 f'{__name__}.{name} needs the package {error.name!r}, which is not installed; run '
                 '`clasp doctor` for the pip line', name=error.name) from error
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def __dir__() -> list[str]:
+    """The public names, and what modules have."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith('__'))})

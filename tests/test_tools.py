@@ -15,6 +15,7 @@ from mmengine.visualization import Visualizer
 
 from clasp_mm.cli import parser_of
 from clasp_mm.compat import load_file
+from tests.documentation import PAGES
 from tests.source_tree import ROOT
 from tests.test_cli.test_verbs import MODULES
 
@@ -184,7 +185,7 @@ def test_commands_write_below_work_dirs_unless_told_otherwise():
 def test_documented_commands_write_below_work_dirs():
     told = {}
     for path in (*COMMANDS, *TOOLS.rglob('*.sh'), *(ROOT / 'configs').rglob('*.md'),
-                 ROOT / 'README.md'):
+                 ROOT / 'README.md', *PAGES):
         for command in re.findall(r'(?m)(?:python |bash |clasp |^ +--)[^`\n]*', path.read_text()):
             for value in re.findall(rf'(?:{"|".join(OUTPUTS)}) ([a-z~/]\S*)', command):
                 told[f'{path.name}: {value}'] = value

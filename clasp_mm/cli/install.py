@@ -32,6 +32,7 @@ Finished steps are kept: a second call does what is left. pip's own settings hol
 PIP_FIND_LINKS ...).
 """
 
+FOR_TESTS = ('tests', 'export', 'docs')  # requirements/*.txt
 CPU_INDEX = 'https://download.pytorch.org/whl/cpu'
 DISK = "the environment takes {} GB, pip's cache {} more (PIP_NO_CACHE_DIR=1 leaves it out)"
 NETWORK = ("look for ERROR in the log; without access to PyPI set pip's PIP_INDEX_URL (a mirror), "
@@ -87,7 +88,7 @@ class SetUp:
         marks = [self.state / name for name in self.wanted()]
         if not all(path.is_file() and path.read_text('utf-8') == self.mark() for path in marks):
             return False
-        groups = ('tests', 'export') if self.args.with_tests else ()
+        groups = FOR_TESTS if self.args.with_tests else ()
         accepted = packages.accepted_versions((*packages.GROUPS, *groups))
         wanted = {name: spec for group in accepted.values() for name, spec in group.items()}
         if installed('mmcv'):
@@ -197,7 +198,7 @@ class SetUp:
     def core(self) -> None:
         """clasp_mm itself, where its clone is given, and what it imports everywhere."""
         self.begin('clasp_mm and the packages of its core', NETWORK)
-        files = ['core', 'clip', *(['tests', 'export'] if self.args.with_tests else [])]
+        files = ['core', 'clip', *(FOR_TESTS if self.args.with_tests else ())]
         self.pip('install', *(word for name in files for word in ('-r', requirements_file(name))))
         if self.args.source:
             self.pip('install', '--no-deps', '--no-build-isolation', '-e', self.args.source)

@@ -75,7 +75,7 @@ def test_an_empty_environment_gets_everything_and_nothing_is_built(machine, tmp_
     assert cli.main(['install', '--source', str(ROOT), '--with-tests']) == 0
     pin = f'-c {tmp_path}/.clasp_mm/constraints.txt'
     files = ' '.join(f'-r ROOT/requirements/{name}.txt'
-                     for name in ('core', 'clip', 'tests', 'export'))
+                     for name in ('core', 'clip', 'tests', 'export', 'docs'))
     hosts = 'mmdet>=3.3.0,<3.4 mmsegmentation>=1.2.2,<1.3 mmpose>=1.3.2,<1.4'
     assert [re.sub(r'ROOT/clasp_mm/\.mim', 'ROOT', line) for line in machine.pips()] == [
         f'install {pin} torch===2.13.0 torchvision===0.28.0',
@@ -211,7 +211,7 @@ def test_what_is_done_is_not_done_again_until_something_has_changed(
     machine.there.update({
         **HOSTS, **TOOLS, 'torch': '2.13.0', 'torchvision': '0.28.0', 'numpy': '1.26.4',
         'mmengine': '0.10.7', 'mmpretrain': '1.2.0', 'open_clip_torch': '3.3.0',
-        'clasp_mm': '0.1.0'})
+        'clasp_mm': '0.2.0'})
     assert cli.main(['install']) == 0 and machine.commands
     (tmp_path / '_ext.py').touch()
     machine.commands.clear()

@@ -15,6 +15,7 @@ import pytest
 from clasp_mm import cli
 from clasp_mm.cli import labeler_options, options
 from clasp_mm.cli.converters import Converter
+from tests.documentation import PAGES
 from tests.source_tree import ROOT
 
 TOOLS = ROOT / 'tools'
@@ -225,15 +226,16 @@ def test_benchmarks_need_a_clone(monkeypatch, tmp_path, capsys):
 # Documented commands
 
 def documented():
-    """Commands of the READMEs and helps: place, text, and whether it has a line of its own."""
+    """Commands of READMEs, pages and helps: place, text, whether it has a line of its own."""
     texts = {path.relative_to(ROOT).as_posix(): path.read_text() for path in (
-        ROOT / 'README.md', *sorted((ROOT / 'configs').rglob('README.md')))}
+        ROOT / 'README.md', *PAGES, *sorted((ROOT / 'configs').rglob('README.md')))}
     for verb, name in MODULES.items():
         module = import_module(f'clasp_mm.cli.{name}')
         texts[f'clasp {verb}'] = getattr(module, 'EPILOG', '')
     for place, text in texts.items():
         text = text.replace('\\\n', ' ')
-        for line in re.findall(r'(?m)^ *((?:[A-Z_]+=\S+ )?(?:clasp|python tools/\S+\.py) .*)$|'
+        for line in re.findall(r'(?m)^ *(?:\$ )?'
+                               r'((?:[A-Z_]+=\S+ )?(?:clasp|python tools/\S+\.py) .*)$|'
                                r'`((?:clasp|python tools/\S+\.py) [^`]*)`', text):
             yield place, line[0] or line[1], bool(line[0])
 
@@ -256,7 +258,7 @@ def test_documented_commands_are_accepted(place, command, whole):
     else:
         words, node = words[1:], cli.VERBS
         while isinstance(node, dict):
-            if not words or words[0] == '--help':
+            if not words or words[0] in ('--help', '--version'):
                 return
             assert words[0] in node, command
             node = node[words.pop(0)]

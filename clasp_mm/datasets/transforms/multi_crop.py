@@ -48,8 +48,8 @@ class MultiCrop(BaseTransform):
 
     Reads ``img`` ((H, W, 3) uint8 BGR) and, if there, ``part_map`` ((h, w) uint8, over the whole
     image). Sets ``views``, a list of (H_i, W_i, 3) uint8 BGR, global ones first, and with a part
-    map ``view_part_maps``, (num_global, *map_size) uint8: in each global view, the labels at the
-    centres of a grid of ``map_size`` cells. What is drawn comes from NumPy's global state.
+    map ``view_part_maps``, ``(num_global, *map_size)`` uint8: in each global view, the labels at
+    the centres of a grid of ``map_size`` cells. What is drawn comes from NumPy's global state.
 
     Args:
         num_global: Number of global views.
