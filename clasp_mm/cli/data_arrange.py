@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .data_check import LAYOUTS
 
-EPILOG = LAYOUTS['parsing'].text
+EPILOG = LAYOUTS['parsing']
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
