@@ -46,9 +46,11 @@ def measure_cost(configs: Mapping[str, Config], size: tuple[int, int] = (256, 12
     with torch.no_grad():
         latency = interleaved({name: lambda model=model: model(image)
                                for name, model in models.items()}, repeats, 2, device)
-    rows = [dict(name=name, parameters=sum(p.numel() for p in model.parameters()),
-                 macs=(macs := count_macs(model, image)), flops=2 * macs,
-                 latency=latency[name].seconds) for name, model in models.items()]
+    rows = []
+    for name, model in models.items():
+        macs = count_macs(model, image)
+        rows.append(dict(name=name, parameters=sum(p.numel() for p in model.parameters()),
+                         macs=macs, flops=2 * macs, latency=latency[name].seconds))
     if steps:
         measured = measure_steps(configs, device)
         for row in rows:

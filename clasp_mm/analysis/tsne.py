@@ -149,7 +149,9 @@ def agreement_table(agreement: Mapping[str, Mapping[str, Mapping[str, float]]]) 
 
 def _figure(features: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray],
             seed: int) -> dict[str, Any]:
-    points = {task: embed_2d(values, seed) for task, values in features.items()}
-    return dict(points=points, labels=labels, agreement={
-        task: {name: neighbour_agreement(xy, values) for name, values in labels.items()}
-        for task, xy in points.items()})
+    points, agreement = {}, {}
+    for task, values in features.items():
+        points[task] = embed_2d(values, seed)
+        agreement[task] = {name: neighbour_agreement(points[task], own)
+                           for name, own in labels.items()}
+    return dict(points=points, labels=labels, agreement=agreement)

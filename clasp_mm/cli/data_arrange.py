@@ -7,8 +7,9 @@ import argparse
 from pathlib import Path
 
 from .data_check import LAYOUTS
+from .options import add_out
 
-EPILOG = LAYOUTS['parsing'].text
+EPILOG = LAYOUTS['parsing']
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,8 +21,7 @@ def add_places(parser: argparse.ArgumentParser, needed: bool = True) -> None:
     """Add where the archives are, and where the links go."""
     parser.add_argument('source', nargs=None if needed else '?', type=Path,
                         help='folder with the unpacked archives')
-    parser.add_argument('--out', type=Path, default=Path('data/lip'), metavar='DIR',
-                        help='data root to make, of links (%(default)s)')
+    add_out(parser, 'data/lip')
 
 
 def run(args: argparse.Namespace) -> None:

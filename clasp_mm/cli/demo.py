@@ -2,7 +2,7 @@
 
 import argparse
 
-from .options import TASKS, add_device_and_precision, usage
+from .options import TASKS, add_device_and_precision, add_out, usage
 
 EPILOG = """\
 Every image becomes a picture and every video a video below --out; predictions.json lists what was
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'zoo')
     parser.add_argument('--checkpoint', help='checkpoint of its training; by default the '
                         "zoo's of that name")
-    parser.add_argument('--out', default='work_dirs/demo', metavar='DIR', help='(%(default)s)')
+    add_out(parser, 'work_dirs/demo')
     parser.add_argument('--boxes', metavar='JSON',
                         help='boxes of the people, [{"file": "a.jpg", "boxes": [[x1, y1, x2, y2], '
                         '...]}, ...]; of attribute, reid and parsing each is cut out')

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clasp_mm.utils.packages import (
+    BOTH_MMCV,
     TORCH_PAIR,
     accepted_versions,
     installed_versions,
@@ -269,7 +270,7 @@ def _print(console, result: Diagnosis, machine: dict,
     precision = f', bf16 {"yes" if machine["bf16"] else "no (use --amp fp16)"}' if gpus else ''
     console.print(f'machine: {cores} CPU cores; GPU: {escape(listed) or "none"}{precision}')
     if result.packages['mmcv'].state == 'conflict':
-        console.print('[red]mmcv and mmcv-lite are both installed and share one folder[/]')
+        console.print(f'[red]{BOTH_MMCV}[/]')
     if result.cures:
         console.print('\nwhat to run (bash tools/setup.sh does it all):')
         for purpose, command in result.cures:

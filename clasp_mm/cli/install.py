@@ -256,10 +256,8 @@ def torch_fault() -> str:
     pair = ('torch', 'torchvision')
     versions = packages.installed_versions(pair)
     for name in pair:
-        if name not in versions:
-            return f'{name} is not there'
-        if packages.state(versions[name], accepted[name]) != 'ok':
-            return f'{name} {versions[name]} is not in the accepted {accepted[name]}'
+        if fault := packages.version_fault(name, versions.get(name), accepted[name]):
+            return fault
     works, line = probe(TORCH_PAIR)
     return '' if works else f'torch and torchvision do not work together: {line}'
 
@@ -283,10 +281,9 @@ def mmcv_fault(lite: str) -> str:
     if version is None:
         return ''
     if installed('mmcv-lite'):
-        return 'mmcv and mmcv-lite are both installed, and share one folder'
-    accepted = str(Requirement(lite).specifier)
-    if packages.state(version, accepted) != 'ok':
-        return f'mmcv {version} is not in the accepted {accepted}'
+        return packages.BOTH_MMCV
+    if fault := packages.version_fault('mmcv', version, str(Requirement(lite).specifier)):
+        return fault
     if has_compiled() and not probe('import torch, mmcv._ext')[0]:
         return f'mmcv {version} was compiled for another torch, and cannot be loaded'
     return ''

@@ -54,13 +54,11 @@ def add_config_arguments(parser: argparse.ArgumentParser, example: str, script: 
 
 
 def add_device(parser: argparse._ActionsContainer) -> None:
-    """Add ``--device``."""
     parser.add_argument('--device',
                         help='cpu, cuda, cuda:1 (default: the GPU where there is one)')
 
 
 def add_float32_precision(parser: argparse._ActionsContainer) -> None:
-    """Add ``--float32-precision``."""
     parser.add_argument(
         '--float32-precision', choices=PRECISIONS, default=PRECISIONS[0],
         help='of products of float32 matrices on GPUs: TF32, float32 or bfloat16 (%(default)s)')
@@ -85,7 +83,6 @@ def set_device(args: argparse.Namespace) -> None:
 
 def add_size(parser: argparse._ActionsContainer, default: Sequence[int] | None = (256, 128),
              more: str = '') -> None:
-    """Add ``--size H W``, of the input in pixels."""
     parser.add_argument('--size', type=int, nargs=2, default=default, metavar=('H', 'W'),
                         help='of the input in pixels' + (
                             f' ({default[0]} {default[1]})' if default else more))
@@ -93,7 +90,6 @@ def add_size(parser: argparse._ActionsContainer, default: Sequence[int] | None =
 
 def add_clip(parser: argparse._ActionsContainer, default: str | None = 'ViT-B-32',
              of: str = '') -> None:
-    """Add ``--clip`` and ``--clip-pretrained``."""
     parser.add_argument('--clip', default=default, help=f'{of}open_clip model, local-dir:DIR or an '
                         'architecture file (.json)' + ('; %(default)s' if default else ''))
     parser.add_argument('--clip-pretrained', default='openai', metavar='TAG|FILE',
@@ -107,7 +103,6 @@ def clip_weights(args: argparse.Namespace) -> str | None:
 
 
 def add_vocabulary(parser: argparse._ActionsContainer) -> None:
-    """Add ``--vocabulary``."""
     parser.add_argument('--vocabulary', metavar='JSON',
                         help='parts, attributes and texts (default: the built-in ones)')
 
@@ -146,7 +141,6 @@ def add_out(parser: argparse._ActionsContainer, default: str = 'work_dirs/analys
 
 
 def add_epochs(parser: argparse.ArgumentParser) -> None:
-    """Add ``--epochs STAGE1 STAGE2``."""
     parser.add_argument('--epochs', type=int, nargs=2, metavar=('STAGE1', 'STAGE2'),
                         help='epochs of both stages; by default those of the configs')
 

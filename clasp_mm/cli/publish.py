@@ -2,6 +2,8 @@
 
 import argparse
 
+from .options import add_out
+
 EPILOG = """\
 Of pretraining the teacher's backbone is published, of a task the whole model (averaged weights
 where the run had an EMAHook). Refused are NaN, missing or unexpected tensors, a config that is not
@@ -20,8 +22,7 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('checkpoint', help='checkpoint of a run')
     parser.add_argument('name', help='name of the model, as clasp_pcmoe-swin-base_luperson')
-    parser.add_argument('--out', default='work_dirs/published', metavar='DIR',
-                        help='(%(default)s)')
+    add_out(parser, 'work_dirs/published')
     parser.add_argument('--config', help='config of the run; by default the one beside the '
                         'checkpoint')
     parser.add_argument('--data', help='what it was trained on; by default what the zoo says of '

@@ -22,11 +22,10 @@ def run(args: argparse.Namespace) -> None:
         ValueError: With ``--check``, where some do.
     """
     from clasp_mm.utils.files import write_text
-    from clasp_mm.zoo.pages import folder_page, zoo_pages
+    from clasp_mm.zoo.pages import count_costs, folder_page, zoo_pages
     if args.costs or not args.zoo:
         root = args.root or find_clone('the zoo whose pages are written')
     if args.costs:
-        from clasp_mm.zoo.costs import count_costs
         count_costs(root)
     pages = {args.zoo / 'README.md': folder_page(args.zoo)} if args.zoo else zoo_pages(root)
     old = [path for path, text in pages.items()

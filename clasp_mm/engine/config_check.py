@@ -230,8 +230,12 @@ def registered(type_: str, scope: str) -> list[tuple[str, Callable]]:
     """
     prefix, _, name = type_.partition('.')
     scopes = [prefix] if name else [scope, 'mmengine']
-    return [(kind, registry.module_dict[name or type_]) for one in dict.fromkeys(scopes)
-            for kind, registry in _registries(one) if (name or type_) in registry.module_dict]
+    found = []
+    for one in dict.fromkeys(scopes):
+        for kind, registry in _registries(one):
+            if (name or type_) in registry.module_dict:
+                found.append((kind, registry.module_dict[name or type_]))
+    return found
 
 
 def _candidates(type_: str, scope: str) -> list[tuple[str, Callable]]:

@@ -68,8 +68,10 @@ def config_differences(given: Mapping[str, Any], stored: Mapping[str, Any]) -> l
 
     What a start of a run sets (work directory, launcher, resuming) does not count.
     """
-    return [line for key in sorted({*given, *stored} - _OF_A_START)
-            for line in _differences(key, *(_plain(side.get(key)) for side in (given, stored)))]
+    found: list[str] = []
+    for key in sorted({*given, *stored} - _OF_A_START):
+        found += _differences(key, _plain(given.get(key)), _plain(stored.get(key)))
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -18,6 +18,7 @@ PROBE_SECONDS = 300
 # Fails where the two were built for different versions.
 TORCH_PAIR = ('import torch, torchvision\n'
               'torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)')
+BOTH_MMCV = 'mmcv and mmcv-lite are both installed, and share one folder'
 GROUPS = ('core', 'clip', 'hosts', 'host_needs')
 
 
@@ -73,6 +74,14 @@ def state(version: str | None, accepted: str) -> str:
     return 'ok' if SpecifierSet(accepted).contains(version, prereleases=True) else 'outside'
 
 
+def version_fault(name: str, version: str | None, accepted: str) -> str:
+    """What is wrong with a package's version; an empty string where nothing is."""
+    if version is None:
+        return f'{name} is not there'
+    return '' if state(version, accepted) == 'ok' else (
+        f'{name} {version} is not in the accepted {accepted}')
+
+
 def unaccepted(scope: str) -> list[str]:
     """What is installed of a host, and of what it stands on, in a version that is not accepted.
 
@@ -87,12 +96,11 @@ def unaccepted(scope: str) -> list[str]:
     accepted['mmcv'] = accepted['mmcv-lite']
     host = {'mmseg': 'mmsegmentation'}.get(scope, scope)
     versions = installed_versions(('mmengine', 'mmcv', 'mmcv-lite', host))
-    found = [f'{name} {version} is installed, accepted is {accepted[name]}'
-             for name, version in versions.items() if name in accepted
-             and state(version, accepted[name]) != 'ok']
+    found = [version_fault(name, version, accepted[name])
+             for name, version in versions.items() if name in accepted]
     if {'mmcv', 'mmcv-lite'} <= set(versions):
-        found.append('mmcv and mmcv-lite are both installed, and share one folder')
-    return found
+        found.append(BOTH_MMCV)
+    return list(filter(None, found))
 
 
 def installer(command: str) -> list[str]:

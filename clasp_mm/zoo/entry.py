@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from clasp_mm.models.macs import config_cost
 from clasp_mm.models.weights.find import METAFILE
 from clasp_mm.utils.files import locked, read_yaml, write_yaml
 from clasp_mm.utils.resources import shipped_file
@@ -90,12 +91,12 @@ def make_entry(name: str, cfg: Config, about: About, passport: Mapping[str, Any]
         target: The ``.pth`` file; the config lies beside it under its stem.
         safetensors: Name of the other file.
     """
-    from .costs import config_cost  # imports the quickstart, which publishes
     size = passport['input_size']
     parameters, flops = config_cost(cfg, size)
+    scope = cfg.get('default_scope') or 'mmpretrain'
     meta = {
-        'Task': model_task(cfg.model), 'Host': _HOSTS.get(scope := cfg.get('default_scope'), scope)
-        or 'mmpretrain', 'Training Data': about.data, 'Data Licence': about.data_licence,
+        'Task': model_task(cfg.model), 'Host': _HOSTS.get(scope, scope),
+        'Training Data': about.data, 'Data Licence': about.data_licence,
         'Recipe': about.recipe, 'Input Size': size, 'Parameters': parameters, 'FLOPs': flops,
         'Passport': dict(passport)}
     if safetensors:

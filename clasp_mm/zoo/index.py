@@ -78,8 +78,8 @@ def read_zoo() -> dict[str, dict[str, Any]]:
         if is_zoo_address():
             _fetch_configs(metafile)
         for entry in read_metafile(metafile, root):
-            config = next(path for folder in (metafile.parent, root)
-                          if (path := folder / entry['Config']).is_file())
+            beside = metafile.parent / entry['Config']
+            config = beside if beside.is_file() else root / entry['Config']
             entries[entry['Name']] = {**entry, 'Config': str(config)}
     return entries
 

@@ -1,4 +1,7 @@
-"""The model zoo in Markdown: a page of all models, and the table of each family's README."""
+"""The model zoo in Markdown: a page of all models, and the table of each family's README.
+
+And the costs of its configs, counted into the metafiles.
+"""
 
 import html
 import re
@@ -6,8 +9,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
+
+from clasp_mm.models.macs import config_cost
 from clasp_mm.models.weights.find import HASHED_NAME, METAFILE, file_name
-from clasp_mm.utils.files import read_yaml
+from clasp_mm.utils.files import locked, read_yaml, write_yaml
 from clasp_mm.utils.tables import markdown_table
 
 from .index import read_index, read_metafile
@@ -75,6 +81,26 @@ def table(entries: Iterable[Mapping[str, Any]], root: Path, folder: Path) -> str
     titles = ('model', 'data, its terms', 'recipe, input, host', 'parameters, FLOPs', 'results',
               'source', 'weights')
     return markdown_table(titles, (_cells(entry, root, folder) for entry in entries))
+
+
+def count_costs(root: Path) -> None:
+    """Write ``Parameters`` and ``FLOPs`` of every model into the metafiles.
+
+    Args:
+        root: Folder of ``model-index.yml``.
+    """
+    known: dict[tuple[str, Any], tuple[int, int]] = {}
+    for name in read_yaml(root / 'model-index.yml')['Import']:
+        with locked(root / name):
+            content = read_yaml(root / name)
+            for entry in content['Models']:
+                meta = entry['Metadata']
+                cfg = Config.fromfile(root / entry['Config'])
+                key = (meta['Input Size'], str(dict(cfg.model.backbone, init_cfg=None)))
+                if key not in known:
+                    known[key] = config_cost(cfg, meta['Input Size'])
+                meta['Parameters'], meta['FLOPs'] = known[key]
+            write_yaml(root / name, content)
 
 
 def cell(value: Any) -> str:

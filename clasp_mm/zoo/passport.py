@@ -94,8 +94,8 @@ def dataset_hash(dataset: Mapping[str, Any] | None) -> str | None:
         return None if None in hashes else _digest(''.join(hashes))
     root = Path(os.path.expanduser(str(dataset.get('data_root') or '')))
     given = [dataset[key] for key in ('ann_file', 'bbox_file') if dataset.get(key)]
-    paths = [path if (path := Path(str(name))).is_absolute() or path.exists() else root / name
-             for name in given]
+    paths = [Path(str(name)) for name in given]
+    paths = [path if path.is_absolute() or path.exists() else root / path for path in paths]
     if not paths:
         prefix = dataset.get('data_prefix') or {}
         folders = [prefix] if isinstance(prefix, str) else list(prefix.values())

@@ -293,12 +293,12 @@ def test_a_config_whose_training_nothing_serves_is_refused_before_its_first_step
 
 
 @pytest.mark.parametrize(('scope', 'there', 'said'), [
-    ('mmdet', {'mmdet': '3.2.0', 'mmcv': '2.1.0'}, ['mmdet 3.2.0 is installed, accepted is '
+    ('mmdet', {'mmdet': '3.2.0', 'mmcv': '2.1.0'}, ['mmdet 3.2.0 is not in the accepted '
                                                     '>=3.3.0,<3.4']),
-    ('mmseg', {'mmsegmentation': '1.3.0'}, ['mmsegmentation 1.3.0 is installed, accepted is '
+    ('mmseg', {'mmsegmentation': '1.3.0'}, ['mmsegmentation 1.3.0 is not in the accepted '
                                             '>=1.2.2,<1.3']),
     ('mmseg', {'mmsegmentation': '1.2.2', 'mmdet': '3.2.0', 'mmcv': '2.2.0'},
-     ['mmcv 2.2.0 is installed, accepted is >=2.1.0,<2.2']),
+     ['mmcv 2.2.0 is not in the accepted >=2.1.0,<2.2']),
     ('mmpose', {'mmcv': '2.1.0', 'mmcv-lite': '2.1.0'},
      ['mmcv and mmcv-lite are both installed, and share one folder']),
     ('mmengine', {'mmengine': '0.10.7'}, []), ('clasp_mm', {}, [])])

@@ -143,18 +143,18 @@ def choose_prompt(backbone: PCMoESwin, labels: Labels, size: tuple[int, int] = (
 
 def format_choice(choice: Choice) -> str:
     """The ranking as a Markdown table, and the advice."""
-    lines = []
+    rows = []
     for rank, row in enumerate(choice.ranking, 1):
         candidate = choice.candidates[row.index]
         behind = f'{row.behind:.2f} ({row.behind_interval[0]:.2f} to {row.behind_interval[1]:.2f})'
-        lines.append([
+        rows.append([
             rank, f'`{candidate.value!r}`',
             f'{row.score:.1f} ({row.interval[0]:.1f} to {row.interval[1]:.1f})',
             behind if rank > 1 else '', 'tied' if row.tied and rank > 1 else '',
             f'{row.first:.0%}'])
     tied = sum(row.tied for row in choice.ranking)
     lines = [markdown_table(['rank', 'task', f'{choice.metric} (95 % interval)', 'behind the best',
-                             '', 'best of resamples'], lines), '',
+                             '', 'best of resamples'], rows), '',
              f'{len(choice.ranking)} candidates on {choice.num_images} images; {tied - 1} are '
               'tied with the best (the interval of the paired difference reaches 0). The best of '
               'so many looks better than it is: the simplest of the tied is advised.', '',

@@ -44,7 +44,6 @@ class ExactResumeHook(Hook):
         self._offset = 0  # images of this epoch seen, less those of all iterations of the run
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Pass over what this epoch has seen."""
         batches = runner.train_dataloader.batch_sampler
         start, self._start = self._start, 0
         if hasattr(batches.sampler, 'start'):
@@ -52,7 +51,6 @@ class ExactResumeHook(Hook):
         self._offset = start - runner.iter * _global_batch(batches)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Seed torch's draws of this iteration."""
         key = np.random.SeedSequence((runner.seed, get_rank(), runner.iter))
         torch.manual_seed(int(key.generate_state(1, np.uint64)[0]))
 

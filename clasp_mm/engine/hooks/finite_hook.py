@@ -43,7 +43,6 @@ class FiniteHook(Hook):
     deferred = False
 
     def before_train(self, runner: Runner) -> None:
-        """Note the weights."""
         weights = {name: weight.detach() for name, weight in runner.model.named_parameters()
                    if weight.requires_grad}
         self.names, self.weights = list(weights), list(weights.values())

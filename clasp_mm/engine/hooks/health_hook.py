@@ -55,7 +55,6 @@ class HealthHook(AlgorithmHook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: dict | None = None) -> None:
-        """Look, at the interval."""
         if not self.every_n_train_iters(runner, self.interval):
             return
         view = [data_batch['inputs'][0][:self.num_images]]

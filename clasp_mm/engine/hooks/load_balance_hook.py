@@ -42,7 +42,6 @@ class LoadBalanceHook(Hook):
         self._handles = add_load_balance_loss(model, self.weight)
 
     def after_train(self, runner: Runner) -> None:
-        """Leave the model as it was."""
         for handle in self._handles:
             handle.remove()
 
