@@ -12,8 +12,8 @@ def load_mat(path: Path, **options: Any) -> dict[str, Any]:
     """The variables of a file, as SciPy's ``loadmat`` reads them.
 
     Args:
-        path: Of the file.
-        **options: Of ``loadmat``.
+        path: Path of the file.
+        **options: Options of ``loadmat``.
 
     Raises:
         ValueError: It is none that can be read, or it was saved in version 7.3, which is HDF5.

@@ -30,7 +30,7 @@ def predict_batches(model: nn.Module, samples: Iterable[Mapping[str, Any]], batc
     Args:
         model: With ``test_step``; its attribute ``amp`` is that of
             :func:`clasp_mm.utils.device.precision`.
-        samples: Of the model's test pipeline: ``inputs``, (3, H, W), and ``data_samples``.
+        samples: Samples of the model's test pipeline: ``inputs``, (3, H, W), and ``data_samples``.
         batch_size: Samples in one forward, at most.
 
     Raises:

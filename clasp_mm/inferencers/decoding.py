@@ -17,7 +17,7 @@ def decode_in_float32(model: nn.Module) -> None:
     RoIAlign; and coordinates in pixels need more than its eight bits.
 
     Args:
-        model: Of mmdet, mmpose, mmseg or mmpretrain; methods of its modules are replaced, once.
+        model: Any host's; methods of its modules are replaced, once.
     """
     for module in model.modules():
         if hasattr(module, 'predict_by_feat'):  # heads of mmdet and mmseg

@@ -25,7 +25,7 @@ class Found(NamedTuple):
     """One result of a search.
 
     Attributes:
-        name: Of the image, relative to the folder of the index.
+        name: Name of the image, relative to the folder of the index.
         distance: Euclidean, between features of unit length: 0 to 2.
     """
 
@@ -42,7 +42,7 @@ class ReIDIndex:
 
     Args:
         features: (N, C) of unit length.
-        names: Of the images, relative to ``root``.
+        names: Names of the images, relative to ``root``.
         root: Folder of the images.
     """
 
@@ -62,7 +62,7 @@ class ReIDIndex:
         """Index all images in and below a folder; those that cannot be read are named and skipped.
 
         Args:
-            model: Of :func:`clasp_mm.inferencers.reid.load`.
+            model: Model of :func:`clasp_mm.inferencers.reid.load`.
             folder: The folder.
             progress: Show a progress bar.
 

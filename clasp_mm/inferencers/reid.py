@@ -54,7 +54,7 @@ def predict(model: nn.Module, images: Sequence[np.ndarray], index: Gallery | Non
         images: Each (H, W, 3) uint8, BGR, of one person.
         index: The gallery; None only computes features.
         count: Images to find for each, at most.
-        camera: Of all images, for a model with vectors of cameras.
+        camera: Camera of all images, for a model with vectors of cameras.
         batch_size: Images in one forward.
 
     Returns:
@@ -90,7 +90,7 @@ def embed_files(model: nn.Module, paths: Sequence[str | Path], progress: bool = 
 
     Args:
         model: From :func:`load`.
-        paths: Of images of one person each.
+        paths: Paths of images of one person each.
         progress: Show a bar.
 
     Raises:
@@ -115,7 +115,7 @@ def draw(image: np.ndarray, result: Mapping[str, np.ndarray], root: str | Path) 
 
     Args:
         image: (H, W, 3) uint8, BGR.
-        result: Of :func:`predict` with an index.
+        result: Result of :func:`predict` with an index.
         root: Folder of the gallery.
 
     Returns:

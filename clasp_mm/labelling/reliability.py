@@ -93,7 +93,7 @@ class Reliability:
     ours. Agreement is necessary, not sufficient: CLIP can be wrong in all words.
 
     Args:
-        vocabulary: Of the labels.
+        vocabulary: Vocabulary of the labels.
         cluster_numbers: The k of the labels.
         grid: (h, w) of the tokens.
     """

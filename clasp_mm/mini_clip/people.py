@@ -70,7 +70,7 @@ def draw_people(number: int, *, seed: int, split: str, size: tuple[int, int],
 
     Args:
         number: N.
-        seed: Of the mini CLIP.
+        seed: Seed of the mini CLIP.
         split: ``train`` or ``heldout``; they share neither identities nor backgrounds.
         size: (H, W) to which the 256 x 128 crops are squashed.
         vocabulary: With the default's parts and attributes; its texts may differ.

@@ -184,7 +184,7 @@ def compose_caption(facts: Facts, rng: np.random.Generator, max_topics: int = 4)
     Args:
         facts: from :func:`caption_facts`.
         rng: chooses the facts and the words.
-        max_topics: at most so many things are spoken of besides gender and age.
+        max_topics: most things that are spoken of besides gender and age.
 
     Returns:
         for example ``a photo of an elderly female person with long grey hair wearing a red

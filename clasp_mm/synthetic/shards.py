@@ -130,9 +130,9 @@ def write_picture(path: Path, image: np.ndarray, *options: int) -> None:
     It is one of many small files: whole or not there, but not waited for.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         image: uint8.
-        *options: Of ``cv2.imencode``.
+        *options: Options of ``cv2.imencode``.
     """
     if path.suffix == '.jpg':
         options = (cv2.IMWRITE_JPEG_QUALITY, 92)

@@ -79,8 +79,8 @@ def attribute_table(result: Mapping[str, Any], names: Sequence) -> str:
     """A line for each attribute, in Markdown; a rate that is not defined is ``-``.
 
     Args:
-        result: Of :func:`attribute_metrics`.
-        names: Of the A attributes.
+        result: Result of :func:`attribute_metrics`.
+        names: Names of the A attributes.
     """
     columns = result['per_attribute']
     return markdown_table(
