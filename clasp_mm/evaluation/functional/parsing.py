@@ -89,8 +89,8 @@ def parsing_iou(predictions: Iterable[np.ndarray], labels: Iterable[np.ndarray],
     Args:
         predictions: (N, H, W) integer classes, or maps (H_i, W_i) of different sizes.
         labels: Integer classes or ``ignore_index``, likewise.
-        num_classes: Classes are 0 to ``num_classes - 1``, background included.
-        ignore_index: Label of pixels that count nowhere.
+        num_classes: See :class:`ConfusionMatrix`, and so ``ignore_index``.
+        ignore_index: As there.
     """
     matrix = ConfusionMatrix(num_classes, ignore_index)
     for prediction, label in zip(predictions, labels, strict=True):

@@ -229,12 +229,7 @@ def _best_matching(weights: np.ndarray) -> tuple[int | None, float]:
 
 def detection_average_precision(boxes: Sequence[np.ndarray], scores: Sequence[np.ndarray],
                                 gt_boxes: Sequence[np.ndarray]) -> dict[str, float]:
-    """The part of :func:`evaluate_person_search` that is about boxes alone.
-
-    Args:
-        boxes: Detections of each image, (N_i, 4) as x1, y1, x2, y2 in pixels.
-        scores: Confidences of each image, (N_i, ).
-        gt_boxes: True boxes of each image, (M_i, 4), of everybody.
+    """The part of :func:`evaluate_person_search` that is about boxes alone; arguments as there.
 
     Returns:
         ``det_AP`` and ``det_recall`` in percent, at IoU 0.5.
