@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,15 +18,10 @@ from clasp_mm.visualization.ranked_lists import RankedList, draw_ranked_list
 from .batches import predict_batches, prepare
 from .loading import Built, loader
 
+if TYPE_CHECKING:
+    from .gallery import ReIDIndex
+
 BATCH = 64
-
-
-class Gallery(Protocol):
-    """What features are searched in, as :class:`clasp_mm.ReIDIndex`."""
-
-    def search(self, features: np.ndarray, count: int, device: torch.device
-               ) -> Sequence[Sequence[Any]]:
-        """For each feature what was found, with ``name`` and ``distance``, nearest first."""
 
 
 def _build(cfg: Config, device: torch.device) -> Built:
@@ -44,7 +39,7 @@ def _build(cfg: Config, device: torch.device) -> Built:
 load = loader(_build)
 
 
-def predict(model: nn.Module, images: Sequence[np.ndarray], index: Gallery | None = None,
+def predict(model: nn.Module, images: Sequence[np.ndarray], index: ReIDIndex | None = None,
             count: int = 10, camera: int | None = None, batch_size: int = BATCH
             ) -> list[dict[str, np.ndarray]]:
     """Compute the feature of the person in each image and search a gallery for it.

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from rich.progress import track
 
 from clasp_mm.datasets.images import write_image
@@ -123,6 +124,7 @@ def mapper(workers: int | None, tasks: int) -> Iterator[Callable]:
 def _begin_worker() -> None:
     end_with_parent()
     cv2.setNumThreads(1)
+    torch.set_num_threads(1)
 
 
 def write_picture(path: Path, image: np.ndarray, *options: int) -> None:
