@@ -23,7 +23,7 @@ def requirements(name: str) -> list[str]:
 
 def extras() -> dict[str, list[str]]:
     """Return the extras. The hosts are none of them: `clasp install` installs those."""
-    groups = {name: requirements(name) for name in ('clip', 'parquet', 'faiss', 'export', 'docs')}
+    groups = {name: requirements(name) for name in ('clip', 'parquet', 'export', 'docs')}
     return {**groups, 'tests': [*groups['docs'], *groups['export'], *requirements('tests')]}
 
 

@@ -19,7 +19,7 @@ from tests.test_zoo.test_publish import make_run
 ROOMS = ['clasp_mm', 'clasp_mm.apis', 'clasp_mm.evaluation.functional', 'clasp_mm.models',
          'clasp_mm.models.layers', 'clasp_mm.models.losses']
 MORE = ['clasp_mm.evaluation.functional.verification', 'clasp_mm.models.attribute.attribute_head',
-        'clasp_mm.models.losses.parsing', 'clasp_mm.models.reid.triplet_loss',
+        'clasp_mm.models.losses.parsing', 'clasp_mm.models.reid.reid_head',
         'clasp_mm.utils.names', 'clasp_mm.utils.tables']
 SMALL = dict(arch=dict(embed_dims=8, depths=(1, ), num_heads=(1, )), strides=(4, ),
              out_indices=(0, ), window_size=4, moe=dict(num_experts=2, top_k=1, expert_hidden=4))

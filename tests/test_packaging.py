@@ -18,7 +18,7 @@ from tests.test_imports import NEED_A_HOST
 
 REQUIREMENTS = ROOT / 'requirements'
 # What provides a module, where the name of its distribution is another.
-DISTRIBUTIONS = {'yaml': 'pyyaml', 'cv2': 'opencv-python', 'faiss': 'faiss-cpu', 'PIL': 'pillow',
+DISTRIBUTIONS = {'yaml': 'pyyaml', 'cv2': 'opencv-python', 'PIL': 'pillow',
                  'sklearn': 'scikit-learn', 'open_clip': 'open-clip-torch', 'mmcv': 'mmcv-lite',
                  'mmseg': 'mmsegmentation', 'markdown_it': 'markdown-it-py'}
 
@@ -81,7 +81,7 @@ def test_torch_is_pinned_to_the_very_build():
 
 def test_every_imported_package_is_required():
     core = {*requirements('core'), 'mmcv-lite'}  # clasp install brings one mmcv or the other
-    extras = ('clip', 'parquet', 'faiss', 'export', 'hosts', 'host_needs')
+    extras = ('clip', 'parquet', 'export', 'hosts', 'host_needs')
     lazily = {name for extra in extras for name in requirements(extra)}
     for module, tree in sources().items():
         for found in imports_of(module, tree):
@@ -117,7 +117,7 @@ def test_installed_metadata_is_what_the_requirements_say():
         'requirements/ has changed since the installation: run tools/setup.sh again')
     extras = {extra: {canonical(r.name) for r in required
                       if r.marker and r.marker.evaluate({'extra': extra})}
-              for extra in ('clip', 'parquet', 'faiss', 'export')}
+              for extra in ('clip', 'parquet', 'export')}
     assert extras == {extra: set(requirements(extra)) for extra in extras}
 
 

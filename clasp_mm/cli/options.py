@@ -88,10 +88,9 @@ def add_size(parser: argparse._ActionsContainer, default: Sequence[int] | None =
                             f' ({default[0]} {default[1]})' if default else more))
 
 
-def add_clip(parser: argparse._ActionsContainer, default: str | None = 'ViT-B-32',
-             of: str = '') -> None:
-    parser.add_argument('--clip', default=default, help=f'{of}open_clip model, local-dir:DIR or an '
-                        'architecture file (.json)' + ('; %(default)s' if default else ''))
+def add_clip(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument('--clip', default='ViT-B-32', help='open_clip model, local-dir:DIR or an '
+                        'architecture file (.json); %(default)s')
     parser.add_argument('--clip-pretrained', default='openai', metavar='TAG|FILE',
                         help='tag of open_clip or weights file (%(default)s)')
 

@@ -30,7 +30,7 @@ class CityPersons(BaseDetDataset):
 
     Args:
         min_height: In training, lower pedestrians (pixels) are ignored.
-        **kwargs: Of mmdet's BaseDetDataset.
+        **kwargs: Arguments of mmdet's BaseDetDataset.
 
     Raises:
         FileNotFoundError: There is no such annotation, or a folder without any.

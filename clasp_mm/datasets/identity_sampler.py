@@ -31,7 +31,7 @@ class IdentitySampler(Sampler):
         dataset: Its ``get_data_info(i)`` must have ``gt_label``.
         num_identities: P.
         num_instances: K.
-        seed: Of the order; None takes one that all processes share.
+        seed: Seed of the order; None takes one that all processes share.
 
     Raises:
         ValueError: P or K is below 1, the data set has fewer than P identities, or no labels.

@@ -22,6 +22,7 @@ import os
 import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -30,7 +31,7 @@ from mmengine.logging import print_log
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from clasp_mm.utils.files import printable
+from clasp_mm.utils.files import printable, replacing
 
 from .name_table import NameTable
 
@@ -302,3 +303,21 @@ def resize_images(images: Sequence[np.ndarray], size: tuple[int, int]) -> Tensor
         row[:] = cv2.resize(image, size[::-1],
                             interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
     return torch.from_numpy(batch).permute(0, 3, 1, 2).flip(1)
+
+
+def write_image(path: Path, image: np.ndarray, *options: int) -> None:
+    """Write an image, encoded by the name's end, whole or not at all; the disk is not waited for.
+
+    Args:
+        path: File.
+        image: (H, W, 3) uint8 BGR, or (H, W).
+        *options: Of ``cv2.imencode``.
+
+    Raises:
+        ValueError: OpenCV cannot encode it.
+    """
+    done, code = cv2.imencode(path.suffix, np.ascontiguousarray(image), options)
+    if not done:
+        raise ValueError(f'{path}: OpenCV cannot encode an image of shape {image.shape} so')
+    with replacing(path, sync=False) as partial:
+        partial.write_bytes(code.tobytes())

@@ -69,7 +69,7 @@ class Inferencer:
 
     Attributes:
         model: The host's model.
-        skipped: Of the last call; see :class:`Predictions`.
+        skipped: Skipped inputs of the last call; see :class:`Predictions`.
 
     Raises:
         FileNotFoundError: There is no such config or checkpoint.

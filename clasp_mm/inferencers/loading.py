@@ -22,7 +22,7 @@ class Built(NamedTuple):
         model: In evaluation, on its device; without the checkpoint's weights.
         scope: The host's.
         steps: Transforms that an image which is loaded goes through.
-        dataset_meta: Of a checkpoint that holds none.
+        dataset_meta: Meta data of a checkpoint that holds none.
     """
 
     model: nn.Module

@@ -47,7 +47,7 @@ def draw(image: np.ndarray, result: Mapping[str, np.ndarray]) -> np.ndarray:
 
     Args:
         image: (H, W, 3) uint8, BGR.
-        result: Of :func:`predict`.
+        result: Result of :func:`predict`.
 
     Returns:
         The picture, (H', W', 3) uint8, BGR: the image is its upper left corner, below it stands how

@@ -114,7 +114,7 @@ class LabelEvaluation:
     """Sums over images from which :meth:`compute` takes all figures.
 
     Args:
-        vocabulary: Of the labels.
+        vocabulary: Vocabulary of the labels.
         cluster_numbers: The k of the labels.
         grid: (h, w) of the tokens.
         min_foreground: The spatial filter's threshold.

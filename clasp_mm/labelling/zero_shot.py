@@ -88,7 +88,7 @@ def score_zero_shot(clip: CLIPModel, table: AttributeTable, split: str, folder: 
         table: Images and labels.
         split: Which of its splits.
         folder: Where the images are.
-        texts: Of :func:`pa100k_texts` or :func:`read_texts`.
+        texts: Texts of :func:`pa100k_texts` or :func:`read_texts`.
 
     Returns:
         What :func:`attribute_metrics` gives, and ``attributes``, the names it was scored on.

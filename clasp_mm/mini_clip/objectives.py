@@ -155,7 +155,7 @@ class Objective(nn.Module):
 
     Args:
         model: the open_clip model, with a ModifiedResNet of ``width`` as image tower.
-        width: of the image tower.
+        width: width of the image tower.
         texts: the vocabulary's texts.
         tokenize: texts to token ids.
         mean: per RGB channel, of images in [0, 1].

@@ -8,10 +8,10 @@ from functools import partial
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from clasp_mm.pseudo_labels.clip_labeler import to_canvas
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, LIP_TO_PART, Vocabulary
 from clasp_mm.synthetic.background import cut_background, put_obstacle
 from clasp_mm.synthetic.camera import camera, expose
@@ -70,7 +70,7 @@ def draw_people(number: int, *, seed: int, split: str, size: tuple[int, int],
 
     Args:
         number: N.
-        seed: Of the mini CLIP.
+        seed: Seed of the mini CLIP.
         split: ``train`` or ``heldout``; they share neither identities nor backgrounds.
         size: (H, W) to which the 256 x 128 crops are squashed.
         vocabulary: With the default's parts and attributes; its texts may differ.
@@ -110,18 +110,18 @@ def _draw_block(size: tuple[int, int], seed: int, number: int) -> PeopleTable:
     people = SyntheticPeople(FAMILY_SIZE * number, 1, seed, CROP, _NUM_CAMERAS)
     images, parsing, attributes, facts = [], [], [], []
     for record in (people[index] for index in range(0, len(people), FAMILY_SIZE)):
-        images.append(_squash(record.image, size))
+        images.append(record.image)
         parsing.append(record.parsing[np.ix_(rows, columns)])
         attributes.append([
             attribute.values.index(record.attributes[attribute.name])
             if record.attributes.get(attribute.name) in attribute.values else -1
             for attribute in DEFAULT_VOCABULARY.attributes])
         facts.append(caption_facts(record.attributes, record.facts))
-    scenes = [_squash(_draw_empty_scene(seed, index), size)
+    scenes = [_draw_empty_scene(seed, index)
               for index in range(max(1, _SCENES_PER_BLOCK * number // _BLOCK))]
-    return PeopleTable(images=np.stack(images), parsing=np.stack(parsing),
+    return PeopleTable(images=to_canvas(images, size).numpy(), parsing=np.stack(parsing),
                        attributes=np.array(attributes, np.int64), facts=facts,
-                       scenes=np.stack(scenes))
+                       scenes=to_canvas(scenes, size).numpy())
 
 
 def _draw_empty_scene(seed: int, index: int) -> np.ndarray:
@@ -134,12 +134,3 @@ def _draw_empty_scene(seed: int, index: int) -> np.ndarray:
         put_obstacle(canvas, rng)
     image = cv2.resize(canvas.image, CROP[::-1], interpolation=cv2.INTER_AREA)
     return expose(image, camera(number), rng)
-
-
-def _squash(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """As the labeler brings a whole image to CLIP's size: (3, H, W) uint8."""
-    pixels = torch.from_numpy(image).permute(2, 0, 1)
-    if pixels.shape[1:] != size:
-        pixels = F.interpolate(pixels[None].float(), size, mode='bicubic',
-                               antialias=True)[0].round_().clamp_(0, 255).byte()
-    return pixels.numpy()

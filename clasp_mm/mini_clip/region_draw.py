@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from clasp_mm.pseudo_labels.clustering import kmeans
 
 TOKEN_GRIDS = ((16, 8), (32, 16))
 CLUSTER_NUMBERS = (3, 4, 5)
@@ -37,7 +34,7 @@ def draw_exact_regions(parts: Tensor, num_parts: int, generator: torch.Generator
     Args:
         parts: (R, H, W) part labels. An image without a person gets an empty mask.
         num_parts: P.
-        generator: of the choice.
+        generator: Generator of the choice.
 
     Returns:
         (R, H, W) bool.
@@ -61,7 +58,7 @@ def draw_token_clusters(images: Tensor, parts: Tensor, num_parts: int,
         images: (R, 3, H, W) float in [0, 1].
         parts: (R, H, W) part labels.
         num_parts: P.
-        generator: of all that is drawn.
+        generator: Generator of all that is drawn.
 
     Returns:
         (R, H, W) bool.
@@ -85,9 +82,7 @@ def draw_token_clusters(images: Tensor, parts: Tensor, num_parts: int,
         * .3 * uniform(number, 1, 1, 1)], 1).flatten(2).mT  # (R, L, C)
     error = uniform(number, rows * columns) - .5
     foreground = shares[:, 0].flatten(1) < .5 + .5 * error
-    keys = torch.randint(2**62, (number,), generator=generator).numpy().astype(np.uint64)
-    labels = kmeans(features, foreground, (clusters,), keys, num_init=1,
-                    max_iter=_LLOYD_STEPS)[0][:, 0]
+    labels = _rough_kmeans(features, foreground, clusters, generator)
     sizes = F.one_hot(labels + 1, clusters + 1)[..., 1:].sum(1)
     chosen = torch.multinomial((sizes > 0).float() + 1e-6, 1, generator=generator)
     mask = (labels == chosen).float().view(number, 1, rows, columns)
@@ -96,3 +91,16 @@ def draw_token_clusters(images: Tensor, parts: Tensor, num_parts: int,
 
 def _randint(high: int, generator: torch.Generator) -> int:
     return int(torch.randint(high, (), generator=generator))
+
+
+def _rough_kmeans(tokens: Tensor, foreground: Tensor, clusters: int,
+                  generator: torch.Generator) -> Tensor:
+    """A few Lloyd steps from one random start: (R, L), -1 outside the foreground."""
+    weights = foreground.float()
+    seeds = torch.multinomial(weights + 1e-6, clusters, generator=generator)
+    centres = tokens.gather(1, seeds[:, :, None].expand(-1, -1, tokens.shape[2]))
+    for _ in range(_LLOYD_STEPS):
+        labels = torch.cdist(tokens, centres).argmin(2)
+        members = F.one_hot(labels, clusters).float() * weights[:, :, None]
+        centres = members.mT @ tokens / members.sum(1).clamp(min=1)[:, :, None]
+    return torch.where(foreground, labels, -1)

@@ -46,19 +46,19 @@ def train_mini_clip(
     again with the same settings it does nothing but read the report; with others it trains anew.
 
     Args:
-        out_dir: folder to write; made if it is not there.
-        seed: of people, weights and batches. The people's seeds are 2**31 and above, which data
-            sets do not take.
-        num_people: to learn from.
-        num_heldout: to measure on.
-        steps: optimizer steps.
-        batch_size: people per step.
-        vocabulary: its texts may differ from the default's, its parts and attributes not.
-        architecture: in open_clip's format, with a ModifiedResNet as image tower.
-        workers: processes that draw; None takes as many as torch has threads.
-        progress: show progress bars.
-        device: to train and measure on, see :func:`~clasp_mm.utils.device.pick_device`; people are
-            drawn and batches made on the CPU.
+        out_dir: Folder to write; made if it is not there.
+        seed: Seed of people, weights and batches. The people's seeds are 2**31 and above, which
+            data sets do not take.
+        num_people: People to learn from.
+        num_heldout: People to measure on.
+        steps: Optimizer steps.
+        batch_size: People per step.
+        vocabulary: Its texts may differ from the default's, its parts and attributes not.
+        architecture: In open_clip's format, with a ModifiedResNet as image tower.
+        workers: Processes that draw; None takes as many as torch has threads.
+        progress: Show progress bars.
+        device: Where to train and measure, see :func:`~clasp_mm.utils.device.pick_device`; people
+            are drawn and batches made on the CPU.
 
     Returns:
         The report, as in ``mini_clip_report.json``: note, settings, accuracies on held-out people

@@ -329,7 +329,7 @@ class StoreWriter:
 
         Args:
             rows: (B,) row numbers.
-            labels: Of B images.
+            labels: Labels of B images.
             readable: (B,) bool; False marks a row as an unreadable image.
         """
         for name in self._columns:

@@ -57,7 +57,7 @@ def embed_images(model: nn.Module, source: LUPerson, out: str | os.PathLike,
         batch_size: Images per forward.
         num_workers: Processes that read images.
         num_queries: Images whose neighbours are shown, spread evenly over the source.
-        num_neighbours: Of each.
+        num_neighbours: Neighbours of each.
         meta: Added to ``OUT.json``.
         show_progress: Show a bar.
         amp: Precision of the model, see :func:`clasp_mm.utils.device.precision`.

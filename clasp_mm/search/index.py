@@ -44,7 +44,7 @@ class Encoder(NamedTuple):
     """What makes features of images.
 
     Attributes:
-        name: Of its features: it changes with weights, prompt and input size.
+        name: Name of its features: it changes with weights, prompt and input size.
         size: (H, W) to which images are brought.
         encode: Images (B, 3, H, W) uint8 RGB to unit features (B, C).
     """
@@ -121,7 +121,7 @@ class FeatureIndex:
     Args:
         root: Folder of the indices; this one's lies in it, under the encoder's name.
         source: The images.
-        encoder: Of the features.
+        encoder: Encoder of the features.
     """
 
     def __init__(self, root: str | os.PathLike, source: LUPerson, encoder: Encoder) -> None:

@@ -25,7 +25,7 @@ class Hit(NamedTuple):
     Attributes:
         row: In the source.
         name: Its name there.
-        score: Of the whole query, see :func:`search_images`.
+        score: Score of the whole query, see :func:`search_images`.
         parts: Score of each part.
     """
 
@@ -39,7 +39,7 @@ class Found(NamedTuple):
     """A result.
 
     Attributes:
-        parts: Of the query.
+        parts: Parts of the query.
         hits: Best first.
         updates: What was embedded for it, by encoder.
         spread: Mean and deviation of each part's score over the folder, (P, 2).
@@ -83,7 +83,7 @@ def search_images(source: LUPerson, parts: Sequence[Part], index: str | os.PathL
 
     Args:
         source: The images.
-        parts: Of :func:`~.query.parse_query`.
+        parts: Parts of :func:`~.query.parse_query`.
         index: Folder of the index.
         clip: For texts and attributes.
         look: For pictures, of :func:`~.index.backbone_encoder`.

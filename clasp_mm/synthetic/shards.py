@@ -14,9 +14,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from rich.progress import track
 
-from clasp_mm.utils.files import locked, read_json, replacing, sweep, write_json
+from clasp_mm.datasets.images import write_image
+from clasp_mm.utils.files import locked, read_json, sweep, write_json
 from clasp_mm.utils.processes import end_with_parent
 
 
@@ -122,31 +124,14 @@ def mapper(workers: int | None, tasks: int) -> Iterator[Callable]:
 def _begin_worker() -> None:
     end_with_parent()
     cv2.setNumThreads(1)
+    torch.set_num_threads(1)
 
 
 def write_picture(path: Path, image: np.ndarray, *options: int) -> None:
-    """Write an image, (H, W, 3) RGB or (H, W), by the name's end; a JPEG in quality 92.
-
-    It is one of many small files: whole or not there, but not waited for.
-
-    Args:
-        path: Of the file.
-        image: uint8.
-        *options: Of ``cv2.imencode``.
-    """
+    """:func:`write_image` of (H, W, 3) RGB or (H, W); a JPEG in quality 92."""
     if path.suffix == '.jpg':
         options = (cv2.IMWRITE_JPEG_QUALITY, 92)
-    pixels = np.ascontiguousarray(image[..., ::-1] if image.ndim == 3 else image)
-    done, code = cv2.imencode(path.suffix, pixels, options)
-    if not done:
-        raise RuntimeError(f'OpenCV could not encode an image of shape {image.shape} as {path}')
-    write_bytes(path, code.tobytes())
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write one of many small files, whole or not at all."""
-    with replacing(path, sync=False) as temporary:
-        temporary.write_bytes(data)
+    write_image(path, image[..., ::-1] if image.ndim == 3 else image, *options)
 
 
 def drawing_code() -> str:

@@ -147,16 +147,14 @@ class CLIPPseudoLabeler(BaseTransform):
         if not accepted:
             part_map = np.full_like(part_map, IGNORE)
             attr_target = np.full_like(attr_target, -1)
-        results.update(part_map=part_map.reshape(self._grid()), attr_target=attr_target,
+        grid = self._live().grid if self.store is None else self.store.grid
+        results.update(part_map=part_map.reshape(grid), attr_target=attr_target,
                        label_accepted=accepted)
         return results
 
     @cache_randomness
     def _draw_cluster_number(self) -> int:
         return int(np.random.choice(self.cluster_numbers))
-
-    def _grid(self) -> tuple[int, int]:
-        return self.store.grid if self.store is not None else self._live().grid
 
     def _labels(self, results: dict[str, Any]) -> PseudoLabels:
         name = results['img_key']
@@ -173,14 +171,12 @@ class CLIPPseudoLabeler(BaseTransform):
             if device != 'cpu' and torch.utils.data.get_worker_info() is not None:
                 raise ValueError(
                     f'labelling live on {device!r} in a data-loading worker does not work; set '
-                    'num_workers=0 or device=\'cpu\', or make a store with '
-                    'clasp label make')
+                    'num_workers=0 or device=\'cpu\', or make a store with clasp label make')
             self._labeler = build_labeler(**self.labeler_cfg)
         return self._labeler
 
     def __repr__(self) -> str:
-        source = (f'store={str(self.store.path)!r}' if self.store is not None
-                  else 'labeler=...')
+        source = 'labeler=...' if self.store is None else f'store={str(self.store.path)!r}'
         return (f'{type(self).__name__}({source}, cluster_numbers={self.cluster_numbers}, '
                 f'naming={self.naming!r}, min_foreground={self.min_foreground}, '
                 f'min_person_cosine={self.min_person_cosine}, '

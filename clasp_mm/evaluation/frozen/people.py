@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
+from clasp_mm.datasets.inputs import batches
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, LIP_TO_PART
 from clasp_mm.synthetic import GroundTruth
 
 from ..functional import evaluate_reid
 from ..probes.linear import linear_probe_attributes, linear_probe_segmentation
-from .features import dense_features, pooled_features
 
 PART_NAMES = ('background', *DEFAULT_VOCABULARY.part_names)
 PART_PROBE_IMAGES, SCORED_MAPS = 640, 1280  # of all, evenly: their features are held in memory
@@ -72,3 +74,29 @@ def read_parts(truth: GroundTruth, index: Sequence[int]) -> np.ndarray:
     """Part labels of images ``index``, (N, H, W) uint8, under the default vocabulary."""
     table = np.asarray(LIP_TO_PART, np.uint8)
     return np.stack([table[truth.parsing(i)] for i in index])
+
+
+@torch.inference_mode()
+def pooled_features(backbone: nn.Module, paths: Sequence[str], size: tuple[int, int],
+                    task: str | None = None) -> np.ndarray:
+    """Mean over the last map of each image, (N, C) float32."""
+    return np.concatenate([maps[-1].mean((2, 3)).cpu().numpy()
+                           for maps in _maps(backbone, paths, size, task)])
+
+
+@torch.inference_mode()
+def dense_features(backbone: nn.Module, paths: Sequence[str], size: tuple[int, int],
+                   task: str | None = None) -> np.ndarray:
+    """All maps of the backbone raised to the size of its first and stacked, (N, C, h, w)."""
+    stacked = []
+    for maps in _maps(backbone, paths, size, task):
+        raised = [F.interpolate(m, maps[0].shape[-2:], mode='bilinear') for m in maps]
+        stacked.append(torch.cat(raised, 1).cpu().numpy())
+    return np.concatenate(stacked)
+
+
+def _maps(backbone: nn.Module, paths: Sequence[str], size: tuple[int, int],
+          task: str | None) -> Iterator[Sequence[Tensor]]:
+    device = next(backbone.parameters()).device
+    for images in batches(paths, size, device):
+        yield backbone(images, task)

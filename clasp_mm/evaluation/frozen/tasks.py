@@ -21,8 +21,7 @@ from clasp_mm.synthetic import GroundTruth, write_cuhk_sysu
 
 from ..functional import detection_average_precision, evaluate_person_search
 from ..probes.dense import PeopleProbe, linear_probe_keypoints
-from .features import dense_features
-from .people import PROMPTS, dense_index, evaluate_backbone
+from .people import PROMPTS, dense_features, dense_index, evaluate_backbone
 
 TASK_PROMPTS = {**PROMPTS, 'pose': 'part', 'detection': 'part',
                 'person_search': ('appearance', 'part')}

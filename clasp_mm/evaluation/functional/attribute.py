@@ -84,8 +84,8 @@ def attribute_table(result: Mapping[str, Any], names: Sequence) -> str:
     """A line for each attribute, in Markdown; a rate that is not defined is ``-``.
 
     Args:
-        result: Of :func:`attribute_metrics`.
-        names: Of the A attributes.
+        result: Result of :func:`attribute_metrics`.
+        names: Names of the A attributes.
 
     Example:
         >>> print(attribute_table(attribute_metrics([[.9], [.3]], [[1], [0]]), ['hat']))

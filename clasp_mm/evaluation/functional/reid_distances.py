@@ -26,12 +26,11 @@ def as_features(name: str, features: np.ndarray | Tensor,
     if features.ndim != 2 or len(features) == 0:
         raise ValueError(f'{name} features must be (number, channels) with at least one row, got '
                          f'{tuple(features.shape)}')
-    # A sum of finite numbers may overflow, so only the slower look decides.
-    if not features.sum(dim=1).isfinite().all() and not (
-            finite := torch.cat([rows.isfinite().all(dim=1) for rows in features.split(1 << 14)])
-    ).all():
-        raise ValueError(f'{int((~finite).sum())} {name} features are not finite, the first in '
-                         f'row {int(finite.int().argmin())}')
+    if not features.sum(dim=1).isfinite().all():  # it may overflow: the slower look decides
+        finite = torch.cat([rows.isfinite().all(dim=1) for rows in features.split(1 << 14)])
+        if not finite.all():
+            raise ValueError(f'{int((~finite).sum())} {name} features are not finite, the first '
+                             f'in row {int(finite.int().argmin())}')
     if device is None and features.is_cuda:
         return features
     return features.to(pick_device(device))

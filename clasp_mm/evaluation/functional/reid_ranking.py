@@ -30,7 +30,7 @@ class Protocol:
 
     Attributes:
         same: For each query, gallery rows of its identity, ascending.
-        matches: Of these, the ones that stay.
+        matches: Rows of these that stay.
 
     Raises:
         ValueError: Shapes do not match, or one of the cameras is None.

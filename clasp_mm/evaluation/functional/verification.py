@@ -25,7 +25,7 @@ class Verification:
         num_different: Pairs of different people.
         num_people: Identities.
         same: Histogram of the similarities of one person, 100 bins from -1 to 1.
-        different: Of different people.
+        different: Histogram of different people.
     """
 
     false_match_rate: float
@@ -57,7 +57,7 @@ def verify(features: np.ndarray, identities: np.ndarray, false_match_rate: float
         identities: (N,).
         false_match_rate: Between 0 and 1.
         bootstrap: Number of draws.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Raises:
         ValueError: A feature is not finite or zero, there are too few pairs for the rate, or no

@@ -25,7 +25,7 @@ def knn_accuracy(train_feats: np.ndarray | Tensor, train_labels: np.ndarray,
         val_feats: (M, C).
         val_labels: (M,).
         k: Neighbours; all training images where there are fewer.
-        temperature: Of the votes.
+        temperature: Temperature of the votes.
 
     Returns:
         Percent.
