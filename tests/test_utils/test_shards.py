@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch.multiprocessing import ProcessRaisedException
 
 import clasp_mm
 from clasp_mm.datasets import LUPerson
@@ -144,9 +145,14 @@ def test_two_processes_write_what_one_writes(work, people, files, tmp_path):
     assert one == two and one['features'].popitem()[1]['embedded'] == 10
 
 
-def test_an_error_of_one_process_ends_all_and_the_next_run_goes_on(people, tmp_path):
-    run = torchrun(2, 'embed', people, tmp_path / 'two', 'fails')
-    assert run.returncode != 0 and 'the second process fails' in run.stderr
+@pytest.mark.parametrize('by_torchrun', [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_an_error_of_one_process_ends_all_and_the_next_run_goes_on(people, tmp_path, by_torchrun):
+    if by_torchrun:
+        run = torchrun(2, 'embed', people, tmp_path / 'two', 'fails')
+        assert run.returncode != 0 and 'the second process fails' in run.stderr
+    else:
+        with pytest.raises(ProcessRaisedException, match='the second process fails'):
+            spread_work(2, 'embed', people, tmp_path / 'two', 'fails')
     folder, = (tmp_path / 'two').glob('.f.npy.*.blocks')
     done = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert all(int(name) % 2 == 0 for name in done) and not (tmp_path / 'two/f.npy').exists()
