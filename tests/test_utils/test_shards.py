@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch.multiprocessing import ProcessRaisedException
 
 import clasp_mm
 from clasp_mm.datasets import LUPerson
@@ -144,9 +145,14 @@ def test_two_processes_write_what_one_writes(work, people, files, tmp_path):
     assert one == two and one['features'].popitem()[1]['embedded'] == 10
 
 
-def test_an_error_of_one_process_ends_all_and_the_next_run_goes_on(people, tmp_path):
-    run = torchrun(2, 'embed', people, tmp_path / 'two', 'fails')
-    assert run.returncode != 0 and 'the second process fails' in run.stderr
+@pytest.mark.parametrize('by_torchrun', [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_an_error_of_one_process_ends_all_and_the_next_run_goes_on(people, tmp_path, by_torchrun):
+    if by_torchrun:
+        run = torchrun(2, 'embed', people, tmp_path / 'two', 'fails')
+        assert run.returncode != 0 and 'the second process fails' in run.stderr
+    else:
+        with pytest.raises(ProcessRaisedException, match='the second process fails'):
+            spread_work(2, 'embed', people, tmp_path / 'two', 'fails')
     assert not (tmp_path / 'two/f.npy').exists()
     for path in (tmp_path / 'two').glob('.*'):  # whether the first came to its end is chance
         shutil.rmtree(path)
