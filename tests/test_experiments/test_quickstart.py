@@ -150,8 +150,9 @@ def make_report(folder, truth):
     labels = dict(clip='c', kept=dict(foreground=1., person=.5), foreground_iou=truth,
                   mean_iou=truth, attributes=shares)
     scores = {'CLASP': dict(mAP=9., rank1=9., mIoU=9., mA=9., part_iou=dict(hat=9.))}
+    use = dict.fromkeys(('part', 'attribute'), np.ones((1, 2)))
     seed = dict(scores=scores if truth else {}, labels=labels, label_page=str(folder / 'x.html'),
-                published={'CLASP': 'c.pth'}, expert_use=dict.fromkeys(('part', 'attribute'), np.ones((1, 2))))
+                published={'CLASP': 'c.pth'}, expert_use=use)
     cost = dict(seconds=1., peak_memory_mb=1.)
     (folder / 'log').write_text('{"step": 1, "loss": 2.0, "loss_dino": 2.0}\n')
     quickstart = Quickstart(Options(folder, images=None if truth else folder / 'my <images>'))
