@@ -14,7 +14,9 @@ from clasp_mm.experiments.ablation import claims, run
 from clasp_mm.experiments.ablation.page import write_table
 from clasp_mm.experiments.ablation.run import AblationOptions
 from clasp_mm.experiments.ablation.tables import TABLES, quickstart_config
+from clasp_mm.mini_clip.architecture import build_mini_clip, save_mini_clip
 from clasp_mm.models.layers import TASKS
+from clasp_mm.utils.files import read_json
 from clasp_mm.utils.resources import shipped_file
 from tests.source_tree import ROOT
 
@@ -183,6 +185,7 @@ def test_a_table_from_nothing_resumes_and_is_left_alone_when_done(tmp_path):
     assert first.returncode == 0, first.stderr[-2000:]
     table = (tmp_path / 'systems.md').read_text()
     assert table.count('\n| ') >= 5 and 'CLASP, every task under every prompt' in table
+    assert table.count('| not decided |') == len(claims.CLAIMS)  # by one seed
     made = {path: path.stat().st_mtime for path in tmp_path.glob('seed0/*/epoch_2.pth')}
     (tmp_path / 'results' / 'full-seed0.json').unlink()
     start = time.time()
@@ -191,3 +194,25 @@ def test_a_table_from_nothing_resumes_and_is_left_alone_when_done(tmp_path):
     assert {path: path.stat().st_mtime for path in made} == made
     assert (tmp_path / 'systems.md').read_text() == table
     assert (tmp_path / 'results' / 'full-seed0.json').stat().st_mtime > start
+
+
+@pytest.mark.slow
+def test_a_budget_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+    """The long one's crops and teachers, on a handful of images."""
+    monkeypatch.setitem(run.TABLES, 'toy', (TABLES['systems'][0], TABLES['systems'][-1]))
+    monkeypatch.setitem(run.BUDGETS, 'toy', run.Budget(
+        4, held_out=8, scenes=8, epochs=(2, 2), size=(128, 64), batches=1, teachers=(1,)))
+    save_mini_clip(build_mini_clip(), tmp_path / 'mini_clip')
+    options = AblationOptions('toy', tmp_path, budget='toy', seeds=1)
+    with monkeypatch.context() as stopped:
+        stopped.setattr(run._Ablation, 'score', lambda self, trainings: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run.run_ablation(options)
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.glob('seed0/*/epoch_2.pth')}
+    assert len(made) == 2
+    results = run.run_ablation(options)
+    assert {path: path.stat().st_mtime_ns for path in made} == made
+    assert [(one['seed'], one['epoch']) for one in results['labels']] == [(0, 1), (0, 2)]
+    assert '| epochs of the teacher |' in write_table(results, tmp_path)
+    jobs = [read_json(file)['job'] for file in (tmp_path / 'results').glob('*.json')]
+    assert [(job['size'], job['batches']) for job in jobs] == [([128, 64], 1)] * 2
