@@ -20,7 +20,8 @@ REQUIREMENTS = ROOT / 'requirements'
 # What provides a module, where the name of its distribution is another.
 DISTRIBUTIONS = {'yaml': 'pyyaml', 'cv2': 'opencv-python', 'PIL': 'pillow',
                  'sklearn': 'scikit-learn', 'open_clip': 'open-clip-torch', 'mmcv': 'mmcv-lite',
-                 'mmseg': 'mmsegmentation', 'markdown_it': 'markdown-it-py'}
+                 'mmseg': 'mmsegmentation', 'markdown_it': 'markdown-it-py',
+                 'huggingface_hub': 'open-clip-torch'}  # which brings it along
 
 
 def parsed(name: str) -> list[Requirement]:

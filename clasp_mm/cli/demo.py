@@ -10,6 +10,7 @@ found in each frame. Pose needs boxes of people: give those of a detector, or on
 Of attributes, every image is one person, cut out. torchrun shares the images among its processes.
 
 examples:
+  clasp demo parsing photos/
   clasp demo detection photos/ --config DET.py --checkpoint DET.pth --out work_dirs/found
   clasp demo pose photos/ --boxes found/predictions.json --config POSE.py \\
       --checkpoint POSE.pth --out work_dirs/posed
@@ -22,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('task', choices=TASKS, help='what the model does')
     parser.add_argument('inputs', nargs='+', metavar='IMAGE|FOLDER|VIDEO',
                         help='what it looks at')
-    parser.add_argument('--config', required=True, help='config of the model, or its name in the '
-                        'zoo')
+    parser.add_argument('--config', help='config of the model, or its name in the zoo; by default '
+                        "the one beside --checkpoint, or the zoo's model of the task")
     parser.add_argument('--checkpoint', help='checkpoint of its training; by default the '
                         "zoo's of that name")
     add_out(parser, 'work_dirs/demo')

@@ -88,8 +88,8 @@ def make_entry(name: str, cfg: Config, about: About, passport: Mapping[str, Any]
         about: See :class:`About`; completed.
         passport: See :mod:`~clasp_mm.zoo.passport`.
         results: Key of ``TASKS`` -> metric -> value.
-        target: The ``.pth`` file; the config lies beside it under its stem.
-        safetensors: Name of the other file.
+        target: The file of weights; the config lies beside it under its stem.
+        safetensors: Name of the other file, where there is one.
     """
     size = passport['input_size']
     parameters, flops = config_cost(cfg, size)

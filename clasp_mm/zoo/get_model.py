@@ -28,11 +28,12 @@ def get_model(source: str | os.PathLike | Config,
 
     Args:
         source: A name of the model zoo (:func:`list_models`), a published file (``.pth`` or
-            ``.safetensors``), the name of one in ``CLASP_ZOO``, or a config (``.py``, or read
-            already) with a backbone in its model. Of a fine-tuned model the backbone is taken.
+            ``.safetensors``), the name of one in ``CLASP_ZOO``, one on the Hugging Face hub
+            (``hf-hub:OWNER/NAME[@REVISION]``), or a config (``.py``, or read already) with a
+            backbone in its model. Of a fine-tuned model the backbone is taken.
         pretrained: None takes the model's own weights; a config has none and gives random weights.
             False gives random weights. Otherwise weights for a config or a name of the zoo:
-            published file, its address or name, or training checkpoint.
+            published file, its address, repository of the hub or name, or training checkpoint.
         task: ``'appearance'``, ``'part'``, ``'attribute'``, several of them, or one per stage; a
             backbone with PC-MoE that is given none must be told at every forward.
         **overrides: Backbone arguments to change, as ``out_indices=(0, 1, 2, 3)``, or to give, as

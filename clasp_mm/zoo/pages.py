@@ -24,6 +24,9 @@ _NOTE = ('Parameters and FLOPs (multiply-adds) are the backbone\'s, for one imag
          'size under one prompt.\n**Source**: `paper`, the paper\'s number, not reproduced here; '
          '`ours, measured`, this repository\'s, on the data\nnamed. A model without weights has '
          'to be trained.')
+_ALONG = ('They come with the clone; `clasp_mm.get_model(NAME)` and `clasp demo TASK IMAGES` find '
+          'them there.\nHash: the first 8 digits of the SHA-256, which every load compares with '
+          'the file.')
 
 
 def zoo_pages(root: Path) -> dict[Path, str]:
@@ -45,6 +48,8 @@ def zoo_pages(root: Path) -> dict[Path, str]:
         page += ['', f'## {cell(title)}', '', table(content['Models'], root, root)]
         pages[readme] = _between(readme, f'{table(content["Models"], root, readme.parent)}\n\n'
                                  f'{_NOTE}')
+    if (root / 'zoo' / METAFILE).is_file():
+        page += ['', '## Weights in zoo/', '', _ALONG, '', _files_table(root / 'zoo')]
     return {root / 'model_zoo.md': '\n'.join(page) + '\n', **pages}
 
 
@@ -109,17 +114,32 @@ def cell(value: Any) -> str:
     return re.sub(r'([\\`|\[\]])', r'\\\1', text)
 
 
+def _files_table(folder: Path) -> str:
+    """File, size, hash and recipe, which is a command, of the models of a zoo's folder."""
+    rows = []
+    for entry in read_metafile(folder / METAFILE):
+        file = folder / file_name(entry['Weights'])
+        rows.append([cell(entry['Name']), cell(entry['Metadata']['Task']),
+                     f'[{file.name}]({folder.name}/{file.name})',
+                     f'{file.stat().st_size / 1e6:.2f} MB', HASHED_NAME.search(file.name)[1],
+                     _scores(entry['Results'] or ()), f'`{entry["Metadata"]["Recipe"]}`'])
+    return markdown_table(('model', 'task', 'file', 'size', 'hash', 'results', 'made by'), rows)
+
+
+def _scores(results: Iterable[Mapping[str, Any]]) -> str:
+    return '; '.join(
+        ', '.join(f'{cell(name)} {cell(value)}' for name, value in result['Metrics'].items())
+        + f' ({cell(result["Dataset"])})' for result in results)
+
+
 def _cells(entry: Mapping[str, Any], root: Path, folder: Path) -> list[str]:
     meta, results = entry['Metadata'], entry['Results'] or []
     config, title = root / entry['Config'], cell(entry['Name'])
     if config.is_file():
         title = f'[{title}]({config.relative_to(folder)})'
-    scores = '; '.join(
-        ', '.join(f'{cell(name)} {cell(value)}' for name, value in result['Metrics'].items())
-        + f' ({cell(result["Dataset"])})' for result in results)
     return [title, f'{cell(meta["Training Data"])}; {cell(meta["Data Licence"])}',
             f'{cell(meta["Recipe"])}; {meta["Input Size"]}; {cell(meta["Host"])}',
-            f'{meta["Parameters"] / 1e6:.3g} M, {meta["FLOPs"] / 1e9:.3g} G', scores,
+            f'{meta["Parameters"] / 1e6:.3g} M, {meta["FLOPs"] / 1e9:.3g} G', _scores(results),
             ', '.join(dict.fromkeys(result['Source'] for result in results)),
             _weights(entry, folder)]
 
