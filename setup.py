@@ -11,8 +11,16 @@ from setuptools.command.dist_info import dist_info
 
 ROOT = Path(__file__).resolve().parent
 # What travels beside the code, where OpenMMLab's tools look for it: clasp_mm/.mim/.
-RESOURCES = ('configs', 'tools', 'requirements', 'model-index.yml')
+RESOURCES = tuple(name for name in ('configs', 'tools', 'requirements', 'model-index.yml', 'zoo')
+                  if (ROOT / name).exists())
 IGNORED = shutil.ignore_patterns('__pycache__', '*.pyc', '.*')
+BACKBONE = 'clasp_nano_'  # of zoo/ its weights alone travel
+
+
+def stays(folder: str, names: list[str]) -> set[str]:
+    """What of a folder of RESOURCES is not copied."""
+    return IGNORED(folder, names) | {name for name in names if name.endswith('.safetensors')
+                                     and not name.startswith(BACKBONE)}
 
 
 def requirements(name: str) -> list[str]:
@@ -23,7 +31,7 @@ def requirements(name: str) -> list[str]:
 
 def extras() -> dict[str, list[str]]:
     """Return the extras. The hosts are none of them: `clasp install` installs those."""
-    groups = {name: requirements(name) for name in ('clip', 'parquet', 'faiss', 'export', 'docs')}
+    groups = {name: requirements(name) for name in ('clip', 'parquet', 'export', 'docs')}
     return {**groups, 'tests': [*groups['docs'], *groups['export'], *requirements('tests')]}
 
 
@@ -44,7 +52,7 @@ class BuildPy(build_py):
         for name in RESOURCES:
             source = ROOT / name
             if source.is_dir():
-                shutil.copytree(source, target / name, ignore=IGNORED)
+                shutil.copytree(source, target / name, ignore=stays)
             else:
                 shutil.copy2(source, target / name)
 
@@ -103,6 +111,7 @@ setup(
     ],
     python_requires='>=3.10',
     packages=find_packages(include=['clasp_mm', 'clasp_mm.*']),
+    package_data={'clasp_mm.visualization': ['templates/*.j2']},
     include_package_data=False,
     install_requires=requirements('core'),
     extras_require=extras(),

@@ -10,8 +10,9 @@ from typing import Any
 from rich.table import Table
 
 from clasp_mm.utils.device import pick_device, precision
-from clasp_mm.utils.profiling import profile_call
 from clasp_mm.utils.timing import interleaved
+
+from .profiling import profile_call
 
 # Among the details of a row: the same of CPU time, and with our head on both sides.
 _OTHER_RATIOS = dict(cpu_ratio='of CPU time', same_head_ratio='same head')

@@ -24,7 +24,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData, PixelData
 from torch import nn
 
-from clasp_mm.inferencers.decoding import decode_in_float32
+from clasp_mm.inferencers.batches import decode_in_float32
 from clasp_mm.models.backbones.archs import ARCHS
 from clasp_mm.models.weights.swin import load_backbone
 from clasp_mm.utils.profiling import peak_bytes

@@ -14,7 +14,6 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
-from clasp_mm.compat import quiet_mmcv_lite
 from clasp_mm.inferencers.inferencer import Inferencer
 from clasp_mm.utils.resources import shipped_file
 
@@ -94,7 +93,6 @@ def _race(task: str, case: _Case, options: Options) -> Row:
 
 def random_model(config: Path, folder: Path) -> tuple[Path, Path]:
     """A config without pretraining, and a checkpoint of random weights for it."""
-    quiet_mmcv_lite()
     cfg = Config.fromfile(config)
     cfg.model.backbone.init_cfg = None
     torch.manual_seed(0)

@@ -6,7 +6,7 @@ import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
+from typing import Any
 
 import cv2
 import mmpretrain
@@ -16,7 +16,6 @@ import torch
 import torchvision
 from mmengine.logging import MMLogger
 
-from clasp_mm.mini_clip.architecture import write_json
 from clasp_mm.utils.names import did_you_mean
 from clasp_mm.utils.timing import threads
 from clasp_mm.version import __version__
@@ -84,14 +83,13 @@ def run_benchmarks(names: Iterable[str], options: Options) -> Iterator[Row]:
                 MMLogger.get_current_instance().setLevel(level)
 
 
-def write_report(path: str | Path, rows: Sequence[Row], options: Options) -> None:
-    """Write rows, options and environment to a JSON file, whole or not at all."""
+def report_of(rows: Sequence[Row], options: Options) -> dict[str, Any]:
+    """Rows, options and environment as plain data."""
     device = (torch.cuda.get_device_name(options.device) if options.device != 'cpu'
               else platform.processor() or platform.machine())
     versions = dict(clasp_mm=__version__, python=platform.python_version(),
                     torch=torch.__version__, torchvision=torchvision.__version__,
                     mmpretrain=mmpretrain.__version__, sklearn=sklearn.__version__,
                     pillow=PIL.__version__, opencv=cv2.__version__)
-    report = dict(environment=dict(device=device, cores=os.cpu_count(), **versions),
-                  options=asdict(options), rows=[row.to_dict() for row in rows])
-    write_json(Path(path), report)
+    return dict(environment=dict(device=device, cores=os.cpu_count(), **versions),
+                options=asdict(options), rows=[row.to_dict() for row in rows])

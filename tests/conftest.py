@@ -1,9 +1,12 @@
+import gc
 import random
 import socket
 
 import numpy as np
 import pytest
 import torch
+
+pytest_plugins = ['tests.ceiling']
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +38,12 @@ def offline(monkeypatch):
     monkeypatch.setattr(socket.socket, 'connect', local_only)
 
 
+@pytest.fixture(autouse=True)
+def plain_configs(monkeypatch):
+    """The layout of the configs that a run writes, and puts into each checkpoint, takes long."""
+    monkeypatch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
+
+
 @pytest.fixture
 def said(monkeypatch):
     """Messages of MMEngine's loggers, as they come."""
@@ -43,3 +52,8 @@ def said(monkeypatch):
     monkeypatch.setattr(MMLogger, 'callHandlers',
                         lambda _, record: messages.append(record.getMessage()))
     return messages
+
+
+def pytest_collection_finish(session):
+    """What was imported stays: MMEngine collects garbage for every data set that it builds."""
+    gc.freeze()

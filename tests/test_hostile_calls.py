@@ -25,11 +25,11 @@ KNOWN = {
         'zoo/publish')},
     **{(file, 'Config.fromfile'): _OWN for file in (
         'experiments/ablation/run', 'experiments/downstream', 'experiments/quickstart/run',
-        'zoo/costs')},
+        'zoo/pages')},
     **{(file, 'Config.fromstring'): _OWN for file in (
         'experiments/ablation/tables', 'experiments/downstream')},
     **{(file, 'importlib.import_module'): 'a module that the library names' for file in (
-        '__init__', 'cli/__init__', 'cli/benchmark', 'cli/doctor', 'compat/__init__',
+        '__init__', 'cli/__init__', 'cli/options', 'cli/doctor', 'compat/__init__',
         'compat/switch', 'engine/config_check', 'engine/launch', 'inferencers/inferencer')},
     ('zoo/config', 'importlib.import_module'): 'of clasp_mm or a host, as it checks',
     ('export/write', '__import__'): 'a module that the library names',

@@ -16,18 +16,20 @@ case "$1 $2" in
     *last_checkpoint*) ls "$3"/*.pth; exit ;;
 esac
 case "$1" in
-    -c) printf -- '--result\nreid/mAP=5.9\n' ;;
+    -c) printf -- '--result\nreid/mAP=%s\n' "${#4}" ;;
     tools/quickstart.py)
         mkdir -p work_dirs/quickstart/seed0/clasp
         touch work_dirs/quickstart/report.json
-        touch work_dirs/quickstart/seed0/clasp/epoch_7.pth ;;
+        mkdir -p work_dirs/quickstart/seed0/dino_stage2
+        touch work_dirs/quickstart/seed0/{clasp,dino_stage2}/epoch_7.pth ;;
     tools/quickstart_downstream.py)
         mkdir -p work_dirs/quickstart_downstream/$2/seed0/pretrained
         touch work_dirs/quickstart_downstream/$2/seed0/pretrained/$2.pth ;;
     tools/publish_model.py)
-        touch "$5/$3_20260101-01234567.pth"
-        echo "  Weights: $3_20260101-01234567.pth" >> "$5/metafile.yml" ;;
-    tools/make_model_zoo.py) echo '| the table |' > "$3/README.md" ;;
+        file="$5/$3_20260101-$(cat hash 2>/dev/null || echo 01234567)"
+        touch "$file".{safetensors,json,py}
+        echo "$file.safetensors" ;;
+    tools/make_model_zoo.py) [ -z "${3-}" ] || echo '| the table |' > "$3/README.md" ;;
 esac
 '''
 
@@ -55,20 +57,29 @@ def test_makes_publishes_and_lists(make, tmp_path):
     done, calls = make('pose', 'reid')
     assert done.returncode == 0, done.stderr
     tools = [line.split()[0].removeprefix('tools/') for line in calls]
-    assert tools == ['-c', 'quickstart.py', '-c', '-c', 'publish_model.py',
+    assert tools == ['-c', 'quickstart.py', *['-c', '-c', 'publish_model.py'] * 2,
                      *['quickstart_downstream.py', '-c', 'publish_model.py'] * 2,
-                     'make_model_zoo.py']
-    zoo = tmp_path / 'work_dirs' / 'quickstart_zoo'
-    assert calls[4].startswith(
-        'tools/publish_model.py work_dirs/quickstart/seed0/clasp/epoch_7.pth '
-        f'clasp_pcmoe-swin-nano_1xb32_synthetic-64x32 --out {zoo} '
-        '--result reid/mAP=5.9 --scored-on work_dirs/quickstart/data/held_out/list.txt')
-    assert calls[5] == 'tools/quickstart_downstream.py pose '
-    assert 'pretrained/pose.pth pose_pcmoe-swin-nano_1xb32_synthetic-64x48' in calls[7]
+                     'make_model_zoo.py', 'make_model_zoo.py']
+    zoo = tmp_path / 'zoo'
+    for line, run, name, digits in ((4, 'dino_stage2', 'dino_nano', 4),
+                                    (7, 'clasp', 'clasp_nano', 5)):
+        assert calls[line].startswith(
+            f'tools/publish_model.py work_dirs/quickstart/seed0/{run}/epoch_7.pth {name} --out '
+            f'{zoo} --no-pth --half --result reid/mAP={digits} --data synthetic people')
+        assert '--scored-on work_dirs/quickstart/data/held_out/list.txt' in calls[line]
+    assert calls[8] == 'tools/quickstart_downstream.py pose '
+    assert 'pretrained/pose.pth pose_nano --out' in calls[10]
+    assert '--recipe bash tools/make_quickstart_zoo.sh pose --dataset' in calls[10]
     assert '| the table |' in done.stdout and 'all calls 0 min' in done.stdout
+    assert len(list(zoo.glob('*.safetensors'))) == 4
+    (tmp_path / 'hash').write_text('89abcdef')
     done, calls = make('pose')
     assert done.returncode == 0 and not any('tools/quickstart.py' in line for line in calls)
-    assert sum('publish_model' in line for line in calls) == 2  # which keeps what is the same
+    assert sum('publish_model' in line for line in calls) == 3  # which keeps what is the same
+    assert sorted(path.name for path in zoo.glob('[dp]*')) == [
+        f'{name}_20260101-89abcdef.{suffix}' for name in ('dino_nano', 'pose_nano')
+        for suffix in ('json', 'py', 'safetensors')], 'in place of the old'
+    assert len(list(zoo.glob('reid_nano_*-01234567.*'))) == 3, 'which was not made anew'
 
 
 def test_code_that_is_not_committed_stops_it_first(make, tmp_path):

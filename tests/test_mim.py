@@ -80,5 +80,5 @@ def train_and_test(config, options, folder, variables=None):
         variables=variables)
     (checkpoint,) = (folder / 'run').glob('epoch_1.pth')
     mim('test', 'clasp_mm', config, '--checkpoint', checkpoint, '--work-dir', folder / 'run',
-        '--out', folder / 'scores.json', *options, cwd=folder, variables=variables)
-    return json.loads((folder / 'scores.json').read_text())
+        '--out', folder / 'scores', *options, cwd=folder, variables=variables)
+    return json.loads((folder / 'scores' / 'metrics.json').read_text())

@@ -18,9 +18,10 @@ from tests.test_imports import NEED_A_HOST
 
 REQUIREMENTS = ROOT / 'requirements'
 # What provides a module, where the name of its distribution is another.
-DISTRIBUTIONS = {'yaml': 'pyyaml', 'cv2': 'opencv-python', 'faiss': 'faiss-cpu', 'PIL': 'pillow',
+DISTRIBUTIONS = {'yaml': 'pyyaml', 'cv2': 'opencv-python', 'PIL': 'pillow',
                  'sklearn': 'scikit-learn', 'open_clip': 'open-clip-torch', 'mmcv': 'mmcv-lite',
-                 'mmseg': 'mmsegmentation'}
+                 'mmseg': 'mmsegmentation', 'markdown_it': 'markdown-it-py',
+                 'huggingface_hub': 'open-clip-torch'}  # which brings it along
 
 
 def parsed(name: str) -> list[Requirement]:
@@ -81,7 +82,7 @@ def test_torch_is_pinned_to_the_very_build():
 
 def test_every_imported_package_is_required():
     core = {*requirements('core'), 'mmcv-lite'}  # clasp install brings one mmcv or the other
-    extras = ('clip', 'parquet', 'faiss', 'export', 'hosts', 'host_needs')
+    extras = ('clip', 'parquet', 'export', 'hosts', 'host_needs')
     lazily = {name for extra in extras for name in requirements(extra)}
     for module, tree in sources().items():
         for found in imports_of(module, tree):
@@ -117,7 +118,7 @@ def test_installed_metadata_is_what_the_requirements_say():
         'requirements/ has changed since the installation: run tools/setup.sh again')
     extras = {extra: {canonical(r.name) for r in required
                       if r.marker and r.marker.evaluate({'extra': extra})}
-              for extra in ('clip', 'parquet', 'faiss', 'export')}
+              for extra in ('clip', 'parquet', 'export')}
     assert extras == {extra: set(requirements(extra)) for extra in extras}
 
 
@@ -172,7 +173,8 @@ def test_wheel_carries_configs_tools_and_licence(checkout, tmp_path):
         assert expected <= names
     assert 'clasp_mm/.mim/model-index.yml' in names
     assert {f'clasp_mm/{path.relative_to(checkout / "clasp_mm").as_posix()}'
-            for path in (checkout / 'clasp_mm').rglob('*.py')} <= names
+            for pattern in ('*.py', '*.j2') for path in (checkout / 'clasp_mm').rglob(pattern)
+            } <= names
     assert any(re.search(r'dist-info/(licenses/)?LICENSE$', name) for name in names)
     strays = {name for name in names if not name.startswith('clasp_mm') or name.endswith('.pyc')}
     assert not strays

@@ -100,8 +100,8 @@ def test_default_work_dir_and_tensorboard(call, config, tmp_path):
 
 def test_testing_writes_the_metric_of_the_checkpoint(call, config, tmp_path):
     call('train.py', config, '--work-dir', tmp_path / 'w')
-    call('test.py', config, tmp_path / 'w' / 'epoch_2.pth', '--out', tmp_path / 'out' / 'm.json')
-    metrics = json.loads((tmp_path / 'out' / 'm.json').read_text())
+    call('test.py', config, tmp_path / 'w' / 'epoch_2.pth', '--out', tmp_path / 'out')
+    metrics = json.loads((tmp_path / 'out' / 'metrics.json').read_text())
     state = load_file(tmp_path / 'w' / 'epoch_2.pth')['state_dict']
     x = torch.arange(16) / 16
     expected = (state['line.weight'][0] * x + state['line.bias'] - 2 * x).square().mean()
@@ -167,7 +167,7 @@ def test_testing_names_what_is_missing(call, config, tmp_path):
 
 
 COMMANDS = [*sorted(TOOLS.rglob('*.py')), *sorted((ROOT / 'clasp_mm/cli').rglob('*.py'))]
-OUTPUTS = ('--out', '--html', '--picture', '--work-dir')
+OUTPUTS = ('--out', '--html', '--work-dir')
 
 
 def test_commands_write_below_work_dirs_unless_told_otherwise():
@@ -235,10 +235,10 @@ def test_dist_train_on_many_machines(echo, config):
 
 
 def test_dist_test_passes_the_checkpoint(echo, config):
-    done = shell('dist_test.sh', config, 'epoch_1.pth', 2, '--out', 'm.json',
+    done = shell('dist_test.sh', config, 'epoch_1.pth', 2, '--out', 'scores',
                  environment={'PYTHON': str(echo)})
     assert done.stdout.splitlines()[0].endswith(
-        f'{TOOLS}/test.py {config} epoch_1.pth --launcher pytorch --out m.json')
+        f'{TOOLS}/test.py {config} epoch_1.pth --launcher pytorch --out scores')
 
 
 def test_slurm_train_asks_for_what_it_needs(echo, config, tmp_path):
@@ -313,9 +313,9 @@ def test_two_processes_train_as_one_with_the_whole_batch(call, config, tmp_path)
     torch.testing.assert_close(
         weights(tmp_path / 'two' / 'epoch_2.pth'), weights(tmp_path / 'one' / 'epoch_2.pth'))
     done = shell('dist_test.sh', config, tmp_path / 'two' / 'epoch_2.pth', 2, '--out',
-                 tmp_path / 'm.json', environment=processes)
+                 tmp_path, environment=processes)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert json.loads((tmp_path / 'm.json').read_text())['count'] == 16
+    assert json.loads((tmp_path / 'metrics.json').read_text())['count'] == 16
 
 
 @pytest.mark.slow

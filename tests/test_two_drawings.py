@@ -9,7 +9,14 @@ import pytest
 
 from clasp_mm.datasets import LUPerson
 from clasp_mm.pseudo_labels.store import LabelStore
-from clasp_mm.synthetic import SyntheticPeople, load_ground_truth, write_lip, write_people, writers
+from clasp_mm.synthetic import (
+    SyntheticPeople,
+    load_ground_truth,
+    shards,
+    write_lip,
+    write_people,
+    writers,
+)
 from clasp_mm.utils.claims import HeldError, hold
 from clasp_mm.utils.files import partial_name
 from tests.test_labelling.test_make_store import People
@@ -39,11 +46,14 @@ def test_drawing_that_was_killed_before_its_marker_goes_on(tmp_path, lmdb):
     assert not [name for name in left(tmp_path) if 'partial' in name or '.parts' in name]
 
 
+def die_once_it_is_packed(out):
+    writers.write_text = kill_me
+    draw(0, out, lmdb=True)
+
+
 @pytest.mark.parametrize('size', [0, 1, 4096])
 def test_an_lmdb_that_was_killed_as_it_was_made_goes_on(tmp_path, size):
-    settings = writers._settings(PEOPLE, True, True)
-    writers.write_marker(tmp_path / writers.MARKER, settings, complete=False)
-    (tmp_path / 'lmdb').mkdir()
+    die(die_once_it_is_packed, tmp_path)
     (tmp_path / 'lmdb' / 'data.mdb').write_bytes(b'\0' * size)
     draw(0, tmp_path, lmdb=True)
     assert len(LUPerson(str(tmp_path), 'list.txt')) == 10
@@ -51,15 +61,15 @@ def test_an_lmdb_that_was_killed_as_it_was_made_goes_on(tmp_path, size):
 
 
 def die_at_an_image(out):
-    write_bytes = writers.write_bytes
+    write_image = shards.write_image
 
-    def half(path, content):
+    def half(path, image, *options):
         if '0000003.jpg' in path.name:
-            partial_name(path).write_bytes(content[:9])
+            partial_name(path).write_bytes(b'half')
             kill_me()
-        write_bytes(path, content)
+        write_image(path, image, *options)
 
-    writers.write_bytes = half
+    shards.write_image = half
     draw(0, out)
 
 

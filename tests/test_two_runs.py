@@ -12,10 +12,9 @@ import time
 import pytest
 from mmengine.config import Config
 
-from clasp_mm.compat import quiet_mmcv_lite
 from clasp_mm.engine.jobs import Job, run_jobs
 from clasp_mm.engine.training import Training
-from clasp_mm.synthetic import writers
+from clasp_mm.synthetic import shards
 from clasp_mm.utils.claims import CLAIM, HeldError, hold
 from tests.source_tree import ROOT
 from tests.test_kill import data, train, write_config  # noqa: F401
@@ -214,7 +213,7 @@ def test_jobs_end_with_who_started_them(tmp_path, how):
 
 
 def draw_slowly(place):
-    with writers.mapper(2, 2) as run_all:  # exec needs no import of this module
+    with shards.mapper(2, 2) as run_all:  # exec needs no import of this module
         list(run_all(exec, [SLEEPER.format(str(place / name)) for name in ('one', 'two')]))
 
 
@@ -230,6 +229,5 @@ CONFIGS = sorted(path for path in (ROOT / 'configs').rglob('*.py') if '_base_' n
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 def test_every_config_saves_whole_checkpoints_and_keeps_two(path):
-    quiet_mmcv_lite()
     hook = Config.fromfile(path).default_hooks.checkpoint
     assert hook.type == 'clasp_mm.SafeCheckpointHook' and hook.get('max_keep_ckpts', -1) != 1

@@ -6,10 +6,12 @@ import signal
 import time
 from pathlib import Path
 
+import torch
+
 from clasp_mm.utils.processes import born, is_alive
 
 _MODULES = ['tests.test_kill', 'tests.test_utils.test_two_at_once', 'tests.test_two_drawings',
-            'tests.test_two_runs']
+            'tests.test_two_runs', 'tests.test_utils.test_shards']
 
 
 def begin(job, *arguments):
@@ -19,6 +21,12 @@ def begin(job, *arguments):
     process = context.Process(target=job, args=arguments)
     process.start()
     return process
+
+
+def spread(job, *arguments, count):
+    """Run ``job(rank, *arguments)`` in ``count`` processes; one that fails raises its error."""
+    multiprocessing.set_forkserver_preload(_MODULES)
+    torch.multiprocessing.start_processes(job, arguments, count, start_method='forkserver')
 
 
 def together(job, *arguments, count):

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Make the quickstart's seven models, backbone and six tasks, and publish them into a zoo folder.
+# Make the models of zoo/, two backbones and six tasks, and publish them there.
 set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="$ROOT/.venv"
 PYTHON=
-ZOO="$ROOT/work_dirs/quickstart_zoo"
+ZOO="$ROOT/zoo"
 TASKS=(attribute reid pose parsing detection person_search)
 TASKS_GIVEN=0
 DIRTY=()
@@ -15,18 +15,18 @@ usage() {
 usage: bash tools/make_quickstart_zoo.sh [--zoo DIR] [--venv DIR | --python FILE] [--allow-dirty]
                                          [TASK ...]
 
-Pretrains the nano CLASP (tools/quickstart.py), fine-tunes it for every TASK
+Pretrains the nano DINO and CLASP (tools/quickstart.py), fine-tunes CLASP for every TASK
 (tools/quickstart_downstream.py; by default ${TASKS[*]}),
-one seed each on synthetic people, publishes the models (tools/publish_model.py) and prints their
-table. An hour on two busy cores. What is done is not done again: call it once more to go on.
+one seed each on synthetic people, publishes the models as float16 .safetensors
+(tools/publish_model.py) and prints their table. An hour on two busy cores. What is done is not
+done again: call it once more to go on.
 
-  --zoo DIR      where the models go (default: work_dirs/quickstart_zoo)
+  --zoo DIR      where the models go (default: zoo)
   --venv DIR     the environment that tools/setup.sh keeps (default: .venv)
   --python FILE  an interpreter that has everything, in place of that
   --allow-dirty  the code has changes that are not committed; the models' passports will say so
 
-Afterwards: CLASP_ZOO=DIR python tools/demo.py parsing IMAGES \\
-                --config parsing_schp_pcmoe-swin-nano_1xb8_synthetic-64x32
+Afterwards: python tools/demo.py parsing IMAGES; of another DIR, CLASP_ZOO=DIR before it.
 USAGE
 }
 
@@ -59,46 +59,62 @@ print(describe_changes(state) if state.get("dirty") else "")')"
         exit 1
     fi
 fi
-mkdir -p "$ZOO"
+mkdir -p "$ZOO" work_dirs
+SPENT="work_dirs/$(basename "$ZOO").seconds"
 keep_time() {  # of all calls so far
-    echo $(($(cat "$ZOO/.seconds" 2>/dev/null || echo 0) + SECONDS)) > "$ZOO/.seconds"
+    echo $(($(cat "$SPENT" 2>/dev/null || echo 0) + SECONDS)) > "$SPENT"
 }
 trap keep_time EXIT
 
-publish() {  # name, folder of the run, options
-    local checkpoint
+publish() {  # name, folder of the run, options; in place of what there is by that name
+    local checkpoint target
     checkpoint="$("$PYTHON" -c 'import sys
 from clasp_mm.engine.checkpoints import last_checkpoint
 print(last_checkpoint(sys.argv[1]))' "$2")"
-    "$PYTHON" tools/publish_model.py "$checkpoint" "$1" --out "$ZOO" "${@:3}" \
-        ${DIRTY[@]+"${DIRTY[@]}"}
+    target="$("$PYTHON" tools/publish_model.py "$checkpoint" "$1" --out "$ZOO" --no-pth --half \
+        "${@:3}" ${DIRTY[@]+"${DIRTY[@]}"} | tail -n 1)"
+    find "$ZOO" -name "$1_[0-9]*" ! -name "$(basename "${target%.safetensors}").*" -delete
+    echo "$target"
 }
 
 QUICKSTART=work_dirs/quickstart
+PEOPLE=(--data "synthetic people, drawn by tools/make_synthetic_data.py" --data-licence Apache-2.0)
 if [ ! -f $QUICKSTART/report.json ]; then
     "$PYTHON" tools/quickstart.py
 fi
-mapfile -t RESULTS < <("$PYTHON" -c '
+scores() {  # of a system, as options of publish_model.py, a word a line
+    "$PYTHON" -c '
 import json, sys
-scores = json.load(open(sys.argv[1]))["seeds"][0]["scores"]["CLASP"]
+scores = json.load(open(sys.argv[1]))["seeds"][0]["scores"][sys.argv[2]]
 for name, key in (("reid/mAP", "mAP"), ("reid/rank1", "rank1"), ("parsing/mIoU", "mIoU"),
                   ("attribute/mA", "mA")):
-    print(f"--result\n{name}={scores[key]:.4g}")' $QUICKSTART/report.json)
-publish clasp_pcmoe-swin-nano_1xb32_synthetic-64x32 $QUICKSTART/seed0/clasp "${RESULTS[@]}" \
-    --scored-on $QUICKSTART/data/held_out/list.txt \
-    --dataset "synthetic people, 160 people held out, frozen features, seed 0"
+    print(f"--result\n{name}={scores[key]:.4g}")' $QUICKSTART/report.json "$1"
+}
+publish_backbone() {  # name, system, its folder
+    local results
+    mapfile -t results < <(scores "$2")
+    publish "$1" "$QUICKSTART/seed0/$3" "${results[@]}" "${PEOPLE[@]}" \
+        --recipe "bash tools/make_quickstart_zoo.sh" \
+        --scored-on $QUICKSTART/data/held_out/list.txt \
+        --dataset "synthetic people, 160 people held out, frozen features, seed 0"
+}
+publish_backbone dino_nano DINO dino_stage2
+publish_backbone clasp_nano CLASP clasp
 
 declare -A SCORED=([attribute]="600 people of val" [reid]="80 queries" [pose]="120 images of val"
     [parsing]="200 people of val" [detection]="400 streets of val" [person_search]="48 scenes of test")
 for task in "${TASKS[@]}"; do
     "$PYTHON" tools/quickstart_downstream.py "$task"
-    publish "$(basename configs/quickstart/"${task}"_*.py .py)" \
-        "work_dirs/quickstart_downstream/$task/seed0/pretrained" \
+    publish "${task}_nano" "work_dirs/quickstart_downstream/$task/seed0/pretrained" \
+        "${PEOPLE[@]}" --recipe "bash tools/make_quickstart_zoo.sh $task" \
         --dataset "synthetic, ${SCORED[$task]}, last epoch, seed 0"
 done
 
 "$PYTHON" tools/make_model_zoo.py --zoo "$ZOO"
+if [ "$ZOO" = "$ROOT/zoo" ]; then
+    "$PYTHON" tools/make_model_zoo.py
+fi
 cat "$ZOO/README.md"
-total=$(($(cat "$ZOO/.seconds" 2>/dev/null || echo 0) + SECONDS))
-echo "$ZOO: CLASP_ZOO=$ZOO makes these names known. This call took $((SECONDS / 60)) min" \
+total=$(($(cat "$SPENT" 2>/dev/null || echo 0) + SECONDS))
+echo "$ZOO: CLASP_ZOO=$ZOO makes names outside zoo/ known. This call took $((SECONDS / 60)) min" \
      "$((SECONDS % 60)) s, all calls $((total / 60)) min $((total % 60)) s."

@@ -12,6 +12,7 @@ while [ $# -gt 0 ]; do
         -h|--help)
             echo "usage: bash tools/run_tests.sh [--venv DIR] [pytest arguments]"
             echo "Runs the fast tests; -m slow runs the slow ones, -m '' all of them."
+            echo "A test that is not marked slow fails above 20 s (tests/ceiling.py)."
             exit 0 ;;
         *) args+=("$1") ;;
     esac

@@ -1,7 +1,8 @@
 """Check clasp_mm on this machine's GPU: is it right, how fast is it, where does the time go?"""
 
 import argparse
-import sys
+
+from clasp_mm.cli.options import add_out, usage
 
 from ..stages import Stage, run_stages
 
@@ -36,12 +37,9 @@ examples:
 """
 
 
-def parse_args() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--out', metavar='DIR', default='work_dirs/gpu_check',
-                        help='folder of the results, which are written anew (%(default)s)')
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``tools/gpu_check.py``."""
+    add_out(parser, 'work_dirs/gpu_check')
     parser.add_argument('--budget', type=float, metavar='SECONDS', default=540,
                         help='time for all stages together (%(default)s)')
     parser.add_argument('--smoke', action='store_true',
@@ -50,21 +48,18 @@ def parse_args() -> argparse.Namespace:
     for name, what in (('--only', 'run'), ('--skip', 'leave out')):
         parser.add_argument(name, nargs='+', choices=STAGES, default=[], metavar='STAGE',
                             help=f'stages to {what}: {", ".join(STAGES)}')
-    args = parser.parse_args()
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the stages; return 1 if a check is not ok."""
     if args.budget <= 0:
-        parser.error(f'--budget must be more than 0 seconds, got {args.budget:g}')
-    args.stages = {name: stage for name, stage in STAGES.items()
-                   if name in (args.only or STAGES) and name not in args.skip}
-    if not args.stages:
-        parser.error('--only and --skip leave no stage')
+        usage(f'--budget must be more than 0 seconds, got {args.budget:g}')
+    stages = {name: stage for name, stage in STAGES.items()
+              if name in (args.only or STAGES) and name not in args.skip}
+    if not stages:
+        usage('--only and --skip leave no stage')
     if not args.smoke:
         import torch  # slow, and not for --help
         if not torch.cuda.is_available():
-            parser.error('torch sees no GPU; --smoke runs without one')
-    return args
-
-
-def main() -> None:
-    """Run the stages; exit with 1 if a check is not ok."""
-    args = parse_args()
-    sys.exit(run_stages(args.stages, args.out, args.budget, args.smoke) > 0)
+            usage('torch sees no GPU; --smoke runs without one')
+    return int(run_stages(stages, args.out, args.budget, args.smoke) > 0)

@@ -15,16 +15,12 @@ from torch.profiler import ProfilerActivity
 from clasp_mm.engine.training_step import TrainingStep
 from clasp_mm.models.compiling import Compilation, check_compiler, compile_backbones
 from clasp_mm.utils.device import pick_device, set_matmul_precision
-from clasp_mm.utils.profiling import (
-    flops_by_operator,
-    peak_bytes,
-    profile_call,
-    profiled,
-)
+from clasp_mm.utils.profiling import peak_bytes, profiled
 from clasp_mm.utils.timing import interleaved
 
 from ..contest import Options
 from ..launches import Counter
+from ..profiling import flops_by_operator, profile_call
 from ..stages import Report
 from ..step import peer_step, step_config
 from .machine import precisions

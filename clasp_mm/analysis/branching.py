@@ -1,7 +1,5 @@
 """What it costs in quality, and saves in time, to compute several tasks in one pass."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,30 +21,27 @@ class Branched(nn.Module):
     """A backbone that sees each task's maps as one pass of all tasks gives them.
 
     Args:
-        backbone: With a PC-MoE.
-        branch_stage: As of :func:`~clasp_mm.models.backbones.branched.forward_tasks`; the number of
-            stages
-            for no branch at all, one prompt for all tasks.
-        shared: Tasks whose mean prompt the stages before see.
+        backbone: Backbone with a PC-MoE.
+        branch_stage: Stage where the tasks branch, as
+            :func:`~clasp_mm.models.backbones.branched.forward_tasks` takes it; the number of stages
+            for no branch at all.
     """
 
-    def __init__(self, backbone: PCMoESwin, branch_stage: int, shared: Sequence[str] = TASKS
-                 ) -> None:
+    def __init__(self, backbone: PCMoESwin, branch_stage: int) -> None:
         super().__init__()
         self.backbone = backbone
         self.branch_stage = branch_stage
-        self.shared = tuple(shared)
 
     def forward(self, x: Tensor, task: str) -> tuple[Tensor, ...]:
         """Maps of images (B, 3, H, W) for a task."""
-        return self.backbone(x, stage_tasks(self.backbone, task, self.branch_stage, self.shared))
+        return self.backbone(x, stage_tasks(self.backbone, task, self.branch_stage, TASKS))
 
 
 def pass_times(backbone: PCMoESwin, images: Tensor, repeats: int = 7) -> dict[int | None, float]:
     """Median seconds for all tasks: by separate passes (None), and by branch stage.
 
     Args:
-        backbone: In evaluation mode.
+        backbone: Backbone in evaluation mode.
         images: (B, 3, H, W).
         repeats: Rounds, all ways by turns.
     """
@@ -64,7 +59,7 @@ def branch_table(backbone: PCMoESwin, train: GroundTruth, held_out: GroundTruth,
     """Scores of frozen features and time, of separate passes and of each branch stage.
 
     Args:
-        backbone: In evaluation mode, all stages put out.
+        backbone: Backbone in evaluation mode, all stages put out.
         train: Synthetic people that the probes learn on.
         held_out: Others, which are scored; see
             :func:`~clasp_mm.evaluation.frozen.people.evaluate_backbone`.

@@ -1,7 +1,5 @@
 """Epochs and time that fine-tuning runs take to a score (CLASP, Table XIII)."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Mapping, Sequence

@@ -1,14 +1,12 @@
 """What models cost beside each other (CLASP, Table XII)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from mmengine.config import Config
 
-from clasp_mm.engine.step_cost import measure_steps
+from clasp_mm.engine.training_step import measure_steps
 from clasp_mm.models.macs import OneMap, count_macs
 from clasp_mm.registry import MODELS
 from clasp_mm.utils.device import pick_device
@@ -25,7 +23,7 @@ def measure_cost(configs: Mapping[str, Config], size: tuple[int, int] = (256, 12
     Args:
         configs: Name -> pretraining config.
         size: (H, W) of the image whose forward pass is counted and timed, a batch of one.
-        images_per_epoch: For the estimate of an epoch on one process of this machine.
+        images_per_epoch: Images of an epoch, for its hours on one process of this machine.
         device: Where to count and time; by default on the GPU where there is one.
         repeats: Rounds of the latency.
         steps: Also measure a training step, at the config's batch and crops on random images.
@@ -48,9 +46,11 @@ def measure_cost(configs: Mapping[str, Config], size: tuple[int, int] = (256, 12
     with torch.no_grad():
         latency = interleaved({name: lambda model=model: model(image)
                                for name, model in models.items()}, repeats, 2, device)
-    rows = [dict(name=name, parameters=sum(p.numel() for p in model.parameters()),
-                 macs=(macs := count_macs(model, image)), flops=2 * macs,
-                 latency=latency[name].seconds) for name, model in models.items()]
+    rows = []
+    for name, model in models.items():
+        macs = count_macs(model, image)
+        rows.append(dict(name=name, parameters=sum(p.numel() for p in model.parameters()),
+                         macs=macs, flops=2 * macs, latency=latency[name].seconds))
     if steps:
         measured = measure_steps(configs, device)
         for row in rows:

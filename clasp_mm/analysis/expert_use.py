@@ -1,9 +1,8 @@
 """Which experts the tasks use, stage by stage."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from torch import nn
 
 from clasp_mm.datasets import LUPerson
-from clasp_mm.datasets.images import warn_unreadable
+from clasp_mm.datasets.images import resize_images, warn_unreadable
 from clasp_mm.datasets.inputs import normalize
 from clasp_mm.datasets.readable import readable_batches
 from clasp_mm.evaluation.functional.conflict import (
@@ -22,6 +21,8 @@ from clasp_mm.evaluation.functional.conflict import (
 from clasp_mm.evaluation.task_conflict import expert_use as use_of_batch
 from clasp_mm.models.layers import TASKS
 from clasp_mm.utils.tables import markdown_table
+
+_BATCH = 64
 
 
 def find_images(folder: str | os.PathLike) -> LUPerson:
@@ -35,7 +36,7 @@ def expert_use(backbone: nn.Module, source: LUPerson, rows: Sequence[int],
     """Mean gate of every expert under each task, {task: (stages, n)}.
 
     Args:
-        backbone: With PC-MoE.
+        backbone: Backbone with PC-MoE.
         source: The images.
         rows: Which of them; those that cannot be read are left out, counted and named in the log.
         size: (H, W) of the input.
@@ -47,7 +48,9 @@ def expert_use(backbone: nn.Module, source: LUPerson, rows: Sequence[int],
         raise ValueError('the backbone has no PC-MoE, and so no experts')
     device = next(backbone.parameters()).device
     total, count, unreadable = 0., 0, []
-    for kept, images, faults in readable_batches(source, rows, size):
+    batches = [rows[start:start + _BATCH] for start in range(0, len(rows), _BATCH)]
+    for kept, images, faults in readable_batches(
+            source, batches, partial(resize_images, size=size)):
         unreadable += faults
         if kept:
             total = total + use_of_batch(backbone, normalize(images.to(device))) * len(kept)

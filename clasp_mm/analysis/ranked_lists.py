@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,8 +15,9 @@ from clasp_mm.evaluation.functional.reid_distances import FeatureDistances, as_f
 from clasp_mm.evaluation.functional.reid_ranking import with_own_files
 from clasp_mm.inferencers.reid import embed_files, load
 from clasp_mm.registry import DATASETS
-from clasp_mm.utils.files import printable, write_text
-from clasp_mm.visualization.ranked_lists import RankedList, ranked_page, select_queries
+from clasp_mm.visualization.neighbours import Cell, Row, thumbnail
+from clasp_mm.visualization.pages import write_page
+from clasp_mm.visualization.ranked_lists import select_queries
 
 
 def write_ranked_page(config: str | os.PathLike, checkpoint: str | os.PathLike,
@@ -60,22 +60,26 @@ def write_ranked_page(config: str | os.PathLike, checkpoint: str | os.PathLike,
     found = evaluate_reid(query, gallery, query_pids, pids, query_cams, cameras, device=device)
     distances = FeatureDistances(as_features('query', query, device),
                                  as_features('gallery', gallery, device))
-    lists = []
+    found_rows = []
     for kind, rows in select_queries(found['average_precision'], count).items():
         for row in rows:
             stays = np.flatnonzero((pids != query_pids[row]) | (cameras != query_cams[row]))
             exact = distances.exact(np.full(len(stays), row), stays)
             near = np.argsort(exact, kind='stable')[:top]
-            lists.append(RankedList(
-                _rgb(paths[is_query][row]), [_rgb(paths[~is_query][i]) for i in stays[near]],
-                np.sqrt(exact[near]), pids[stays[near]] == query_pids[row],
-                f'{kind}: average precision {found["average_precision"][row]:.1f} %, '
-                f'{printable(Path(paths[is_query][row]).name)}'))
+            hits = [_cell(path, f'distance {distance:.3f}', 'right' if right else 'wrong')
+                    for path, distance, right in zip(
+                        paths[~is_query][stays[near]], np.sqrt(exact[near]),
+                        pids[stays[near]] == query_pids[row], strict=True)]
+            found_rows.append(Row(
+                _cell(paths[is_query][row], 'query'), hits,
+                f'{kind}: average precision {found["average_precision"][row]:.1f} %'))
     note = (f'{found["num_valid"]} queries, {len(gallery)} gallery images, mAP {found["mAP"]:.1f}, '
-            f'rank-1 {found["rank1"]:.1f}. Images of the query\'s person and camera are left out.')
-    write_text(out, ranked_page(f'Ranked lists of {Path(checkpoint).name}', note, lists))
+            f'rank-1 {found["rank1"]:.1f}. Images of the query\'s person and camera are left out. '
+            'Green frames: the same person; red: another.')
+    write_page(out, 'neighbours', 'Ranked lists', note, f'{config}, {checkpoint}',
+               str(settings.get('data_root', '')), rows=found_rows, legend=())
     return found['mAP']
 
 
-def _rgb(path: str) -> np.ndarray:
-    return read_image(path)[..., ::-1]
+def _cell(path: str, score: str, kind: str = '') -> Cell:
+    return Cell(path, [thumbnail(read_image(path)[..., ::-1])], path, score, kind)

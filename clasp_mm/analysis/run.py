@@ -1,7 +1,5 @@
 """The analyses of a model, written as a picture, a table and plain data each."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +31,7 @@ def write_expert_use(backbone: nn.Module, folder: str | os.PathLike, out: Path,
     """Write ``expert_use.png``, ``.json`` and ``.md`` into a folder.
 
     Args:
-        backbone: In evaluation mode, with PC-MoE.
+        backbone: Backbone in evaluation mode, with PC-MoE.
         folder: Images, of which some evenly taken are shown to the backbone.
         out: Where to write.
         size: (H, W) of the input.
@@ -55,12 +53,12 @@ def write_tsne(backbone: nn.Module, people: str | os.PathLike, out: Path, size: 
     """Write ``t-SNE_whole.png``, ``t-SNE_part.png``, ``t-SNE.json`` and ``.md`` into a folder.
 
     Args:
-        backbone: In evaluation mode, with PC-MoE.
+        backbone: Backbone in evaluation mode, with PC-MoE.
         people: Folder of synthetic people with ground truth.
         out: Where to write.
         size: (H, W) of the input.
         number: Identities that are drawn at most.
-        seed: Of t-SNE.
+        seed: Seed of t-SNE.
 
     Returns:
         How well neighbours agree, as a table in Markdown.
@@ -93,7 +91,7 @@ def analyse_run(work_dir: str | os.PathLike, data: str | os.PathLike,
         work_dir: Folder of the run, with its config and checkpoint.
         data: Images, or synthetic people with ground truth, that the run was not trained on.
         device: Where to compute; by default on the GPU where there is one.
-        batches: Of the run's own training data, for the conflict of the tasks.
+        batches: Batches of the run's own training data, for the conflict of the tasks.
 
     Returns:
         Analysis -> its table, or why it was left out.

@@ -1,7 +1,5 @@
 """GCR, EAD and HM of trained systems side by side (CLASP, Table XI)."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -47,7 +45,7 @@ def measure_system(system: System, batches: int = 8, seed: int = 0,
     Args:
         system: What to measure.
         batches: Batches over which cosines are pooled and gates are averaged.
-        seed: Of the batches and their augmentation; on one data set all systems see the same.
+        seed: Seed of the batches and their augmentation; on one data set all systems see the same.
         device: Where to compute; by default on the GPU where there is one.
 
     Returns:

@@ -1,13 +1,12 @@
 """t-SNE of whole and part features under each prompt (CLASP, Fig. 6)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.manifold import TSNE
+from sklearn.neighbors import NearestNeighbors
 from torch import nn
 from torch.nn import functional as F
 
@@ -40,18 +39,17 @@ def part_means(maps: torch.Tensor, parts: torch.Tensor, num_parts: int) -> torch
 
 @torch.inference_mode()
 def gather_features(backbone: nn.Module, truth: GroundTruth, index: np.ndarray,
-                    size: tuple[int, int], stage: int = 0) -> dict[str, dict[str, np.ndarray]]:
+                    size: tuple[int, int]) -> dict[str, dict[str, np.ndarray]]:
     """Features of synthetic people under each prompt.
 
     Args:
-        backbone: In evaluation mode.
+        backbone: Backbone in evaluation mode.
         truth: Whose images.
         index: Images, (N,).
         size: (H, W) of the input.
-        stage: Which of the backbone's maps the parts are read from.
 
     Returns:
-        Prompt -> ``whole`` (N, C), the pooled last map, and ``part`` (N, P, c).
+        Prompt -> ``whole`` (N, C), the pooled last map, and ``part`` (N, P, c), of the first.
     """
     device = next(backbone.parameters()).device
     table = np.asarray(LIP_TO_PART, np.int64)
@@ -64,14 +62,14 @@ def gather_features(backbone: nn.Module, truth: GroundTruth, index: np.ndarray,
         for task, features in found.items():
             maps = backbone(images, task)
             features['whole'].append(maps[-1].mean((2, 3)).cpu().numpy())
-            features['part'].append(part_means(maps[stage], parts, len(PART_NAMES)).cpu().numpy())
+            features['part'].append(part_means(maps[0], parts, len(PART_NAMES)).cpu().numpy())
     return {task: {name: np.concatenate(values) for name, values in features.items()}
             for task, features in found.items()}
 
 
-def embed_2d(features: np.ndarray, seed: int = 0, perplexity: float = 30.) -> np.ndarray:
-    """t-SNE by cosine distance of (N, C), (N, 2); the perplexity is at most (N - 1) / 3."""
-    return TSNE(2, perplexity=min(perplexity, (len(features) - 1) / 3), metric='cosine',
+def embed_2d(features: np.ndarray, seed: int = 0) -> np.ndarray:
+    """t-SNE by cosine distance of (N, C), (N, 2), of perplexity 30, at most (N - 1) / 3."""
+    return TSNE(2, perplexity=min(30., (len(features) - 1) / 3), metric='cosine',
                 init='random', random_state=seed).fit_transform(features)
 
 
@@ -86,9 +84,8 @@ def neighbour_agreement(points: np.ndarray, labels: np.ndarray, k: int = NEIGHBO
     Returns:
         0 to 1; points at random give about the sum of the squared shares of the labels.
     """
-    distances = np.square(points[:, None] - points[None]).sum(2)
-    np.fill_diagonal(distances, np.inf)
-    return float((labels[distances.argsort(1)[:, :k]] == labels[:, None]).mean())
+    near = NearestNeighbors(n_neighbors=k).fit(points).kneighbors(return_distance=False)
+    return float((labels[near] == labels[:, None]).mean())
 
 
 def tsne_figures(backbone: nn.Module, truth: GroundTruth, size: tuple[int, int], people: int = 12,
@@ -96,11 +93,11 @@ def tsne_figures(backbone: nn.Module, truth: GroundTruth, size: tuple[int, int],
     """Points and their labels, of whole images and of parts.
 
     Args:
-        backbone: In evaluation mode.
+        backbone: Backbone in evaluation mode.
         truth: Synthetic people.
         size: (H, W) of the input.
         people: Identities that are drawn at most, evenly taken from all.
-        seed: Of t-SNE, and of the part features, of which three an image are drawn.
+        seed: Seed of t-SNE and of the draw of part features, three an image.
 
     Returns:
         ``whole`` and ``part``, each with ``points`` (prompt -> (N, 2)), ``labels`` (colouring ->
@@ -152,7 +149,9 @@ def agreement_table(agreement: Mapping[str, Mapping[str, Mapping[str, float]]]) 
 
 def _figure(features: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray],
             seed: int) -> dict[str, Any]:
-    points = {task: embed_2d(values, seed) for task, values in features.items()}
-    return dict(points=points, labels=labels, agreement={
-        task: {name: neighbour_agreement(xy, values) for name, values in labels.items()}
-        for task, xy in points.items()})
+    points, agreement = {}, {}
+    for task, values in features.items():
+        points[task] = embed_2d(values, seed)
+        agreement[task] = {name: neighbour_agreement(points[task], own)
+                           for name, own in labels.items()}
+    return dict(points=points, labels=labels, agreement=agreement)

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from clasp_mm.utils.names import did_you_mean
 from clasp_mm.version import __version__
 
-from .failure import USER_ERRORS, keeps_traceback
+from .options import USER_ERRORS, import_from_clone, keeps_traceback, set_device
 
 # verb -> its module here, or a group of verbs; '' is what the group is about
 VERBS: dict[str, Any] = {
@@ -94,18 +94,19 @@ def tool(verb: Any, **defaults: Any) -> None:
     """Run a verb as a file of ``tools/``: under the file's name, and a failure ends the program.
 
     Args:
-        verb: As on the command line (``'data draw'``), or what has the parts of its module.
+        verb: As on the command line (``'data draw'``), a module that stands beside the package
+            (``'benchmarks.scale_check'``), or what has the parts of a verb's module.
         defaults: What the file knows beside the command line.
 
     Raises:
         SystemExit: The verb has an exit code, or failed.
     """
-    if isinstance(verb, str):
-        node = VERBS
-        for word in verb.split():
-            node = node[word]
-        verb = _module(node)
     prog = sys.argv[0].replace('\\', '/').rsplit('/', 1)[-1]
+    if isinstance(verb, str):
+        try:
+            verb = _named(verb)
+        except FileNotFoundError as error:
+            sys.exit(f'{prog}: {error}')
     code = _call(verb, prog, sys.argv[1:], as_tool=True, **defaults)
     if code is not None:
         sys.exit(code)
@@ -126,6 +127,7 @@ def _call(verb: Any, prog: str, words: Sequence[str], as_tool: bool = False,
     parser.set_defaults(**defaults)
     args = parser.parse_args(words)
     try:
+        set_device(args)
         code = verb.run(args)
     except argparse.ArgumentError as error:
         parser.error(str(error))
@@ -140,6 +142,15 @@ def _call(verb: Any, prog: str, words: Sequence[str], as_tool: bool = False,
         print(said, file=sys.stderr)
         code = 1
     return code if as_tool else code or 0
+
+
+def _named(verb: str) -> Any:
+    if '.' in verb:
+        return import_from_clone(verb)
+    node = VERBS
+    for word in verb.split():
+        node = node[word]
+    return _module(node)
 
 
 def _module(name: str) -> Any:

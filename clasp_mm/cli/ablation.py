@@ -15,16 +15,19 @@ call it once more to go on after an interruption, or to add seeds.
 examples:
   clasp ablation --table I --budget quickstart --seeds 3
   clasp ablation --table systems                        # the README's proof
+  clasp ablation --table systems --budget long          # at a size that can tell: hours
+  clasp ablation --table balance --seeds 1              # of the experts
   clasp ablation --table IV --processes 4 --parallel 1  # 4 GPUs for each row
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp ablation``."""
-    parser.add_argument('--table', required=True, choices=('I', 'II', 'III', 'IV', 'systems'),
-                        help='of the paper, or systems: DINO to CLASP side by side')
+    parser.add_argument('--table', required=True,
+                        choices=('I', 'II', 'III', 'IV', 'balance', 'systems'),
+                        help='of the paper; balance: of the experts; systems: DINO to CLASP side '
+                        'by side')
     parser.add_argument('--budget', default='quickstart', choices=('quickstart', 'long'),
-                        help='256 or 768 synthetic people to pretrain on (%(default)s)')
+                        help='minutes a row at 64x32, or hours at 128x64 (%(default)s)')
     parser.add_argument('--seeds', type=int, default=3, help='how many (%(default)s)')
     parser.add_argument('--out', type=Path, metavar='DIR',
                         help='(default: work_dirs/ablation/BUDGET, which all tables share)')
@@ -34,20 +37,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='of each training, by tools/dist_train.sh (%(default)s)')
     add_epochs(parser)
     parser.add_argument('--identities', type=int, metavar='N',
-                        help="synthetic people, in place of the budget's")
+                        help="synthetic people to pretrain on, in place of the budget's")
+    parser.add_argument('--held-out', type=int, metavar='N',
+                        help="synthetic people to score on, in place of the budget's")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run what is not done yet, and print the table."""
-    check_counts(args, 'seeds', 'parallel', 'processes', 'identities')
-    from clasp_mm.compat import allow_mmengine_checkpoints, quiet_mmcv_lite
-    quiet_mmcv_lite()
+    check_counts(args, 'seeds', 'parallel', 'processes', 'identities', 'held_out')
     from clasp_mm.experiments.ablation.page import write_table
     from clasp_mm.experiments.ablation.run import AblationOptions, run_ablation
-    allow_mmengine_checkpoints()
     work_dir = args.out or Path('work_dirs/ablation') / args.budget
     done = run_ablation(AblationOptions(
         table=args.table, budget=args.budget, seeds=args.seeds, work_dir=work_dir,
         parallel=args.parallel, processes=args.processes,
-        epochs=args.epochs and tuple(args.epochs), identities=args.identities))
+        epochs=args.epochs and tuple(args.epochs), identities=args.identities,
+        held_out=args.held_out))
     print(write_table(done, work_dir))

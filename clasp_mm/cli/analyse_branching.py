@@ -2,9 +2,7 @@
 
 import argparse
 
-from clasp_mm.utils.device import add_device_argument, announce_device
-
-from .options import add_analysis_out, add_size
+from .options import add_device, add_out, add_size
 
 EPILOG = """\
 Frozen features of synthetic people, as the quickstart scores them. At stage 0 the tasks share what
@@ -18,7 +16,6 @@ example, after clasp quickstart:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp analyse branching``."""
     parser.add_argument('model', help='published backbone with PC-MoE, or its name in the zoo')
     parser.add_argument('--train', required=True, metavar='DIR',
                         help='synthetic people that the probes learn on')
@@ -26,20 +23,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_size(parser, (64, 32))
     parser.add_argument('--repeats', type=int, default=7,
                         help='rounds whose median time counts (%(default)s)')
-    add_device_argument(parser)
-    add_analysis_out(parser)
+    add_device(parser)
+    add_out(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the table and write its rows."""
-    from clasp_mm.compat import quiet_mmcv_lite
-    quiet_mmcv_lite()
     from clasp_mm.analysis.branching import branch_table, format_table
     from clasp_mm.synthetic import load_ground_truth
     from clasp_mm.utils.files import write_json
     from clasp_mm.zoo.get_model import get_model
-    device = announce_device(args.device)
-    backbone = get_model(args.model, out_indices=(0, 1, 2, 3)).to(device)
+    backbone = get_model(args.model, out_indices=(0, 1, 2, 3)).to(args.device)
     truths = [load_ground_truth(folder) for folder in (args.train, args.held_out)]
     rows = branch_table(backbone, *truths, tuple(args.size), args.repeats)
     print(format_table(rows))

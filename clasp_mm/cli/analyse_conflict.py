@@ -3,9 +3,7 @@
 import argparse
 from pathlib import Path
 
-from clasp_mm.utils.device import add_device_argument, announce_device
-
-from .options import add_analysis_out, usage
+from .options import add_device, add_out, usage
 
 EPILOG = """\
 GCR: share of shared layers, task pairs and batches whose gradients point apart. EAD: how little
@@ -20,19 +18,17 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp analyse conflict``."""
     parser.add_argument('systems', nargs='+', metavar='CONFIG CHECKPOINT',
                         help='pretraining config and training checkpoint of each system')
     parser.add_argument('--names', nargs='+', help='(default: the configs\')')
     parser.add_argument('--scores', nargs='+', metavar='mAP,mIoU', help='of each system, for HM')
     parser.add_argument('--batches', type=int, default=8, help='of each system (%(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of the batches (%(default)s)')
-    add_device_argument(parser)
-    add_analysis_out(parser)
+    add_device(parser)
+    add_out(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the table and write it with its picture."""
     if len(args.systems) % 2:
         usage(f'{args.systems[-1]} has no checkpoint: give CONFIG CHECKPOINT pairs')
     count = len(args.systems) // 2
@@ -47,10 +43,8 @@ def run(args: argparse.Namespace) -> None:
         usage(f'--scores: {error}')
     if any(pair and len(pair) != 2 for pair in scores):
         usage('--scores takes mAP,mIoU of each system')
-    from clasp_mm.compat import quiet_mmcv_lite
-    quiet_mmcv_lite()
     from clasp_mm.analysis.run import write_conflict
     from clasp_mm.analysis.task_conflict import System
     systems = list(map(System, names, args.systems[::2], args.systems[1::2], scores))
-    device = announce_device(args.device)
-    print(write_conflict(systems, args.out / 'task_conflict', args.batches, args.seed, device))
+    print(write_conflict(systems, args.out / 'task_conflict', args.batches, args.seed,
+                         args.device))

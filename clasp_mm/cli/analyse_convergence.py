@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from .options import add_analysis_out, usage
+from .options import add_out, usage
 
 EPILOG = """\
 example:
@@ -13,17 +13,15 @@ example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp analyse convergence``."""
     parser.add_argument('runs', nargs='+', metavar='WORK_DIR', help='fine-tuning runs')
     parser.add_argument('--names', nargs='+', help='(default: the folders\')')
     parser.add_argument('--metric', required=True, help='as it is logged: mAP, coco/AP')
     parser.add_argument('--target', type=float, required=True, help='score to reach')
     parser.add_argument('--lower-is-better', action='store_true', help='as for a miss rate')
-    add_analysis_out(parser)
+    add_out(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the table and write it with its picture."""
     names = args.names or [Path(run).name for run in args.runs]
     if len(names) != len(args.runs) or len(set(names)) != len(names):
         usage(f'{len(args.runs)} runs need as many different --names, got {names}')

@@ -3,9 +3,7 @@
 import argparse
 from pathlib import Path
 
-from clasp_mm.utils.device import add_device_argument, announce_device
-
-from .options import add_analysis_out, add_size
+from .options import add_device, add_out, add_size
 
 EPILOG = """\
 examples:
@@ -15,24 +13,22 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp analyse cost``."""
     parser.add_argument('configs', nargs='+', help='pretraining configs')
     add_size(parser)
     parser.add_argument('--images', type=int, help='of an epoch, for the estimate of its hours')
-    add_device_argument(parser)
+    add_device(parser)
     parser.add_argument('--no-step', action='store_true', help='leave the training step out')
-    add_analysis_out(parser)
+    add_out(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the table and write it with its picture."""
     from clasp_mm.analysis.cost import cost_table, measure_cost
     from clasp_mm.engine.launch import load_config
     from clasp_mm.visualization.analysis import draw_bars
     from clasp_mm.visualization.analysis_page import write_analysis
-    device = announce_device(args.device)
     configs = {Path(path).stem: load_config(path) for path in args.configs}
-    rows = measure_cost(configs, tuple(args.size), args.images, device, steps=not args.no_step)
+    rows = measure_cost(configs, tuple(args.size), args.images, args.device,
+                        steps=not args.no_step)
     panels = {'parameters, M': ('parameters', 1e-6), 'MACs, G': ('macs', 1e-9),
               'latency, ms': ('latency', 1e3), 'step, s': ('step', 1),
               'peak memory, MB': ('peak_memory_mb', 1)}

@@ -2,9 +2,7 @@
 
 import argparse
 
-from clasp_mm.utils.device import add_device_argument
-
-from .options import add_analysis_out, add_backbone, add_size, read_backbone
+from .options import add_backbone, add_device, add_out, add_size, read_backbone
 
 EPILOG = """\
 FOLDER holds images, or synthetic people (clasp data draw). Writes expert_use.png, .json and .md.
@@ -17,17 +15,15 @@ example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp analyse experts``."""
     add_backbone(parser)
     parser.add_argument('folder', help='images')
     add_size(parser)
     parser.add_argument('--images', type=int, default=640, help='at most (%(default)s)')
-    add_device_argument(parser)
-    add_analysis_out(parser)
+    add_device(parser)
+    add_out(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the table and write it with its picture."""
     from clasp_mm.analysis.run import write_expert_use
     backbone = read_backbone(args)
     print(write_expert_use(backbone, args.folder, args.out, tuple(args.size), args.images))

@@ -1,15 +1,12 @@
 """Which prompt to give a backbone for a task of yours, from a few hundred labelled images.
 
-Every prompt, every mean of two or three, and every per-stage tuple is probed on frozen features,
-none of which is computed twice. The table has 95 % intervals, tells which are tied with the best,
-and ends with the line for your config.
+Every prompt and every mean of two or three is probed on frozen features. The table has 95 %
+intervals, tells which are tied with the best, and ends with the line for your config.
 """
 
 import argparse
 
-from clasp_mm.utils.device import add_device_argument, announce_device
-
-from .options import add_analysis_out, add_size
+from .options import add_device, add_out, add_size
 
 EPILOG = """\
 labels, by --kind:
@@ -28,7 +25,6 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp analyse prompt``."""
     parser.add_argument('model', help='backbone with PC-MoE: published file, name in the zoo, or '
                         'config with --checkpoint')
     parser.add_argument('images', help='folder of the images')
@@ -38,38 +34,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--table', metavar='CSV', help='labels, image names relative to the folder')
     parser.add_argument('--maps', metavar='DIR', help='label maps')
     parser.add_argument('--checkpoint', metavar='FILE', help='weights, where model is a config')
-    parser.add_argument('--candidates', nargs='+', choices=('prompt', 'mix', 'tuple'),
-                        default=('prompt', 'mix', 'tuple'), help='default: all')
     add_size(parser)
     parser.add_argument('--batch-size', type=int, default=32, help='images (%(default)s)')
     parser.add_argument('--resamples', type=int, default=1000, help='for intervals (%(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of their draw (%(default)s)')
-    parser.add_argument('--rows', type=int, default=15, help='to print (%(default)s)')
-    add_device_argument(parser)
-    add_analysis_out(parser)
+    add_device(parser)
+    add_out(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the best rows and write all of them."""
     import sys
 
-    from clasp_mm.compat import quiet_mmcv_lite
-    quiet_mmcv_lite()
     from clasp_mm.analysis.choose_prompt import choose_prompt, format_choice, read_labels
     from clasp_mm.utils.files import write_json
     from clasp_mm.zoo.get_model import get_model
-    device = announce_device(args.device)
     labels = read_labels(args.kind, args.images, args.table, args.maps)
     for gap in labels.gaps():
         print(gap, file=sys.stderr)
     stages = dict(out_indices=(0, 1, 2, 3)) if args.kind == 'maps' else {}
-    backbone = get_model(args.model, pretrained=args.checkpoint, **stages).to(device)
-    choice = choose_prompt(backbone, labels, tuple(args.size), args.candidates,
-                           args.resamples, args.seed, args.batch_size)
+    backbone = get_model(args.model, pretrained=args.checkpoint, **stages).to(args.device)
+    choice = choose_prompt(backbone, labels, tuple(args.size), args.resamples, args.seed,
+                           args.batch_size)
     for fault in choice.unreadable:
         print(f'left out, {fault}', file=sys.stderr)
     if choice.unreadable:
         print(f'{len(choice.unreadable)} of {len(labels.paths)} images could not be read',
               file=sys.stderr)
-    print(format_choice(choice, args.rows))
+    print(format_choice(choice))
     write_json(args.out / 'choose_prompt.json', choice.to_dict())

@@ -2,9 +2,7 @@
 
 import argparse
 
-from clasp_mm.utils.device import add_device_argument, announce_device
-
-from .options import add_analysis_out
+from .options import add_device, add_out
 
 EPILOG = """\
 example:
@@ -13,22 +11,17 @@ example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp analyse ranked``."""
     parser.add_argument('config', help='config of the model')
     parser.add_argument('checkpoint', help='checkpoint of its training')
-    add_analysis_out(parser)
+    add_out(parser)
     parser.add_argument('--queries', type=int, default=4, help='of each kind (%(default)s)')
     parser.add_argument('--top', type=int, default=10, help='length of the lists (%(default)s)')
-    add_device_argument(parser)
+    add_device(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the page and print the score."""
-    from clasp_mm.compat import quiet_mmcv_lite
-    quiet_mmcv_lite()
     from clasp_mm.analysis.ranked_lists import write_ranked_page
-    device = announce_device(args.device)
     page = args.out / 'ranked.html'
     score = write_ranked_page(args.config, args.checkpoint, page, args.queries, args.top,
-                              device)
+                              args.device)
     print(f'{page}: mAP {score:.2f}')

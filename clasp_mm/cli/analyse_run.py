@@ -2,7 +2,7 @@
 
 import argparse
 
-from clasp_mm.utils.device import add_device_argument, announce_device
+from .options import add_device
 
 EPILOG = """\
 The page is WORK_DIR/report.html; in it are tables (*.md) and pictures (*.png) of WORK_DIR/analysis,
@@ -16,22 +16,18 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp analyse run``."""
     parser.add_argument('work_dir', help='folder of a run')
     parser.add_argument('--data', metavar='FOLDER', help='images to run the analyses on')
     parser.add_argument('--batches', type=int, default=8,
                         help='of the training data, for the conflict (%(default)s)')
-    add_device_argument(parser)
+    add_device(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the page, after what ``--data`` asks for."""
-    from clasp_mm.compat import quiet_mmcv_lite
-    quiet_mmcv_lite()
     from clasp_mm.engine.run_report import write_run_report
     if args.data:
         from clasp_mm.analysis.run import analyse_run
-        device = announce_device(args.device)
-        for name, table in analyse_run(args.work_dir, args.data, device, args.batches).items():
+        found = analyse_run(args.work_dir, args.data, args.device, args.batches)
+        for name, table in found.items():
             print(f'{name}\n{table}\n')
     print(write_run_report(args.work_dir))

@@ -2,9 +2,7 @@
 
 import argparse
 
-from clasp_mm.utils.device import add_device_argument
-
-from .options import add_analysis_out, add_backbone, add_size, read_backbone
+from .options import add_backbone, add_device, add_out, add_size, read_backbone
 
 EPILOG = """\
 PEOPLE is a folder of synthetic people with ground truth (clasp data draw). Writes t-SNE_whole.png,
@@ -18,18 +16,16 @@ example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp analyse tsne``."""
     add_backbone(parser)
     parser.add_argument('people', help='folder of synthetic people')
     add_size(parser)
     parser.add_argument('--number', type=int, default=12, help='identities (%(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of t-SNE (%(default)s)')
-    add_device_argument(parser)
-    add_analysis_out(parser)
+    add_device(parser)
+    add_out(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the table and write it with its pictures."""
     from clasp_mm.analysis.run import write_tsne
     backbone = read_backbone(args)
     print(write_tsne(backbone, args.people, args.out, tuple(args.size), args.number, args.seed))

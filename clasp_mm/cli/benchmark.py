@@ -5,9 +5,7 @@ Needs a clone of the repository.
 
 import argparse
 
-from clasp_mm.utils.device import add_device_argument, add_matmul_argument
-
-from .options import find_clone
+from .options import add_device, add_float32_precision, add_out, import_from_clone
 
 EPILOG = """\
   backbone  Swin-B with PC-MoE, forward, against mmpretrain's Swin-B without
@@ -29,19 +27,18 @@ EPILOG = """\
   downstream  pose, parsing and detection; they need the hosts
 
 examples:
-  clasp benchmark backbone step --profile --json speed.json
+  clasp benchmark backbone step --profile --out work_dirs/speed
   clasp benchmark all --amp --compile
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp benchmark``."""
     parser.add_argument('benchmarks', nargs='+', metavar='BENCHMARK', help='see below')
     parser.add_argument('--threads', type=int,
                         help='CPU threads (default: 1 for labels and data, else one per core)')
-    add_device_argument(parser)
+    add_device(parser)
     parser.add_argument('--amp', action='store_true', help='networks in bfloat16 autocast')
-    add_matmul_argument(parser)
+    add_float32_precision(parser)
     parser.add_argument('--compile', action='store_true',
                         help='compile the backbones, the peer\'s too')
     parser.add_argument('--repeats', type=int, default=7,
@@ -51,14 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--profile', action='store_true', help='also where the time goes')
     parser.add_argument('--quick', action='store_true',
                         help='tiny networks: shows that all runs, measures nothing')
-    parser.add_argument('--json', metavar='FILE', help='write the figures there')
+    parser.add_argument('--json', action='store_true', help='print JSON in place of a table')
+    add_out(parser, 'work_dirs/benchmark')
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run what the command line names."""
-    import sys
-    from importlib import import_module
-    root = str(find_clone('benchmarks/'))
-    if root not in sys.path:
-        sys.path.insert(0, root)
-    import_module('benchmarks.command').run(args)
+    import_from_clone('benchmarks.command').run(args)

@@ -13,7 +13,6 @@ example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp compare``."""
     parser.add_argument('models', nargs='+', help='published file or its side-car (.json), a '
                         'metafile.yml (all its models), or the name of a model in CLASP_ZOO')
     parser.add_argument('--force', action='store_true',
@@ -21,6 +20,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the table."""
     from clasp_mm.zoo.compare import compare
     print(compare(args.models, args.force))

@@ -13,7 +13,8 @@ class Converter:
 
     def __init__(self, task: str) -> None:
         self.task = task
-        self.__doc__, self.EPILOG = LAYOUTS[task]
+        self.__doc__ = f'Say whether the data of {task} lie as configs/{task} expects them.'
+        self.EPILOG = LAYOUTS[task]
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add ``--check DIR``, and what a task has beside."""

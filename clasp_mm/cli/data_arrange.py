@@ -7,12 +7,12 @@ import argparse
 from pathlib import Path
 
 from .data_check import LAYOUTS
+from .options import add_out
 
-EPILOG = LAYOUTS['parsing'].text
+EPILOG = LAYOUTS['parsing']
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp data arrange``."""
     parser.add_argument('task', choices=('parsing',), help='whose configs read the data')
     add_places(parser)
 
@@ -21,12 +21,10 @@ def add_places(parser: argparse.ArgumentParser, needed: bool = True) -> None:
     """Add where the archives are, and where the links go."""
     parser.add_argument('source', nargs=None if needed else '?', type=Path,
                         help='folder with the unpacked archives')
-    parser.add_argument('--out', type=Path, default=Path('data/lip'), metavar='DIR',
-                        help='data root to make, of links (%(default)s)')
+    add_out(parser, 'data/lip')
 
 
 def run(args: argparse.Namespace) -> None:
-    """Make the links that are not there, and print them."""
     from clasp_mm.datasets.checks.lip import arrange_lip
     made = arrange_lip(args.source, args.out)
     print('\n'.join(map(str, made)) or f'{args.out}: all there already')

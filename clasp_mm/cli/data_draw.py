@@ -30,7 +30,6 @@ _LUPERSON_ONLY = ('identities', 'images_per_identity', 'cameras', 'lmdb', 'no_gr
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp data draw``."""
     parser.argument_default = argparse.SUPPRESS  # only what was given is there
     parser.add_argument('out_dir', help='folder to write; new, or a run of this to be finished')
     parser.add_argument('--format', choices=('luperson', *WRITERS), default='luperson',
@@ -59,7 +58,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Draw them."""
     foreign = ('split', 'images') if args.format == 'luperson' else _LUPERSON_ONLY
     for name in foreign:
         if name in args:

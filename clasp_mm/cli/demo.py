@@ -2,14 +2,7 @@
 
 import argparse
 
-from clasp_mm.utils.device import (
-    add_amp_argument,
-    add_device_argument,
-    announce_device,
-    set_matmul_precision,
-)
-
-from .options import TASKS, usage
+from .options import TASKS, add_device_and_precision, add_out, usage
 
 EPILOG = """\
 Every image becomes a picture and every video a video below --out; predictions.json lists what was
@@ -17,6 +10,7 @@ found in each frame. Pose needs boxes of people: give those of a detector, or on
 Of attributes, every image is one person, cut out. torchrun shares the images among its processes.
 
 examples:
+  clasp demo parsing photos/
   clasp demo detection photos/ --config DET.py --checkpoint DET.pth --out work_dirs/found
   clasp demo pose photos/ --boxes found/predictions.json --config POSE.py \\
       --checkpoint POSE.pth --out work_dirs/posed
@@ -26,15 +20,14 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp demo``."""
     parser.add_argument('task', choices=TASKS, help='what the model does')
     parser.add_argument('inputs', nargs='+', metavar='IMAGE|FOLDER|VIDEO',
                         help='what it looks at')
-    parser.add_argument('--config', required=True, help='config of the model, or its name in the '
-                        'zoo')
+    parser.add_argument('--config', help='config of the model, or its name in the zoo; by default '
+                        "the one beside --checkpoint, or the zoo's model of the task")
     parser.add_argument('--checkpoint', help='checkpoint of its training; by default the '
                         "zoo's of that name")
-    parser.add_argument('--out', default='work_dirs/demo', metavar='DIR', help='(%(default)s)')
+    add_out(parser, 'work_dirs/demo')
     parser.add_argument('--boxes', metavar='JSON',
                         help='boxes of the people, [{"file": "a.jpg", "boxes": [[x1, y1, x2, y2], '
                         '...]}, ...]; of attribute, reid and parsing each is cut out')
@@ -46,12 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--min-score', type=float, default=0.3, metavar='S',
                         help='least score of a keypoint, box or attribute that is drawn, and of a '
                         'box that is taken from --boxes (%(default)s)')
-    add_device_argument(parser)
-    add_amp_argument(parser)
+    add_device_and_precision(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Draw the pictures and write predictions.json."""
     if args.boxes and args.task == 'detection':
         usage('--boxes goes with the other tasks, not with detection')
     if (args.gallery is None) == (args.task == 'reid'):
@@ -63,15 +54,11 @@ def run(args: argparse.Namespace) -> None:
             args.query = (args.query[0], [float(one) for one in args.query[1:]])
         except ValueError:
             usage(f'--query {" ".join(args.query)}: the box must be four numbers')
-    from clasp_mm.compat import quiet_mmcv_lite
-    quiet_mmcv_lite()
     from clasp_mm.inferencers.inferencer import inference
     from clasp_mm.utils.shards import own_process
     rank, world_size = own_process()
-    device = announce_device(args.device)
-    set_matmul_precision(args.float32_precision)
     entries = inference(
-        args.task, args.inputs, args.config, args.checkpoint, device=device,
+        args.task, args.inputs, args.config, args.checkpoint, device=args.device,
         amp=args.amp, boxes=args.boxes, out_dir=args.out, min_score=args.min_score,
         gallery=args.gallery, query=args.query, progress=rank == 0, rank=rank,
         world_size=world_size)

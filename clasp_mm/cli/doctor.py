@@ -8,22 +8,29 @@ process of its own, so that a broken package cannot take the doctor down.
 import argparse
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import import_module, metadata
 from pathlib import Path
+from typing import NamedTuple
 
-from clasp_mm.utils.packages import accepted_versions, installed_versions, shown, state
+from clasp_mm.utils.packages import (
+    BOTH_MMCV,
+    TORCH_PAIR,
+    accepted_versions,
+    installed_versions,
+    probe,
+    shown,
+    state,
+)
 
 DISTRIBUTION = 'clasp_mm'
-PROBE_SECONDS = 300
+_BROKEN = ('outside', 'conflict')
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """A usable part: what it needs beside the core, and the code that proves it."""
 
     name: str
@@ -44,9 +51,9 @@ PARTS = (
     _host('detection, person search', ('mmdet',), 'mmdet.models', 'mmdet.datasets', 'mmdet.apis'),
     _host('human parsing', ('mmsegmentation',), 'mmseg.models', 'mmseg.datasets', 'mmseg.apis'),
 )
-MACHINE_PROBE = """
-import json, torch, torchvision
-torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+MACHINE_PROBE = f"""
+{TORCH_PAIR}
+import json
 cuda = torch.cuda.is_available()
 print(json.dumps(dict(
     gpus=[torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if cuda else [],
@@ -67,7 +74,10 @@ class Package:
 
 @dataclass
 class Diagnosis:
-    """What the versions alone tell: a row per package, the faults of each part, and the cures."""
+    """What the versions alone tell: a row per package, the faults of each part, and the cures.
+
+    A cure is a purpose and its command.
+    """
 
     packages: dict[str, Package]
     faults: dict[str, list[str]] = field(default_factory=dict)
@@ -83,43 +93,27 @@ def diagnose(accepted: Mapping[str, Mapping[str, str]], versions: Mapping[str, s
         versions: Installed version of each installed package.
     """
     core = accepted['core']
-    optional = {name: spec for group in accepted.values() for name, spec in group.items()
-                if name not in core}
-    optional['mmcv'] = optional['mmcv-lite']
-    packages = {
-        name: Package(name, versions.get(name), spec, state(versions.get(name), spec),
-                      name in optional)
-        for name, spec in {**core, **optional}.items()
-    }
+    specs = {name: spec for group in accepted.values() for name, spec in group.items()}
+    specs['mmcv'] = specs['mmcv-lite']
+    packages = {name: Package(name, versions.get(name), spec, state(versions.get(name), spec),
+                              name not in core) for name, spec in specs.items()}
     lite, full = packages['mmcv-lite'], packages['mmcv']
+    mmcv, other = ('mmcv', 'mmcv-lite') if full.installed else ('mmcv-lite', 'mmcv')
     if lite.installed and full.installed:
         lite.state = full.state = 'conflict'
+    bad = [name for name, package in packages.items() if package.state != 'ok' and name != other]
     result = Diagnosis(packages)
-    mmcv = 'mmcv' if full.installed else 'mmcv-lite'
     for part in PARTS:
-        result.faults[part.name] = [name for name in (*core, mmcv, *part.needs)
-                                    if packages[name].state != 'ok']
-    result.cures = _cures(result)
+        result.faults[part.name] = [name for name in bad if name in (*core, mmcv, *part.needs)]
+    by_pip = [name for name in bad if name in core or name == 'open_clip_torch']
+    if by_pip:
+        result.cures.append(('for pretraining', shown(
+            'pip', 'install', *(name + packages[name].accepted for name in by_pip))))
+    if len(by_pip) < len(bad):
+        needed = 'pretraining, ' if mmcv in bad else ''
+        result.cures.append((f'for {needed}pose, detection and parsing',
+                             shown('clasp_mm', 'install')))
     return result
-
-
-def _cures(result: Diagnosis) -> list[tuple[str, str]]:
-    """Name a purpose and its command: the core and CLIP by pip, the hosts by ``clasp install``."""
-    faults = result.faults
-    optional = [name for name, package in result.packages.items()
-                if package.optional and name != 'open_clip_torch']
-    plain = [name for name in dict.fromkeys(
-        faults['pretraining'] + faults['pseudo-labels with CLIP']) if name not in optional]
-    cures = []
-    if plain:
-        specs = (name + result.packages[name].accepted for name in plain)
-        cures.append(('for pretraining', shown('pip', 'install', *specs)))
-    other = 'mmcv-lite' if result.packages['mmcv'].installed else 'mmcv'
-    if any(result.packages[name].state != 'ok' for name in optional if name != other):
-        needed = any(name in optional for name in faults['pretraining'])
-        cures.append((f'for {"pretraining, " if needed else ""}pose, detection and parsing',
-                      shown('clasp_mm', 'install')))
-    return cures
 
 
 def torch_pair_cure(torch_version: str) -> str:
@@ -130,20 +124,6 @@ def torch_pair_cure(torch_version: str) -> str:
             f'0.{public.minor + 15}.{public.micro}')
     return shown('pip', 'install', '--force-reinstall', f'torch==={pair[0]}',
                  f'torchvision==={pair[1]}')
-
-
-def probe(code: str) -> tuple[bool, str]:
-    """Run Python code in a process of its own; return success and its last line of output."""
-    try:
-        done = subprocess.run(
-            [sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True,
-            timeout=PROBE_SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        return False, f'no answer within {PROBE_SECONDS} s'
-    lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
-    if done.returncode == 0:
-        return True, lines[-1] if lines else ''
-    return False, lines[-1] if lines else f'exit code {done.returncode}'
 
 
 def prove_host(*modules: str) -> None:
@@ -163,10 +143,7 @@ def prove_host(*modules: str) -> None:
 
 
 def prove_ops() -> list[str]:
-    """Compute with mmcv's operators what is known, on the CPU and on the GPU where there is one.
-
-    Returns:
-        The devices.
+    """Compute with mmcv's operators what is known; on which devices.
 
     Raises:
         ImportError: There is no mmcv.
@@ -202,13 +179,11 @@ def _prove_ops_on(device: str) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The doctor looks at the running environment."""
     parser.add_argument('--all', action='store_true',
                         help='exit with 1 unless every part is usable (default: pretraining)')
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the diagnosis of the running environment; return 1 when a part is not usable."""
     try:
         from rich.console import Console
         metadata.version(DISTRIBUTION)
@@ -244,20 +219,16 @@ def _examine(result: Diagnosis) -> tuple[dict, dict[str, tuple[bool, str]]]:
         else:
             torch_fault = f'torch and torchvision do not work together: {line}'
             result.cures.insert(0, ('for everything', torch_pair_cure(torch.installed)))
-    verdicts: dict[str, tuple[bool, str]] = {}
-    ready = []
-    for part in PARTS:
-        faults = result.faults[part.name]
+
+    def verdict(part: Part) -> tuple[bool, str]:
+        faults = [f'{name} {result.packages[name].state}' for name in result.faults[part.name]]
         if faults or torch_fault:
-            reason = ', '.join(f'{name} {result.packages[name].state}' for name in faults)
-            verdicts[part.name] = (False, reason or torch_fault)
-        else:
-            ready.append(part)
+            return False, ', '.join(faults) or torch_fault
+        return probe(part.probe)
+
     with ThreadPoolExecutor(max_workers=2) as pool:
-        for part, (works, line) in zip(ready, pool.map(probe, (p.probe for p in ready)),
-                                       strict=True):
-            verdicts[part.name] = (works, line)
-    return machine, verdicts
+        verdicts = pool.map(verdict, PARTS)
+        return machine, {part.name: found for part, found in zip(PARTS, verdicts, strict=True)}
 
 
 def _print(console, result: Diagnosis, machine: dict,
@@ -280,7 +251,7 @@ def _print(console, result: Diagnosis, machine: dict,
             unbounded.append(package.name)
             continue
         verdict = mark(package.state == 'ok', unused)
-        if package.state in ('outside', 'conflict'):
+        if package.state in _BROKEN:
             verdict += f' ({package.state})'
         table.add_row(package.name, package.installed or '-', package.accepted or 'any', verdict)
     console.print(table)
@@ -299,7 +270,7 @@ def _print(console, result: Diagnosis, machine: dict,
     precision = f', bf16 {"yes" if machine["bf16"] else "no (use --amp fp16)"}' if gpus else ''
     console.print(f'machine: {cores} CPU cores; GPU: {escape(listed) or "none"}{precision}')
     if result.packages['mmcv'].state == 'conflict':
-        console.print('[red]mmcv and mmcv-lite are both installed and share one folder[/]')
+        console.print(f'[red]{BOTH_MMCV}[/]')
     if result.cures:
         console.print('\nwhat to run (bash tools/setup.sh does it all):')
         for purpose, command in result.cures:

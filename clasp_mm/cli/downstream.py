@@ -16,7 +16,6 @@ example, after clasp quickstart --seeds 3:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp downstream``."""
     parser.add_argument('task', choices=TASKS, help='to fine-tune')
     parser.add_argument('--backbone', type=Path, metavar='FILE',
                         help='published backbone for all seeds (default: for each seed that of '
@@ -30,10 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run what is not done yet."""
     check_counts(args, 'seeds', 'train_images')
-    from clasp_mm.compat import allow_mmengine_checkpoints, quiet_mmcv_lite
-    quiet_mmcv_lite()
     from clasp_mm.experiments.downstream import run_downstream
-    allow_mmengine_checkpoints()
     run_downstream(args.task, args.backbone, args.seeds, args.prompts, args.train_images)

@@ -3,98 +3,49 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
-from clasp_mm.utils.device import (
-    add_amp_argument,
-    add_device_argument,
-    announce_device,
-    set_matmul_precision,
-)
-
-from .options import (
-    PROMPTS,
-    add_clip,
-    add_semantic_weight,
-    add_size,
-    add_vocabulary,
-    clip_weights,
-    read_vocabulary,
-)
-
-if TYPE_CHECKING:
-    from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler
-    from clasp_mm.pseudo_labels.vocabulary import Vocabulary
+from .options import PROMPTS, add_device_and_precision, add_out, add_semantic_weight, add_size
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp embed``."""
     parser.add_argument('folder', help='folder of images, or of an LMDB')
     parser.add_argument('--checkpoint', required=True,
                         help='published model (file or name), or any other Swin checkpoint with '
-                        '--config; a CLASP training checkpoint also gives parts and attributes')
+                        '--config')
     parser.add_argument('--config', help='config of a training checkpoint (default: the one '
                         'beside it)')
     parser.add_argument('--task', nargs='+', choices=PROMPTS,
                         help='prompt of a backbone with PC-MoE; several: their mean')
     add_semantic_weight(parser)
     add_size(parser)
-    parser.add_argument('--out', default='work_dirs/features.npy',
-                        help='.npy, or .parquet where pyarrow is installed (%(default)s)')
+    add_out(parser, 'work_dirs/features')
+    parser.add_argument('--format', choices=('npy', 'parquet'), default='npy',
+                        help='of DIR/features.*; parquet needs pyarrow (%(default)s)')
     parser.add_argument('--list', default='', help='file with one image name per line')
-    add_clip(parser, None, 'name parts and attributes on the page with this CLIP: ')
-    add_vocabulary(parser)
     parser.add_argument('--queries', type=int, default=24, help='rows of the page (%(default)s)')
     parser.add_argument('--neighbours', type=int, default=8, help='of each (%(default)s)')
     parser.add_argument('--batch-size', type=int, default=64, help='images (%(default)s)')
     parser.add_argument('--workers', type=int, default=2, help='processes that read (%(default)s)')
-    add_device_argument(parser)
-    add_amp_argument(parser)
+    add_device_and_precision(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the files and say what is in them."""
-    from pathlib import Path
-
     from clasp_mm.datasets import LUPerson
-    from clasp_mm.labelling.describe import CLIPDescriber, HeadDescriber
     from clasp_mm.search.embed import check_out, embed_images, load_backbone
     from clasp_mm.utils.shards import own_process
-    args.device = announce_device(args.device)
-    set_matmul_precision(args.float32_precision)
-    check_out(args.out)
-    vocabulary = read_vocabulary(args)
-    model, spec, heads = load_backbone(args)
+    out = check_out(args.out / f'features.{args.format}')
+    model = load_backbone(args)
     source = LUPerson(args.folder, args.list)
-    size = tuple(args.size)
-    describe = None
-    if args.clip:
-        describe = CLIPDescriber(_labeler(args, spec, vocabulary, size))
-    elif any(heads.values()):
-        describe = HeadDescriber(model, **heads, vocabulary=vocabulary, size=size)
     rank, world_size = own_process()
     result = embed_images(
-        model, source, args.out, size, args.batch_size, args.workers, describe, vocabulary,
+        model, source, out, tuple(args.size), args.batch_size, args.workers,
         args.queries, args.neighbours,
         meta=dict(source=source.source, checkpoint=args.checkpoint, task=args.task,
                   semantic_weight=getattr(model, 'semantic_weight', None)),
         show_progress=rank == 0, amp=args.amp, rank=rank, world_size=world_size)
     if result is None:
-        print(f'process {rank} is done; others are still at work on {args.out}')
+        print(f'process {rank} is done; others are still at work on {out}')
         return
-    print(f'{args.out}: {result["num_images"]} x {result["channels"]} features, '
+    print(f'{out}: {result["num_images"]} x {result["channels"]} features, '
           f'{len(result["unreadable"])} images left out; neighbours: '
-          f'{Path(args.out).with_suffix(".html")}')
-
-
-def _labeler(args: argparse.Namespace, spec: dict, vocabulary: Vocabulary,
-             size: tuple[int, int]) -> CLIPLabeler:
-    """CLIP with the embedded backbone as its teacher."""
-    from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
-    from clasp_mm.pseudo_labels.labels import LabelSettings
-    from clasp_mm.zoo.get_model import get_model
-    teacher = get_model(**spec, out_indices=tuple(range(LabelSettings().stage + 1)))
-    return build_labeler(
-        clip=dict(name=args.clip, pretrained=clip_weights(args)), teacher=teacher,
-        vocabulary=vocabulary, device=args.device, task=PROMPTS[1] if teacher.has_moe else None,
-        image_size=size, input_size=tuple(2 * side for side in size))
+          f'{out.with_suffix(".html")}')

@@ -9,7 +9,6 @@ from . import train
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp estimate``."""
     train.add_common_arguments(parser)
     parser.add_argument('--steps', dest='estimate', type=int, default=10,
                         help='to run (%(default)s)')

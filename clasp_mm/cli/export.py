@@ -2,7 +2,7 @@
 
 import argparse
 
-from .options import add_size
+from .options import add_out, add_size
 
 EPILOG = """\
 The file is for one size of image and any batch, and says so in its metadata. The prompt is fixed
@@ -11,21 +11,20 @@ metadata names, so that one file serves every task. clasp_mm.export.run.Exported
 formats and checks what it is given.
 
 examples:
-  clasp export published/clasp_nano_DATE-SHA.pth --size 64 32 --prompt-input \\
-      --out work_dirs/clasp_nano.onnx
-  clasp export REID.py --checkpoint REID.pth --out work_dirs/reid.onnx
-  clasp export POSE.py --checkpoint POSE.pth --format torch --out work_dirs/pose.pt2
+  clasp export published/clasp_nano_DATE-SHA.pth --size 64 32 --prompt-input
+  clasp export REID.py --checkpoint REID.pth
+  clasp export POSE.py --checkpoint POSE.pth --format torch
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp export``."""
     parser.add_argument('source', help='published backbone, name of a model in $CLASP_ZOO, or '
                         'config of pretraining, pose (heat maps), attributes or '
                         're-identification')
     parser.add_argument('--checkpoint', help='weights for a config')
-    parser.add_argument('--out', required=True, metavar='FILE', help='.onnx, or .pt2 of torch')
-    parser.add_argument('--format', choices=('onnx', 'torch'), default='onnx', help='(%(default)s)')
+    add_out(parser, 'work_dirs/exported')
+    parser.add_argument('--format', choices=('onnx', 'torch'), default='onnx',
+                        help="DIR/NAME.onnx or DIR/NAME.pt2; NAME is the source's (%(default)s)")
     add_size(parser, None, "; by default that of a task's config")
     prompt = parser.add_mutually_exclusive_group()
     prompt.add_argument('--task', nargs='+', metavar='TASK',
@@ -40,12 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the file."""
-    from clasp_mm.compat import quiet_mmcv_lite
-    quiet_mmcv_lite()
-    from clasp_mm.export.write import export_model
+    from pathlib import Path
+
+    from clasp_mm.export.write import SUFFIXES, export_model
     task = args.task[0] if args.task and len(args.task) == 1 else args.task
-    report = export_model(args.source, args.out, args.checkpoint, args.size, task,
+    source = Path(args.source)
+    name = source.stem if source.suffix in ('.py', '.pth', '.safetensors') else source.name
+    file = args.out / f'{name}{SUFFIXES[args.format]}'
+    report = export_model(args.source, file, args.checkpoint, args.size, task,
                           args.prompt_input, args.out_indices, args.format, args.semantic_weight)
     height, width = report.meta['input_size']
     print(f'{report.path}: {", ".join(report.meta["outputs"])} of (B, 3, {height}, {width}); '

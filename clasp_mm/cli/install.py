@@ -11,13 +11,21 @@ import shutil
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from importlib import invalidate_caches
 from importlib.util import find_spec
 from pathlib import Path
 
 from clasp_mm.compat.switch import install_operators
 from clasp_mm.utils import packages
-from clasp_mm.utils.packages import installed, requirement_lines, requirements_file, shown
+from clasp_mm.utils.packages import (
+    TORCH_PAIR,
+    installed,
+    probe,
+    requirement_lines,
+    requirements_file,
+    shown,
+)
 
 EPILOG = """\
 Finished steps are kept: a second call does what is left. pip's own settings hold (PIP_INDEX_URL,
@@ -26,8 +34,7 @@ PIP_FIND_LINKS ...).
 
 FOR_TESTS = ('tests', 'export', 'docs')  # requirements/*.txt
 CPU_INDEX = 'https://download.pytorch.org/whl/cpu'
-DISK = "the environment takes 6 GB, pip's cache 3 more (PIP_NO_CACHE_DIR=1 leaves it out)"
-DISK_CPU = "the environment takes 3 GB, pip's cache 1 more (PIP_NO_CACHE_DIR=1 leaves it out)"
+DISK = "the environment takes {} GB, pip's cache {} more (PIP_NO_CACHE_DIR=1 leaves it out)"
 NETWORK = ("look for ERROR in the log; without access to PyPI set pip's PIP_INDEX_URL (a mirror), "
            'or give a folder of wheels by --wheels')
 NO_CPU_INDEX = (f'--cpu takes torch from {CPU_INDEX}; where that cannot be reached, put its wheels '
@@ -36,12 +43,6 @@ NO_CPU_INDEX = (f'--cpu takes torch from {CPU_INDEX}; where that cannot be reach
 COMPILER = ('mmcv is built with a C++17 compiler, for a GPU also with the nvcc of the CUDA that '
             'torch was built with; MAX_JOBS=1 lowers the memory it takes. Without --compiled-ops '
             'nothing is built')
-PAIR = ('import torch, torchvision\n'
-        'torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)')
-
-
-class SetUpError(RuntimeError):
-    """The set-up cannot go on."""
 
 
 class SetUp:
@@ -65,7 +66,7 @@ class SetUp:
         """Take all steps.
 
         Raises:
-            SetUpError: A step failed; :attr:`title` and :attr:`hint` are its.
+            RuntimeError: A step failed; :attr:`title` and :attr:`hint` are its.
         """
         self.state.mkdir(exist_ok=True)
         with self.log.open('a', encoding='utf-8') as file:
@@ -79,8 +80,8 @@ class SetUp:
 
     def wanted(self) -> list[str]:
         """What is asked for, by the names under which it is remembered."""
-        return ['all', *(['tests'] if self.args.with_tests else []),
-                *(['compiled'] if self.args.compiled_ops else [])]
+        asked = {'all': True, 'tests': self.args.with_tests, 'compiled': self.args.compiled_ops}
+        return [name for name, value in asked.items() if value]
 
     def done_before(self) -> bool:
         """Whether an earlier call did all of this, and its packages are still there."""
@@ -109,9 +110,8 @@ class SetUp:
         text = [path.read_text('utf-8') for path in files if path.is_file()]
         return hashlib.sha256('\n'.join([*text, str(root), sys.version]).encode()).hexdigest()
 
-    def clock(self) -> str:
-        minutes, seconds = divmod(int(time.monotonic() - self.began), 60)
-        return f'{minutes}:{seconds:02d}'
+    def clock(self) -> timedelta:
+        return timedelta(seconds=int(time.monotonic() - self.began))
 
     def say(self, text: str) -> None:
         """To the screen and to the log."""
@@ -128,11 +128,7 @@ class SetUp:
         self.say(f'[{self.number}/{len(self.steps)}] {title}  ({self.clock()})')
 
     def pip(self, command: str, *arguments: str | Path) -> None:
-        """Run pip or uv.
-
-        Raises:
-            SetUpError: It failed.
-        """
+        """Run pip or uv; a RuntimeError where it fails."""
         if command == 'install':
             if self.args.wheels:
                 arguments = ('--no-index', '--find-links', self.args.wheels, *arguments)
@@ -142,13 +138,14 @@ class SetUp:
                 arguments = ('-c', path, *arguments)
         line = [*packages.installer(command), *map(str, arguments)]
         if not packages.call(line, self.log, self.tell):
-            raise SetUpError(f'`{" ".join(line[:5])} ...` failed')
+            raise RuntimeError(f'`{" ".join(line[:5])} ...` failed')
         invalidate_caches()
 
     def torch(self) -> None:
         """A pair of torch and torchvision that work together: what is there, or the tested one."""
         cpu = self.args.cpu and sys.platform == 'linux'  # elsewhere PyPI's are for the CPU
-        self.begin('torch and torchvision', f'{NETWORK}; {DISK_CPU if cpu else DISK}')
+        disk = DISK.format(*((3, 1) if cpu else (6, 3)))
+        self.begin('torch and torchvision', f'{NETWORK}; {disk}')
         tools = [name for name in ('packaging', 'setuptools', 'wheel') if not installed(name)]
         if tools:
             self.pip('install', *('setuptools<82' if name == 'setuptools' else name
@@ -168,7 +165,7 @@ class SetUp:
                     if line.startswith(('torch=', 'torchvision=')))
         if cpu:
             pair = {name: f'{version}+cpu' for name, version in pair.items()}
-        self.announce(cpu)
+        self.announce(cpu, disk)
         self.pin(pair)
         exact = [f'{name}==={version}' for name, version in pair.items()]
         force = ['--force-reinstall'] if installed('torch') else []
@@ -179,7 +176,7 @@ class SetUp:
         self.pip('install', *force, *exact)
         self.hint = 'remove torch and torchvision from the environment, and run this again'
         if fault := torch_fault():
-            raise SetUpError(fault)
+            raise RuntimeError(fault)
 
     def pin(self, pair: dict[str, str]) -> None:
         if self.constraints:
@@ -187,17 +184,16 @@ class SetUp:
                       if not line.startswith(('torch=', 'torchvision='))]
             self.constraints = [*(f'{name}==={version}' for name, version in pair.items()), *others]
 
-    def announce(self, cpu: bool) -> None:
+    def announce(self, cpu: bool, disk: str) -> None:
         """What will be downloaded, and whether it fits on the disk."""
-        if cpu or sys.platform != 'linux':
-            self.tell('to download the first time: 0.2 GB of torch, 0.2 GB of other packages')
-        else:
-            self.tell('to download the first time: 3 GB of torch, 0.2 GB of other packages')
-            if shutil.which('nvidia-smi') is None:
-                self.tell('no GPU is seen here: --cpu takes a torch of 0.2 GB')
+        small = cpu or sys.platform != 'linux'
+        self.tell(f'to download the first time: {"0.2" if small else "3"} GB of torch, 0.2 GB of '
+                  'other packages')
+        if not small and shutil.which('nvidia-smi') is None:
+            self.tell('no GPU is seen here: --cpu takes a torch of 0.2 GB')
         free = shutil.disk_usage(sys.prefix).free / 1e9
         if free < (4 if cpu else 9):
-            self.tell(f'only {free:.0f} GB are free on its disk: {DISK_CPU if cpu else DISK}')
+            self.tell(f'only {free:.0f} GB are free on its disk: {disk}')
 
     def core(self) -> None:
         """clasp_mm itself, where its clone is given, and what it imports everywhere."""
@@ -230,7 +226,7 @@ class SetUp:
             hosts.append(lite)
         self.hint = NETWORK
         self.pip('install', '--no-deps', *hosts)
-        if installed('xtcocotools') and not works('import xtcocotools.mask'):
+        if installed('xtcocotools') and not probe('import xtcocotools.mask')[0]:
             self.tell("xtcocotools does not work here: removed, clasp_mm's evaluation serves")
             self.pip('uninstall', 'xtcocotools')
         self.operators()
@@ -251,13 +247,7 @@ class SetUp:
             file.write(done.stdout + done.stderr)
         if done.returncode:
             print(done.stdout + done.stderr)
-            raise SetUpError('a part is not usable, see above')
-
-
-def works(code: str) -> bool:
-    """Whether Python code runs in a process of its own."""
-    return subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True,
-                          check=False).returncode == 0
+            raise RuntimeError('a part is not usable, see above')
 
 
 def torch_fault() -> str:
@@ -266,14 +256,10 @@ def torch_fault() -> str:
     pair = ('torch', 'torchvision')
     versions = packages.installed_versions(pair)
     for name in pair:
-        if name not in versions:
-            return f'{name} is not there'
-        if packages.state(versions[name], accepted[name]) != 'ok':
-            return f'{name} {versions[name]} is not in the accepted {accepted[name]}'
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', PAIR], capture_output=True,
-                          text=True, check=False)
-    lines = done.stderr.strip().splitlines() or ['']
-    return f'torch and torchvision do not work together: {lines[-1]}' if done.returncode else ''
+        if fault := packages.version_fault(name, versions.get(name), accepted[name]):
+            return fault
+    works, line = probe(TORCH_PAIR)
+    return '' if works else f'torch and torchvision do not work together: {line}'
 
 
 def mmcv_folder() -> Path:
@@ -295,17 +281,15 @@ def mmcv_fault(lite: str) -> str:
     if version is None:
         return ''
     if installed('mmcv-lite'):
-        return 'mmcv and mmcv-lite are both installed, and share one folder'
-    accepted = str(Requirement(lite).specifier)
-    if packages.state(version, accepted) != 'ok':
-        return f'mmcv {version} is not in the accepted {accepted}'
-    if has_compiled() and not works('import torch, mmcv._ext'):
+        return packages.BOTH_MMCV
+    if fault := packages.version_fault('mmcv', version, str(Requirement(lite).specifier)):
+        return fault
+    if has_compiled() and not probe('import torch, mmcv._ext')[0]:
         return f'mmcv {version} was compiled for another torch, and cannot be loaded'
     return ''
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of ``clasp install`` and of tools/setup.sh."""
     parser.add_argument('--cpu', action='store_true',
                         help='a torch without CUDA, of 0.2 GB in place of 3, where none is there')
     parser.add_argument('--wheels', type=Path, metavar='DIR',
@@ -320,21 +304,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Set up the running environment; return 1 where that cannot be done."""
     for name in ('wheels', 'source'):
         folder = getattr(args, name)
-        if folder is not None:
-            if not folder.is_dir():
-                sys.stderr.write(f'--{name}: {folder} is no folder\n')
-                return 2
-            setattr(args, name, folder.resolve())
+        if folder is not None and not folder.is_dir():
+            sys.stderr.write(f'--{name}: {folder} is no folder\n')
+            return 2
+        setattr(args, name, folder and folder.resolve())
     setup = SetUp(args)
     if setup.done_before():
         print(f'{sys.prefix} is set up ({" ".join(setup.wanted())})')
         return 0
     try:
         setup.run()
-    except (SetUpError, RuntimeError, OSError) as error:
+    except (RuntimeError, OSError) as error:
         sys.stderr.write(f'\nset-up stopped in step {setup.number} of {len(setup.steps)} '
                          f'({setup.title}): {error}\nWhat to do: {setup.hint}\n'
                          f'The whole output is in {setup.log}\n'

@@ -18,13 +18,11 @@ Then: dict(type='clasp_mm.CLIPPseudoLabeler', store='data/luperson/pseudo_labels
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp label make``."""
     add_labeler_arguments(parser)
     parser.add_argument('--workers', type=int, default=4, help='processes that read (%(default)s)')
 
 
 def run(args: argparse.Namespace) -> None:
-    """Label what is not labelled yet."""
     from clasp_mm.datasets import LUPerson
     from clasp_mm.labelling.make_store import make_store
     from clasp_mm.utils.shards import own_process

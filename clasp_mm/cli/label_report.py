@@ -26,8 +26,7 @@ on a set with annotation:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp label report``."""
-    add_labeler_arguments(parser)
+    add_labeler_arguments(parser, 'work_dirs/label_report')
     parser.add_argument('--parsing', help='folder of PNGs of LIP\'s 20 classes')
     parser.add_argument('--attributes', help='JSON: image name -> attribute -> value')
     parser.add_argument('--num-images', type=int, help='draw that many (default: all)')
@@ -38,7 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write report.html and report.json, and print the verdicts."""
     import json
     from pathlib import Path
 
@@ -57,7 +55,8 @@ def run(args: argparse.Namespace) -> None:
         images = read_labelled_images(source, args.parsing, truth, unreadable=unreadable)
         total = len(source)
     result = report_labels(labeler, images, args.out, args.num_examples, args.batch_size,
-                           total=total, paraphrases=paraphrase(labeler.vocabulary),
+                           total=total, data=args.data_root,
+                           paraphrases=paraphrase(labeler.vocabulary),
                            num_extremes=args.num_extremes, unreadable=unreadable)
     print(json.dumps({name: result[name] for name in (
         'kept', 'rejected', 'foreground_iou', 'mean_iou') if result[name] is not None}, indent=1))

@@ -3,9 +3,7 @@
 import argparse
 from pathlib import Path
 
-from clasp_mm.utils.device import add_device_argument, announce_device
-
-from .options import add_clip, clip_weights
+from .options import add_clip, add_device, add_out, clip_weights
 
 EPILOG = """\
 The labels that pretraining learns from, scored on the annotated people: what a fine-tuned model
@@ -23,19 +21,17 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp label zero-shot``."""
     parser.add_argument('annotation', help='annotation.mat or dataset_zs_run0.pkl')
     parser.add_argument('--images', type=Path, required=True, metavar='FOLDER',
                         help='of the people')
     parser.add_argument('--split', default='test', help='(%(default)s)')
     add_clip(parser)
     parser.add_argument('--texts', type=Path, metavar='JSON', help='(default: those for PA-100K)')
-    add_device_argument(parser)
-    parser.add_argument('--out', type=Path, metavar='JSON', help='write the scores to this file')
+    add_device(parser)
+    add_out(parser, 'work_dirs/zero_shot')
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the scores, and write them where ``--out`` says."""
     import json
 
     from clasp_mm.datasets.attribute_files import read_attribute_file
@@ -43,17 +39,15 @@ def run(args: argparse.Namespace) -> None:
     from clasp_mm.labelling.zero_shot import pa100k_texts, read_texts, score_zero_shot
     from clasp_mm.pseudo_labels.clip_model import build_clip
     from clasp_mm.utils.files import read_json, write_json
-    device = announce_device(args.device)
     table = read_attribute_file(args.annotation)
     texts = read_texts(read_json(args.texts)) if args.texts else pa100k_texts()
-    clip = build_clip(args.clip, clip_weights(args), device)
+    clip = build_clip(args.clip, clip_weights(args), args.device)
     result = score_zero_shot(clip, table, args.split, args.images, texts)
     print(attribute_table(result, result['attributes']))
     shown = {name: result[name] for name in ('mA', 'accuracy', 'precision', 'recall', 'F1',
                                              'num_undefined')}
     print(json.dumps(dict(split=args.split, clip=clip.identity, **shown), indent=1))
-    if args.out:
-        rows = {name: values.tolist() for name, values in result['per_attribute'].items()}
-        write_json(args.out, dict(
-            shown, split=args.split, clip=clip.identity, attributes=result['attributes'],
-            per_attribute=rows))
+    rows = {name: values.tolist() for name, values in result['per_attribute'].items()}
+    write_json(args.out / 'zero_shot.json', dict(
+        shown, split=args.split, clip=clip.identity, attributes=result['attributes'],
+        per_attribute=rows))

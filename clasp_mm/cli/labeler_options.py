@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from clasp_mm.utils.device import add_device_argument, announce_device, computes_in_bfloat16
+from clasp_mm.utils.device import computes_in_bfloat16
 
 from .options import (
     PROMPTS,
     add_clip,
+    add_device,
+    add_out,
     add_semantic_weight,
     add_vocabulary,
     clip_weights,
@@ -20,12 +22,13 @@ if TYPE_CHECKING:
     from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler
 
 
-def add_labeler_arguments(parser: argparse.ArgumentParser) -> None:
+def add_labeler_arguments(parser: argparse.ArgumentParser,
+                          out: str = 'work_dirs/pseudo_labels') -> None:
     """Add what :func:`labeler_from_arguments` reads, and where the images are."""
     data = parser.add_argument_group('images')
     data.add_argument('--data-root', required=True, help='folder of the images, or of an LMDB')
     data.add_argument('--list', default='', help='file with one image name per line')
-    data.add_argument('--out', required=True, help='folder to write')
+    add_out(data, out)
     networks = parser.add_argument_group('networks')
     networks.add_argument('--teacher', required=True,
                           help='published model; any Swin checkpoint (DINO training, ImageNet) of '
@@ -38,7 +41,7 @@ def add_labeler_arguments(parser: argparse.ArgumentParser) -> None:
     add_semantic_weight(networks, 'teacher-')
     add_clip(networks)
     add_vocabulary(networks)
-    add_device_argument(networks)
+    add_device(networks)
     networks.add_argument('--batch-size', type=int, default=64, help='images (%(default)s)')
     networks.add_argument('--clip-batch-size', type=int, default=256,
                           help='regions per CLIP forward (%(default)s)')
@@ -81,7 +84,6 @@ def labeler_from_arguments(args: argparse.Namespace) -> CLIPLabeler:
     from clasp_mm.zoo.get_model import get_model
     if not 0 <= args.stage <= 3:
         raise ValueError(f'--stage must be 0 to 3, got {args.stage}')
-    device = announce_device(args.device)
     vocabulary = read_vocabulary(args)
     if args.teacher == 'none':
         if args.teacher_config or args.teacher_task or args.teacher_semantic_weight is not None:
@@ -96,14 +98,14 @@ def labeler_from_arguments(args: argparse.Namespace) -> CLIPLabeler:
         teacher = get_model(**source, out_indices=tuple(range(args.stage + 1)))
     labeler = build_labeler(
         clip=dict(name=args.clip, pretrained=clip_weights(args)), teacher=teacher,
-        vocabulary=vocabulary, device=device, clip_batch_size=args.clip_batch_size,
+        vocabulary=vocabulary, device=args.device, clip_batch_size=args.clip_batch_size,
         task=args.teacher_task, cluster_numbers=args.clusters,
         image_size=args.image_size,
         input_size=[round(side * args.scale) for side in args.image_size], stage=args.stage,
         foreground=args.foreground, position_weight=args.position_weight,
         min_foreground=args.min_foreground, min_person_cosine=args.min_person_cosine,
         region=args.region, fit=args.fit, fill=args.fill, logit_scale=args.logit_scale,
-        amp=args.amp or ('bf16' if computes_in_bfloat16(device) else 'none'))
+        amp=args.amp or ('bf16' if computes_in_bfloat16(args.device) else 'none'))
     if args.teacher == 'none':
         labeler.teacher_id = ColourTeacher.NAME
     return labeler

@@ -2,7 +2,7 @@
 
 import argparse
 
-from clasp_mm.utils.device import add_device_argument, announce_device
+from .options import add_device
 
 EPILOG = """\
 It learns from people that are drawn for it alone, and is no use on real photographs. The folder
@@ -18,7 +18,6 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp mini-clip``."""
     parser.add_argument('out_dir', help='folder to write')
     parser.add_argument('--seed', type=int, default=0,
                         help='of people, weights and batches (%(default)s)')
@@ -28,14 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='how many to measure on (%(default)s)')
     parser.add_argument('--steps', type=int, default=500, help='optimizer steps (%(default)s)')
     parser.add_argument('--batch-size', type=int, default=64, help='people per step (%(default)s)')
-    add_device_argument(parser)
+    add_device(parser)
     parser.add_argument('--threads', type=int, help='of torch (default: its own choice)')
     parser.add_argument('--workers', type=int,
                         help='processes that draw people (default: as many as threads)')
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train it and print what it can do."""
     import torch
     from rich.console import Console
 
@@ -46,5 +44,5 @@ def run(args: argparse.Namespace) -> None:
     report = train_mini_clip(
         args.out_dir, seed=args.seed, num_people=args.people, num_heldout=args.heldout,
         steps=args.steps, batch_size=args.batch_size, workers=args.workers,
-        device=announce_device(args.device))
+        device=args.device)
     Console().print(report_tables(report))

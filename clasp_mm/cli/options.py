@@ -1,13 +1,17 @@
-"""Arguments that several verbs share; nothing heavy is imported for them."""
+"""What several verbs share: arguments, and how errors end; nothing heavy is imported for it."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from clasp_mm.utils.device import announce_device
+from clasp_mm.utils.device import PRECISIONS, announce_device, set_matmul_precision
 
 if TYPE_CHECKING:
     from torch import nn
@@ -17,6 +21,8 @@ if TYPE_CHECKING:
 PROMPTS = ('appearance', 'part', 'attribute')
 TASKS = ('pose', 'parsing', 'detection', 'attribute', 'reid', 'person_search')
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+# What was asked for, or what it needs, is wrong: the message names the way out.
+USER_ERRORS = (ValueError, OSError, ImportError, RuntimeError)
 
 
 class CfgOptions(argparse.Action):
@@ -47,19 +53,44 @@ def add_config_arguments(parser: argparse.ArgumentParser, example: str, script: 
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help=f'set by {script}')
 
 
+def add_device(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument('--device',
+                        help='cpu, cuda, cuda:1 (default: the GPU where there is one)')
+
+
+def add_float32_precision(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        '--float32-precision', choices=PRECISIONS, default=PRECISIONS[0],
+        help='of products of float32 matrices on GPUs: TF32, float32 or bfloat16 (%(default)s)')
+
+
+def add_device_and_precision(parser: argparse._ActionsContainer) -> None:
+    """Add ``--device``, ``--amp`` (None where it is not given) and ``--float32-precision``."""
+    add_device(parser)
+    parser.add_argument(
+        '--amp', action=argparse.BooleanOptionalAction,
+        help='networks in bfloat16, or in float32 (default: bfloat16 on GPUs that compute in it)')
+    add_float32_precision(parser)
+
+
+def set_device(args: argparse.Namespace) -> None:
+    """Make the device and the precision that were asked for those of the program."""
+    if 'float32_precision' in args:
+        set_matmul_precision(args.float32_precision)
+    if 'device' in args:
+        args.device = announce_device(args.device)
+
+
 def add_size(parser: argparse._ActionsContainer, default: Sequence[int] | None = (256, 128),
              more: str = '') -> None:
-    """Add ``--size H W``, of the input in pixels."""
     parser.add_argument('--size', type=int, nargs=2, default=default, metavar=('H', 'W'),
                         help='of the input in pixels' + (
                             f' ({default[0]} {default[1]})' if default else more))
 
 
-def add_clip(parser: argparse._ActionsContainer, default: str | None = 'ViT-B-32',
-             of: str = '') -> None:
-    """Add ``--clip`` and ``--clip-pretrained``."""
-    parser.add_argument('--clip', default=default, help=f'{of}open_clip model, local-dir:DIR or an '
-                        'architecture file (.json)' + ('; %(default)s' if default else ''))
+def add_clip(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument('--clip', default='ViT-B-32', help='open_clip model, local-dir:DIR or an '
+                        'architecture file (.json); %(default)s')
     parser.add_argument('--clip-pretrained', default='openai', metavar='TAG|FILE',
                         help='tag of open_clip or weights file (%(default)s)')
 
@@ -71,7 +102,6 @@ def clip_weights(args: argparse.Namespace) -> str | None:
 
 
 def add_vocabulary(parser: argparse._ActionsContainer) -> None:
-    """Add ``--vocabulary``."""
     parser.add_argument('--vocabulary', metavar='JSON',
                         help='parts, attributes and texts (default: the built-in ones)')
 
@@ -93,7 +123,7 @@ def add_backbone(parser: argparse.ArgumentParser) -> None:
 def read_backbone(args: argparse.Namespace) -> nn.Module:
     """The backbone that :func:`add_backbone` asked for, on ``--device``."""
     from clasp_mm.zoo.get_model import get_model
-    return get_model(args.model, args.checkpoint).to(announce_device(args.device))
+    return get_model(args.model, args.checkpoint).to(args.device)
 
 
 def add_semantic_weight(parser: argparse._ActionsContainer, of: str = '') -> None:
@@ -103,14 +133,13 @@ def add_semantic_weight(parser: argparse._ActionsContainer, of: str = '') -> Non
                         "its config's")
 
 
-def add_analysis_out(parser: argparse.ArgumentParser) -> None:
-    """Add ``--out``, the folder that an analysis writes its files to."""
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/analysis'), metavar='DIR',
-                        help='folder of its files (%(default)s)')
+def add_out(parser: argparse._ActionsContainer, default: str = 'work_dirs/analysis') -> None:
+    """Add ``--out``, the folder that a verb writes its files to."""
+    parser.add_argument('--out', type=Path, default=Path(default), metavar='DIR',
+                        help='folder to write (%(default)s)')
 
 
 def add_epochs(parser: argparse.ArgumentParser) -> None:
-    """Add ``--epochs STAGE1 STAGE2``."""
     parser.add_argument('--epochs', type=int, nargs=2, metavar=('STAGE1', 'STAGE2'),
                         help='epochs of both stages; by default those of the configs')
 
@@ -145,3 +174,30 @@ def find_clone(what: str) -> Path:
         raise FileNotFoundError(f'{what} lies beside the package, in a clone of its repository '
                                 f'alone; this package is at {root}')
     return root
+
+
+def import_from_clone(name: str) -> ModuleType:
+    """A module of ``benchmarks/``, which stands beside the package.
+
+    Raises:
+        FileNotFoundError: See :func:`find_clone`.
+    """
+    root = str(find_clone('benchmarks/'))
+    if root not in sys.path:
+        sys.path.insert(0, root)
+    return import_module(name)
+
+
+@contextmanager
+def work() -> Iterator[None]:
+    """Inside it is no longer what was asked for that fails: errors keep their traceback."""
+    try:
+        yield
+    except USER_ERRORS as error:
+        error.of_the_work = True
+        raise
+
+
+def keeps_traceback(error: BaseException) -> bool:
+    """Whether an error comes from inside :func:`work`."""
+    return getattr(error, 'of_the_work', False)

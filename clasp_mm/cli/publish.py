@@ -2,6 +2,8 @@
 
 import argparse
 
+from .options import add_out, usage
+
 EPILOG = """\
 Of pretraining the teacher's backbone is published, of a task the whole model (averaged weights
 where the run had an EMAHook). Refused are NaN, missing or unexpected tensors, a config that is not
@@ -13,16 +15,14 @@ examples:
       --data COCO --data-licence 'CC BY 4.0'
   clasp publish work_dirs/reid/epoch_120.pth my_reid --out work_dirs/zoo --part test \\
       --result mAP=89.1 --result rank1=95.0 --dataset Market-1501 --data Market-1501 \\
-      --data-licence 'research only'
+      --data-licence 'research only' --push me/my_reid
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp publish``."""
     parser.add_argument('checkpoint', help='checkpoint of a run')
     parser.add_argument('name', help='name of the model, as clasp_pcmoe-swin-base_luperson')
-    parser.add_argument('--out', default='work_dirs/published', metavar='DIR',
-                        help='(%(default)s)')
+    add_out(parser, 'work_dirs/published')
     parser.add_argument('--config', help='config of the run; by default the one beside the '
                         'checkpoint')
     parser.add_argument('--data', help='what it was trained on; by default what the zoo says of '
@@ -39,18 +39,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--tta', action='store_true', help='they are of clasp test --tta')
     parser.add_argument('--allow-dirty', action='store_true', help='publish in spite of another '
                         'config or of uncommitted code; the side-car says so')
-    parser.add_argument('--no-safetensors', action='store_true', help='the .pth alone')
+    files = parser.add_mutually_exclusive_group()
+    files.add_argument('--no-safetensors', action='store_true', help='the .pth alone')
+    files.add_argument('--no-pth', action='store_true', help='the .safetensors alone')
+    parser.add_argument('--half', action='store_true', help='as float16, in half the bytes')
+    parser.add_argument('--push', metavar='OWNER/NAME', help='put it into that repository of the '
+                        'Hugging Face hub too (made if it is not there, as who `hf auth login` or '
+                        'HF_TOKEN says), with a model card; hf-hub:OWNER/NAME then names it')
 
 
 def run(args: argparse.Namespace) -> None:
-    """Publish it, and print its path."""
-    from clasp_mm.compat import allow_mmengine_checkpoints
+    if args.push and args.no_safetensors:
+        usage('--push needs the .safetensors that --no-safetensors leaves out')
     from clasp_mm.zoo.entry import About, parse_results
     from clasp_mm.zoo.publish import publish_model
-    allow_mmengine_checkpoints()
-    print(publish_model(
+    path = publish_model(
         args.checkpoint, args.name, args.out, args.config,
         about=About(args.data, args.data_licence, args.recipe, args.dataset),
         results=parse_results(args.result) if args.result else None, part=args.part,
         scored_on=args.scored_on, tta=args.tta, allow_dirty=args.allow_dirty,
-        safetensors=not args.no_safetensors))
+        pth=not args.no_pth, safetensors=not args.no_safetensors, half=args.half)
+    print(path)
+    if args.push:
+        from clasp_mm.zoo.push import push_model
+        print(push_model(path, args.push))

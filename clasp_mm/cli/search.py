@@ -7,21 +7,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
-from clasp_mm.utils.device import (
-    add_amp_argument,
-    add_device_argument,
-    announce_device,
-    set_matmul_precision,
-)
 
-from .options import PROMPTS, add_clip, add_semantic_weight, add_size, clip_weights
+from .options import (
+    PROMPTS,
+    add_clip,
+    add_device_and_precision,
+    add_semantic_weight,
+    add_size,
+    clip_weights,
+)
 
 if TYPE_CHECKING:
     from clasp_mm.datasets import LUPerson
     from clasp_mm.search.rank import Found
 
-_SCALES = dict(text="cosine with the text, less the mean over the vocabulary's texts",
-               attribute='probability among the values of the attribute', image='cosine')
+# Kind of a part -> name of its score, and what that is.
+_SCALES = dict(
+    text=('relative cosine', "cosine with the text, less the mean over the vocabulary's texts"),
+    attribute=('probability', 'probability among the values of the attribute'),
+    image=('cosine', 'cosine with the picture'))
 EPILOG = """\
 A query is words, split at commas ("red upper clothes, backpack"); a value of an attribute
 ("hair length=long hair"); the path of an image, to find what looks alike under a prompt of a
@@ -40,7 +44,6 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp search``."""
     parser.add_argument('folder', help='folder of images, or of an LMDB')
     parser.add_argument('query', nargs='+', help='words, ATTRIBUTE=VALUE or an image, see below')
     parser.add_argument('--count', type=int, default=24, help='images to find (%(default)s)')
@@ -64,26 +67,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_size(alike)
     parser.add_argument('--batch-size', type=int, default=64, help='images (%(default)s)')
     parser.add_argument('--workers', type=int, default=2, help='processes that read (%(default)s)')
-    add_device_argument(parser)
-    add_amp_argument(parser)
+    add_device_and_precision(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print what is found, and write its page."""
     import json
     import sys
     from contextlib import redirect_stdout
 
-    from clasp_mm.utils.files import write_text
     from clasp_mm.utils.shards import own_process
     with redirect_stdout(sys.stderr):  # loggers write there; a reader of JSON wants it alone
         found, source, index = _search(args)
-        page = found and _page(found, source)
+        if found:
+            _write_page(args.html, found, source)
     if found is None:
         print(f'process {own_process()[0]} is done; others still embed into {index}',
               file=sys.stderr)
         return
-    write_text(args.html, page)
     _warn(found, len(source))
     if args.json:
         print(json.dumps(found.to_dict(), indent=1))
@@ -100,8 +100,6 @@ def _search(args: argparse.Namespace) -> tuple[Found | None, LUPerson, Path]:
     from clasp_mm.search.query import parse_query, read_attributes
     from clasp_mm.search.rank import search_images
     from clasp_mm.utils.shards import own_process
-    args.device = announce_device(args.device)
-    set_matmul_precision(args.float32_precision)
     if args.count < 1:
         raise ValueError(f'--count must be at least 1, got {args.count}')
     attributes = DEFAULT_VOCABULARY.attributes
@@ -116,7 +114,7 @@ def _search(args: argparse.Namespace) -> tuple[Found | None, LUPerson, Path]:
     if 'image' in kinds:
         if not args.checkpoint:
             raise ValueError('look-alikes are compared by a backbone: give --checkpoint')
-        backbone = load_backbone(args, 'appearance')[0]
+        backbone = load_backbone(args, 'appearance')
         look = backbone_encoder(backbone, tuple(args.size),
                             getattr(backbone, 'semantic_weight', backbone.task), args.amp)
     index = args.index or _default_index(args.folder)
@@ -163,27 +161,33 @@ def _table(found: Found) -> str:
                      for row in [heads, *rows])
 
 
-def _page(found: Found, source: LUPerson) -> str:
+def _write_page(path: Path, found: Found, source: LUPerson) -> None:
     from clasp_mm.datasets.images import UnreadableImageError, read_image
-    from clasp_mm.utils.files import printable
-    from clasp_mm.visualization.neighbours import thumbnail
-    from clasp_mm.visualization.search_page import Result, search_page
-    results = []
-    for hit in found.hits:
-        try:
-            image = thumbnail(source.load(hit.row)['img'][..., ::-1])
-        except UnreadableImageError:
-            image = None
-        results.append(Result(printable(hit.name), image, hit.score, hit.parts))
+    from clasp_mm.visualization.neighbours import Cell, thumbnail
+    from clasp_mm.visualization.pages import write_page
+    several = len(found.parts) > 1
     words = [Path(part.words).name if part.kind == 'image' else part.words
              for part in found.parts]
-    pictures = [(Path(part.path).name, thumbnail(read_image(part.path)[..., ::-1]))
+    names = [_SCALES[part.kind][0] for part in found.parts]
+    hits = []
+    for rank, hit in enumerate(found.hits, 1):
+        try:
+            pictures = [thumbnail(source.load(hit.row)['img'][..., ::-1])]
+        except UnreadableImageError:
+            pictures = []
+        parts = '; '.join(f'{own}: {name} {value:.3f}' for own, name, value in zip(
+            words, names, hit.parts, strict=True))
+        hits.append(Cell(hit.name, pictures, source.get_data_info(hit.row)['img_path'],
+                         f'{rank}. {"mean score" if several else names[0]} {hit.score:.3f}',
+                         note=parts if several else ''))
+    pictures = [Cell(Path(part.path).name, [thumbnail(read_image(part.path)[..., ::-1])], part.path)
                 for part in found.parts if part.kind == 'image']
-    scale = _SCALES[found.parts[0].kind] if len(found.parts) == 1 else (
-        'mean of the parts, each brought to mean 0 and deviation 1 over the folder')
-    models = ', '.join(found.updates)
-    note = (f'The best {len(results)} of {len(source) - len(found.unreadable)} images of '
-            f'{printable(source.source)}, by {models}. Score: {scale}.')
-    parts = [(part.kind, own, *spread) for part, own, spread in
-             zip(found.parts, words, found.spread.tolist(), strict=True)]
-    return search_page(note, parts, pictures, results, found.unreadable)
+    scale = _SCALES[found.parts[0].kind][1]
+    if several:
+        scale = 'mean of the parts, each brought to mean 0 and deviation 1 over the folder'
+    write_page(path, 'search', ', '.join(words), f'The best {len(hits)} of '
+               f'{len(source) - len(found.unreadable)} images. Score: {scale}.',
+               ', '.join(found.updates), source.source, hits=hits, pictures=pictures,
+               parts=[(own, _SCALES[part.kind][1], *spread) for part, own, spread in
+                      zip(found.parts, words, found.spread.tolist(), strict=True)],
+               unreadable=found.unreadable)

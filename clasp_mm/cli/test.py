@@ -4,20 +4,20 @@ On several GPUs: bash tools/dist_test.sh CONFIG CHECKPOINT GPUS [the options bel
 """
 
 import argparse
+from pathlib import Path
 
-from .failure import work
-from .options import add_config_arguments
+from .options import add_config_arguments, work
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp test``."""
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file, or a published model: its file (.pth, '
                         '.safetensors) or its name in CLASP_ZOO')
     parser.add_argument('--work-dir', help='the log (default: work_dirs/NAME)')
     parser.add_argument('--tta', action='store_true',
                         help="test-time augmentation by the config's tta_pipeline and tta_model")
-    parser.add_argument('--out', metavar='JSON', help='write the metrics to this file')
+    parser.add_argument('--out', type=Path, metavar='DIR',
+                        help='also write the metrics, to DIR/metrics.json')
     add_config_arguments(parser, 'test_dataloader.batch_size=64', 'dist_test.sh')
 
 
@@ -27,8 +27,6 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         ValueError: The config is none for testing, or the weights do not fit its model.
     """
-    from pathlib import Path
-
     from mmengine.dist import is_main_process
     from mmengine.registry import RUNNERS
     from mmengine.runner import Runner
@@ -60,5 +58,5 @@ def run(args: argparse.Namespace) -> None:
     with work():
         metrics = runner.test()
     if args.out and is_main_process():
-        write_json(args.out, metrics, indent=2, default=float)
+        write_json(args.out / 'metrics.json', metrics, indent=2, default=float)
     leave_together()

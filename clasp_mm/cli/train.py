@@ -6,8 +6,7 @@ On several GPUs: bash tools/dist_train.sh CONFIG GPUS [the options below].
 import argparse
 from contextlib import ExitStack
 
-from .failure import work
-from .options import add_config_arguments
+from .options import add_config_arguments, work
 
 EPILOG = """\
 example:
@@ -16,7 +15,6 @@ example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp train``."""
     add_common_arguments(parser)
     parser.add_argument(
         '--estimate', nargs='?', const=10, type=int, metavar='STEPS',
@@ -47,7 +45,6 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train, or estimate what training takes."""
     if args.launcher == 'pytorch':
         from clasp_mm.utils.processes import end_with_parent
         end_with_parent()  # which is torchrun

@@ -1,21 +1,20 @@
-"""Names of the models that there are: the shipped zoo's, and those of the folder CLASP_ZOO."""
+"""Names of the models that there are: the library's, of zoo/, and of the folder CLASP_ZOO."""
 
 import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp zoo list``."""
     parser.add_argument('pattern', nargs='?', default='*',
                         help='of the names, with wildcards; anything may follow')
     parser.add_argument('--task', help='that the models are for, or have results of')
     parser.add_argument('--licence', help="terms of their data, with wildcards, as 'CC BY*'")
+    parser.add_argument('--weights', action='store_true', help='only those with weights')
     parser.add_argument('--json', action='store_true', help='print JSON in place of lines')
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print them."""
     import json
 
     from clasp_mm.zoo.index import list_models
-    names = list_models(args.pattern, args.task, args.licence)
+    names = list_models(args.pattern, args.task, args.licence, args.weights)
     print(json.dumps(names, indent=1) if args.json else '\n'.join(names))

@@ -7,7 +7,6 @@ from .options import find_clone
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``clasp zoo pages``."""
     parser.add_argument('--check', action='store_true', help='write nothing; fail if they differ')
     parser.add_argument('--costs', action='store_true', help='first count parameters and FLOPs of '
                         'every config anew, into the metafiles (minutes)')
@@ -23,11 +22,10 @@ def run(args: argparse.Namespace) -> None:
         ValueError: With ``--check``, where some do.
     """
     from clasp_mm.utils.files import write_text
-    from clasp_mm.zoo.pages import folder_page, zoo_pages
+    from clasp_mm.zoo.pages import count_costs, folder_page, zoo_pages
     if args.costs or not args.zoo:
         root = args.root or find_clone('the zoo whose pages are written')
     if args.costs:
-        from clasp_mm.zoo.costs import count_costs
         count_costs(root)
     pages = {args.zoo / 'README.md': folder_page(args.zoo)} if args.zoo else zoo_pages(root)
     old = [path for path, text in pages.items()

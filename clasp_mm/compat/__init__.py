@@ -39,7 +39,6 @@ _HOMES = {
     'is_compiling': 'quirks',
     'mend_draw_circles': 'quirks',
     'prepare_cpu_distributed': 'quirks',
-    'quiet_mmcv_lite': 'quirks',
     'torch_at_least': 'quirks',
 }
 

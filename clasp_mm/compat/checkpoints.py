@@ -1,7 +1,5 @@
 """Checkpoints of torch, mmengine and safetensors, read without running what a file may hide."""
 
-from __future__ import annotations
-
 import codecs
 import hashlib
 import json

@@ -5,8 +5,6 @@ differ from pycocotools' in what is counted, not in how it is scored: so the ann
 out by them, as copies, and pycocotools scores these.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 import warnings

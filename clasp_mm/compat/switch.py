@@ -5,8 +5,6 @@ program, the hosts' own tools included. :func:`switch_on`, called by ``import cl
 processes where those files are not. A compiled module wins over both.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import importlib.util

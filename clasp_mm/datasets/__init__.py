@@ -1,9 +1,8 @@
-from .array_sampler import ArraySampler
+from .array_sampler import ArraySampler, ResumableSampler
 from .attribute import AttributeDataset
 from .identity_sampler import IdentitySampler
 from .luperson import LUPerson
 from .reid import MSMT17, Market1501, ReIDFolder, ReIDTable
-from .resumable_sampler import ResumableSampler
 from .transforms import CLIPPseudoLabeler, MultiCrop, PackViews, PlaceholderLabels
 
 __all__ = ['MSMT17', 'ArraySampler', 'AttributeDataset', 'CLIPPseudoLabeler', 'IdentitySampler',

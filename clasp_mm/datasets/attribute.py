@@ -25,7 +25,7 @@ class AttributeDataset(BaseDataset):
             ``data_root``; see :func:`~.attribute_files.read_attribute_file`.
         split: ``'train'``, ``'val'``, ``'trainval'`` or ``'test'``.
         data_prefix: ``img_path``, the folder of the images.
-        **kwargs: Of MMEngine's ``BaseDataset``.
+        **kwargs: Arguments of MMEngine's ``BaseDataset``.
 
     Raises:
         FileNotFoundError: There is no annotation file.

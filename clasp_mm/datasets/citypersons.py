@@ -9,7 +9,8 @@ from mmengine.logging import print_log
 
 from clasp_mm.registry import DATASETS
 
-from .pedestrian_annotations import has_area_inside, read_coco, read_folder
+from .coco_annotations import has_area_inside
+from .pedestrian_annotations import read_coco, read_folder
 
 
 @DATASETS.register_module()
@@ -29,7 +30,7 @@ class CityPersons(BaseDetDataset):
 
     Args:
         min_height: In training, lower pedestrians (pixels) are ignored.
-        **kwargs: Of mmdet's BaseDetDataset.
+        **kwargs: Arguments of mmdet's BaseDetDataset.
 
     Raises:
         FileNotFoundError: There is no such annotation, or a folder without any.

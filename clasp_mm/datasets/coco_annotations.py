@@ -34,6 +34,13 @@ def unusable(file: str, annotation: Mapping[str, Any], fault: str) -> ValueError
         f'{fault}: the evaluation, which reads this file, would stop at it. Mend or remove it')
 
 
+def has_area_inside(box: list[float], width: int, height: int) -> bool:
+    """Whether x1, y1, x2, y2 covers any of the image; false where a number is not finite."""
+    x1, y1, x2, y2 = box
+    return (all(map(math.isfinite, box)) and max(x1, 0) < min(x2, width)
+            and max(y1, 0) < min(y2, height))
+
+
 def first(ids: Iterable, count: int = 3) -> str:
     """The first of some ids, as text."""
     ids = list(ids)

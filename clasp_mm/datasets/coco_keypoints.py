@@ -14,7 +14,7 @@ from mmpose.datasets import CocoDataset, CrowdPoseDataset
 
 from clasp_mm.registry import DATASETS
 
-from .coco_annotations import box_fault, first, keypoints_fault, unusable
+from .coco_annotations import box_fault, first, has_area_inside, keypoints_fault, unusable
 
 
 class _Told:
@@ -87,7 +87,8 @@ class _Told:
                 f'{min(unknown)}, that {self.ann_file} does not know ({len(asked & known)} it '
                 'does): take the detections of the same split')
         people = super()._load_detection_results()
-        kept = [person for person in people if _overlaps(person)]
+        kept = [person for person in people if has_area_inside(
+            person['bbox'][0].tolist(), *person['img_shape'][::-1])]
         print_log(
             f'{self.bbox_file}: {len(kept)} detected people in {len(asked)} of {len(known)} '
             f'images; left out: {len(people) - len(kept)} with a box that is empty or outside the '
@@ -126,9 +127,3 @@ def _fault(person: dict) -> str | None:
     if width <= 0 or height <= 0:
         return 'with a box that is empty or outside the image'
     return None
-
-
-def _overlaps(person: dict) -> bool:
-    """Whether a detected box has an area inside its image."""
-    (x1, y1, x2, y2), (height, width) = person['bbox'][0], person['img_shape']
-    return min(x2, width) > max(x1, 0) and min(y2, height) > max(y1, 0)

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, Sampler
 
 from clasp_mm.registry import DATA_SAMPLERS
 
-from .resumable_sampler import Visit
+from .array_sampler import Visit
 
 
 @DATA_SAMPLERS.register_module()
@@ -24,14 +24,14 @@ class IdentitySampler(Sampler):
     some come twice. A batch is one group of each of P identities; where fewer have groups left,
     others come again. Every process has its own batches of P * K, so ``batch_size`` must be P * K.
 
-    It yields :class:`~.resumable_sampler.Visit` and can begin inside an epoch (``start``), for
+    It yields :class:`~.array_sampler.Visit` and can begin inside an epoch (``start``), for
     ``clasp_mm.ExactResumeHook``.
 
     Args:
         dataset: Its ``get_data_info(i)`` must have ``gt_label``.
         num_identities: P.
         num_instances: K.
-        seed: Of the order; None takes one that all processes share.
+        seed: Seed of the order; None takes one that all processes share.
 
     Raises:
         ValueError: P or K is below 1, the data set has fewer than P identities, or no labels.

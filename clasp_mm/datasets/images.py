@@ -22,6 +22,7 @@ import os
 import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -30,7 +31,7 @@ from mmengine.logging import print_log
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from clasp_mm.utils.files import printable
+from clasp_mm.utils.files import printable, replacing
 
 from .name_table import NameTable
 
@@ -41,7 +42,6 @@ MAX_SIDE = 1 << 15  # no picture of it can be written as JPEG, or drawn, much ab
 
 _JPEG_START, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
 _JPEG_MARKER = re.compile(rb'\xff[^\x00\xff\xd0-\xd7]')  # neither data, fill bytes nor restarts
-_PNG_START = b'\x89PNG'
 _TIFF_STARTS = (b'II*\0', b'MM\0*')
 _ORIENTATION = 0x0112  # tag of EXIF
 _FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}  # OpenCV's codes; from 5 on after a transposition
@@ -215,7 +215,7 @@ def decode_image(data: bytes | memoryview) -> np.ndarray:
     if len(data) == 0:
         raise UnreadableImageError('the file is empty')
     start = bytes(data[:4])
-    orientation = _look_at_head(data, start)
+    orientation = _look_at_head(data)
     if start.startswith(_JPEG_START) and bytes(data[-2:]) != _JPEG_END and not any(
             code == _JPEG_END[1] for code, _ in _jpeg_segments(data)):
         raise UnreadableImageError('the JPEG is cut off: it has no end marker')
@@ -233,26 +233,19 @@ def decode_image(data: bytes | memoryview) -> np.ndarray:
     return cv2.flip(image, _FLIPS[orientation]) if orientation in _FLIPS else image
 
 
-def _look_at_head(data: bytes | memoryview, start: bytes) -> int:
-    """EXIF orientation, 1 (as it stands) to 8; an error where the stated size is too large.
-
-    Pillow could look at all formats, at a tenth of the time that it takes to decode a crop.
-    """
-    if start.startswith(_JPEG_START):
-        return _look_at_jpeg(data)
-    if start == _PNG_START and len(data) >= 24:
-        _check_size(*struct.unpack_from('>II', data, 16))
-        if not _png_has_exif(data):
-            return 1
+def _look_at_head(data: bytes | memoryview) -> int:
+    """EXIF orientation, 1 (as it stands) to 8; an error where the stated size is too large."""
     try:
         with Image.open(io.BytesIO(data)) as file:
             _check_size(*file.size)
-            return _orientation(file.getexif())
+            # Pillow would decode a PNG to look for more.
+            plain = file.format == 'PNG' and not _png_has_exif(data)
+            return 1 if plain else _orientation(file.getexif())
     except UnreadableImageError:
         raise
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(f'the image is too large: {error}') from error
-    except Exception:  # not Pillow's to read: the decoder will say what is wrong
+    except Exception:  # not Pillow's to read, or damaged EXIF: the decoder will say what is wrong
         return 1
 
 
@@ -265,22 +258,6 @@ def _check_size(width: int, height: int) -> None:
 def _orientation(exif: Image.Exif) -> int:
     found = exif.get(_ORIENTATION)
     return found if found in range(1, 9) else 1
-
-
-def _look_at_jpeg(data: bytes | memoryview) -> int:
-    orientation = 1
-    for code, at in _jpeg_segments(data):
-        if code == 0xE1 and bytes(data[at + 2:at + 8]) == b'Exif\0\0':
-            exif = Image.Exif()
-            try:
-                exif.load(bytes(data[at + 2:at + struct.unpack_from('>H', data, at)[0]]))
-                orientation = _orientation(exif)
-            except Exception:  # a damaged one says nothing
-                orientation = 1
-        elif 0xC0 <= code <= 0xCF and code not in (0xC4, 0xC8, 0xCC) and at + 7 <= len(data):
-            _check_size(*struct.unpack_from('>HH', data, at + 3)[::-1])
-            break  # the frame's header; what describes the picture stands before it
-    return orientation
 
 
 def _jpeg_segments(data: bytes | memoryview) -> Iterator[tuple[int, int]]:
@@ -326,3 +303,21 @@ def resize_images(images: Sequence[np.ndarray], size: tuple[int, int]) -> Tensor
         row[:] = cv2.resize(image, size[::-1],
                             interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
     return torch.from_numpy(batch).permute(0, 3, 1, 2).flip(1)
+
+
+def write_image(path: Path, image: np.ndarray, *options: int) -> None:
+    """Write an image, encoded by the name's end, whole or not at all; the disk is not waited for.
+
+    Args:
+        path: File.
+        image: (H, W, 3) uint8 BGR, or (H, W).
+        *options: Of ``cv2.imencode``.
+
+    Raises:
+        ValueError: OpenCV cannot encode it.
+    """
+    done, code = cv2.imencode(path.suffix, np.ascontiguousarray(image), options)
+    if not done:
+        raise ValueError(f'{path}: OpenCV cannot encode an image of shape {image.shape} so')
+    with replacing(path, sync=False) as partial:
+        partial.write_bytes(code.tobytes())

@@ -41,6 +41,10 @@ def load_images(paths: Sequence[str | os.PathLike], size: tuple[int, int] = (256
 
     Raises:
         clasp_mm.datasets.images.UnreadableImageError: If a file cannot be read; names it.
+
+    Example:
+        >>> load_images(['people/0.jpg', 'people/1.jpg'], size=(64, 32)).shape
+        torch.Size([2, 3, 64, 32])
     """
     return normalize(torch.cat([resize_images([read_image(path)], size) for path in paths]))
 

@@ -51,7 +51,7 @@ class LmdbFile:
     Its state is that of the last transaction when it was opened. Safe after a fork and in threads.
 
     Args:
-        folder: Of ``data.mdb``.
+        folder: Folder of ``data.mdb``.
 
     Raises:
         FileNotFoundError: There is none.

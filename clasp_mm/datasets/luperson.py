@@ -15,10 +15,10 @@ from torch.utils.data import Dataset
 from clasp_mm.registry import DATASETS
 from clasp_mm.utils.files import printable
 
+from .array_sampler import Visit
 from .images import IMAGE_SUFFIXES, UnreadableImageError, decode_image, list_images, read_bytes
 from .lmdb_file import LmdbError, LmdbFile
 from .name_table import NameTable
-from .resumable_sampler import Visit
 
 _LARGE_SOURCE = 200_000
 
@@ -53,6 +53,11 @@ class LUPerson(Dataset):
         FileNotFoundError: ``data_root`` or the list file is missing.
         ValueError: There is no image, a subset asks for more images than there are, or the LMDB
             is damaged (:class:`~clasp_mm.datasets.lmdb_file.LmdbError`).
+
+    Example:
+        >>> data = LUPerson('people')
+        >>> len(data), data[1]['img_key'], data[1]['img'].shape
+        (4, '1.jpg', (64, 32, 3))
     """
 
     METAINFO = {'dataset_type': 'unlabelled person crops'}
@@ -79,7 +84,7 @@ class LUPerson(Dataset):
 
     def _load_names(self, ann_file: str) -> NameTable:
         if not ann_file:
-            names = self._reader.names()
+            names = self._search()
             advice = f'put images ending in {", ".join(IMAGE_SUFFIXES)} there'
         elif os.path.isfile(self.source):
             names = NameTable.from_file(self.source)
@@ -90,6 +95,17 @@ class LUPerson(Dataset):
                 f'below data_root={self.data_root!r} unless it is absolute')
         if len(names) == 0:
             raise ValueError(f'{self.source!r} names no image; {advice}')
+        return names
+
+    def _search(self) -> NameTable:
+        """All names of the source; says how to spare the time of looking for millions."""
+        begin = time.perf_counter()
+        names = self._reader.names()
+        if len(names) >= _LARGE_SOURCE:
+            MMLogger.get_current_instance().info(
+                f'looking for images in {self.source} took {time.perf_counter() - begin:.0f} s. To '
+                f'spare it, write their {len(names)} names once, '
+                'LUPerson(...).names.save(path), and give ann_file=path')
         return names
 
     def _subset(self, names: NameTable, num_images: int | None,
@@ -164,9 +180,8 @@ class LUPerson(Dataset):
             skipped.append(printable(self.names[candidate]))
         raise RuntimeError(
             f'{len(skipped)} images in a row could not be used; the last was {reason}. Check that '
-            f'data_root='
-            f'{self.data_root!r} holds what {self.source!r} names and that it can be read; '
-            'max_refetch sets how many are tried')
+            f'data_root={self.data_root!r} holds what {self.source!r} names and that it can be '
+            'read; max_refetch sets how many are tried')
 
     def _candidates(self, index: int) -> Iterator[int]:
         """``index``, then others in an order that depends on it alone, none twice."""
@@ -179,13 +194,6 @@ class LUPerson(Dataset):
                 yield candidate
 
 
-def _advise_a_list(path: str, names: NameTable, seconds: float) -> None:
-    if len(names) >= _LARGE_SOURCE:
-        MMLogger.get_current_instance().info(
-            f'looking for images in {path} took {seconds:.0f} s. To spare it, write their '
-            f'{len(names)} names once, LUPerson(...).names.save(path), and give ann_file=path')
-
-
 class _FileReader:
     """Reads images from a folder."""
 
@@ -193,10 +201,7 @@ class _FileReader:
         self.path = path
 
     def names(self) -> NameTable:
-        begin = time.perf_counter()
-        names = list_images(self.path)
-        _advise_a_list(self.path, names, time.perf_counter() - begin)
-        return names
+        return list_images(self.path)
 
     def locate(self, name: str) -> str:
         return os.path.join(self.path, name)
@@ -213,10 +218,7 @@ class _LmdbReader:
         self._file = LmdbFile(path)
 
     def names(self) -> NameTable:
-        begin = time.perf_counter()
-        names = NameTable.from_names(self._file.keys())
-        _advise_a_list(self.path, names, time.perf_counter() - begin)
-        return names
+        return NameTable.from_names(self._file.keys())
 
     def locate(self, name: str) -> str:
         return f'{self.path}:{name}'

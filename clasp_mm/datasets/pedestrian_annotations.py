@@ -110,12 +110,5 @@ def _finite(values: list[float], where: str) -> list[float]:
     return values
 
 
-def has_area_inside(box: list[float], width: int, height: int) -> bool:
-    """Whether x1, y1, x2, y2 covers any of the image; false where a number is not finite."""
-    x1, y1, x2, y2 = box
-    return (all(map(math.isfinite, box)) and max(x1, 0) < min(x2, width)
-            and max(y1, 0) < min(y2, height))
-
-
 def _reason(error: Exception) -> str:
     return f'missing {error}' if isinstance(error, KeyError) else str(error)

@@ -33,7 +33,7 @@ class PersonSearchDataset(BaseDetDataset):
     Args:
         data_root: Folder of the data set.
         split: ``'train'`` or ``'test'``.
-        **kwargs: Of mmdet's BaseDetDataset.
+        **kwargs: Arguments of mmdet's BaseDetDataset.
 
     Raises:
         FileNotFoundError: An annotation or an image is missing.

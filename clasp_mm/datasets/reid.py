@@ -15,8 +15,8 @@ from mmengine.logging import print_log
 from clasp_mm.registry import DATASETS
 from clasp_mm.utils.files import read_text
 
+from .array_sampler import Visit
 from .images import list_images
-from .resumable_sampler import Visit
 from .table import read_table
 
 SPLITS = ('train', 'query', 'gallery', 'test')
@@ -51,7 +51,7 @@ class ReIDDataset(BaseDataset):
         data_root: Folder of the data set.
         split: ``'train'``, ``'query'``, ``'gallery'``, or ``'test'``: queries, then gallery.
         pipeline: Transforms.
-        **kwargs: Of MMEngine's BaseDataset.
+        **kwargs: Arguments of MMEngine's BaseDataset.
 
     Raises:
         FileNotFoundError: Something of the layout is missing.
@@ -230,7 +230,7 @@ class ReIDFolder(ReIDDataset):
         camera_pattern: Regular expression searched for in an image's name, whose first group is
             the number of the camera, from 0; where the group is empty, the camera is not known.
             None: no camera is known, and a query is compared with every other image.
-        **kwargs: Of :class:`ReIDDataset`.
+        **kwargs: Arguments of :class:`ReIDDataset`.
 
     Raises:
         ValueError: A name does not match ``camera_pattern``; see also :class:`ReIDDataset`.
@@ -267,7 +267,7 @@ class ReIDTable(ReIDDataset):
         data_root: Folder that the images are relative to.
         split: See :class:`ReIDDataset`; the column ``split`` holds train, query or gallery.
         ann_file: The CSV file, relative to ``data_root`` or absolute.
-        **kwargs: Of :class:`ReIDDataset`.
+        **kwargs: Arguments of :class:`ReIDDataset`.
 
     Raises:
         FileNotFoundError: There is no such file.

@@ -19,7 +19,7 @@ class Frame(NamedTuple):
     """One whole picture.
 
     Attributes:
-        name: Of its file.
+        name: Name of its file.
         boxes: (N, 4) everybody, as x1, y1, x2, y2 in pixels.
         pids: (N, ) identities from 0, or ``UNLABELLED``.
     """

@@ -1,33 +1,4 @@
-from .hooks import (
-    AcceptedLabelsHook,
-    AttributeHook,
-    CompileHook,
-    ExactResumeHook,
-    FiniteHook,
-    HealthHook,
-    LoadBalanceHook,
-    ProbeHook,
-    RunRecordHook,
-    SafeCheckpointHook,
-    SelfCorrectionHook,
-    SkippedImagesHook,
-    StepValuesHook,
-    TaskConflictHook,
-    TeacherHook,
-)
-from .optim import (
-    DINOAmpOptimWrapper,
-    DINOOptimWrapper,
-    LayerDecayOptimWrapperConstructor,
-    TrainableOptimWrapperConstructor,
-    WarmupCosineLR,
-)
+"""A run: its hooks, optimizers and schedules, its config checked, estimated, launched."""
 
-__all__ = [
-    'AcceptedLabelsHook', 'AttributeHook', 'CompileHook', 'DINOAmpOptimWrapper',
-    'DINOOptimWrapper', 'ExactResumeHook',
-    'FiniteHook', 'HealthHook', 'LayerDecayOptimWrapperConstructor', 'LoadBalanceHook',
-    'ProbeHook', 'RunRecordHook', 'SafeCheckpointHook', 'SelfCorrectionHook', 'SkippedImagesHook',
-    'StepValuesHook', 'TaskConflictHook', 'TeacherHook', 'TrainableOptimWrapperConstructor',
-    'WarmupCosineLR'
-]
+from .hooks import *  # noqa: F403
+from .optim import *  # noqa: F403

@@ -1,7 +1,5 @@
 """``--cfg-options KEY=VALUE ...``: read from the command line, and merged into a config."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Which checkpoint of a run's folder is its last; files' times and absolute paths do not count."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path

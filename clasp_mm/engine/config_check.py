@@ -18,6 +18,7 @@ from mmengine.runner import Runner
 from mmengine.utils import get_object_from_string
 from torch.utils.data import DataLoader
 
+from clasp_mm.utils.config_text import walk
 from clasp_mm.utils.names import nearest
 
 # Read by the Runner or by this package from the config itself, beside the Runner's arguments.
@@ -90,21 +91,12 @@ def _top_problems(cfg: Config, overrides: Iterable[str]) -> Iterator[str]:
             continue
         if key in given:
             near = nearest(key, sorted(valid), _NEAR) or next(
-                (place for top in sorted(valid & set(cfg.keys()))
-                 for place in _places(cfg[top], top, key)), None)
+                ('.'.join(map(str, place)) for top in sorted(valid & set(cfg.keys()))
+                 for place, name, _ in walk(cfg[top], (top, )) if name == key), None)
             hint = f'; did you mean {near}?' if near else ''
             yield f'{key!r} on the command line: the Runner reads no such key{hint}'
         elif near := nearest(key, sorted(valid - _OTHER_TOP_KEYS), _NEAR):
             yield f'unknown key {key!r}; did you mean {near!r}?'
-
-
-def _places(node: Any, place: str, key: str) -> Iterator[str]:
-    """Yield the dotted place of each ``key`` in the dicts below ``node``."""
-    if isinstance(node, Mapping):
-        if key in node:
-            yield f'{place}.{key}'
-        for name, value in node.items():
-            yield from _places(value, f'{place}.{name}', key)
 
 
 def _walk(node: Any, place: str, scope: str) -> Iterator[str]:
@@ -238,8 +230,12 @@ def registered(type_: str, scope: str) -> list[tuple[str, Callable]]:
     """
     prefix, _, name = type_.partition('.')
     scopes = [prefix] if name else [scope, 'mmengine']
-    return [(kind, registry.module_dict[name or type_]) for one in dict.fromkeys(scopes)
-            for kind, registry in _registries(one) if (name or type_) in registry.module_dict]
+    found = []
+    for one in dict.fromkeys(scopes):
+        for kind, registry in _registries(one):
+            if (name or type_) in registry.module_dict:
+                found.append((kind, registry.module_dict[name or type_]))
+    return found
 
 
 def _candidates(type_: str, scope: str) -> list[tuple[str, Callable]]:

@@ -21,6 +21,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from torch.utils._pytree import tree_flatten
 
 from clasp_mm.utils.files import write_json
 
@@ -309,14 +310,8 @@ def _peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _tensor_bytes(value: Any) -> int:
-    if isinstance(value, torch.Tensor):
-        return value.numel() * value.element_size()
-    if isinstance(value, dict):
-        return sum(map(_tensor_bytes, value.values()))
-    if isinstance(value, (list, tuple)):
-        return sum(map(_tensor_bytes, value))
-    return 0
+def _tensor_bytes(values: Any) -> int:
+    return sum(one.nbytes for one in tree_flatten(values)[0] if isinstance(one, torch.Tensor))
 
 
 def _close_log_files() -> None:

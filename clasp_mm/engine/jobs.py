@@ -1,7 +1,5 @@
 """Run training jobs side by side, each in its own process, under one progress display."""
 
-from __future__ import annotations
-
 import os
 import re
 import resource

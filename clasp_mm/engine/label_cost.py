@@ -1,7 +1,5 @@
 """How long the pseudo-labels of a config will take to make."""
 
-from __future__ import annotations
-
 import os
 import time
 from contextlib import suppress

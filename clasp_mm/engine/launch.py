@@ -14,7 +14,7 @@ from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from clasp_mm.compat import check_operators, prepare_cpu_distributed, quiet_mmcv_lite
+from clasp_mm.compat import check_operators, prepare_cpu_distributed
 from clasp_mm.models.compiling import check_compiler
 from clasp_mm.models.weights.mmengine_reader import guard_checkpoints
 from clasp_mm.utils.claims import hold
@@ -58,7 +58,6 @@ def load_config(path: str, work_dir: str | None = None, launcher: str = 'none',
         RuntimeError: A launcher that needs GPUs, and none is there.
         NotImplementedError: An operator of mmcv that nothing serves here.
     """
-    quiet_mmcv_lite()
     for room in ('models', 'datasets', 'engine', 'evaluation'):
         import_module(f'clasp_mm.{room}')
     guard_checkpoints()

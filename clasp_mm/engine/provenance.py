@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,15 @@ def git_state(folder: str | os.PathLike = Path(__file__).parent) -> dict[str, An
     changed = names.decode('utf-8', 'backslashreplace').split('\0')[:-1]
     return dict(commit=commit, dirty=bool(changed), changed=changed,
                 diff_sha256=hashlib.sha256(diff).hexdigest() if changed else None)
+
+
+def code_digest(rooms: Sequence[str]) -> str:
+    """Twelve digits that change with the source of these rooms of the package."""
+    root, source = Path(__file__).parents[1], hashlib.sha256()
+    for room in rooms:
+        for path in sorted((root / room).rglob('*.py')):
+            source.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    return source.hexdigest()[:12]
 
 
 def describe_changes(state: Mapping[str, Any]) -> str:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import html
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from clasp_mm.evaluation.health import STATUS, judge
-from clasp_mm.utils.files import read_json, read_rows, replacing
-from clasp_mm.visualization.analysis_page import analyses_html
+from clasp_mm.utils.files import read_json, read_rows
+from clasp_mm.visualization.analysis_page import read_analyses
 from clasp_mm.visualization.figures import draw_curves
-from clasp_mm.visualization.pages import REPORT_STYLE, html_page, html_table, inline_png
+from clasp_mm.visualization.pages import write_page
 
 ANALYSES = 'analysis'  # folder inside a run's, of tables and pictures
-_COLOURS = dict(green='#1b7f3b', amber='#b36b00', red='#b3261e')
-_STYLE = REPORT_STYLE + '.badge{color:#fff;padding:2px 10px;border-radius:9px}'
 # Panel -> its curves; a name that ends in '*' stands for all that begin so.
 _PANELS = {
     'loss': ('loss', 'loss_*'),
@@ -63,20 +59,18 @@ def write_run_report(work_dir: str | os.PathLike) -> Path:
         raise FileNotFoundError(f'no {metrics}: nothing was logged, or the run had no '
                                 'clasp_mm.RunRecordHook')
     rows = read_rows(metrics)
-    with replacing(folder / 'report.html') as partial:
-        partial.write_text(_page(folder, rows), 'utf-8')
-    return folder / 'report.html'
-
-
-def _page(folder: Path, rows: Sequence[Mapping[str, Any]]) -> str:
-    title = folder.absolute().name
-    body = [f'<h1>{html.escape(title)}</h1>', _summary(folder, rows),
-            '<h2>Health</h2>', _health(rows), '<h2>Curves</h2>']
+    starts = _read(folder / 'environment.json')
+    last = starts[-1] if starts else {}
     panels = {name: curves for name, patterns in _PANELS.items()
               if (curves := _matching(rows, patterns))}
-    body += [inline_png(draw_curves(rows, panels)) if panels else '<p>Nothing was logged.</p>',
-             analyses_html(folder / ANALYSES), '<h2>Files</h2>', _files(folder)]
-    return html_page(title, _STYLE, body)
+    write_page(folder / 'report.html', 'run', folder.absolute().name,
+               _summary(rows, starts, _read(folder / 'git.json')), last.get('model', ''),
+               last.get('data', ''), last.get('command'), folder=folder, health=_health(rows),
+               curves=draw_curves(rows, panels) if panels else None,
+               analyses=read_analyses(folder / ANALYSES),
+               files=[(title, path, path.stat().st_size) for title, pattern in _FILES
+                      for path in sorted(folder.glob(pattern))])
+    return folder / 'report.html'
 
 
 def _matching(rows: Sequence[Mapping[str, Any]], patterns: Sequence[str]) -> list[str]:
@@ -86,8 +80,8 @@ def _matching(rows: Sequence[Mapping[str, Any]], patterns: Sequence[str]) -> lis
         for pattern in patterns)]
 
 
-def _summary(folder: Path, rows: Sequence[Mapping[str, Any]]) -> str:
-    starts, commits = (_read(folder / name) for name in ('environment.json', 'git.json'))
+def _summary(rows: Sequence[Mapping[str, Any]], starts: Sequence[Mapping[str, Any]],
+             commits: Sequence[Mapping[str, Any]]) -> str:
     parts = []
     if rows:
         epochs = [row['epoch'] for row in rows if 'epoch' in row]
@@ -104,38 +98,23 @@ def _summary(folder: Path, rows: Sequence[Mapping[str, Any]]) -> str:
     if known:
         parts.append('commit ' + ', '.join(f'{commit}{" with changes" if dirty else ""}'
                                            for commit, dirty in known))
-    return f'<p class="note">{html.escape("; ".join(parts))}</p>'
+    return '; '.join(parts)
 
 
-def _health(rows: Sequence[Mapping[str, Any]]) -> str:
+def _health(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The last look and how the looks went; empty where there was none."""
     prefix = 'health/'
     looks = [row for row in rows if f'{prefix}status' in row]
     if not looks:
-        return '<p>Not watched: the run had no clasp_mm.HealthHook.</p>'
+        return {}
     last = looks[-1]
     stats = {name.removeprefix(prefix): float('nan') if value is None else value
              for name, value in last.items() if name.startswith(prefix)}
     status = STATUS[int(stats.pop('status'))]
-    causes = '; '.join(judge(stats).causes) or 'no sign of collapse'
-    counts = [sum(int(row[f'{prefix}status']) == level for row in looks) for level in range(3)]
-    table = html_table(('at the last look', ''),
-                       [(html.escape(name.replace('_', ' ')), f'{value:.3g}')
-                        for name, value in stats.items()])
-    return (f'<p><span class="badge" style="background:{_COLOURS[status]}">{status}</span> '
-            f'at step {last["step"]}: {html.escape(causes)}</p><p class="note">{len(looks)} looks: '
-            f'{", ".join(f"{n} {name}" for n, name in zip(counts, STATUS, strict=True))}</p>'
-            f'{table}')
-
-
-def _files(folder: Path) -> str:
-    rows = []
-    for title, pattern in _FILES:
-        for path in sorted(folder.glob(pattern)):
-            name = path.relative_to(folder).as_posix()
-            size = path.stat().st_size
-            shown = f'{size / 2**20:.1f} MB' if size >= 2**20 else f'{size / 2**10:.1f} kB'
-            rows.append((title, f'<a href="{quote(name)}">{html.escape(name)}</a>', shown))
-    return html_table(('', 'file', 'size'), rows)
+    return dict(status=status, step=last['step'], causes='; '.join(judge(stats).causes),
+                stats=stats, counts={name: sum(int(row[f'{prefix}status']) == level
+                                               for row in looks)
+                                     for level, name in enumerate(STATUS)})
 
 
 def _read(path: Path) -> list[dict]:

@@ -1,7 +1,5 @@
 """One pretraining of the quickstart: its config, its process, and whether it is done."""
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 import sys
@@ -41,26 +39,29 @@ class Training:
     def _key(self) -> str:
         return hashlib.sha256(self.cfg.pretty_text.encode()).hexdigest()
 
+    def _held(self) -> str | None:
+        """The key of the config whose run the folder holds."""
+        return self._key_file.read_text('utf-8') if self._key_file.exists() else None
+
     def is_done(self) -> bool:
         """Whether this very config was trained to its end."""
-        return (self.result.exists() and self._key_file.exists()
-                and self._key_file.read_text('utf-8') == self._key())
+        return self.result.exists() and self._held() == self._key()
 
     def holds_another(self) -> bool:
         """Whether the folder holds a run of another config."""
-        return self._key_file.exists() and self._key_file.read_text('utf-8') != self._key()
+        return self._held() not in (None, self._key())
 
     def job(self, processes: int = 1, name: str | None = None) -> Job:
         """The process that trains, from the start or from the last checkpoint.
 
         Args:
             processes: With more than one, tools/dist_train.sh starts them.
-            name: Of the job; by default the folder's.
+            name: What the job is called; by default as the folder.
 
         Raises:
             HeldError: A run of another config is at work in the folder.
         """
-        if not self._key_file.exists() or self._key_file.read_text('utf-8') != self._key():
+        if self._held() != self._key():
             with hold(self.folder):  # no living run's is cleared
                 shutil.rmtree(self.folder, ignore_errors=True)
                 self.folder.mkdir(parents=True)

@@ -1,8 +1,8 @@
-"""A training step of DINO or CLASP on random images, as a call that can be timed."""
+"""A training step of DINO or CLASP on random images: a call that can be timed, and its cost."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from mmengine.config import Config
@@ -11,7 +11,11 @@ from torch import Tensor, nn
 
 from clasp_mm.models.compiling import Compilation, compile_backbones
 from clasp_mm.registry import MODELS, TRANSFORMS
-from clasp_mm.utils.device import precision
+from clasp_mm.utils.device import pick_device, precision
+from clasp_mm.utils.profiling import peak_bytes
+from clasp_mm.utils.timing import interleaved
+
+ROUNDS = 7
 
 
 class TrainingStep:
@@ -66,3 +70,27 @@ class TrainingStep:
     def __call__(self) -> None:
         self.optimizer.update_params(self.loss())
         self.model.update_teacher()
+
+
+def measure_steps(configs: Mapping[str, Config], device: str | torch.device | None = None
+                  ) -> dict[str, dict[str, float]]:
+    """Cost of a training step on random data.
+
+    Args:
+        configs: Name -> pretraining config; batch and crop sizes are taken from it.
+        device: Where to compute; by default on the GPU where there is one.
+
+    Returns:
+        For each name the median ``seconds`` and ``peak_memory_mb`` of the tensors.
+    """
+    device = str(pick_device(device))
+
+    def build(cfg: Config) -> TrainingStep:
+        return TrainingStep(cfg, cfg.train_dataloader.batch_size, device)
+
+    peaks = {name: peak_bytes(lambda cfg=cfg: build(cfg), device)
+             for name, cfg in configs.items()}
+    steps = {name: build(cfg) for name, cfg in configs.items()}
+    times = interleaved(steps, ROUNDS, warmup=2, device=device)
+    return {name: dict(seconds=times[name].seconds, peak_memory_mb=peaks[name] / 2**20)
+            for name in configs}

@@ -27,7 +27,7 @@ class AttributeMetric(BaseMetric):
     Args:
         threshold: An attribute is predicted above it.
         per_attribute: Log the table of all attributes, and give ``attribute/mA/NAME`` of each.
-        **kwargs: Of MMEngine's BaseMetric.
+        **kwargs: Arguments of MMEngine's BaseMetric.
 
     Attributes:
         selected_on_test: Whether the test split chose the checkpoint, set by

@@ -14,8 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .functional.conflict import expert_activation_divergence
-
 STATUS = ('green', 'amber', 'red')
 
 
@@ -69,17 +67,6 @@ def prompt_distance(prompts: Sequence[Tensor]) -> float:
     distances = [1 - F.cosine_similarity(stage[a], stage[b], dim=0)
                  for stage in prompts for a, b in combinations(range(len(stage)), 2)]
     return torch.stack(distances).mean().item()
-
-
-def gate_distance(gates: Tensor) -> float:
-    """Mean over stages and pairs of tasks of how little their mean gates overlap, 0 to 1.
-
-    The paper's expert activation distance: ``1 - sum_j min(p_a(j), p_b(j))``.
-
-    Args:
-        gates: (T, S, n), mean gate of every expert for each task and stage; rows sum to 1.
-    """
-    return expert_activation_divergence(gates)
 
 
 def expert_load(gates: Tensor) -> tuple[float, float]:
@@ -168,8 +155,8 @@ def _bad_experts(stats: Mapping[str, float]) -> list[tuple[int, str]]:
     largest, number = stats['largest_expert'], stats['num_experts']
     if number > 1 and largest > 0.7:
         found.append((2 if largest > 0.9 else 1,
-                      f'one expert of {number:.0f} carries {largest:.0%} of its stage: raise '
-                      'balance_weight'))
+                      f'one expert of {number:.0f} carries {largest:.0%} of its stage: take '
+                      "balance='importance_load', or raise balance_weight"))
     unused = stats['unused_experts']
     if unused > 0.5:
         found.append((1, f'{unused:.0%} of the experts are used by no task: raise '

@@ -27,7 +27,7 @@ class MissRateMetric(BaseMetric):
 
     Args:
         setups: Which of Reasonable, Small, Heavy and All to report.
-        **kwargs: Of MMEngine's BaseMetric.
+        **kwargs: Arguments of MMEngine's BaseMetric.
 
     Raises:
         ValueError: An unknown setup.

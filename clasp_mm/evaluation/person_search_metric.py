@@ -29,7 +29,7 @@ class PersonSearchMetric(BaseMetric):
         score_threshold: Detections of less confidence are left out.
         cbgm: Context bipartite graph matching: (detections, people), (10, 3) on CUHK-SYSU and
             (30, 4) on PRW in SeqNet; None leaves it out.
-        **kwargs: Of MMEngine's BaseMetric.
+        **kwargs: Arguments of MMEngine's BaseMetric.
     """
 
     default_prefix = 'search'

@@ -34,9 +34,9 @@ class ReIDMetric(BaseMetric):
     scored, or a feature is not finite, the score is NaN.
 
     Args:
-        ranks: Of the CMC curve.
+        ranks: Ranks of the CMC curve.
         rerank: Score a second ranking by k-reciprocal distances; True or their arguments.
-        **kwargs: Of MMEngine's BaseMetric.
+        **kwargs: Arguments of MMEngine's BaseMetric.
     """
 
     default_prefix = 'reid'

@@ -1,7 +1,5 @@
 """Run a file that :func:`clasp_mm.export.write.export_model` wrote."""
 
-from __future__ import annotations
-
 import io
 import json
 from collections.abc import Mapping, Sequence

@@ -104,7 +104,7 @@ def export_model(source: str | Path, out: str | Path, checkpoint: str | Path | N
             ``TASKS``; for a ``SemanticSwin`` (B, 1), its semantic weight.
         out_indices: Stages whose maps a backbone puts out; by default its config's.
         format: ``'onnx'`` or ``'torch'`` (torch.export).
-        semantic_weight: Of a ``SemanticSwin``, built in as ``task`` is; by default the config's.
+        semantic_weight: Weight of a ``SemanticSwin``, built in; by default the config's.
 
     Raises:
         FileNotFoundError: There is no such source or checkpoint.
@@ -112,6 +112,12 @@ def export_model(source: str | Path, out: str | Path, checkpoint: str | Path | N
         ValueError: An argument does not fit the model, or the model cannot be exported.
         RuntimeError: torch is before 2.6, or the file does not compute what the model does; no
             file is left.
+
+    Example:
+        >>> report = export_model('small.pth', 'small.pt2', size=(32, 16), task='part',
+        ...                       format='torch')
+        >>> report.path.name, report.difference < TOLERANCE
+        ('small.pt2', True)
     """
     out = Path(out)
     if SUFFIXES.get(format) != out.suffix:

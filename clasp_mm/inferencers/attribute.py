@@ -58,7 +58,7 @@ def draw(image: np.ndarray, result: Mapping[str, np.ndarray],
     Args:
         image: (H, W, 3) uint8, BGR; it is enlarged where the list needs more height, to no more
             width than that.
-        result: Of :func:`predict`.
+        result: Result of :func:`predict`.
         classes: Names of the attributes, by default numbers.
         min_score: Attributes of a lower probability are left out.
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from mmengine.dataset import pseudo_collate
-from torch import nn
+from torch import Tensor, nn
 
 from clasp_mm.datasets.images import UnreadableImageError
 from clasp_mm.utils.device import precision
-
-from .decoding import decode_in_float32
 
 _WAITING = 4  # batches' worth of samples that may wait for others of their size
 
@@ -30,7 +29,7 @@ def predict_batches(model: nn.Module, samples: Iterable[Mapping[str, Any]], batc
     Args:
         model: With ``test_step``; its attribute ``amp`` is that of
             :func:`clasp_mm.utils.device.precision`.
-        samples: Of the model's test pipeline: ``inputs``, (3, H, W), and ``data_samples``.
+        samples: Samples of the model's test pipeline: ``inputs``, (3, H, W), and ``data_samples``.
         batch_size: Samples in one forward, at most.
 
     Raises:
@@ -93,3 +92,46 @@ def prepare(model: nn.Module, image: np.ndarray, **fields: Any) -> Mapping[str, 
 def _forward(model: nn.Module, batch: list[Mapping[str, Any]]) -> Any:
     with precision(next(model.parameters()).device, getattr(model, 'amp', None)):
         return model.test_step(pseudo_collate(batch))
+
+
+def decode_in_float32(model: nn.Module) -> None:
+    """Have a host's heads decode their networks' outputs in float32, outside of autocast.
+
+    Autocast leaves outputs in bfloat16, which NumPy does not know, and neither do mmcv's NMS and
+    RoIAlign; and coordinates in pixels need more than its eight bits.
+
+    Args:
+        model: Any host's; methods of its modules are replaced, once.
+    """
+    for module in model.modules():
+        if hasattr(module, 'predict_by_feat'):  # heads of mmdet and mmseg
+            _replace(module, 'predict_by_feat', _with_float_inputs)
+        if hasattr(module, 'decode') and hasattr(module, 'decoder'):  # heads of mmpose
+            _replace(module, 'forward', _with_float_outputs)
+        layers = getattr(module, 'roi_layers', ())  # of torchvision's RoIAlign, which knows all
+        if not all(getattr(layer, 'use_torchvision', True) for layer in layers):
+            _replace(module, 'forward', _with_float_inputs)
+
+
+def _replace(module: nn.Module, name: str, way: Callable) -> None:
+    method = getattr(module, name)
+    if not isinstance(method, partial):
+        setattr(module, name, partial(way, method))
+
+
+def _with_float_inputs(method: Callable, *args: Any, **kwargs: Any) -> Any:
+    with torch.autocast('cpu', enabled=False), torch.autocast('cuda', enabled=False):
+        return method(*map(_float, args), **{key: _float(one) for key, one in kwargs.items()})
+
+
+def _with_float_outputs(method: Callable, *args: Any, **kwargs: Any) -> Any:
+    return _float(method(*args, **kwargs))
+
+
+def _float(value: Any) -> Any:
+    """Float32 in the place of half precision, in lists and tuples too."""
+    if isinstance(value, Tensor):
+        return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
+    if type(value) in (list, tuple):
+        return type(value)(map(_float, value))
+    return value

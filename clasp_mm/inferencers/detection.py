@@ -58,7 +58,7 @@ def draw(image: np.ndarray, result: Mapping[str, np.ndarray], min_score: float =
 
     Args:
         image: (H, W, 3) uint8, BGR.
-        result: Of :func:`predict`.
+        result: Result of :func:`predict`.
         min_score: Boxes below it are left out.
         classes: Names of the classes, by default numbers.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ class Found(NamedTuple):
     """One result of a search.
 
     Attributes:
-        name: Of the image, relative to the folder of the index.
+        name: Name of the image, relative to the folder of the index.
         distance: Euclidean, between features of unit length: 0 to 2.
     """
 
@@ -36,14 +36,19 @@ class Found(NamedTuple):
 class ReIDIndex:
     """Features of a folder of people.
 
-    Searches are exact: candidates by faiss (``pip install clasp_mm[faiss]``) where it is
-    installed, else by products of matrices; their distances are then computed in float64 and
-    rounded to float32, and equal ones keep the order of the names. Both ways give the same answers.
+    Searches are exact: candidates by products of matrices, whose distances are then computed in
+    float64 and rounded to float32; equal ones keep the order of the names.
 
     Args:
         features: (N, C) of unit length.
-        names: Of the images, relative to ``root``.
+        names: Names of the images, relative to ``root``.
         root: Folder of the images.
+
+    Example:
+        >>> features = np.eye(3, dtype=np.float32)
+        >>> index = ReIDIndex(features, ['a.jpg', 'b.jpg', 'c.jpg'])
+        >>> index.search(features[1:2], count=1)
+        [[Found(name='b.jpg', distance=0.0)]]
     """
 
     def __init__(self, features: np.ndarray, names: Sequence[str],
@@ -54,7 +59,6 @@ class ReIDIndex:
         self.features = np.ascontiguousarray(features, np.float32)
         as_features('index', self.features, 'cpu')
         self.names, self.root = list(names), str(root)
-        self._faiss: Any = None
 
     @classmethod
     def build(cls, model: nn.Module, folder: str | os.PathLike, progress: bool = True
@@ -62,7 +66,7 @@ class ReIDIndex:
         """Index all images in and below a folder; those that cannot be read are named and skipped.
 
         Args:
-            model: Of :func:`clasp_mm.inferencers.reid.load`.
+            model: Model of :func:`clasp_mm.inferencers.reid.load`.
             folder: The folder.
             progress: Show a progress bar.
 
@@ -98,31 +102,17 @@ class ReIDIndex:
         if features.shape[1] != self.features.shape[1]:
             raise ValueError(f'features of {features.shape[1]} channels in an index of '
                              f'{self.features.shape[1]}: it was built with another model')
-        count = min(count, len(self))
+        count, candidates = min(count, len(self)), min(count + _SPARE, len(self))
         distances = FeatureDistances(
             queries, as_features('index', self.features, queries.device))
         results = []
-        for row, near in enumerate(self._candidates(features, distances, count)):
-            near = np.sort(near)
+        for row in range(len(features)):
+            rough = distances.rough(slice(row, row + 1))[0]
+            near = np.sort(torch.topk(rough, candidates, largest=False).indices.cpu().numpy())
             exact = distances.exact(np.full(len(near), row), near)
             order = np.argsort(exact, kind='stable')[:count]
             results.append([Found(self.names[near[i]], float(exact[i])**.5) for i in order])
         return results
-
-    def _candidates(self, features: np.ndarray, distances: FeatureDistances, count: int
-                    ) -> Iterable[np.ndarray]:
-        """Rows of the index among which the nearest ``count`` of each query are."""
-        wanted = min(len(self), count + _SPARE)
-        faiss = _faiss()
-        if faiss is not None:
-            if self._faiss is None:
-                self._faiss = faiss.IndexFlatL2(self.features.shape[1])
-                self._faiss.add(self.features)
-            yield from self._faiss.search(features, wanted)[1]
-            return
-        for row in range(len(features)):
-            rough = distances.rough(slice(row, row + 1))[0]
-            yield torch.topk(rough, wanted, largest=False).indices.cpu().numpy()
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the index to one ``.npz`` file, without pickles."""
@@ -147,11 +137,3 @@ class ReIDIndex:
         except Exception as error:  # NumPy's, zipfile's and zlib's; each part has its CRC-32
             raise ValueError(f'{path} is damaged or no index that ReIDIndex.save wrote '
                              f'({error or type(error).__name__}): build it again') from error
-
-
-def _faiss() -> Any:
-    try:
-        import faiss
-    except ImportError:
-        return None
-    return faiss

@@ -27,9 +27,9 @@ from clasp_mm.utils.device import computes_in_bfloat16, pick_device
 from clasp_mm.utils.files import printable, read_json, write_json, write_text
 from clasp_mm.utils.names import did_you_mean
 from clasp_mm.utils.shards import Blocks, digest
-from clasp_mm.zoo.config import entry_config
+from clasp_mm.zoo.config import buildable, entry_config, read_zoo_config
 from clasp_mm.zoo.get_model import check_task, entry_weights
-from clasp_mm.zoo.index import TASKS, model_task, near_models, read_zoo
+from clasp_mm.zoo.index import TASKS, model_task, model_with_weights, near_models, read_zoo
 
 from .boxes import Key, KnownBoxes, crop, whole
 from .gallery import ReIDIndex
@@ -62,22 +62,29 @@ class Inferencer:
 
     Args:
         task: One of ``INFERENCES``.
-        config: The model's config, or its name in the zoo.
+        config: The model's config, or its name in the zoo; by default what lies beside the
+            checkpoint, as of published files, or without one the zoo's model of the task.
         checkpoint: A checkpoint of its training, or published; by default the zoo's of that name.
         device: Where it runs; by default on the GPU where there is one.
         amp: Its precision, see :func:`clasp_mm.utils.device.precision`; what it finds is float32.
 
     Attributes:
         model: The host's model.
-        skipped: Of the last call; see :class:`Predictions`.
+        skipped: Skipped inputs of the last call; see :class:`Predictions`.
 
     Raises:
         FileNotFoundError: There is no such config or checkpoint.
         ValueError: There is no such task, name or device, or config or checkpoint are of another
             task.
+
+    Example:
+        >>> model = Inferencer('reid', 'reid.py', 'reid.pth')
+        >>> found = model('people/0.jpg')
+        >>> found[0]['file'], found[0]['feature'].shape
+        ('0.jpg', (256,))
     """
 
-    def __init__(self, task: str, config: str | os.PathLike,
+    def __init__(self, task: str, config: str | os.PathLike | None = None,
                  checkpoint: str | os.PathLike | None = None,
                  device: str | torch.device | None = None, amp: bool | None = None) -> None:
         if task not in INFERENCES:
@@ -86,7 +93,7 @@ class Inferencer:
         self.task = task
         self.skipped: dict[str, str] = {}
         self._module = import_module(f'clasp_mm.inferencers.{task}')
-        self.model = self._load(*_files(config, checkpoint), pick_device(device))
+        self.model = self._load(*_files(TASKS[task], config, checkpoint), pick_device(device))
         self.model.amp = amp
 
     def __call__(self, images: Given | Sequence[Given], **options: Any) -> Predictions:
@@ -273,7 +280,8 @@ class Inferencer:
             write_text(Path(out_dir, 'skipped_images.txt'), '\n'.join(lines) + '\n')
 
 
-def inference(task: str, images: Given | Sequence[Given], config: str | os.PathLike,
+def inference(task: str, images: Given | Sequence[Given],
+              config: str | os.PathLike | None = None,
               checkpoint: str | os.PathLike | None = None, *,
               device: str | torch.device | None = None, amp: bool | None = None,
               **options: Any) -> Predictions:
@@ -301,8 +309,9 @@ def inference(task: str, images: Given | Sequence[Given], config: str | os.PathL
         images: A path, an array (H, W, 3) or (N, H, W, 3) uint8 BGR, or several; of paths, images,
             folders (with all below them) and videos. Of attribute and reid, and of pose without
             ``boxes``, an image is one person, cut out.
-        config: Config of the model, or its name in the zoo.
-        checkpoint: A checkpoint of its training; by default the zoo's.
+        config: Config of the model, or its name in the zoo; by default the one beside the
+            checkpoint, as of published files, or without one the zoo's model of the task.
+        checkpoint: A checkpoint of its training, or published; by default the zoo's.
         device: Where the model runs; by default on the GPU where there is one.
         amp: True computes in bfloat16, False in float32; by default in bfloat16 on GPUs that
             compute in it, elsewhere in float32. What is found is float32.
@@ -340,13 +349,26 @@ def inference(task: str, images: Given | Sequence[Given], config: str | os.PathL
         FileNotFoundError: There is no such config, checkpoint or input.
         ValueError: There is no such task or device, config or checkpoint are of another, an option
             goes with another, no input can be read, two have one name, or ``boxes`` does not fit.
+
+    Example:
+        >>> found = inference('reid', 'people', 'reid.py', 'reid.pth')
+        >>> [entry['file'] for entry in found]
+        ['0.jpg', '1.jpg', '2.jpg', '3.jpg']
     """
     return Inferencer(task, config, checkpoint, device, amp)(images, **options)
 
 
-def _files(config: str | os.PathLike, checkpoint: str | os.PathLike | None
+def _files(task: str, config: str | os.PathLike | None, checkpoint: str | os.PathLike | None
            ) -> tuple[Config, Path]:
-    """Config and path of the checkpoint, which the zoo knows where the first is a name."""
+    """Config and path of the checkpoint, which the zoo knows where the first is a name or None."""
+    if config is None and checkpoint is not None:
+        checkpoint = find_weights(checkpoint)
+        config = checkpoint.with_suffix('.py')
+        if not config.is_file():
+            raise FileNotFoundError(f'no config at {config}, beside the checkpoint: give config=')
+        return buildable(read_zoo_config(config)), checkpoint
+    if config is None:
+        config = model_with_weights(task)
     if Path(config).suffix != '.py':
         entries = read_zoo()
         entry = entries.get(str(config))

@@ -10,7 +10,6 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from clasp_mm.compat import quiet_mmcv_lite
 from clasp_mm.models.weights.coverage import load_weights
 from clasp_mm.utils.device import pick_device
 from clasp_mm.zoo.config import open_config
@@ -23,7 +22,7 @@ class Built(NamedTuple):
         model: In evaluation, on its device; without the checkpoint's weights.
         scope: The host's.
         steps: Transforms that an image which is loaded goes through.
-        dataset_meta: Of a checkpoint that holds none.
+        dataset_meta: Meta data of a checkpoint that holds none.
     """
 
     model: nn.Module
@@ -48,7 +47,6 @@ def loader(build: Callable[[Config, torch.device], Built]) -> Callable[..., nn.M
             FileNotFoundError: There is no such config or checkpoint.
             ValueError: The config is of another task, or the weights do not fit its model.
         """
-        quiet_mmcv_lite()
         from mmengine.dataset import Compose
         from mmengine.registry import DefaultScope
         model, scope, steps, dataset_meta = build(open_config(config), pick_device(device))

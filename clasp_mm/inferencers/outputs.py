@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from clasp_mm.datasets.images import write_image
 from clasp_mm.utils.files import printable, replacing
 
 from .inputs import Frame
@@ -77,15 +78,6 @@ def check_stems(names: Iterable[str]) -> None:
         if other != name:
             raise ValueError(f'{other} and {name} would both be written as {Path(name).stem}.jpg: '
                              'run them apart')
-
-
-def write_image(path: Path, image: np.ndarray) -> None:
-    """Encode by the name's end."""
-    done, data = cv2.imencode(path.suffix, image)
-    if not done:
-        raise ValueError(f'cannot encode {path}')
-    with replacing(path, sync=False) as partial_file:
-        partial_file.write_bytes(data.tobytes())
 
 
 def plain(entry: Mapping[str, Any], image: np.ndarray, stem: str, folder: Path) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def predict(model: nn.Module, images: Sequence[np.ndarray], query: np.ndarray | 
         model: From :func:`load`.
         images: Each (H, W, 3) uint8, BGR.
         query: (C, ) of :func:`embed`.
-        boxes: Of the people to look at, for each image (N, 4); None, of one or of all, finds them.
+        boxes: People to look at, for each image (N, 4); None, of one or of all, finds them.
         batch_size: Images in one forward, where they are of one size.
 
     Returns:
@@ -80,7 +80,7 @@ def draw(image: np.ndarray, result: Mapping[str, np.ndarray], min_score: float =
 
     Args:
         image: (H, W, 3) uint8, BGR.
-        result: Of :func:`predict`.
+        result: Result of :func:`predict`.
         min_score: Less similar (without a query, less confident) people are left out.
 
     Returns:

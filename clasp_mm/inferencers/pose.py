@@ -71,7 +71,7 @@ def draw(image: np.ndarray, result: Mapping[str, np.ndarray],
 
     Args:
         image: (H, W, 3) uint8, BGR.
-        result: Of :func:`predict`.
+        result: Result of :func:`predict`.
         meta: The model's ``dataset_meta``, for skeleton and colours; COCO's by default.
         min_score: Keypoints below it are left out.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,15 +18,10 @@ from clasp_mm.visualization.ranked_lists import RankedList, draw_ranked_list
 from .batches import predict_batches, prepare
 from .loading import Built, loader
 
+if TYPE_CHECKING:
+    from .gallery import ReIDIndex
+
 BATCH = 64
-
-
-class Gallery(Protocol):
-    """What features are searched in, as :class:`clasp_mm.ReIDIndex`."""
-
-    def search(self, features: np.ndarray, count: int, device: torch.device
-               ) -> Sequence[Sequence[Any]]:
-        """For each feature what was found, with ``name`` and ``distance``, nearest first."""
 
 
 def _build(cfg: Config, device: torch.device) -> Built:
@@ -44,7 +39,7 @@ def _build(cfg: Config, device: torch.device) -> Built:
 load = loader(_build)
 
 
-def predict(model: nn.Module, images: Sequence[np.ndarray], index: Gallery | None = None,
+def predict(model: nn.Module, images: Sequence[np.ndarray], index: ReIDIndex | None = None,
             count: int = 10, camera: int | None = None, batch_size: int = BATCH
             ) -> list[dict[str, np.ndarray]]:
     """Compute the feature of the person in each image and search a gallery for it.
@@ -54,7 +49,7 @@ def predict(model: nn.Module, images: Sequence[np.ndarray], index: Gallery | Non
         images: Each (H, W, 3) uint8, BGR, of one person.
         index: The gallery; None only computes features.
         count: Images to find for each, at most.
-        camera: Of all images, for a model with vectors of cameras.
+        camera: Camera of all images, for a model with vectors of cameras.
         batch_size: Images in one forward.
 
     Returns:
@@ -90,7 +85,7 @@ def embed_files(model: nn.Module, paths: Sequence[str | Path], progress: bool = 
 
     Args:
         model: From :func:`load`.
-        paths: Of images of one person each.
+        paths: Paths of images of one person each.
         progress: Show a bar.
 
     Raises:
@@ -115,7 +110,7 @@ def draw(image: np.ndarray, result: Mapping[str, np.ndarray], root: str | Path) 
 
     Args:
         image: (H, W, 3) uint8, BGR.
-        result: Of :func:`predict` with an index.
+        result: Result of :func:`predict` with an index.
         root: Folder of the gallery.
 
     Returns:

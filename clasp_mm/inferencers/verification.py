@@ -80,6 +80,12 @@ def match(a: np.ndarray | str | os.PathLike, b: np.ndarray | str | os.PathLike,
 
     Raises:
         ValueError: The model is not calibrated.
+
+    Example:
+        >>> from clasp_mm.inferencers import reid
+        >>> model = reid.load('reid.py', 'calibrated.pth')
+        >>> match('people/0.jpg', 'people/0.jpg', model).answer
+        'same'
     """
     known = getattr(model, 'verification', None)
     if known is None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from mmengine.logging import MMLogger
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from clasp_mm.datasets.images import UnreadableImageError, warn_unreadable
-from clasp_mm.datasets.readable import as_is, one_thread
+from clasp_mm.datasets.images import warn_unreadable
+from clasp_mm.datasets.readable import ImageSource, aligned_batches, readable_batches
 from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, to_canvas
 from clasp_mm.pseudo_labels.hashing import hash_names
 from clasp_mm.pseudo_labels.labels import PseudoLabels, Seen
@@ -23,42 +22,7 @@ from clasp_mm.pseudo_labels.store import LabelStore, StoreWriter, list_digest, m
 from clasp_mm.pseudo_labels.transfer import Download, late
 from clasp_mm.utils.claims import hold
 
-# Rows, names ('' where the image cannot be read), images that can be read, what is wrong.
-Batch = tuple[np.ndarray, list[str], Tensor, list[str]]
 _UNWRITTEN = 4  # batches of labels that may wait for the disk
-
-
-class ImageSource(Protocol):
-    """What is labelled; ``clasp_mm.LUPerson`` is one.
-
-    ``names`` are the images' names in order; ``load(i)['img']`` is an image, (H, W, 3) uint8 BGR,
-    or raises UnreadableImageError, which names it.
-    """
-
-    names: Sequence[str]
-
-    def load(self, index: int) -> dict: ...
-
-
-class _Batches(Dataset):
-    """Batches of images on one canvas; an item is asked for by its row numbers."""
-
-    def __init__(self, source: ImageSource, size: tuple[int, int]) -> None:
-        self.source = source
-        self.size = size
-
-    def __getitem__(self, rows: np.ndarray) -> Batch:
-        names, images, faults = [], [], []
-        for row in rows:
-            try:
-                image = self.source.load(int(row))['img']
-            except UnreadableImageError as error:
-                faults.append(str(error))
-                names.append('')
-                continue
-            names.append(self.source.names[int(row)])
-            images.append(image[..., ::-1])
-        return rows, names, to_canvas(images, self.size), faults
 
 
 def make_store(source: ImageSource, labeler: CLIPLabeler, out: str | os.PathLike,
@@ -101,16 +65,16 @@ def make_store(source: ImageSource, labeler: CLIPLabeler, out: str | os.PathLike
     with hold(out, out.with_name(f'.{out.name}.{rank}.claim.json')), \
             StoreWriter(out, header, hashes) as writer:
         batches = _own_batches(writer.todo, len(hashes), batch_size, rank, world_size)
-        loader = DataLoader(
-            _Batches(source, labeler.settings.image_size), sampler=batches, batch_size=None,
-            num_workers=min(num_workers, len(batches)), collate_fn=as_is,
-            worker_init_fn=one_thread, pin_memory=labeler.device.type == 'cuda')
+        loader = readable_batches(
+            source, batches, partial(_to_canvas, size=labeler.settings.image_size), num_workers,
+            pin_memory=labeler.device.type == 'cuda')
         total = sum(len(rows) for rows in batches)
         with tqdm(total=total, unit='img', desc='pseudo-labels', disable=not show_progress) as bar:
             # At its end the thread is waited for, whatever happened.
             with ThreadPoolExecutor(1) as thread:
                 written = (thread.submit(_write, writer, batch)
-                           for batch in _labelled(labeler, loader))
+                           for batch in _labelled(labeler, source, zip(
+                               batches, loader, strict=True)))
                 for batch in late(written, _UNWRITTEN):
                     rows, faults = batch.result()
                     unreadable += faults
@@ -127,25 +91,28 @@ def _own_batches(todo: np.ndarray, count: int, batch_size: int, rank: int,
                  world_size: int) -> list[np.ndarray]:
     """Rows to do of this process's block, cut where any number of processes would cut them."""
     per_rank = -(-count // (batch_size * world_size)) * batch_size
-    own = todo[(todo >= rank * per_rank) & (todo < (rank + 1) * per_rank)]
-    cuts = np.flatnonzero(np.diff(own // batch_size)) + 1
-    return [rows for rows in np.split(own, cuts) if len(rows)]
+    return aligned_batches(todo[todo // per_rank == rank], batch_size)
 
 
-def _labelled(labeler: CLIPLabeler, loader: Iterable[Batch]) -> Iterator[tuple]:
-    """Batches and their labels on the way from the device, or None where none can be read."""
-    def see(batch: Batch) -> Seen | None:
-        _, names, images, _ = batch
-        return labeler.see(images, [name for name in names if name]) if len(images) else None
+def _to_canvas(images: list[np.ndarray], size: tuple[int, int]) -> Tensor:
+    return to_canvas([image[..., ::-1] for image in images], size)
+
+
+def _labelled(labeler: CLIPLabeler, source: ImageSource, batches: Iterable[tuple]
+              ) -> Iterator[tuple]:
+    """Rows, their labels, which of them could be read, and what is wrong with the others."""
+    def see(batch: tuple) -> Seen | None:
+        kept, images, _ = batch
+        return labeler.see(images, [source.names[row] for row in kept]) if kept else None
 
     def name_regions(seen: Seen | None) -> Download | None:
         return None if seen is None else labeler.name_regions(seen).download()
 
-    seen = ((batch, see(batch)) for batch in loader)
-    named = ((batch, name_regions(one)) for batch, one in late(seen))
-    for (rows, names, _, faults), download in late(named):
-        readable = np.array([bool(name) for name in names])
-        labels = PseudoLabels.empty(len(names), labeler.grid, labeler.settings.cluster_numbers,
+    seen = ((rows, batch, see(batch)) for rows, batch in batches)
+    named = ((rows, batch, name_regions(one)) for rows, batch, one in late(seen))
+    for rows, (kept, _, faults), download in late(named):
+        readable = np.isin(rows, kept)
+        labels = PseudoLabels.empty(len(rows), labeler.grid, labeler.settings.cluster_numbers,
                                     len(labeler.vocabulary.attributes))
         if download is not None:
             for field, values in download.wait().items():

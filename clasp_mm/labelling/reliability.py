@@ -23,13 +23,18 @@ def paraphrase(vocabulary: Vocabulary) -> tuple[Vocabulary, ...]:
             text = text.removeprefix(f'{usual} ')
         return f'{opening} {text}'.replace('person', person)
 
-    return tuple(Vocabulary(
-        parts=tuple(Part(part.name, tuple(reword(text, *words) for text in texts)) for part, texts
-                    in zip(vocabulary.parts, vocabulary.part_texts(), strict=True)),
-        attributes=tuple(replace(attribute, texts=tuple(
-            tuple(reword(text, *words) for text in texts) for texts in attribute.texts))
-            for attribute in vocabulary.attributes),
-        part_templates=('{}',), person_texts=vocabulary.person_texts) for words in _REWORDINGS)
+    others = []
+    for words in _REWORDINGS:
+        def group(texts: Sequence[str], words: tuple[str, str] = words) -> tuple[str, ...]:
+            return tuple(reword(text, *words) for text in texts)
+
+        parts = [Part(part.name, group(texts)) for part, texts
+                 in zip(vocabulary.parts, vocabulary.part_texts(), strict=True)]
+        attributes = [replace(attribute, texts=tuple(map(group, attribute.texts)))
+                      for attribute in vocabulary.attributes]
+        others.append(Vocabulary(tuple(parts), tuple(attributes), ('{}',),
+                                 vocabulary.person_texts))
+    return tuple(others)
 
 
 def widen(vocabularies: Sequence[Vocabulary]) -> Vocabulary:
@@ -44,16 +49,14 @@ def widen(vocabularies: Sequence[Vocabulary]) -> Vocabulary:
                 != [(a.name, a.values) for a in first.attributes]):
             raise ValueError('a paraphrase must keep the names of parts, attributes and values, '
                              'and change their texts only')
-    return Vocabulary(
-        parts=tuple(Part(f'{part.name} #{i}', tuple(texts))
-                    for i, vocabulary in enumerate(vocabularies) for part, texts in
-                    zip(vocabulary.parts, vocabulary.part_texts(), strict=True)),
-        attributes=tuple(Attribute(
-            same[0].name,
-            tuple(f'{value} #{i}' for i, item in enumerate(same) for value in item.values),
-            tuple(texts for item in same for texts in item.texts))
-            for same in zip(*(v.attributes for v in vocabularies), strict=True)),
-        part_templates=('{}',), person_texts=first.person_texts)
+    parts = [Part(f'{part.name} #{i}', tuple(texts)) for i, vocabulary in enumerate(vocabularies)
+             for part, texts in zip(vocabulary.parts, vocabulary.part_texts(), strict=True)]
+    attributes = []
+    for same in zip(*(vocabulary.attributes for vocabulary in vocabularies), strict=True):
+        values = [f'{value} #{i}' for i, item in enumerate(same) for value in item.values]
+        texts = [group for item in same for group in item.texts]
+        attributes.append(Attribute(same[0].name, tuple(values), tuple(texts)))
+    return Vocabulary(tuple(parts), tuple(attributes), ('{}',), first.person_texts)
 
 
 def split(scores: Scores, count: int) -> list[Scores]:
@@ -93,7 +96,7 @@ class Reliability:
     ours. Agreement is necessary, not sufficient: CLIP can be wrong in all words.
 
     Args:
-        vocabulary: Of the labels.
+        vocabulary: Vocabulary of the labels.
         cluster_numbers: The k of the labels.
         grid: (h, w) of the tokens.
     """

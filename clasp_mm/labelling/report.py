@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -16,17 +17,12 @@ from clasp_mm.datasets.images import UnreadableImageError, read_map, warn_unread
 from clasp_mm.evaluation.functional.parsing import ConfusionMatrix
 from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler
 from clasp_mm.pseudo_labels.labels import PseudoLabels, Scores
-from clasp_mm.pseudo_labels.vocabulary import (
-    DEFAULT_VOCABULARY,
-    LIP_TO_PART,
-    Vocabulary,
-)
+from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, LIP_TO_PART, Vocabulary
 from clasp_mm.synthetic import load_ground_truth
 from clasp_mm.utils.files import write_json
 from clasp_mm.visualization.pseudo_labels import Example, write_label_page
 
 from .reliability import Reliability, split, widen
-from .summary import summary_html
 
 _BINS = np.linspace(0, 1, 11)
 _SURE = 0.5
@@ -51,7 +47,6 @@ class LabelledImage:
 
 def read_labelled_images(source, parsing_dir: str | os.PathLike | None = None,
                          attributes: Mapping[str, Mapping[str, str]] | None = None,
-                         lip_to_part: Sequence[int] = LIP_TO_PART,
                          unreadable: list[str] | None = None) -> Iterator[LabelledImage]:
     """Images of a source with LIP-style annotation; unreadable images are left out.
 
@@ -60,7 +55,6 @@ def read_labelled_images(source, parsing_dir: str | os.PathLike | None = None,
         parsing_dir: Folder of PNGs of LIP's 20 classes (255 unknown), named as the images but
             for the suffix, in the same subfolders or in none.
         attributes: Image name -> attribute name -> value.
-        lip_to_part: Part label of each LIP class.
         unreadable: What is wrong with the images that are left out is added, by name.
 
     Raises:
@@ -69,7 +63,7 @@ def read_labelled_images(source, parsing_dir: str | os.PathLike | None = None,
     """
     unreadable = [] if unreadable is None else unreadable
     table = np.full(256, 255, np.uint8)
-    table[:len(lip_to_part)] = lip_to_part
+    table[:len(LIP_TO_PART)] = LIP_TO_PART
     for index, name in enumerate(source.names):
         try:
             image = source.load(index)['img'][..., ::-1]
@@ -120,7 +114,7 @@ class LabelEvaluation:
     """Sums over images from which :meth:`compute` takes all figures.
 
     Args:
-        vocabulary: Of the labels.
+        vocabulary: Vocabulary of the labels.
         cluster_numbers: The k of the labels.
         grid: (h, w) of the tokens.
         min_foreground: The spatial filter's threshold.
@@ -278,8 +272,8 @@ def _distribution(confidence: np.ndarray) -> list[float]:
 def report_labels(labeler: CLIPLabeler, images: Iterable[LabelledImage],
                   out_dir: str | os.PathLike | None = None, num_examples: int = 12,
                   batch_size: int = 32, total: int | None = None,
-                  title: str = 'CLIP pseudo-labels', paraphrases: Sequence[Vocabulary] = (),
-                  num_extremes: int = 0, unreadable: Sequence[str] = ()) -> dict:
+                  data: str = '', paraphrases: Sequence[Vocabulary] = (), num_extremes: int = 0,
+                  unreadable: Sequence[str] = ()) -> dict:
     """Label images, judge the labels, and write ``report.json`` and ``report.html``.
 
     What can be known without the truth: what the filters reject, and with ``paraphrases`` under
@@ -292,7 +286,7 @@ def report_labels(labeler: CLIPLabeler, images: Iterable[LabelledImage],
         num_examples: Images shown on the page, the first ones.
         batch_size: Images per teacher forward.
         total: Number of images, for the progress bar; None shows none.
-        title: Heading of the page.
+        data: What the images are, for the head of the page.
         paraphrases: The labeler's vocabulary in other words, see
             :func:`~clasp_mm.labelling.reliability.paraphrase`.
         num_extremes: Images shown of the most and the least sure accepted ones each, and of the
@@ -312,8 +306,9 @@ def report_labels(labeler: CLIPLabeler, images: Iterable[LabelledImage],
         scorer = CLIPLabeler(labeler.clip, labeler.teacher, labeler.teacher_id,
                              widen(vocabularies), settings, labeler.clip_batch_size)
     gallery = _Gallery(num_examples, num_extremes)
+    stream = iter(images)
     with tqdm(total=total, unit='img', desc='label report', disable=total is None) as bar:
-        for batch in _batches(images, batch_size):
+        for batch in iter(lambda: list(islice(stream, batch_size)), []):
             scores = split(scorer.score([image.image for image in batch],
                                         [image.name for image in batch]), len(vocabularies))
             labels = scores[0].to_labels()
@@ -334,8 +329,8 @@ def report_labels(labeler: CLIPLabeler, images: Iterable[LabelledImage],
     if out_dir is not None:
         out_dir = Path(out_dir)
         write_json(out_dir / 'report.json', result)
-        write_label_page(out_dir / 'report.html', title, gallery.examples(), labeler.vocabulary,
-                         labeler.grid, settings.cluster_numbers, summary_html(result))
+        write_label_page(out_dir / 'report.html', data, gallery.examples(), labeler.vocabulary,
+                         labeler.grid, settings.cluster_numbers, result)
     return result
 
 
@@ -390,14 +385,3 @@ class _Gallery:
         """What to show, in order."""
         return [*self._first, *(example for _, example in [*self._sure, *self._unsure]),
                 *self._rejected]
-
-
-def _batches(images: Iterable[LabelledImage], size: int) -> Iterator[list[LabelledImage]]:
-    batch: list[LabelledImage] = []
-    for image in images:
-        batch.append(image)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

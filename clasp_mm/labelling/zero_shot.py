@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ def score_zero_shot(clip: CLIPModel, table: AttributeTable, split: str, folder: 
         table: Images and labels.
         split: Which of its splits.
         folder: Where the images are.
-        texts: Of :func:`pa100k_texts` or :func:`read_texts`.
+        texts: Texts of :func:`pa100k_texts` or :func:`read_texts`.
 
     Returns:
         What :func:`attribute_metrics` gives, and ``attributes``, the names it was scored on.
@@ -112,17 +112,13 @@ def score_zero_shot(clip: CLIPModel, table: AttributeTable, split: str, folder: 
         index = vocabulary.attribute_names.index(owner)
         places.append((index, vocabulary.attributes[index].values.index(value)))
     found = []
-    for names in tqdm(list(_batches([table.names[row] for row in rows])), unit='batch',
-                      desc=f'CLIP on {split}'):
+    for start in tqdm(range(0, len(rows), _BATCH), unit='batch', desc=f'CLIP on {split}'):
+        names = [table.names[row] for row in rows[start:start + _BATCH]]
         scores = labeler.score([_read(folder / name) for name in names], names)
         found.append(np.stack([scores.attr_probs[index][:, value].float().cpu().numpy()
                                for index, value in places], axis=1))
     return dict(attribute_metrics(np.concatenate(found), table.labels[rows]),
                 attributes=list(table.attributes))
-
-
-def _batches(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (names[start:start + _BATCH] for start in range(0, len(names), _BATCH))
 
 
 def _read(path: Path) -> np.ndarray:

@@ -47,7 +47,7 @@ def augment(images: Tensor, parsing: Tensor | None,
     Args:
         images: (B, 3, S, S) uint8.
         parsing: (B, S, S) LIP's classes, which follow the pixels and change sides, or None.
-        generator: of all that is drawn.
+        generator: Generator of all that is drawn.
 
     Returns:
         Images (B, 3, S, S) float in [0, 1] and the moved classes.

@@ -71,10 +71,10 @@ def evaluate_mini_clip(clip: CLIPModel, vocabulary: Vocabulary, people: PeopleTa
     """Measure the three uses of the pseudo-labeler on people that the model has not seen.
 
     Args:
-        clip: any CLIP.
-        vocabulary: parts, attributes and texts.
-        people: held-out people and scenes, in full size.
-        seed: of the draw of rough regions.
+        clip: Any CLIP.
+        vocabulary: Parts, attributes and texts.
+        people: Held-out people and scenes, in full size.
+        seed: Seed of the draw of rough regions.
 
     Returns:
         ``regions`` (exact part masks), ``rough_regions`` (token clusters, to be named by their

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clasp_mm.pseudo_labels.text_bank import TextBank
 from clasp_mm.pseudo_labels.transfer import upload
 from clasp_mm.pseudo_labels.vocabulary import Vocabulary
 from clasp_mm.synthetic.words import LIP_CLASSES
@@ -33,15 +33,6 @@ def mean_direction(embeddings: Tensor, groups: Sequence[range]) -> Tensor:
     return F.normalize(means, dim=-1)
 
 
-@dataclass(frozen=True)
-class Candidates:
-    """Text directions among which the labeler chooses."""
-
-    parts: Tensor  # (P, D)
-    attributes: tuple[Tensor, ...]  # (V_a, D) for each attribute
-    person: Tensor  # (D,)
-
-
 class CandidateTexts:
     """Tokenised once; embedded anew after every step, since the text tower learns too."""
 
@@ -61,9 +52,9 @@ class CandidateTexts:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def group(self, embeddings: Tensor) -> Candidates:
+    def group(self, embeddings: Tensor) -> TextBank:
         """Sort the unit embeddings (T, D) of ``self.tokens`` into candidates."""
-        return Candidates(
+        return TextBank(
             parts=mean_direction(embeddings, self._parts),
             attributes=tuple(mean_direction(embeddings, groups) for groups in self._attributes),
             person=mean_direction(embeddings, self._person)[0])
@@ -164,7 +155,7 @@ class Objective(nn.Module):
 
     Args:
         model: the open_clip model, with a ModifiedResNet of ``width`` as image tower.
-        width: of the image tower.
+        width: width of the image tower.
         texts: the vocabulary's texts.
         tokenize: texts to token ids.
         mean: per RGB channel, of images in [0, 1].

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from clasp_mm.pseudo_labels.clip_labeler import to_canvas
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, LIP_TO_PART, Vocabulary
 from clasp_mm.synthetic.background import cut_background, put_obstacle
 from clasp_mm.synthetic.camera import camera, expose
@@ -21,7 +19,7 @@ from clasp_mm.synthetic.captions import caption_facts
 from clasp_mm.synthetic.identity import FAMILY_SIZE
 from clasp_mm.synthetic.paint import Canvas
 from clasp_mm.synthetic.people import SyntheticPeople
-from clasp_mm.utils.processes import end_with_parent
+from clasp_mm.synthetic.shards import mapper
 
 FIRST_SEED = 2 ** 31
 SPLITS = ('train', 'heldout')
@@ -59,14 +57,6 @@ def part_labels(parsing: Tensor) -> Tensor:
     return torch.tensor(LIP_TO_PART, dtype=torch.uint8)[parsing.long()]
 
 
-@dataclass(frozen=True)
-class _Job:
-    seed: int
-    number: int
-    size: tuple[int, int]
-    vocabulary: Vocabulary
-
-
 def block_seed(seed: int, split: str, block: int) -> int:
     """Seed of one block of people, 2**31 or above; data sets are to take seeds below."""
     state = np.random.SeedSequence([seed, SPLITS.index(split), block]).generate_state(1)
@@ -80,7 +70,7 @@ def draw_people(number: int, *, seed: int, split: str, size: tuple[int, int],
 
     Args:
         number: N.
-        seed: Of the mini CLIP.
+        seed: Seed of the mini CLIP.
         split: ``train`` or ``heldout``; they share neither identities nor backgrounds.
         size: (H, W) to which the 256 x 128 crops are squashed.
         vocabulary: With the default's parts and attributes; its texts may differ.
@@ -91,12 +81,12 @@ def draw_people(number: int, *, seed: int, split: str, size: tuple[int, int],
         ValueError: If the vocabulary has other parts or attributes than the default one.
     """
     _check_vocabulary(vocabulary)
-    jobs = [_Job(block_seed(seed, split, block), min(_BLOCK, number - start), size, vocabulary)
-            for block, start in enumerate(range(0, number, _BLOCK))]
+    numbers = [min(_BLOCK, number - start) for start in range(0, number, _BLOCK)]
+    seeds = [block_seed(seed, split, block) for block in range(len(numbers))]
+    blocks = []
     with tqdm(total=number, desc=f'drawing {split} people', unit='person',
-              disable=not progress) as bar:
-        blocks = []
-        for block in _run(jobs, workers):
+              disable=not progress) as bar, mapper(max(1, workers), len(numbers)) as run:
+        for block in run(partial(_draw_block, size), seeds, numbers):
             blocks.append(block)
             bar.update(len(block))
     return PeopleTable(facts=[facts for block in blocks for facts in block.facts], **{
@@ -112,41 +102,26 @@ def _check_vocabulary(vocabulary: Vocabulary) -> None:
                              f'has {given}; change its texts only')
 
 
-def _run(jobs: list[_Job], workers: int) -> Iterator[PeopleTable]:
-    if workers < 1 or len(jobs) == 1:
-        yield from map(_draw_block, jobs)
-        return
-    context = multiprocessing.get_context('spawn')  # a fork would inherit torch's threads
-    with ProcessPoolExecutor(min(workers, len(jobs)), context, _one_thread) as pool:
-        yield from pool.map(_draw_block, jobs)
-
-
-def _one_thread() -> None:
-    end_with_parent()
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-
-
-def _draw_block(job: _Job) -> PeopleTable:
+def _draw_block(size: tuple[int, int], seed: int, number: int) -> PeopleTable:
     """One block; its arrays are NumPy's, which travel between processes without shared memory."""
-    height, width = job.size
+    height, width = size
     rows = (np.arange(height) * 2 + 1) * CROP[0] // (2 * height)
     columns = (np.arange(width) * 2 + 1) * CROP[1] // (2 * width)
-    people = SyntheticPeople(FAMILY_SIZE * job.number, 1, job.seed, CROP, _NUM_CAMERAS)
+    people = SyntheticPeople(FAMILY_SIZE * number, 1, seed, CROP, _NUM_CAMERAS)
     images, parsing, attributes, facts = [], [], [], []
     for record in (people[index] for index in range(0, len(people), FAMILY_SIZE)):
-        images.append(_squash(record.image, job.size))
+        images.append(record.image)
         parsing.append(record.parsing[np.ix_(rows, columns)])
         attributes.append([
             attribute.values.index(record.attributes[attribute.name])
             if record.attributes.get(attribute.name) in attribute.values else -1
             for attribute in DEFAULT_VOCABULARY.attributes])
         facts.append(caption_facts(record.attributes, record.facts))
-    scenes = [_squash(_draw_empty_scene(job.seed, index), job.size)
-              for index in range(max(1, _SCENES_PER_BLOCK * job.number // _BLOCK))]
-    return PeopleTable(images=np.stack(images), parsing=np.stack(parsing),
+    scenes = [_draw_empty_scene(seed, index)
+              for index in range(max(1, _SCENES_PER_BLOCK * number // _BLOCK))]
+    return PeopleTable(images=to_canvas(images, size).numpy(), parsing=np.stack(parsing),
                        attributes=np.array(attributes, np.int64), facts=facts,
-                       scenes=np.stack(scenes))
+                       scenes=to_canvas(scenes, size).numpy())
 
 
 def _draw_empty_scene(seed: int, index: int) -> np.ndarray:
@@ -159,12 +134,3 @@ def _draw_empty_scene(seed: int, index: int) -> np.ndarray:
         put_obstacle(canvas, rng)
     image = cv2.resize(canvas.image, CROP[::-1], interpolation=cv2.INTER_AREA)
     return expose(image, camera(number), rng)
-
-
-def _squash(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """As the labeler brings a whole image to CLIP's size: (3, H, W) uint8."""
-    pixels = torch.from_numpy(image).permute(2, 0, 1)
-    if pixels.shape[1:] != size:
-        pixels = F.interpolate(pixels[None].float(), size, mode='bicubic',
-                               antialias=True)[0].round_().clamp_(0, 255).byte()
-    return pixels.numpy()

@@ -34,7 +34,7 @@ def draw_exact_regions(parts: Tensor, num_parts: int, generator: torch.Generator
     Args:
         parts: (R, H, W) part labels. An image without a person gets an empty mask.
         num_parts: P.
-        generator: of the choice.
+        generator: Generator of the choice.
 
     Returns:
         (R, H, W) bool.
@@ -58,7 +58,7 @@ def draw_token_clusters(images: Tensor, parts: Tensor, num_parts: int,
         images: (R, 3, H, W) float in [0, 1].
         parts: (R, H, W) part labels.
         num_parts: P.
-        generator: of all that is drawn.
+        generator: Generator of all that is drawn.
 
     Returns:
         (R, H, W) bool.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -36,23 +35,6 @@ NOTE = ('mini CLIP: a small stand-in trained on synthetic people only. It is not
         'and knows nothing of real photographs.')
 
 
-@dataclass(frozen=True)
-class Settings:
-    """All that decides the weights, besides the code, the device and the number of threads.
-
-    ``generator`` is a hash of the first person drawn, so a changed generator is noticed.
-    """
-
-    seed: int
-    num_people: int
-    num_heldout: int
-    steps: int
-    batch_size: int
-    vocabulary: str
-    architecture: dict
-    generator: str
-
-
 def train_mini_clip(
         out_dir: str | Path, *, seed: int = 0, num_people: int = 4096, num_heldout: int = 512,
         steps: int = 500, batch_size: int = 64, vocabulary: Vocabulary = DEFAULT_VOCABULARY,
@@ -64,20 +46,19 @@ def train_mini_clip(
     again with the same settings it does nothing but read the report; with others it trains anew.
 
     Args:
-        out_dir: folder to write; made if it is not there.
-        seed: of people, weights and batches. The people's seeds are 2**31 and above, which data
-            sets do not take.
-        num_people: to learn from.
-        num_heldout: to measure on.
-        steps: optimizer steps.
-        batch_size: people per step.
-        vocabulary: its texts may differ from the default's, its parts and attributes not.
-        architecture: in open_clip's format, with a ModifiedResNet as image tower.
-        workers: processes that draw; None takes as many as torch has threads.
-        progress: show progress bars.
-        device: to train and measure on, see :func:`~clasp_mm.utils.device.pick_device`; people are
-            drawn
-            and batches made on the CPU.
+        out_dir: Folder to write; made if it is not there.
+        seed: Seed of people, weights and batches. The people's seeds are 2**31 and above, which
+            data sets do not take.
+        num_people: People to learn from.
+        num_heldout: People to measure on.
+        steps: Optimizer steps.
+        batch_size: People per step.
+        vocabulary: Its texts may differ from the default's, its parts and attributes not.
+        architecture: In open_clip's format, with a ModifiedResNet as image tower.
+        workers: Processes that draw; None takes as many as torch has threads.
+        progress: Show progress bars.
+        device: Where to train and measure, see :func:`~clasp_mm.utils.device.pick_device`; people
+            are drawn and batches made on the CPU.
 
     Returns:
         The report, as in ``mini_clip_report.json``: note, settings, accuracies on held-out people
@@ -96,35 +77,37 @@ def train_mini_clip(
         raise ValueError(f'batch_size must be from 8 to num_people ({num_people}), '
                          f'got {batch_size}')
     out_dir = Path(out_dir)
-    settings = Settings(seed, num_people, num_heldout, steps, batch_size, vocabulary.digest(),
-                        architecture, _generator_digest(seed, vocabulary))
+    # All that decides the weights, besides the code, the device and the number of threads.
+    settings = dict(seed=seed, num_people=num_people, num_heldout=num_heldout, steps=steps,
+                    batch_size=batch_size, vocabulary=vocabulary.digest(),
+                    architecture=architecture, generator=_generator_digest(seed, vocabulary))
     done = read_report(out_dir)
-    if done is not None and done['settings'] == json.loads(json.dumps(asdict(settings))):
+    if done is not None and done['settings'] == json.loads(json.dumps(settings)):
         return done
     with hold(out_dir):
         return _train(out_dir, settings, vocabulary, workers, progress, pick_device(device))
 
 
-def _train(out_dir: Path, settings: Settings, vocabulary: Vocabulary, workers: int | None,
+def _train(out_dir: Path, settings: dict, vocabulary: Vocabulary, workers: int | None,
            progress: bool, device: torch.device) -> dict:
     (out_dir / REPORT_FILE).unlink(missing_ok=True)
     workers = torch.get_num_threads() if workers is None else workers
-    seed, architecture = settings.seed, settings.architecture
+    seed, architecture = settings['seed'], settings['architecture']
     draw = dict(seed=seed, vocabulary=vocabulary, workers=workers, progress=progress)
     start = time.perf_counter()
     size = architecture['vision_cfg']['image_size']
-    people = draw_people(settings.num_people, split='train', size=(size, size), **draw)
-    heldout = draw_people(settings.num_heldout, split='heldout', size=CROP, **draw)
+    people = draw_people(settings['num_people'], split='train', size=(size, size), **draw)
+    heldout = draw_people(settings['num_heldout'], split='heldout', size=CROP, **draw)
     drawn = time.perf_counter()
-    model, losses = fit(people, vocabulary, seed=seed, steps=settings.steps,
-                        batch_size=settings.batch_size, architecture=architecture,
+    model, losses = fit(people, vocabulary, seed=seed, steps=settings['steps'],
+                        batch_size=settings['batch_size'], architecture=architecture,
                         progress=progress, device=device)
     trained = time.perf_counter()
     save_mini_clip(model, out_dir, architecture)
     accuracy = evaluate_mini_clip(
         build_clip(f'local-dir:{out_dir}', None, device), vocabulary, heldout)
     report = dict(
-        note=NOTE, settings=asdict(settings), heldout=accuracy, last_losses=losses,
+        note=NOTE, settings=settings, heldout=accuracy, last_losses=losses,
         seconds=dict(draw=round(drawn - start, 1), train=round(trained - drawn, 1),
                      evaluate=round(time.perf_counter() - trained, 1)),
         device=str(device), threads=torch.get_num_threads(), checkpoint=CHECKPOINT_FILE,
@@ -143,6 +126,7 @@ def read_report(out_dir: str | Path) -> dict | None:
 
 
 def _generator_digest(seed: int, vocabulary: Vocabulary) -> str:
+    """A hash of the first person drawn, so that a changed generator is noticed."""
     person = draw_people(1, seed=seed, split='train', size=CROP, vocabulary=vocabulary)
     pixels = (person.images, person.parsing, person.scenes)
     return hashlib.sha256(b''.join(item.numpy().tobytes() for item in pixels)).hexdigest()[:16]

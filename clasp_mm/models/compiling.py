@@ -1,7 +1,5 @@
 """Compiled training: which functions ``torch.compile`` may take, and whose."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any, NamedTuple

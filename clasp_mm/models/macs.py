@@ -1,13 +1,14 @@
-"""Multiply-adds of a backbone."""
-
-from __future__ import annotations
+"""Parameters and multiply-adds of a backbone."""
 
 import warnings
 from typing import Any
 
 import torch
 from mmengine.analysis import FlopAnalyzer
+from mmengine.config import Config
 from torch import nn
+
+from clasp_mm.registry import MODELS
 
 from .backbones import SemanticSwin
 
@@ -39,6 +40,22 @@ def count_macs(model: nn.Module, images: torch.Tensor) -> int:
         analyzer.tracer_warnings('none')
         analyzer.set_op_handle('aten::baddbmm', _baddbmm_macs)
         return int(analyzer.total())
+
+
+def config_cost(cfg: Config, size: str) -> tuple[int, int]:
+    """Count a config's backbone.
+
+    Args:
+        cfg: The config.
+        size: Height x width of the image, as '256x128'.
+
+    Returns:
+        Parameters, and multiply-adds of a forward pass of one image under one prompt.
+    """
+    height, width = map(int, size.split('x'))
+    model = OneMap(MODELS.build(dict(cfg.model.backbone, init_cfg=None)))
+    macs = count_macs(model, torch.randn(1, 3, height, width))
+    return sum(parameter.numel() for parameter in model.parameters()), macs
 
 
 def _baddbmm_macs(inputs: list[Any], outputs: list[Any]) -> int:

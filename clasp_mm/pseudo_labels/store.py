@@ -27,7 +27,6 @@ from .store_files import (
     check_blocks,
     checksum,
     open_array,
-    read_checksums,
     read_json,
     reserve,
 )
@@ -130,7 +129,7 @@ class LabelStore:
     def __init__(self, path: str | os.PathLike, **expected) -> None:
         self.path = Path(path)
         self.header = _read_header(self.path)
-        if checksum(self.path / HEADER) != read_checksums(self.path).get(HEADER):
+        if checksum(self.path / HEADER) != read_json(self.path, CHECKSUMS).get(HEADER):
             raise ValueError(f'the header of the label store {str(self.path)!r} changed since the '
                              'store was made; copy it again or make it again')
         check_header(self.header, expected, str(self.path))
@@ -175,7 +174,7 @@ class LabelStore:
         if blocks is not None:
             damaged = check_blocks(self.path, blocks)
         else:
-            damaged = [name for name, value in read_checksums(self.path).items() if
+            damaged = [name for name, value in read_json(self.path, CHECKSUMS).items() if
                        not (self.path / name).is_file() or checksum(self.path / name) != value]
         if damaged:
             raise ValueError(f'{", ".join(damaged)} of the label store {str(self.path)!r} changed '
@@ -330,7 +329,7 @@ class StoreWriter:
 
         Args:
             rows: (B,) row numbers.
-            labels: Of B images.
+            labels: Labels of B images.
             readable: (B,) bool; False marks a row as an unreadable image.
         """
         for name in self._columns:

@@ -47,11 +47,6 @@ def read_json(path: Path, name: str) -> dict:
     return content
 
 
-def read_checksums(path: Path) -> dict[str, str]:
-    """Checksums by file name, as written when the store in ``path`` was finished."""
-    return read_json(path, CHECKSUMS)
-
-
 def checksum(path: Path) -> str:
     """CRC-32 of a file's bytes, 8 hexadecimal digits."""
     value = 0

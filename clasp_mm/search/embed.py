@@ -4,38 +4,38 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+import shutil
 from pathlib import Path
 
 import numpy as np
-from mmengine.config import Config
-from torch import nn
+from torch import Tensor, nn
 
 from clasp_mm.compat import load_file
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.images import warn_unreadable
-from clasp_mm.labelling.describe import load_heads
+from clasp_mm.datasets.inputs import normalize
 from clasp_mm.models.backbones import SemanticSwin
 from clasp_mm.models.layers import TASKS
 from clasp_mm.models.weights.find import find_weights
 from clasp_mm.models.weights.trained_with import published_backbone
-from clasp_mm.pseudo_labels.vocabulary import Vocabulary
+from clasp_mm.pseudo_labels.clip_model import state_digest
 from clasp_mm.utils.claims import hold
-from clasp_mm.utils.files import printable, temporary_folder, write_json, write_text
-from clasp_mm.visualization.neighbours import Cell, Description, neighbour_page, thumbnail
+from clasp_mm.utils.device import computes_in_bfloat16, precision
+from clasp_mm.utils.files import printable, temporary_folder, write_json
+from clasp_mm.utils.shards import digest
+from clasp_mm.visualization.neighbours import Cell, rows_of, thumbnail
+from clasp_mm.visualization.pages import write_page
 from clasp_mm.zoo.config import buildable, read_zoo_config
 from clasp_mm.zoo.get_model import get_model
 from clasp_mm.zoo.publish import find_config
 
-from .embed_blocks import embed_blocks, feature_blocks, put_together
+from .index import Encoder, FeatureIndex, share
 
-Describe = Callable[[Sequence[np.ndarray], Sequence[str]], list[Description]]
 _CHUNK = 1 << 16
 
 
 def embed_images(model: nn.Module, source: LUPerson, out: str | os.PathLike,
                  size: tuple[int, int] = (256, 128), batch_size: int = 64, num_workers: int = 2,
-                 describe: Describe | None = None, vocabulary: Vocabulary | None = None,
                  num_queries: int = 24, num_neighbours: int = 8, meta: dict | None = None,
                  show_progress: bool = True, amp: bool | None = None, rank: int = 0,
                  world_size: int = 1) -> dict | None:
@@ -56,10 +56,8 @@ def embed_images(model: nn.Module, source: LUPerson, out: str | os.PathLike,
         size: (H, W) to which images are brought.
         batch_size: Images per forward.
         num_workers: Processes that read images.
-        describe: Tells parts and attributes of the images on the page.
-        vocabulary: Names of those parts.
         num_queries: Images whose neighbours are shown, spread evenly over the source.
-        num_neighbours: Of each.
+        num_neighbours: Neighbours of each.
         meta: Added to ``OUT.json``.
         show_progress: Show a bar.
         amp: Precision of the model, see :func:`clasp_mm.utils.device.precision`.
@@ -76,26 +74,23 @@ def embed_images(model: nn.Module, source: LUPerson, out: str | os.PathLike,
             read.
     """
     out = check_out(out)
-    blocks = feature_blocks(out, model, source, size, batch_size, amp, rank, world_size)
+    index = FeatureIndex(out.parent, source, _encoder(out, model, size, batch_size, amp))
     with hold(out, out.with_name(f'.{out.name}.{rank}.claim.json')):
-        embed_blocks(blocks, model, source, size, batch_size, num_workers, amp, show_progress)
-        with blocks.finishing() as paths:
-            if paths is None:
-                return None
-            with temporary_folder(out) as folder:
-                table, names = folder / 'features.npy', folder / 'names.txt'
-                rows, faults = put_together(paths, source, table, names)
-                features = np.load(table, mmap_mode='r')
-                result = dict(meta or {}, size=list(size), num_images=len(rows),
-                              channels=features.shape[1], unreadable=faults)
-                if len(rows):
-                    _write(out, folder, features, source, rows, result)
-        if not len(rows):
-            raise ValueError(f'none of the {len(source)} images of {source.source!r} could be '
-                             f'read; the first is {faults[0]}')
-        page = _page(features, rows, source, describe, vocabulary, batch_size,
-                     num_queries, num_neighbours)
-        write_text(out.with_suffix('.html'), page)
+        if share([index], index.folder, batch_size, num_workers, show_progress, rank,
+                 world_size) is None:
+            return None
+        faults = index.update(batch_size, num_workers, show_progress).unreadable
+        with temporary_folder(out) as folder:
+            rows = index.export(folder / 'features.npy')
+            if not len(rows):
+                raise ValueError(f'none of the {len(source)} images of {source.source!r} could be '
+                                 f'read; the first is {faults[0]}')
+            features = np.load(folder / 'features.npy', mmap_mode='r')
+            result = dict(meta or {}, size=list(size), num_images=len(rows),
+                          channels=features.shape[1], unreadable=faults)
+            _write(out, folder, features, source, rows, result)
+        shutil.rmtree(index.folder, ignore_errors=True)
+        _write_page(out, result, features, rows, source, num_queries, num_neighbours)
     warn_unreadable(faults, len(source))
     return result
 
@@ -107,9 +102,24 @@ def _write(out: Path, folder: Path, features: np.ndarray, source: LUPerson, rows
         _write_parquet(folder / 'features.parquet', features, source, rows)
         os.replace(folder / 'features.parquet', out)
     else:
-        os.replace(folder / 'names.txt', out.with_suffix('.names.txt'))
+        source.names.take(rows).save(out.with_suffix('.names.txt'))
         os.replace(folder / 'features.npy', out)
     write_json(out.with_suffix('.json'), result)
+
+
+def _encoder(out: Path, model: nn.Module, size: tuple[int, int], batch_size: int,
+             amp: bool | None) -> Encoder:
+    """Means over the last map, under the name of all that decides them; of a folder beside out."""
+    device = next(model.parameters()).device
+    key = digest(state_digest(model), size, batch_size, computes_in_bfloat16(device, amp),
+                 *(getattr(model, name, None) for name in ('task', 'semantic_weight')))
+
+    def encode(images: Tensor) -> Tensor:
+        with precision(device, amp):
+            last = model(normalize(images.to(device, non_blocking=True)))[-1]
+        return last.float().mean((2, 3))
+
+    return Encoder(f'.{out.name}.{key}.features', size, encode)
 
 
 def check_out(out: str | os.PathLike) -> Path:
@@ -176,43 +186,38 @@ def _unit(features: np.ndarray) -> np.ndarray:
     return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
 
 
-def _page(features: np.ndarray, rows: np.ndarray, source: LUPerson, describe: Describe | None,
-          vocabulary: Vocabulary | None, batch_size: int, num_queries: int,
-          num_neighbours: int) -> str:
+def _write_page(out: Path, result: dict, features: np.ndarray, rows: np.ndarray,
+                source: LUPerson, num_queries: int, num_neighbours: int) -> None:
     queries = np.unique(np.linspace(0, len(rows) - 1, num_queries).round().astype(np.int64))
     found, cosines = nearest_neighbours(features, queries, num_neighbours)
     shown, place = np.unique(np.concatenate([queries[:, None], found], 1), return_inverse=True)
     place = place.reshape(len(queries), -1)
-    cells: list[Cell] = []
-    for start in range(0, len(shown), batch_size):
-        chosen = rows[shown[start:start + batch_size]].tolist()
-        names = [source.names[row] for row in chosen]
-        images = [source.load(row)['img'] for row in chosen]
-        told = describe(images, names) if describe else [Description()] * len(images)
-        cells += [Cell(name, thumbnail(image[..., ::-1]), description)
-                  for name, image, description in zip(names, images, told, strict=True)]
-    note = (f'{len(rows)} images of {source.source}; {len(queries)} of them with their nearest '
-            f'neighbours by cosine of the {features.shape[1]} features.')
-    return neighbour_page('Nearest neighbours', note, cells, place[:, 0].tolist(), place[:, 1:],
-                          cosines, vocabulary)
+    cells = [Cell(source.names[row], [thumbnail(source.load(row)['img'][..., ::-1])],
+                  source.get_data_info(row)['img_path']) for row in rows[shown].tolist()]
+    model = [result.get('checkpoint', ''), *np.atleast_1d(result.get('task') or [])]
+    write_page(
+        out.with_suffix('.html'), 'neighbours', 'Nearest neighbours',
+        f'{len(queries)} of {len(rows)} images with their nearest neighbours by cosine of the '
+        f'{features.shape[1]} features.', ' '.join(map(str, model)), source.source,
+        rows=rows_of(cells, place, cosines))
 
 
-def load_backbone(args: argparse.Namespace, default_task: str | None = None
-          ) -> tuple[nn.Module, dict, dict]:
-    """The backbone, what :func:`get_model` makes it of, and the heads that come with it.
+def load_backbone(args: argparse.Namespace, default_task: str | None = None) -> nn.Module:
+    """The backbone that the options of ``clasp embed`` ask for.
 
     Args:
         args: Has checkpoint, config, task, semantic_weight and device.
         default_task: Prompt of a backbone that has prompts, where ``args.task`` names none.
+
+    Raises:
+        ValueError: A prompt or a semantic weight must be chosen.
     """
-    path, heads = Path(args.checkpoint), {}
+    path = Path(args.checkpoint)
     if args.config is None and (path.suffix != '.pth' or _is_published(path)):
         spec = dict(source=find_weights(args.checkpoint))
     else:
-        cfg = (Config.fromfile(args.config) if args.config
-               else buildable(read_zoo_config(find_config(path))))
-        spec = dict(source=cfg, pretrained=path)
-        heads = load_heads(cfg, path, args.device)
+        spec = dict(source=args.config or buildable(read_zoo_config(find_config(path))),
+                    pretrained=path)
     if args.semantic_weight is not None:
         spec['semantic_weight'] = args.semantic_weight
     task = args.task[0] if args.task and len(args.task) == 1 else args.task
@@ -221,12 +226,10 @@ def load_backbone(args: argparse.Namespace, default_task: str | None = None
         model.task = default_task
     if model.has_moe and model.task is None:
         raise ValueError(f'{path.name} has prompts: choose one with --task {"|".join(TASKS)}')
-    if isinstance(model, SemanticSwin):
-        if model.semantic_weight is None:
-            raise ValueError(f'{path.name} has a semantic controller: choose --semantic-weight 0 '
-                             '(appearance) to 1 (semantics)')
-        heads = {}  # its three parts have no names
-    return model, spec, heads
+    if isinstance(model, SemanticSwin) and model.semantic_weight is None:
+        raise ValueError(f'{path.name} has a semantic controller: choose --semantic-weight 0 '
+                         '(appearance) to 1 (semantics)')
+    return model
 
 
 def _is_published(path: Path) -> bool:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import math
 import os
 import re
 import uuid
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,14 +24,16 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from clasp_mm.datasets import LUPerson
+from clasp_mm.datasets.images import resize_images
 from clasp_mm.datasets.inputs import normalize
 from clasp_mm.datasets.luperson import find_lmdb
-from clasp_mm.datasets.readable import readable_batches
+from clasp_mm.datasets.readable import aligned_batches, readable_batches
 from clasp_mm.pseudo_labels.clip_model import CLIPModel, state_digest
-from clasp_mm.pseudo_labels.store_files import checksum
+from clasp_mm.pseudo_labels.store_files import checksum, reserve
 from clasp_mm.pseudo_labels.transfer import late
 from clasp_mm.utils.device import computes_in_bfloat16, precision
-from clasp_mm.utils.files import locked, replacing, write_json
+from clasp_mm.utils.files import locked, read_json, replacing, write_json
+from clasp_mm.utils.shards import Blocks, digest
 
 SEGMENT_ROWS = 8192  # images that are lost at most where a run is killed
 _SPARE_SEGMENTS = 8
@@ -39,7 +44,7 @@ class Encoder(NamedTuple):
     """What makes features of images.
 
     Attributes:
-        name: Of its features: it changes with weights, prompt and input size.
+        name: Name of its features: it changes with weights, prompt and input size.
         size: (H, W) to which images are brought.
         encode: Images (B, 3, H, W) uint8 RGB to unit features (B, C).
     """
@@ -116,14 +121,14 @@ class FeatureIndex:
     Args:
         root: Folder of the indices; this one's lies in it, under the encoder's name.
         source: The images.
-        encoder: Of the features.
+        encoder: Encoder of the features.
     """
 
     def __init__(self, root: str | os.PathLike, source: LUPerson, encoder: Encoder) -> None:
         self.folder = Path(root) / re.sub(r'[^\w.+-]', '_', encoder.name)
         self.source, self.encoder = source, encoder
         self.keys = _file_keys(source)
-        self._order = np.argsort(self.keys)
+        self._order = np.argsort(self.keys, kind='stable')
         self._segments: list[np.ndarray] | None = None
 
     def update(self, batch_size: int = 64, num_workers: int = 2, progress: bool = True) -> Update:
@@ -202,12 +207,39 @@ class FeatureIndex:
             found[rows] = features @ directions
         return found
 
+    def export(self, path: Path) -> np.ndarray:
+        """Write the features that there are in the order of the source.
+
+        Args:
+            path: ``*.npy``, (n, C) float32; not written where there is none.
+
+        Returns:
+            Rows of the source, (n, ).
+        """
+        first = self._find(self.keys)[0]  # of rows of one name
+        known = np.isin(self.keys, self._known()[1])
+        place, table = np.cumsum(known) - 1, None
+        for rows, features in self._live():
+            if table is None:
+                table = np.lib.format.open_memmap(
+                    path, 'w+', np.float32, (int(known.sum()), features.shape[1]))
+                reserve(path)
+            table[place[rows]] = features
+        again = np.flatnonzero(known & (first != np.arange(len(first))))
+        if len(again):
+            table[place[again]] = table[place[first[again]]]
+        return np.flatnonzero(known)
+
+    def _find(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The first row of each key, and whether it is one of the source."""
+        place = np.searchsorted(self.keys, keys, sorter=self._order)
+        rows = self._order[np.minimum(place, len(self.keys) - 1)]
+        return rows, self.keys[rows] == keys
+
     def _live(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Rows of the source and their features (n, C), segment by segment."""
         for segment in self._map() if self._segments is None else self._segments:
-            place = np.searchsorted(self.keys, segment['key'], sorter=self._order)
-            rows = self._order[np.minimum(place, len(self.keys) - 1)]
-            same = self.keys[rows] == segment['key']
+            rows, same = self._find(segment['key'])
             if same.any():
                 yield rows[same], np.ascontiguousarray(segment['feature'][same])
 
@@ -220,9 +252,11 @@ class FeatureIndex:
 
     def _embed(self, rows: np.ndarray, batch_size: int, num_workers: int, progress: bool
                ) -> tuple[int, list[str]]:
+        prepare = partial(resize_images, size=self.encoder.size)
+
         def computed() -> Iterator[tuple[list[int], Tensor, list[str]]]:
             for kept, images, wrong in readable_batches(
-                    self.source, rows, self.encoder.size, batch_size, num_workers,
+                    self.source, aligned_batches(rows, batch_size), prepare, num_workers,
                     pin_memory=torch.cuda.is_available()):
                 yield kept, self.encoder.encode(images) if kept else images, wrong
 
@@ -270,6 +304,34 @@ class FeatureIndex:
         for path in old:
             with suppress(PermissionError):  # Windows, while somebody reads it: the next time
                 path.unlink(missing_ok=True)
+
+
+def share(spaces: Sequence[FeatureIndex], folder: str | os.PathLike, batch_size: int,
+          num_workers: int, progress: bool, rank: int, world_size: int) -> Counter[str] | None:
+    """Embed a process's share; for the last one, how many all have embedded, by encoder.
+
+    Args:
+        spaces: The indices.
+        folder: Where the processes meet.
+        batch_size: Images per forward.
+        num_workers: Processes that read images.
+        progress: Show a bar.
+        rank: Number of this process.
+        world_size: Number of processes; one alone has nothing to share.
+
+    Returns:
+        None while other processes still embed.
+    """
+    if world_size == 1:
+        return Counter()
+    key = digest([(space.encoder.name, space.keys) for space in spaces], batch_size, world_size)
+    blocks = Blocks(Path(folder, f'.{key}.blocks'), world_size, rank, world_size)
+    for block in blocks.own():
+        new = {space.encoder.name: space.embed_share(
+            batch_size, num_workers, progress, rank, world_size) for space in spaces}
+        blocks.write(block, json.dumps(new).encode())
+    with blocks.finishing() as paths:
+        return paths and sum((Counter(read_json(path)) for path in paths), Counter())
 
 
 def _map_segment(path: Path) -> np.ndarray:

@@ -44,7 +44,7 @@ def parse_query(arguments: Sequence[str],
     taken as it is; before any other comes "a photo of a person with".
 
     Args:
-        arguments: Of the query, all of which count.
+        arguments: Arguments of the query, all of which count.
         attributes: That can be named.
 
     Raises:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,10 +13,9 @@ from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.images import read_image, resize_images
 from clasp_mm.pseudo_labels.clip_model import CLIPModel
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
-from clasp_mm.utils.files import printable, read_json
-from clasp_mm.utils.shards import Blocks, digest
+from clasp_mm.utils.files import printable
 
-from .index import Encoder, FeatureIndex, Update, clip_encoder
+from .index import Encoder, FeatureIndex, Update, clip_encoder, share
 from .query import Part
 
 
@@ -29,7 +25,7 @@ class Hit(NamedTuple):
     Attributes:
         row: In the source.
         name: Its name there.
-        score: Of the whole query, see :func:`search_images`.
+        score: Score of the whole query, see :func:`search_images`.
         parts: Score of each part.
     """
 
@@ -43,7 +39,7 @@ class Found(NamedTuple):
     """A result.
 
     Attributes:
-        parts: Of the query.
+        parts: Parts of the query.
         hits: Best first.
         updates: What was embedded for it, by encoder.
         spread: Mean and deviation of each part's score over the folder, (P, 2).
@@ -87,7 +83,7 @@ def search_images(source: LUPerson, parts: Sequence[Part], index: str | os.PathL
 
     Args:
         source: The images.
-        parts: Of :func:`~.query.parse_query`.
+        parts: Parts of :func:`~.query.parse_query`.
         index: Folder of the index.
         clip: For texts and attributes.
         look: For pictures, of :func:`~.index.backbone_encoder`.
@@ -115,11 +111,10 @@ def search_images(source: LUPerson, parts: Sequence[Part], index: str | os.PathL
                              + ('a backbone to compare pictures with' if kind == 'image'
                                 else 'a CLIP to compare words with'))
         spaces[kind] = FeatureIndex(index, source, encoder)
-    shared: Counter[str] = Counter()
-    if world_size > 1:
-        shared = _share(spaces.values(), index, batch_size, num_workers, progress, rank, world_size)
-        if shared is None:
-            return None
+    shared = share(list(spaces.values()), index, batch_size, num_workers, progress, rank,
+                   world_size)
+    if shared is None:
+        return None
     updates: dict[str, Update] = {}
     for space in spaces.values():
         name, update = space.encoder.name, space.update(batch_size, num_workers, progress)
@@ -142,20 +137,6 @@ def search_images(source: LUPerson, parts: Sequence[Part], index: str | os.PathL
             for row in rows if readable[row]
             and os.path.realpath(source.get_data_info(row)['img_path']) not in asked]
     return Found(list(parts), hits[:count], updates, spread)
-
-
-def _share(spaces: Iterable[FeatureIndex], index: str | os.PathLike, batch_size: int,
-           num_workers: int, progress: bool, rank: int, world_size: int) -> Counter[str] | None:
-    """Embed a process's share; for the last one, how many all have embedded, by encoder."""
-    spaces = list(spaces)
-    key = digest([(space.encoder.name, space.keys) for space in spaces], batch_size, world_size)
-    blocks = Blocks(Path(index, f'.{key}.blocks'), world_size, rank, world_size)
-    for block in blocks.own():
-        new = {space.encoder.name: space.embed_share(
-            batch_size, num_workers, progress, rank, world_size) for space in spaces}
-        blocks.write(block, json.dumps(new).encode())
-    with blocks.finishing() as paths:
-        return paths and sum((Counter(read_json(path)) for path in paths), Counter())
 
 
 def _words(part: Part, clip: CLIPModel, space: FeatureIndex) -> np.ndarray:

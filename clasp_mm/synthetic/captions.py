@@ -109,14 +109,6 @@ def _hat(facts: Facts) -> list[_Phrase]:
             *_thing(facts, 'wearing', 'hat kind', 'hat colour')]
 
 
-def _upper(facts: Facts) -> list[_Phrase]:
-    return _thing(facts, 'wearing', 'upper', 'upper colour', 'upper pattern')
-
-
-def _sleeve(facts: Facts) -> list[_Phrase]:
-    return [_Phrase('wearing', facts['sleeve'], ('sleeve',))] if 'sleeve' in facts else []
-
-
 def _lower(facts: Facts) -> list[_Phrase]:
     value = facts.get('lower garment')
     if value is None:
@@ -126,20 +118,6 @@ def _lower(facts: Facts) -> list[_Phrase]:
     if facts.get('lower') == 'dress':  # spoken of as the upper garment
         return [phrase]
     return [phrase, *_thing(facts, 'wearing', 'lower', 'lower colour', 'lower pattern')]
-
-
-def _shoes(facts: Facts) -> list[_Phrase]:
-    return _thing(facts, 'wearing', 'shoes', 'shoes colour')
-
-
-def _scarf(facts: Facts) -> list[_Phrase]:
-    colour = facts.get('scarf colour')
-    return [_Phrase('wearing', f'{_article(colour)} scarf', ('scarf colour',))] if colour else []
-
-
-def _gloves(facts: Facts) -> list[_Phrase]:
-    colour = facts.get('gloves colour')
-    return [_Phrase('wearing', f'{colour} gloves', ('gloves colour',))] if colour else []
 
 
 def _bag(facts: Facts) -> list[_Phrase]:
@@ -153,13 +131,23 @@ def _bag(facts: Facts) -> list[_Phrase]:
             *_thing(facts, slot, 'bag kind', 'bag colour')]
 
 
-def _viewpoint(facts: Facts) -> list[_Phrase]:
-    view = facts.get('viewpoint')
-    return [_Phrase('seen', _VIEWS[view], ('viewpoint',))] if view in _VIEWS else []
+def _fact(facts: Facts, slot: str, name: str, say: Callable[[str], str] = str) -> list[_Phrase]:
+    """The one way to speak of a fact."""
+    value = facts.get(name)
+    return [_Phrase(slot, say(value), (name,))] if value else []
 
 
-_TOPICS: tuple[Callable[[Facts], list[_Phrase]], ...] = (
-    _hair, _glasses, _hat, _upper, _sleeve, _lower, _shoes, _scarf, _gloves, _bag, _viewpoint)
+def _topics(facts: Facts) -> list[list[_Phrase]]:
+    """Ways to speak of each thing of which something is known."""
+    topics = (
+        _hair(facts), _glasses(facts), _hat(facts),
+        _thing(facts, 'wearing', 'upper', 'upper colour', 'upper pattern'),
+        _fact(facts, 'wearing', 'sleeve'), _lower(facts),
+        _thing(facts, 'wearing', 'shoes', 'shoes colour'),
+        _fact(facts, 'wearing', 'scarf colour', lambda colour: f'{_article(colour)} scarf'),
+        _fact(facts, 'wearing', 'gloves colour', lambda colour: f'{colour} gloves'),
+        _bag(facts), _fact(facts, 'seen', 'viewpoint', _VIEWS.__getitem__))
+    return [_distinct(phrases) for phrases in topics if phrases]
 
 
 def _person(facts: Facts, claims: Sequence[str]) -> str:
@@ -184,14 +172,14 @@ def compose_caption(facts: Facts, rng: np.random.Generator, max_topics: int = 4)
     Args:
         facts: from :func:`caption_facts`.
         rng: chooses the facts and the words.
-        max_topics: at most so many things are spoken of besides gender and age.
+        max_topics: most things that are spoken of besides gender and age.
 
     Returns:
         for example ``a photo of an elderly female person with long grey hair wearing a red
         striped shirt and trousers without a bag, seen from behind``.
     """
     who = [name for name in ('gender', 'age') if facts.get(name) and rng.random() < .5]
-    spoken = [_distinct(phrases) for topic in _TOPICS if (phrases := topic(facts))]
+    spoken = _topics(facts)
     count = min(int(rng.integers(0 if who else 1, max_topics + 1)), len(spoken))
     chosen = sorted(rng.choice(len(spoken), count, replace=False))
     phrases = [spoken[index][rng.integers(len(spoken[index]))] for index in chosen]

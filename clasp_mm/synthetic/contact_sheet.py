@@ -8,10 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from clasp_mm.utils.files import replacing
-
 from .people import PersonRecord, SyntheticPeople
 from .scene import SceneRecord, draw_scene
+from .shards import write_picture
 from .words import COCO_SKELETON, LIP_CLASSES, LIP_PALETTE
 
 _PALETTE = np.array(LIP_PALETTE, np.uint8)
@@ -51,11 +50,7 @@ def contact_sheet(people: SyntheticPeople, path: str | os.PathLike, identities: 
                            for index in range(scenes)])
         height = round(drawn.shape[0] * width / drawn.shape[1])
         blocks.append(cv2.resize(drawn, (width, height), interpolation=cv2.INTER_AREA))
-    done, code = cv2.imencode('.png', np.vstack(blocks)[..., ::-1])
-    if not done:
-        raise RuntimeError(f'OpenCV could not encode the contact sheet for {path}')
-    with replacing(Path(path)) as temporary:
-        temporary.write_bytes(code.tobytes())
+    write_picture(Path(path), np.vstack(blocks))
 
 
 def overlay(image: np.ndarray, parsing: np.ndarray, share: float = .68) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -129,10 +129,6 @@ class Look:
             'scarf colour': self.scarf and self.scarf.name,
             'gloves colour': self.gloves and self.gloves.name,
         }
-
-    def fingerprint(self) -> str:
-        """Every parameter, as text: equal only for the same identity."""
-        return repr(sorted(asdict(self).items(), key=lambda item: item[0]))
 
 
 def _jitter(rng: np.random.Generator, rgb: tuple[int, int, int],

@@ -1,7 +1,5 @@
 """Folders that one run at a time writes to."""
 
-from __future__ import annotations
-
 import json
 import os
 import socket

@@ -1,7 +1,5 @@
 """Configs as text that is read, not run: those inside checkpoints, and those of a zoo's address."""
 
-from __future__ import annotations
-
 import ast
 import json
 import math
@@ -17,7 +15,7 @@ def read_config_text(text: str) -> dict[str, Any]:
     """Read a config as MMEngine writes it: names set to literals and ``dict(...)`` of them.
 
     Args:
-        text: Of a resolved config (``Config.pretty_text``).
+        text: Text of a resolved config (``Config.pretty_text``).
 
     Raises:
         ValueError: It is no Python, or holds anything else, which would have to be run.
@@ -56,13 +54,24 @@ def _value(node: ast.expr) -> Any:
     raise ValueError(f'line {node.lineno} holds {ast.unparse(node)[:60]!r}, which is no literal')
 
 
+def walk(node: Any, place: tuple = ()) -> Iterator[tuple[tuple, Any, Any]]:
+    """Place, key and value of everything in the dicts, lists, tuples and sets below a value."""
+    items = node.items() if isinstance(node, Mapping) else (
+        enumerate(node) if isinstance(node, list | tuple | set) else ())
+    for key, value in items:
+        yield (*place, key), key, value
+        yield from walk(value, (*place, key))
+
+
 def config_differences(given: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str]:
     """Where a config differs from the one stored in a checkpoint, as ``key: value, not value``.
 
     What a start of a run sets (work directory, launcher, resuming) does not count.
     """
-    return [line for key in sorted({*given, *stored} - _OF_A_START)
-            for line in _differences(key, *(_plain(side.get(key)) for side in (given, stored)))]
+    found: list[str] = []
+    for key in sorted({*given, *stored} - _OF_A_START):
+        found += _differences(key, _plain(given.get(key)), _plain(stored.get(key)))
+    return found
 
 
 def _plain(value: Any) -> Any:
@@ -81,6 +90,6 @@ def _differences(place: str, given: Any, stored: Any) -> Iterator[str]:
         yield f'{place}: {_short(given)}, not {_short(stored)}'
 
 
-def _short(value: Any, length: int = 60) -> str:
+def _short(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= length else f'{text[:length]}...'
+    return text if len(text) <= 60 else f'{text[:60]}...'

@@ -2,39 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import os
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
 
-_DEVICE_HELP = 'cpu, cuda, cuda:1 (default: the GPU where there is one)'
-_PRECISIONS = ('high', 'highest', 'medium')
+PRECISIONS = ('high', 'highest', 'medium')
 _announced: list[torch.device] = []  # by a program's command line; at most one
-
-
-def add_device_argument(parser: argparse._ActionsContainer) -> None:
-    """Add ``--device``, for :func:`announce_device`."""
-    parser.add_argument('--device', help=_DEVICE_HELP)
-
-
-def add_amp_argument(parser: argparse._ActionsContainer) -> None:
-    """Add ``--amp`` and ``--no-amp``, for :func:`precision`; None where neither is given.
-
-    And ``--float32-precision``, for :func:`set_matmul_precision`.
-    """
-    parser.add_argument(
-        '--amp', action=argparse.BooleanOptionalAction,
-        help='networks in bfloat16, or in float32 (default: bfloat16 on GPUs that compute in it)')
-    add_matmul_argument(parser)
-
-
-def add_matmul_argument(parser: argparse._ActionsContainer) -> None:
-    """Add ``--float32-precision``, for :func:`set_matmul_precision`."""
-    parser.add_argument(
-        '--float32-precision', choices=_PRECISIONS, default=_PRECISIONS[0],
-        help='of products of float32 matrices on GPUs: TF32, float32 or bfloat16 (%(default)s)')
 
 
 def computes_in_bfloat16(device: str | torch.device, amp: bool | None = None) -> bool:
@@ -96,15 +72,15 @@ def set_matmul_precision(precision: str = 'high') -> None:
         ValueError: No such precision.
     """
     import torch
-    if precision not in _PRECISIONS:
-        raise ValueError(f'float32_matmul_precision must be one of {", ".join(_PRECISIONS)}, '
+    if precision not in PRECISIONS:
+        raise ValueError(f'float32_matmul_precision must be one of {", ".join(PRECISIONS)}, '
                          f'got {precision!r}')
     if torch.cuda.is_available():
         torch.set_float32_matmul_precision(precision)
 
 
 def announce_device(device: str | torch.device | None = None) -> torch.device:
-    """Pick the device of a program, for all that it computes, and print which it is.
+    """Pick the device of a program, for all that it computes, and say which on stderr.
 
     A GPU becomes torch's current one, the device :func:`pick_device`'s default.
 
@@ -121,5 +97,5 @@ def announce_device(device: str | torch.device | None = None) -> torch.device:
         torch.cuda.set_device(picked)
         name = f' ({torch.cuda.get_device_name(picked)})'
     _announced[:] = [picked]
-    print(f'device: {picked}{name}')
+    print(f'device: {picked}{name}', file=sys.stderr)
     return picked

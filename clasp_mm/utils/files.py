@@ -1,7 +1,5 @@
 """Files that are whole or not there, and what their bytes are known by."""
 
-from __future__ import annotations
-
 import codecs
 import hashlib
 import itertools

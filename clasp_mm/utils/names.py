@@ -1,7 +1,7 @@
 """Names that were not found, and what they may have meant."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def nearest(name: object, choices: Iterable[str], cutoff: float = 0.6) -> str | None:
@@ -13,6 +13,16 @@ def nearest(name: object, choices: Iterable[str], cutoff: float = 0.6) -> str | 
 def near_names(name: object, choices: Iterable[str], cutoff: float = 0.4) -> list[str]:
     """Up to three choices most like ``name``, the nearest first."""
     return difflib.get_close_matches(str(name), list(choices), n=3, cutoff=cutoff)
+
+
+def first_names(names: Sequence[object], count: int = 4) -> str:
+    """The first names of several, and how many there are if that is not all.
+
+    >>> first_names(['a', 'b', 'c'], 2)
+    'a, b, ... (3)'
+    """
+    more = f', ... ({len(names)})' if len(names) > count else ''
+    return ', '.join(map(str, names[:count])) + more
 
 
 def did_you_mean(name: object, choices: Iterable[str], cutoff: float = 0.6) -> str:

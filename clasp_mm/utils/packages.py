@@ -12,8 +12,14 @@ from collections.abc import Callable, Iterable
 from importlib import metadata
 from pathlib import Path
 
+from .resources import shipped_file
+
+PROBE_SECONDS = 300
+# Fails where the two were built for different versions.
+TORCH_PAIR = ('import torch, torchvision\n'
+              'torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)')
+BOTH_MMCV = 'mmcv and mmcv-lite are both installed, and share one folder'
 GROUPS = ('core', 'clip', 'hosts', 'host_needs')
-_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def requirements_file(name: str) -> Path:
@@ -22,13 +28,7 @@ def requirements_file(name: str) -> Path:
     Raises:
         FileNotFoundError: It is in neither place.
     """
-    places = [root / 'requirements' / f'{name}.txt'
-              for root in (_PACKAGE / '.mim', _PACKAGE.parent)]
-    for place in places:
-        if place.is_file():
-            return place
-    raise FileNotFoundError(f'{name}.txt is neither at {places[0]} nor at {places[1]}: the '
-                            'installation is not complete, run pip install again')
+    return shipped_file(f'requirements/{name}.txt')
 
 
 def requirement_lines(name: str) -> list[str]:
@@ -74,6 +74,14 @@ def state(version: str | None, accepted: str) -> str:
     return 'ok' if SpecifierSet(accepted).contains(version, prereleases=True) else 'outside'
 
 
+def version_fault(name: str, version: str | None, accepted: str) -> str:
+    """What is wrong with a package's version; an empty string where nothing is."""
+    if version is None:
+        return f'{name} is not there'
+    return '' if state(version, accepted) == 'ok' else (
+        f'{name} {version} is not in the accepted {accepted}')
+
+
 def unaccepted(scope: str) -> list[str]:
     """What is installed of a host, and of what it stands on, in a version that is not accepted.
 
@@ -88,12 +96,11 @@ def unaccepted(scope: str) -> list[str]:
     accepted['mmcv'] = accepted['mmcv-lite']
     host = {'mmseg': 'mmsegmentation'}.get(scope, scope)
     versions = installed_versions(('mmengine', 'mmcv', 'mmcv-lite', host))
-    found = [f'{name} {version} is installed, accepted is {accepted[name]}'
-             for name, version in versions.items() if name in accepted
-             and state(version, accepted[name]) != 'ok']
+    found = [version_fault(name, version, accepted[name])
+             for name, version in versions.items() if name in accepted]
     if {'mmcv', 'mmcv-lite'} <= set(versions):
-        found.append('mmcv and mmcv-lite are both installed, and share one folder')
-    return found
+        found.append(BOTH_MMCV)
+    return list(filter(None, found))
 
 
 def installer(command: str) -> list[str]:
@@ -117,6 +124,18 @@ def installer(command: str) -> list[str]:
     quiet = ['--disable-pip-version-check', '--no-input']
     answers = ['-y'] if command == 'uninstall' else []
     return [sys.executable, '-m', 'pip', *quiet, command, *answers]
+
+
+def probe(code: str) -> tuple[bool, str]:
+    """Run Python code in a process of its own; return success and its last line of output."""
+    try:
+        done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True,
+                              text=True, timeout=PROBE_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return False, f'no answer within {PROBE_SECONDS} s'
+    works = done.returncode == 0
+    lines = (done.stdout if works else done.stderr).strip().splitlines()
+    return works, lines[-1] if lines else '' if works else f'exit code {done.returncode}'
 
 
 def shown(*arguments: str) -> str:

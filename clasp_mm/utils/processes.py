@@ -1,7 +1,5 @@
 """Which process is which, whether it is still there, and children that end with their parent."""
 
-from __future__ import annotations
-
 import ctypes
 import hashlib
 import os

@@ -1,7 +1,5 @@
 """Work in blocks that processes share by a folder: the file of a block is whole or not there."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil
@@ -47,8 +45,8 @@ class Blocks:
     in their order. Killed ones go on with what is not done, of any number of processes.
 
     Args:
-        folder: Of the files; its name must change with all that decides what is in them. It is
-            there from the first file until they are put together.
+        folder: Folder of the files; its name must change with all that decides what is in them.
+            It is there from the first file until they are put together.
         count: Blocks of the whole work.
         rank: Number of this process.
         world_size: Number of processes.

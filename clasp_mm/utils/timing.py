@@ -1,7 +1,5 @@
 """Fair timing of several ways to do one thing: by turns in one process, medians."""
 
-from __future__ import annotations
-
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,8 +17,8 @@ class Timing(NamedTuple):
 
     Attributes:
         seconds: On the wall.
-        cpu_seconds: Of all threads of this process. On a machine that others use too, the ratio
-            of these, on one thread, is the steadier one.
+        cpu_seconds: Seconds of all threads of this process. On a machine that others use too, the
+            ratio of these, on one thread, is the steadier one.
     """
 
     seconds: float

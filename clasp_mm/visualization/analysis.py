@@ -14,6 +14,8 @@ from clasp_mm.utils.files import replacing
 
 from .figures import render
 
+_LEGEND = 16  # names, more than which would take the room of the points
+
 
 def draw_bars(names: Sequence[str], panels: Mapping[str, Sequence[float | None]]) -> np.ndarray:
     """A panel of bars for each measure, one bar for each system.
@@ -108,7 +110,10 @@ def draw_embeddings(points: Mapping[str, np.ndarray], labels: Mapping[str, Seque
             axis.set(xticks=[], yticks=[])
     for axis, what in zip(axes[0], labels, strict=True):
         axis.set_title(what)
-    for axis in axes[-1]:
+    for axis, values in zip(axes[-1], labels.values(), strict=True):
+        if (number := len(np.unique(np.asarray(values)))) > _LEGEND:
+            axis.set_xlabel(f'{number} of them, too many to name', fontsize=7)
+            continue
         axis.legend(fontsize=7, loc='upper center', bbox_to_anchor=(.5, -.02), ncols=4,
                     frameon=False, handletextpad=.1, columnspacing=1)
     return render(figure)

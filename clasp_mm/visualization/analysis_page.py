@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import json
-import re
 from collections.abc import Mapping
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markdown_it import MarkdownIt
 
-from clasp_mm.utils.files import replacing
+from clasp_mm.utils.files import write_text
 
 from .analysis import write_png
-from .pages import html_table
-
-_RULE = re.compile(r'\|?\s*:?-{3,}')
 
 
 def write_analysis(stem: Path, table: str, data: Any, pictures: Mapping[str, np.ndarray]) -> str:
@@ -36,52 +30,25 @@ def write_analysis(stem: Path, table: str, data: Any, pictures: Mapping[str, np.
     for name, picture in pictures.items():
         write_png(picture, stem.with_name(f'{name}.png'))
     for suffix, text in (('.json', json.dumps(data, indent=1)), ('.md', f'{table}\n')):
-        with replacing(stem.with_name(stem.name + suffix)) as partial:
-            partial.write_text(text, 'utf-8')
+        write_text(stem.with_name(stem.name + suffix), text)
     return table
 
 
-def analyses_html(folder: Path) -> str:
-    """A section for each analysis in a folder: its tables (``*.md``) and pictures (``*.png``).
+def read_analyses(folder: Path) -> dict[str, list[tuple[str, str | bytes]]]:
+    """Title of each analysis in a folder -> its table (``*.md``) as HTML, its pictures by name.
 
-    A picture whose name goes on from a table's, as ``t-SNE_part.png`` from ``t-SNE.md``, stands
-    below it. Nothing where there are none.
+    A picture whose name goes on from a table's, as ``t-SNE_part.png`` from ``t-SNE.md``, belongs
+    to it; the table has no name.
     """
-    tables = {path.stem: path for path in sorted(folder.glob('*.md'))}
-    sections: dict[str, list[Path]] = {name: [path] for name, path in tables.items()}
+    markdown = MarkdownIt('js-default')  # HTML in it stays text
+    found: dict[str, list[tuple[str, str | bytes]]] = {
+        path.stem: [('', markdown.render(path.read_text('utf-8')))]
+        for path in sorted(folder.glob('*.md'))}
+    tables = sorted(found, key=len, reverse=True)
     for picture in sorted(folder.glob('*.png')):
-        owner = next((name for name in sorted(tables, key=len, reverse=True)
-                      if f'{picture.stem}_'.startswith(f'{name}_')), picture.stem)
-        sections.setdefault(owner, []).append(picture)
-    return ''.join(f'<h2>{html.escape(_title(name))}</h2>' + ''.join(map(_show, files))
-                   for name, files in sections.items())
-
-
-def markdown_html(text: str) -> str:
-    """Tables and paragraphs of Markdown as HTML; anything else in it stays text."""
-    parts = []
-    for is_table, group in groupby(text.splitlines(), lambda line: line.startswith('|')):
-        lines = [line for line in group if line.strip()]
-        if is_table:
-            header, *rows = [_cells(line) for line in lines if not _RULE.match(line)]
-            parts.append(html_table(header, rows))
-        elif lines:
-            parts.append(f'<p>{html.escape(" ".join(lines))}</p>')
-    return ''.join(parts)
-
-
-def _title(name: str) -> str:
-    words = name.replace('_', ' ')
-    return words.capitalize() if words.islower() else words
-
-
-def _cells(line: str) -> list[str]:
-    row = line.strip().removeprefix('|').removesuffix('|')
-    return [html.escape(cell.strip()) for cell in row.split('|')]
-
-
-def _show(path: Path) -> str:
-    if path.suffix == '.md':
-        return markdown_html(path.read_text('utf-8'))
-    data = base64.b64encode(path.read_bytes()).decode()
-    return f'<p><img alt="{html.escape(path.stem)}" src="data:image/png;base64,{data}"></p>'
+        owner = next((name for name in tables if f'{picture.stem}_'.startswith(f'{name}_')),
+                     picture.stem)
+        found.setdefault(owner, []).append((picture.stem, picture.read_bytes()))
+    titles = {name: name.replace('_', ' ') for name in found}
+    return {title.capitalize() if title.islower() else title: found[name]
+            for name, title in titles.items()}

@@ -1,46 +1,69 @@
-"""Pages of HTML that hold all they show."""
+"""Pages of HTML that need no other file, from the templates beside this module."""
 
 import base64
-import html
-from collections.abc import Iterable, Sequence
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import cv2
+import jinja2
 import numpy as np
 
-REPORT_STYLE = """body{font:15px/1.45 system-ui,sans-serif;margin:32px auto;max-width:1180px;
-padding:0 16px;color:#222}h1{margin-bottom:0}h2{margin-top:36px;border-bottom:1px solid #ddd}
-table{border-collapse:collapse;margin:12px 0}td,th{padding:5px 14px;border-bottom:1px solid #e4e4e4;
-text-align:left}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
-img{max-width:100%}.note{color:#666}"""
+from clasp_mm.utils.files import printable, write_text
+from clasp_mm.utils.tables import number_or_dash
+from clasp_mm.version import __version__
 
 
-def html_page(title: str, style: str, body: Iterable[str]) -> str:
-    """A page; the title is text, style and body are CSS and HTML already."""
-    return (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}'
-            f'</title><style>{style}</style><body>{"".join(body)}</body></html>')
+def write_page(path: str | os.PathLike, template: str, title: str, note: str = '', model: str = '',
+               data: str = '', command: list[str] | None = None, **values: Any) -> None:
+    """Write a page, whole or not at all; text in it is escaped.
+
+    Args:
+        path: Of the page.
+        template: Name of one in ``templates``, without its ending.
+        title: The heading.
+        note: A line under it.
+        model: What the page is of, for its head; nothing where unknown.
+        data: On which images.
+        command: What was called; by default this process's command.
+        values: For the template.
+    """
+    command = list(command or sys.argv)
+    program = Path(command[0]).name
+    command[0] = 'clasp' if program == '__main__.py' else program
+    facts = {'model': model, 'data': data, 'command': shlex.join(command),
+             'clasp_mm': __version__}
+
+    def link(target: str | os.PathLike) -> str:
+        """Address of a file as seen from the page; '' where there is none."""
+        start = os.path.dirname(os.path.abspath(path))
+        return quote(os.fsencode(os.path.relpath(target, start))) if os.path.isfile(target) else ''
+
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).with_name('templates')), autoescape=True,
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    templates.filters.update(link=link, data_uri=data_uri, figure=_figure)
+    text = templates.get_template(f'{template}.html.j2').render(
+        title=title, note=note, facts=facts, **values)
+    write_text(path, printable(text))
 
 
-def inline_png(image: np.ndarray) -> str:
-    """An <img> element that carries the picture, (H, W, 3) uint8 RGB, in itself."""
-    done, data = cv2.imencode('.png', image[..., ::-1])
-    if not done:
-        raise RuntimeError(f'OpenCV could not encode an image of shape {image.shape} as PNG')
-    return f'<img src="data:image/png;base64,{base64.b64encode(data).decode()}">'
+def data_uri(image: np.ndarray | bytes, kind: str = 'png') -> str:
+    """A picture as an address that holds it.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, or the bytes of a file.
+        kind: 'png' or 'jpg'.
+    """
+    if not isinstance(image, bytes):
+        image = cv2.imencode(f'.{kind}', image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85] * (
+            kind == 'jpg'))[1].tobytes()
+    return f'data:image/{kind.replace("jpg", "jpeg")};base64,{base64.b64encode(image).decode()}'
 
 
-def inline_jpeg(image: np.ndarray) -> str:
-    """An image (H, W, 3), uint8 RGB, as an HTML element that holds it."""
-    done, data = cv2.imencode('.jpg', image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
-    if not done:
-        raise RuntimeError(f'OpenCV could not encode an image of shape {image.shape} as JPEG')
-    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(data).decode()}">'
-
-
-def html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of cells that are HTML already; the first column is text, the rest numbers."""
-    def cells(row: Sequence[str], tag: str) -> str:
-        return ''.join(f'<{tag}{"" if i == 0 else " class=n"}>{cell}</{tag}>'
-                       for i, cell in enumerate(row))
-
-    return (f'<table><tr>{cells(header, "th")}</tr>'
-            + ''.join(f'<tr>{cells(row, "td")}</tr>' for row in rows) + '</table>')
+def _figure(value: Any) -> Any:
+    known = value is not None and not isinstance(value, float | np.floating)
+    return value if known else number_or_dash(value)

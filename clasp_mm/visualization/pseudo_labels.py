@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import html
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
+from typing import Any
 
 import cv2
 import numpy as np
 
 from clasp_mm.pseudo_labels.labels import PseudoLabels
 from clasp_mm.pseudo_labels.vocabulary import IGNORE, Vocabulary
-from clasp_mm.utils.files import write_text
 
-from .pages import html_page, html_table, inline_png
+from .pages import write_page
 
 # Distinct hues for parts, in the default vocabulary's order, then for any more; RGB.
 PART_COLOURS = np.array([
@@ -25,12 +24,6 @@ PART_COLOURS = np.array([
     (199, 199, 199), (174, 199, 232), (152, 223, 138), (255, 152, 150)], np.uint8)
 _MAX_ASPECT = 4  # width by height of a picture
 _IGNORED = np.array((90, 90, 90), np.uint8)
-_STYLE = """body{font:14px sans-serif;margin:24px;max-width:1500px}h2{margin-top:28px}
-section{display:flex;gap:18px;flex-wrap:wrap;border-top:1px solid #ccc;padding:14px 0}
-table{border-collapse:collapse;font-size:12px;height:max-content}td,th{padding:2px 7px;
-border-bottom:1px solid #e4e4e4;text-align:left}td.n{text-align:right}
-.win{color:#c00;font-weight:bold}.key{display:inline-block;width:12px;height:12px;
-margin:0 4px 0 12px}.no{color:#888}img{image-rendering:auto}"""
 
 
 @dataclass
@@ -126,68 +119,60 @@ def draw_example(example: Example, grid: tuple[int, int], cluster_numbers: Seque
     return np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=1)
 
 
-def write_label_page(path: str | os.PathLike, title: str, examples: Sequence[Example],
+def part_legend(vocabulary: Vocabulary) -> list[tuple[str, str]]:
+    """Name and colour, as CSS has it, of each part in :func:`paint_parts`."""
+    return [(name, f'rgb{tuple(PART_COLOURS[i % len(PART_COLOURS)].tolist())}')
+            for i, name in enumerate(vocabulary.part_names)]
+
+
+def write_label_page(path: str | os.PathLike, data: str, examples: Sequence[Example],
                      vocabulary: Vocabulary, grid: tuple[int, int],
-                     cluster_numbers: Sequence[int], head: str = '') -> None:
+                     cluster_numbers: Sequence[int], result: Mapping[str, Any]) -> None:
     """Write one HTML page that needs no other file.
 
     Args:
         path: The page.
-        title: Its heading.
+        data: What the images are.
         examples: The images to show.
         vocabulary: Names of parts and attributes.
         grid: (h, w) of the tokens.
         cluster_numbers: The k of the labels.
-        head: HTML to put before the examples.
+        result: What :func:`~clasp_mm.labelling.report.report_labels` gives.
     """
-    truth = any(example.truth is not None for example in examples)
-    columns = ['image', *(['true parts'] if truth else []),
-               *(f'k = {k}: regions, labels' for k in cluster_numbers)]
-    legend = ''.join(
-        f'<span class="key" style="background:rgb{tuple(PART_COLOURS[i % len(PART_COLOURS)])}">'
-        f'</span>{html.escape(name)}' for i, name in enumerate(vocabulary.part_names))
-    body = [f'<h1>{html.escape(title)}</h1>', head]
-    for group, members in groupby(examples, attrgetter('group')):
-        body += [f'<h2>{html.escape(group)}</h2><p>{" | ".join(columns)}</p><p>{legend}'
-                 '<span class="key" style="background:rgb(90,90,90)"></span>ignored</p>']
-        body += [_section(example, vocabulary, grid, cluster_numbers) for example in members]
-    write_text(path, html_page(title, _STYLE, body))
+    ks = [f'k = {k}' for k in cluster_numbers]
+    write_page(
+        path, 'labels', 'CLIP pseudo-labels', model=f'{result["clip"]}, {result["teacher"]}',
+        data=data, result=result, ks=ks, truths=[f'{k}, named by the truth' for k in ks],
+        tenths=[f'0.{i}-{(i + 1) / 10}' for i in range(10)],
+        with_truth=any(example.truth is not None for example in examples),
+        legend=[*part_legend(vocabulary), ('ignored', f'rgb{tuple(_IGNORED.tolist())}')],
+        groups=[(group, [(example, draw_example(example, grid, cluster_numbers),
+                          _regions(example, vocabulary, cluster_numbers),
+                          _attributes(example, vocabulary)) for example in members])
+                for group, members in groupby(examples, attrgetter('group'))])
 
 
-def _section(example: Example, vocabulary: Vocabulary, grid: tuple[int, int],
-             cluster_numbers: Sequence[int]) -> str:
-    labels = example.labels
-    verdict = 'accepted' if example.accepted else '<b>rejected</b>'
-    caption = (f'<p>{html.escape(example.name)}: {verdict}; foreground '
-               f'{labels.foreground[0]:.2f}, person cosine {labels.person_cosine[0]:.3f}</p>')
-    picture = inline_png(draw_example(example, grid, cluster_numbers))
-    tables, start = [], 0
+def _regions(example: Example, vocabulary: Vocabulary, cluster_numbers: Sequence[int]) -> list:
+    """For each k the numbers of the regions, each with its three best parts."""
+    found, start = [], 0
     for k in cluster_numbers:
-        rows = [(f'{region + 1}', *_three_best(example.part_probs[start + region],
-                                               vocabulary.part_names))
-                for region in range(k) if labels.region_label[0, start + region]]
-        tables.append(html_table((f'k = {k}', 'part', '', ''), rows) if rows else '')
+        rows = []
+        for region in range(k):
+            if example.labels.region_label[0, start + region]:
+                probs = example.part_probs[start + region]
+                best = np.argsort(-probs, kind='stable')[:3]
+                rows.append((region + 1, [(vocabulary.part_names[i], probs[i]) for i in best]))
+        found.append((f'k = {k}', rows))
         start += k
-    return (f'<div>{caption}</div><section><div>{picture}</div>{"".join(tables)}'
-            f'{_attribute_table(example, vocabulary)}</section>')
+    return found
 
 
-def _three_best(probs: np.ndarray, names: Sequence[str]) -> list[str]:
-    best = np.argsort(-probs, kind='stable')[:3]
-    cells = [f'{html.escape(names[i])} {probs[i]:.3f}' for i in best]
-    return [f'<span class="win">{cells[0]}</span>', *cells[1:]]
-
-
-def _attribute_table(example: Example, vocabulary: Vocabulary) -> str:
+def _attributes(example: Example, vocabulary: Vocabulary) -> list:
+    """Name, values with their probabilities, and whether the best is right."""
     rows = []
     for attribute, probs in zip(vocabulary.attributes, example.attr_probs, strict=True):
-        best = int(np.argmax(probs))
-        cells = ', '.join(
-            f'<span class="win">{html.escape(value)} {p:.3f}</span>' if i == best
-            else f'{html.escape(value)} {p:.3f}'
-            for i, (value, p) in enumerate(zip(attribute.values, probs, strict=True)))
         true = (example.attributes or {}).get(attribute.name)
-        mark = '' if true is None else html.escape(
-            'right' if true == attribute.values[best] else f'wrong: {true}')
-        rows.append((html.escape(attribute.name), cells, mark))
-    return html_table(('attribute', 'values', 'truth' if example.attributes else ''), rows)
+        right = true == attribute.values[int(np.argmax(probs))]
+        rows.append((attribute.name, list(zip(attribute.values, probs, strict=True)),
+                     '' if true is None else 'right' if right else f'wrong: {true}'))
+    return rows

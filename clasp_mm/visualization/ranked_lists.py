@@ -1,15 +1,12 @@
-"""Ranked lists of re-identification as a picture, and as a page with the telling queries."""
+"""Ranked lists of re-identification as a picture, and the telling queries of a test set."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-
-from .pages import html_page, inline_jpeg
 
 RIGHT, WRONG, PLAIN = (40, 160, 40), (200, 40, 40), (120, 120, 120)  # RGB
 _FRAME, _GAP, _MARGIN = 4, 6, 18
@@ -23,14 +20,12 @@ class RankedList(NamedTuple):
         found: Images of the gallery.
         distances: Of each.
         right: Whether each shows the query's person; None where that is not known.
-        title: A word on it.
     """
 
     query: np.ndarray
     found: Sequence[np.ndarray]
     distances: Sequence[float]
     right: Sequence[bool] | None = None
-    title: str = ''
 
 
 def draw_ranked_list(ranked: RankedList, height: int = 160) -> np.ndarray:
@@ -55,23 +50,6 @@ def draw_ranked_list(ranked: RankedList, height: int = 160) -> np.ndarray:
     for cell in cells[1:]:
         parts += [cell, gap]
     return np.concatenate(parts, axis=1)
-
-
-def ranked_page(title: str, note: str, lists: Sequence[RankedList]) -> str:
-    """A page of ranked lists that needs no other file.
-
-    Args:
-        title: Its heading.
-        note: A line under it, plain text.
-        lists: Each with its own title.
-    """
-    body = [f'<h1>{html.escape(title)}</h1><p>{html.escape(note)} Green frames: the same person; '
-            'red: another. Below: the distance.</p>']
-    for ranked in lists:
-        picture = inline_jpeg(draw_ranked_list(ranked))
-        body.append(f'<h2>{html.escape(ranked.title)}</h2>{picture}')
-    return html_page(title, 'body{font:14px/1.4 system-ui,sans-serif;margin:28px}'
-                     'h2{font-size:14px;margin:16px 0 4px}', body)
 
 
 def select_queries(average_precision: np.ndarray, count: int = 4) -> dict[str, list[int]]:

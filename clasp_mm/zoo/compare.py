@@ -1,7 +1,5 @@
 """Published results side by side, where they were measured alike."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -124,10 +122,11 @@ def _model(name: str, passport: Any, results: Mapping[str, Mapping[str, Any]], s
     if not isinstance(passport, Mapping):
         raise ValueError(f'{source}: {name} has no passport, so nothing says how it was scored; '
                          'publish it with clasp publish')
-    several = len(results) > 1
-    return dict(name=name, passport=passport, results={
-        f'{task} {metric}' if several else metric: value
-        for task, metrics in results.items() for metric, value in metrics.items()})
+    named = {}
+    for task, metrics in results.items():
+        for metric, value in metrics.items():
+            named[f'{task} {metric}' if len(results) > 1 else metric] = value
+    return dict(name=name, passport=passport, results=named)
 
 
 def _shown(value: Any) -> str:

@@ -1,9 +1,7 @@
 """Configs that come with a zoo or lie beside a file, read as data: nothing in them is run."""
 
-from __future__ import annotations
-
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from importlib import import_module, util
 from os import PathLike
@@ -13,7 +11,7 @@ from typing import Any
 from mmengine.config import Config
 
 from clasp_mm.models.weights.trained_with import check_backbone
-from clasp_mm.utils.config_text import read_config_text
+from clasp_mm.utils.config_text import read_config_text, walk
 from clasp_mm.utils.files import read_text
 from clasp_mm.utils.resources import shipped_file
 
@@ -46,7 +44,7 @@ def entry_config(entry: Mapping[str, Any], whole: bool = True) -> Config:
     The library's own are run, as they are its code.
 
     Args:
-        entry: Of the model.
+        entry: The model's entry.
         whole: All of it may be built; False, its backbone alone.
 
     Raises:
@@ -78,7 +76,7 @@ def read_zoo_config(path: str | PathLike) -> Config:
         if '_base_' in values:
             raise ValueError('it inherits from _base_')
         _imports(values)
-        for place, key, value in _walk(values, ()):
+        for place, key, value in walk(values):
             if key in ('default_scope', '_scope_') and value is not None and value not in _SCOPES:
                 raise ValueError(f'{".".join(map(str, place))}={value!r:.80} is none of '
                                  f'{", ".join(_SCOPES)}')
@@ -106,7 +104,7 @@ def buildable(cfg: Config) -> Config:
         import_module(name)
     values, trusted = _without_weights(cfg.to_dict()), '; name the config where you trust it'
     scope = cfg.get('default_scope') or 'mmengine'
-    for place, key, value in _walk(values, ()):
+    for place, key, value in walk(values):
         if _is_data(place):
             continue
         shown = f'{cfg.filename}: {".".join(map(str, place))}={value!r:.80}'
@@ -135,16 +133,6 @@ def _imports(values: Mapping[str, Any]) -> list[str]:
     return names
 
 
-def _walk(node: Any, place: tuple) -> Iterator[tuple[tuple, Any, Any]]:
-    """Place, key and value of everything in the dicts and lists below a value."""
-    items = node.items() if isinstance(node, Mapping) else (
-        enumerate(node) if isinstance(node, list | tuple | set) else ())
-    for key, value in items:
-        here = (*place, key)
-        yield here, key, value
-        yield from _walk(value, here)
-
-
 def _is_data(place: tuple) -> bool:
     """Whether it says something of data, and builds nothing."""
     return place[0] != 'model' and any(
@@ -160,19 +148,20 @@ def _without_weights(node: Any) -> Any:
     return node
 
 
-def _own_metainfo(node: Any, where: str) -> None:
+def _own_metainfo(values: Any, where: str) -> None:
     """Take descriptions of key points from mmpose itself: it would run the file of that path."""
-    if isinstance(node, Mapping) and 'from_file' in node:
-        match = _METAINFO.fullmatch(str(node['from_file']))
-        package = util.find_spec('mmpose')
-        folders = [Path(package.origin).parent / '.mim', Path(package.origin).parents[1]] \
-            if package else []
-        found = [path for folder in folders if match
-                 and (path := folder / 'configs/_base_/datasets' / match[1]).is_file()]
-        if not found:
-            raise ValueError(f'{where}: from_file={node["from_file"]!r:.80} is no description of '
-                             'mmpose')
-        node['from_file'] = str(found[0])
-    for part in node.values() if isinstance(node, Mapping) else (
-            node if isinstance(node, list | tuple) else ()):
-        _own_metainfo(part, where)
+    for node in [values, *(value for _, _, value in walk(values))]:
+        if isinstance(node, Mapping) and 'from_file' in node:
+            node['from_file'] = _description(node['from_file'], where)
+
+
+def _description(name: Any, where: str) -> str:
+    """The file of mmpose that describes key points under a name."""
+    match, package = _METAINFO.fullmatch(str(name)), util.find_spec('mmpose')
+    if match and package:
+        root = Path(package.origin).parent
+        for folder in (root / '.mim', root.parent):
+            path = folder / 'configs/_base_/datasets' / match[1]
+            if path.is_file():
+                return str(path)
+    raise ValueError(f'{where}: from_file={name!r:.80} is no description of mmpose')

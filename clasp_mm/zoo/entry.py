@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from clasp_mm.models.macs import config_cost
 from clasp_mm.models.weights.find import METAFILE
 from clasp_mm.utils.files import locked, read_yaml, write_yaml
 from clasp_mm.utils.resources import shipped_file
@@ -82,21 +83,20 @@ def make_entry(name: str, cfg: Config, about: About, passport: Mapping[str, Any]
     """The model's entry, as :mod:`~clasp_mm.zoo.index` describes it, with its passport.
 
     Args:
-        name: Of the model.
+        name: Name of the model.
         cfg: Its config.
         about: See :class:`About`; completed.
         passport: See :mod:`~clasp_mm.zoo.passport`.
         results: Key of ``TASKS`` -> metric -> value.
-        target: The ``.pth`` file; the config lies beside it under its stem.
-        safetensors: Name of the other file.
-
+        target: The file of weights; the config lies beside it under its stem.
+        safetensors: Name of the other file, where there is one.
     """
-    from .costs import config_macs  # imports the quickstart, which publishes
     size = passport['input_size']
-    parameters, flops = config_macs(cfg, size)
+    parameters, flops = config_cost(cfg, size)
+    scope = cfg.get('default_scope') or 'mmpretrain'
     meta = {
-        'Task': model_task(cfg.model), 'Host': _HOSTS.get(scope := cfg.get('default_scope'), scope)
-        or 'mmpretrain', 'Training Data': about.data, 'Data Licence': about.data_licence,
+        'Task': model_task(cfg.model), 'Host': _HOSTS.get(scope, scope),
+        'Training Data': about.data, 'Data Licence': about.data_licence,
         'Recipe': about.recipe, 'Input Size': size, 'Parameters': parameters, 'FLOPs': flops,
         'Passport': dict(passport)}
     if safetensors:

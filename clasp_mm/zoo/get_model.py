@@ -1,7 +1,5 @@
 """One call to a working backbone."""
 
-from __future__ import annotations
-
 import logging
 import os
 import re
@@ -13,7 +11,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from torch import nn
 
-from clasp_mm.compat import load_file, quiet_mmcv_lite
+from clasp_mm.compat import load_file
 from clasp_mm.models.weights.find import HASHED_NAME, find_weights
 from clasp_mm.models.weights.swin import load_backbone
 from clasp_mm.models.weights.trained_with import published_backbone
@@ -30,11 +28,12 @@ def get_model(source: str | os.PathLike | Config,
 
     Args:
         source: A name of the model zoo (:func:`list_models`), a published file (``.pth`` or
-            ``.safetensors``), the name of one in ``CLASP_ZOO``, or a config (``.py``, or read
-            already) with a backbone in its model. Of a fine-tuned model the backbone is taken.
+            ``.safetensors``), the name of one in ``CLASP_ZOO``, one on the Hugging Face hub
+            (``hf-hub:OWNER/NAME[@REVISION]``), or a config (``.py``, or read already) with a
+            backbone in its model. Of a fine-tuned model the backbone is taken.
         pretrained: None takes the model's own weights; a config has none and gives random weights.
             False gives random weights. Otherwise weights for a config or a name of the zoo:
-            published file, its address or name, or training checkpoint.
+            published file, its address, repository of the hub or name, or training checkpoint.
         task: ``'appearance'``, ``'part'``, ``'attribute'``, several of them, or one per stage; a
             backbone with PC-MoE that is given none must be told at every forward.
         **overrides: Backbone arguments to change, as ``out_indices=(0, 1, 2, 3)``, or to give, as
@@ -50,6 +49,12 @@ def get_model(source: str | os.PathLike | Config,
             offered.
         ValueError: If the file is damaged, is no published model, is of another task than the
             config, or does not fit.
+
+    Example:
+        >>> backbone = get_model('clasp_pcmoe-swin-nano_1xb32_synthetic-64x32', pretrained=False,
+        ...                      task='part', out_indices=(3, ))
+        >>> [tuple(maps.shape) for maps in backbone(torch.zeros(1, 3, 64, 32))]
+        [(1, 256, 2, 1)]
     """
     cfg, weights = _find(source, pretrained)
     if weights is not None:
@@ -81,7 +86,6 @@ def _find(source: str | os.PathLike | Config, pretrained: str | os.PathLike | bo
           ) -> tuple[Config | None, Path | None]:
     """The config, which a published file has inside, and the weights."""
     given = find_weights(pretrained) if isinstance(pretrained, str | os.PathLike) else None
-    quiet_mmcv_lite()
     if isinstance(source, Config) or Path(source).suffix == '.py':
         if pretrained is True:
             raise ValueError(f'{source} has no weights of its own: name a file in pretrained')

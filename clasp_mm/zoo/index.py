@@ -1,7 +1,8 @@
 """The model zoo's metafiles: read, checked and listed.
 
 ``model-index.yml`` imports a ``metafile.yml`` of each family of configs, in mmpretrain's schema;
-a folder of the environment variable ``CLASP_ZOO`` may hold another, of the models published there.
+``zoo/``, and a folder of the environment variable ``CLASP_ZOO``, may hold another, of the models
+published there.
 Of a model they have
 
 ======================  ==========================================================================
@@ -20,8 +21,6 @@ Of a published model Metadata also has its Passport (:mod:`~clasp_mm.zoo.passpor
 Safetensors, the name of that file.
 """
 
-from __future__ import annotations
-
 import fnmatch
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,8 +32,9 @@ from clasp_mm.models.weights.find import (
     HASHED_NAME,
     fetch_beside,
     file_name,
-    is_zoo_address,
+    is_fetched,
     metafile_models,
+    published_models,
     zoo_metafiles,
 )
 from clasp_mm.utils.files import read_yaml
@@ -63,7 +63,7 @@ _KINDS = {'ReIDHead': 'reid', 'AttributeHead': 'attribute', 'SeqNet': 'person_se
 
 
 def read_zoo() -> dict[str, dict[str, Any]]:
-    """All models by name: the index's, then those of the metafiles in ``CLASP_ZOO``, which win.
+    """All models by name: the index's, those of ``zoo/``, and of ``CLASP_ZOO``; the later win.
 
     The paths of their configs are whole here, for :func:`~clasp_mm.zoo.config.open_config`.
     Those that an address has beside its metafile are fetched.
@@ -77,11 +77,11 @@ def read_zoo() -> dict[str, dict[str, Any]]:
     entries = {name: {**entry, 'Config': str(root / entry['Config'])}
                for name, entry in read_index(root).items()}
     for metafile in zoo_metafiles():
-        if is_zoo_address():
+        if is_fetched(metafile):
             _fetch_configs(metafile)
         for entry in read_metafile(metafile, root):
-            config = next(path for folder in (metafile.parent, root)
-                          if (path := folder / entry['Config']).is_file())
+            beside = metafile.parent / entry['Config']
+            config = beside if beside.is_file() else root / entry['Config']
             entries[entry['Name']] = {**entry, 'Config': str(config)}
     return entries
 
@@ -191,7 +191,7 @@ def check_entry(entry: Mapping[str, Any], metafile: str | Path, folders: Sequenc
 
 
 def list_models(pattern: str = '*', task: str | None = None,
-                licence: str | None = None) -> list[str]:
+                licence: str | None = None, weights: bool = False) -> list[str]:
     """Names of the models of the zoo, sorted.
 
     Args:
@@ -199,9 +199,14 @@ def list_models(pattern: str = '*', task: str | None = None,
         task: The task it is for, or has results of: ``'parsing'`` or ``'Human Parsing'``, as in
             :data:`TASKS`.
         licence: Wildcards for the terms of its training data, as ``'CC BY*'``.
+        weights: Only those whose weights are here, or at an address.
 
     Raises:
         ValueError: There is no such task, or a metafile is wrong.
+
+    Example:
+        >>> list_models('upernet')
+        ['upernet_pcmoe-swin-tiny_8xb2-160k_lip-572x384']
     """
     if task is not None:
         names = {name.lower(): title for name, title in TASKS.items()}
@@ -209,11 +214,31 @@ def list_models(pattern: str = '*', task: str | None = None,
         if task.lower() not in names:
             raise ValueError(f'no task {task!r}; one of {", ".join(TASKS)}')
         task = names[task.lower()]
+    published = published_models() if weights else {}
     return sorted(
         name for name, entry in read_zoo().items()
         if fnmatch.fnmatchcase(name, f'{pattern}*')
+        and (not weights or _has_weights(entry, published))
         and (task is None or task in _tasks(entry))
         and (licence is None or fnmatch.fnmatchcase(entry['Metadata']['Data Licence'], licence)))
+
+
+def model_with_weights(task: str) -> str:
+    """Name of the model of a task, a value of :data:`TASKS`, whose weights are here.
+
+    Of several it is the last of :func:`read_zoo`: of ``CLASP_ZOO`` before ``zoo/``.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    published = published_models()
+    found = [name for name, entry in read_zoo().items()
+             if entry['Metadata']['Task'] == task and _has_weights(entry, published)]
+    if not found:
+        raise FileNotFoundError(
+            f'no model of {task} has its weights in CLASP_ZOO or zoo/ of a clone: give the config '
+            'of a model and its checkpoint')
+    return found[-1]
 
 
 def near_models(name: str, names: Iterable[str]) -> str:
@@ -233,6 +258,11 @@ def task_of_types(types: Iterable[str]) -> str | None:
     """The task of a config in which these types occur, if known."""
     names = {name.rsplit('.', 1)[-1] for name in types}
     return next((TASKS[task] for kind, task in _KINDS.items() if kind in names), None)
+
+
+def _has_weights(entry: Mapping[str, Any], published: Mapping[str, Any]) -> bool:
+    weights = entry.get('Weights') or entry['Name']
+    return '://' in weights or weights in published
 
 
 def _tasks(entry: Mapping[str, Any]) -> set[str]:

@@ -1,14 +1,11 @@
 """The model zoo inside mmpretrain's."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader
 
-from clasp_mm.compat import quiet_mmcv_lite
 from clasp_mm.models.weights.mmengine_reader import SCHEME, load_from_clasp_mm
 
 from .config import entry_config, is_own
@@ -28,8 +25,12 @@ def register_with_mmpretrain() -> list[str]:
 
     Raises:
         ValueError: A metafile is wrong.
+
+    Example:
+        >>> names = register_with_mmpretrain()
+        >>> 'clasp_pcmoe-swin-nano_1xb32_synthetic-64x32' in names
+        True
     """
-    quiet_mmcv_lite()
     from mmpretrain.apis.model import Model, ModelHub
     CheckpointLoader.register_scheme(SCHEME, load_from_clasp_mm, force=True)
     entries = {name: entry for name, entry in read_zoo().items()

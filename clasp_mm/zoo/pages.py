@@ -1,6 +1,7 @@
-"""The model zoo in Markdown: a page of all models, and the table of each family's README."""
+"""The model zoo in Markdown: a page of all models, and the table of each family's README.
 
-from __future__ import annotations
+And the costs of its configs, counted into the metafiles.
+"""
 
 import html
 import re
@@ -8,8 +9,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
+
+from clasp_mm.models.macs import config_cost
 from clasp_mm.models.weights.find import HASHED_NAME, METAFILE, file_name
-from clasp_mm.utils.files import read_yaml
+from clasp_mm.utils.files import locked, read_yaml, write_yaml
 from clasp_mm.utils.tables import markdown_table
 
 from .index import read_index, read_metafile
@@ -20,6 +24,9 @@ _NOTE = ('Parameters and FLOPs (multiply-adds) are the backbone\'s, for one imag
          'size under one prompt.\n**Source**: `paper`, the paper\'s number, not reproduced here; '
          '`ours, measured`, this repository\'s, on the data\nnamed. A model without weights has '
          'to be trained.')
+_ALONG = ('They come with the clone; `clasp_mm.get_model(NAME)` and `clasp demo TASK IMAGES` find '
+          'them there.\nHash: the first 8 digits of the SHA-256, which every load compares with '
+          'the file.')
 
 
 def zoo_pages(root: Path) -> dict[Path, str]:
@@ -41,6 +48,8 @@ def zoo_pages(root: Path) -> dict[Path, str]:
         page += ['', f'## {cell(title)}', '', table(content['Models'], root, root)]
         pages[readme] = _between(readme, f'{table(content["Models"], root, readme.parent)}\n\n'
                                  f'{_NOTE}')
+    if (root / 'zoo' / METAFILE).is_file():
+        page += ['', '## Weights in zoo/', '', _ALONG, '', _files_table(root / 'zoo')]
     return {root / 'model_zoo.md': '\n'.join(page) + '\n', **pages}
 
 
@@ -48,7 +57,7 @@ def folder_page(folder: Path) -> str:
     """The page of a zoo's folder: its own metafile, with links to the files beside it.
 
     Args:
-        folder: With a ``metafile.yml``.
+        folder: The folder, with a ``metafile.yml``.
 
     Raises:
         FileNotFoundError: It has no metafile, or lacks a file that it names.
@@ -70,13 +79,33 @@ def table(entries: Iterable[Mapping[str, Any]], root: Path, folder: Path) -> str
     """A table of models.
 
     Args:
-        entries: Of a metafile.
+        entries: The models of a metafile.
         root: What their configs' paths are relative to.
-        folder: Of the page; links are relative to it, and only to what is there.
+        folder: Folder of the page; links are relative to it, and only to what is there.
     """
     titles = ('model', 'data, its terms', 'recipe, input, host', 'parameters, FLOPs', 'results',
               'source', 'weights')
     return markdown_table(titles, (_cells(entry, root, folder) for entry in entries))
+
+
+def count_costs(root: Path) -> None:
+    """Write ``Parameters`` and ``FLOPs`` of every model into the metafiles.
+
+    Args:
+        root: Folder of ``model-index.yml``.
+    """
+    known: dict[tuple[str, Any], tuple[int, int]] = {}
+    for name in read_yaml(root / 'model-index.yml')['Import']:
+        with locked(root / name):
+            content = read_yaml(root / name)
+            for entry in content['Models']:
+                meta = entry['Metadata']
+                cfg = Config.fromfile(root / entry['Config'])
+                key = (meta['Input Size'], str(dict(cfg.model.backbone, init_cfg=None)))
+                if key not in known:
+                    known[key] = config_cost(cfg, meta['Input Size'])
+                meta['Parameters'], meta['FLOPs'] = known[key]
+            write_yaml(root / name, content)
 
 
 def cell(value: Any) -> str:
@@ -85,17 +114,32 @@ def cell(value: Any) -> str:
     return re.sub(r'([\\`|\[\]])', r'\\\1', text)
 
 
+def _files_table(folder: Path) -> str:
+    """File, size, hash and recipe, which is a command, of the models of a zoo's folder."""
+    rows = []
+    for entry in read_metafile(folder / METAFILE):
+        file = folder / file_name(entry['Weights'])
+        rows.append([cell(entry['Name']), cell(entry['Metadata']['Task']),
+                     f'[{file.name}]({folder.name}/{file.name})',
+                     f'{file.stat().st_size / 1e6:.2f} MB', HASHED_NAME.search(file.name)[1],
+                     _scores(entry['Results'] or ()), f'`{entry["Metadata"]["Recipe"]}`'])
+    return markdown_table(('model', 'task', 'file', 'size', 'hash', 'results', 'made by'), rows)
+
+
+def _scores(results: Iterable[Mapping[str, Any]]) -> str:
+    return '; '.join(
+        ', '.join(f'{cell(name)} {cell(value)}' for name, value in result['Metrics'].items())
+        + f' ({cell(result["Dataset"])})' for result in results)
+
+
 def _cells(entry: Mapping[str, Any], root: Path, folder: Path) -> list[str]:
     meta, results = entry['Metadata'], entry['Results'] or []
     config, title = root / entry['Config'], cell(entry['Name'])
     if config.is_file():
         title = f'[{title}]({config.relative_to(folder)})'
-    scores = '; '.join(
-        ', '.join(f'{cell(name)} {cell(value)}' for name, value in result['Metrics'].items())
-        + f' ({cell(result["Dataset"])})' for result in results)
     return [title, f'{cell(meta["Training Data"])}; {cell(meta["Data Licence"])}',
             f'{cell(meta["Recipe"])}; {meta["Input Size"]}; {cell(meta["Host"])}',
-            f'{meta["Parameters"] / 1e6:.3g} M, {meta["FLOPs"] / 1e9:.3g} G', scores,
+            f'{meta["Parameters"] / 1e6:.3g} M, {meta["FLOPs"] / 1e9:.3g} G', _scores(results),
             ', '.join(dict.fromkeys(result['Source'] for result in results)),
             _weights(entry, folder)]
 

@@ -18,8 +18,6 @@ clasp_mm_version, git   of the publishing library; commit that the run started f
 None is "not known": the data are not there any more, or the run did not record it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -53,7 +51,7 @@ def make_passport(cfg: Config, checkpoint: Path, meta: Mapping[str, Any], ema: b
     Args:
         cfg: The run's config.
         checkpoint: The run's file, beside what the run recorded.
-        meta: Of the checkpoint.
+        meta: The checkpoint's ``meta``.
         ema: Whether its weights are averaged.
         data_licence: Terms of the training data.
         part: Its results are of the config's ``'val'`` or ``'test'`` data.
@@ -96,8 +94,8 @@ def dataset_hash(dataset: Mapping[str, Any] | None) -> str | None:
         return None if None in hashes else _digest(''.join(hashes))
     root = Path(os.path.expanduser(str(dataset.get('data_root') or '')))
     given = [dataset[key] for key in ('ann_file', 'bbox_file') if dataset.get(key)]
-    paths = [path if (path := Path(str(name))).is_absolute() or path.exists() else root / name
-             for name in given]
+    paths = [Path(str(name)) for name in given]
+    paths = [path if path.is_absolute() or path.exists() else root / path for path in paths]
     if not paths:
         prefix = dataset.get('data_prefix') or {}
         folders = [prefix] if isinstance(prefix, str) else list(prefix.values())
@@ -115,7 +113,7 @@ def files_hash(paths: list[Path], contents: bool | None = None) -> str | None:
     Args:
         paths: Files, or folders with all below them that
             :func:`~clasp_mm.datasets.images.list_files` names.
-        contents: Of folders hash contents too; by default only of files.
+        contents: Whether contents of folders are hashed too; by default only those of files.
 
     Returns:
         8 hexadecimal digits; None where one is missing, or they hold nothing.
@@ -206,7 +204,7 @@ def logged_results(folder: Path, step: int | None, metric: str | None) -> dict[s
     """The metrics of a checkpoint's own validation, from the logs of its run.
 
     Args:
-        folder: Of the run.
+        folder: Folder of the run.
         step: Epoch of the checkpoint, or iteration where the run counts those.
         metric: The one to name first.
     """

@@ -1,7 +1,5 @@
 """From a training checkpoint to a file that can be shared."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json
@@ -25,13 +23,12 @@ from clasp_mm.compat import (
     SAFETENSORS_META,
     SAFETENSORS_SUM,
     load_file,
-    quiet_mmcv_lite,
     safetensors_sum,
 )
 from clasp_mm.engine.checkpoints import last_checkpoint
 from clasp_mm.engine.provenance import describe_changes, git_state
 from clasp_mm.engine.run_report import write_run_report
-from clasp_mm.models.weights.coverage import check_weights
+from clasp_mm.models.weights.coverage import check_finite, check_weights
 from clasp_mm.models.weights.swin import load_backbone
 from clasp_mm.pseudo_labels.store import LabelStore
 from clasp_mm.registry import MODELS
@@ -57,7 +54,8 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
                   config: str | os.PathLike | None = None, *, about: About | None = None,
                   results: Mapping[str, Mapping[str, Any]] | None = None, part: str = 'val',
                   scored_on: str | os.PathLike | None = None, tta: bool = False,
-                  allow_dirty: bool = False, safetensors: bool = True) -> Path:
+                  allow_dirty: bool = False, pth: bool = True, safetensors: bool = True,
+                  half: bool = False) -> Path:
     """Write a model as ``{name}_{date}-{sha8}.pth``: of pretraining the teacher's backbone with
     its prompts, of a task the whole model, with the averaged weights where the run averaged them.
 
@@ -68,7 +66,7 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
     name, date included.
 
     Args:
-        checkpoint: Of a run; of :class:`clasp_mm.DINO`, :class:`clasp_mm.SOLIDER`,
+        checkpoint: Checkpoint of a run of :class:`clasp_mm.DINO`, :class:`clasp_mm.SOLIDER`,
             :class:`clasp_mm.CLASP` or any task's model.
         name: What the model is called.
         out_dir: Folder to write to.
@@ -82,22 +80,32 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
         tta: The results are of the config's test-time augmentation.
         allow_dirty: Publish even where the config is not the checkpoint's own, the code of the
             run was not committed (the side-car says so), or its label store is damaged.
-        safetensors: Write that file too.
+        pth: Write the ``.pth``.
+        safetensors: Write the ``.safetensors``.
+        half: Store floating-point numbers as float16, in half the bytes; a model that loads them
+            computes as ever.
 
     Returns:
-        Path of the ``.pth`` file.
+        Path of the ``.pth`` file, or of the ``.safetensors`` where that is the only one.
 
     Raises:
         FileNotFoundError: If there is no checkpoint, or no single config beside it.
-        ValueError: If the checkpoint is dirty or facts for the metafile are missing (the message
-            has all of that); or it does not fit its config, key by key, holds a NaN, or is not
+        ValueError: If neither file is asked for, or a number is too large for float16; if the
+            checkpoint is dirty or facts for the metafile are missing (the message has all of
+            that); or it does not fit its config, key by key, holds a NaN, or is not
             averaged where its run was.
         OSError: If the files cannot be written; names the file.
+
+    Example:
+        >>> path = publish_model('run/epoch_3.pth', 'mini', 'zoo')
+        >>> sorted(file.suffix for file in path.parent.iterdir())
+        ['.json', '.pth', '.py', '.safetensors']
     """
+    if not (pth or safetensors):
+        raise ValueError('neither .pth nor .safetensors is asked for: say one of them')
     if not name or os.sep in name:
         raise ValueError(f'name {name!r} becomes a file name; letters, digits, "-" and "_"')
     checkpoint = Path(checkpoint)
-    quiet_mmcv_lite()
     found = config is None
     config = find_config(checkpoint) if found else Path(config)
     cfg = read_zoo_config(config) if found else Config.fromfile(config)
@@ -118,12 +126,13 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
     pretraining = task == TASKS['pretrain']
     ema = not pretraining and _is_averaged(cfg, content, checkpoint)
     weights = _backbone(cfg, checkpoint) if pretraining else _whole(cfg, checkpoint)
+    state = _halved(weights.state, checkpoint) if half else weights.state
     passport = make_passport(cfg, checkpoint, training, ema, about and about.data_licence, part,
                              scored_on, tta)
-    own = next(key for key, title in TASKS.items() if title == task)
+    key_of_task = next(key for key, title in TASKS.items() if title == task)
     if results is None:
         results = {} if pretraining else {'': _logged(cfg, checkpoint, training)}
-    results = {key or own: _plain(metrics) for key, metrics in results.items() if metrics}
+    results = {key or key_of_task: _plain(metrics) for key, metrics in results.items() if metrics}
     meta = dict(
         name=name, task=task, backbone=_plain(cfg.model.backbone),
         data_preprocessor=_plain(cfg.model.get('data_preprocessor') or {}),
@@ -132,23 +141,25 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
             'dataset_meta', 'verification') if not pretraining and training.get(key)})
 
     folder = Path(out_dir)
-    files = {'.pth': _pth(weights.state, meta)}
+    files = {'.pth': _pth(state, meta)} if pth else {}
     if safetensors:
-        files['.safetensors'] = _safetensors(weights.state, meta)
+        files['.safetensors'] = _safetensors(state, meta)
+    own = '.pth' if pth else '.safetensors'
     hashes = {suffix: hashlib.sha256(data).hexdigest()[:HASH_DIGITS]
               for suffix, data in files.items()}
     names = {suffix: _file_name(folder, name, sha, suffix) for suffix, sha in hashes.items()}
-    target = folder / names['.pth']
+    target = folder / names[own]
     side_car = dict(
-        meta, sha256_8=hashes['.pth'], files=list(names.values()), parameters=weights.parameters,
+        meta, sha256_8=hashes[own], files=list(names.values()), parameters=weights.parameters,
         coverage=weights.coverage, epoch=training.get('epoch'), iter=training.get('iter'),
-        seed=training.get('seed'), data=_data(cfg), config_differences=differences,
+        seed=training.get('seed'), data=_data(cfg),
+        training_data=about.data if about else None, config_differences=differences,
         git=git_state(), torch_version=torch.__version__, config=_plain(cfg.to_dict()))
     files['.json'] = json.dumps(side_car, indent=2).encode()
     files['.py'] = _resolved(cfg, config).encode()
     entry = None if about is None else make_entry(
-        name, cfg, about, passport, results, target, names.get('.safetensors'))
-    for suffix, data in sorted(files.items(), key=lambda file: file[0] == '.pth'):
+        name, cfg, about, passport, results, target, names.get('.safetensors') if pth else None)
+    for suffix, data in sorted(files.items(), key=lambda file: file[0] == own):
         with replacing(folder / names.get(suffix, target.with_suffix(suffix).name)) as partial:
             partial.write_bytes(data)
     if entry is not None:
@@ -295,13 +306,19 @@ def _whole(cfg: Config, checkpoint: Path) -> _Weights:
         model = HOST_MODELS.build(deepcopy(cfg.model))  # hosts add their defaults to it
     state = {key: _own(value)
              for key, value in check_weights(model, checkpoint)['state_dict'].items()}
-    bad = [key for key, value in state.items()
-           if value.is_floating_point() and not torch.isfinite(value).all()]
-    if bad:
-        raise ValueError(f'{checkpoint} holds NaN or infinite values in {", ".join(bad[:4])}: it '
-                         'comes from a run that diverged; take an earlier checkpoint')
+    check_finite(state, checkpoint)
     coverage = dict(source=str(checkpoint), matched=list(state), missing=[], unexpected=[])
     return _Weights(state, coverage, sum(p.numel() for p in model.parameters()))
+
+
+def _halved(state: Mapping[str, Tensor], checkpoint: Path) -> dict[str, Tensor]:
+    halved = {key: value.half() if value.is_floating_point() else value
+              for key, value in state.items()}
+    large = [key for key, value in halved.items() if not torch.isfinite(value).all()]
+    if large:
+        raise ValueError(f'{checkpoint} holds numbers that float16 does not have in '
+                         f'{", ".join(large[:4])}: publish it without --half')
+    return halved
 
 
 def _own(value: Tensor) -> Tensor:

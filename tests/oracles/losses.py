@@ -80,5 +80,20 @@ def load_balance_loss(probs, gates, task, top_k):
     return sum(values) / len(values)
 
 
+def importance_load_loss(gates, load, task):
+    """Shazeer et al. eq. 6, 7, 10, 11. gates, load: per stage (B, n); mean over stages, tasks."""
+    values = []
+    for rows in zip(gates, load, strict=True):
+        for t in sorted(set(task.tolist())):
+            value = 0.0
+            for one in rows:
+                n = one.shape[1]
+                sums = [sum(one[b, j] for b in range(len(task)) if task[b] == t) for j in range(n)]
+                mean = sum(sums) / n
+                value = value + sum((x - mean) ** 2 for x in sums) / n / mean ** 2
+            values.append(value)
+    return sum(values) / len(values)
+
+
 def cosine(base, final, step, steps):
     return final + 0.5 * (base - final) * (1 + math.cos(math.pi * step / steps))

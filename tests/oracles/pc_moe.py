@@ -71,6 +71,25 @@ def pc_moe(params: dict[str, Tensor], x: Tensor, prompt_weights: Tensor, top_k: 
     return torch.stack(outs), torch.stack(probs), torch.stack(gates)
 
 
+def smooth_load(clean: Tensor, noise_std: Tensor, noise: Tensor, top_k: int) -> Tensor:
+    """Shazeer et al. eq. 8 and 9: chance of each expert to be among the K, its noise drawn anew.
+
+    Args:
+        clean: Logits without noise (B, n).
+        noise_std: (B, n).
+        noise: Standard normal draws (B, n).
+        top_k: K, less than n.
+    """
+    load = torch.zeros_like(clean)
+    for i in range(len(clean)):
+        noisy = [clean[i, j] + noise[i, j] * noise_std[i, j] for j in range(clean.shape[1])]
+        for j in range(clean.shape[1]):
+            others = sorted((value for at, value in enumerate(noisy) if at != j), reverse=True)
+            margin = (clean[i, j] - others[top_k - 1]) / noise_std[i, j]
+            load[i, j] = (1 + torch.erf(margin / 2**0.5)) / 2
+    return load
+
+
 def _task_row(weight: Tensor, expert: int, prompt_weights: Tensor, num_experts: int) -> Tensor:
     """Gate vector of an expert; with one gate per prompt, their weighted sum."""
     if len(weight) == num_experts:

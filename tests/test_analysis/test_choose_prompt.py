@@ -7,9 +7,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 
 from clasp_mm.analysis.choose_prompt import choose_prompt, format_choice, read_labels
-from clasp_mm.analysis.choose_prompt.features import PromptFeatures, load_readable, token_grid
+from clasp_mm.analysis.choose_prompt.choice import prompt_candidates
+from clasp_mm.analysis.choose_prompt.features import load_readable, prompt_features, token_grid
 from clasp_mm.analysis.choose_prompt.labels import read_map
 from clasp_mm.analysis.choose_prompt.scoring import make_score
 from clasp_mm.datasets.inputs import load_images
@@ -17,7 +19,6 @@ from clasp_mm.datasets.reid import NO_CAMERA, NOBODY
 from clasp_mm.evaluation.functional import attribute_metrics, evaluate_reid, parsing_iou
 from clasp_mm.evaluation.probes.linear import linear_probe_segmentation
 from clasp_mm.models import PCMoESwin
-from clasp_mm.models.backbones.prompt_tree import prompt_candidates
 from tests.source_tree import ROOT
 
 SIZE = (32, 16)
@@ -69,23 +70,21 @@ def write_table(path, columns, rows):
 NAMES = [f'i{i:03d}.png' for i in range(120)]
 
 
-@pytest.mark.parametrize('planted', ['attribute', ('appearance', 'part'), 'tuple'])
+@pytest.mark.parametrize('planted', ['attribute', ('appearance', 'part')])
 def test_the_prompt_that_labels_were_planted_in_ranks_first(backbone, people, tmp_path, planted):
-    task = ('part', 'appearance') if planted == 'tuple' else planted
-    if planted == ('appearance', 'part'):  # two names are one for each of two stages: nested
-        task = (planted, planted)
+    # two names are one for each of two stages: nested
+    task = planted if isinstance(planted, str) else (planted, planted)
     features = features_under(backbone, people, task)
     side = features @ np.random.default_rng(2).normal(size=(16, 4)) > 0
     table = write_table(tmp_path / 'labels.csv', ['image', *'abcd'],
                         [[name, *row.astype(int)] for name, row in zip(NAMES, side, strict=True)])
-    kinds = ('prompt', 'tuple' if planted == 'tuple' else 'mix')
-    choice = choose_prompt(backbone, read_labels('attributes', people, table), SIZE, kinds,
+    choice = choose_prompt(backbone, read_labels('attributes', people, table), SIZE,
                            progress=False)
     assert choice.best.value == task and choice.metric == 'mA' and choice.num_images == 120
     best, second = choice.ranking[:2]
     assert best.interval[0] <= best.score <= best.interval[1] and best.first > .5
     assert second.behind == pytest.approx(best.score - second.score)
-    told = format_choice(choice, rows=1)
+    told = format_choice(choice)
     assert f'task={task!r}' in told
     assert all(f'| `{name!r}` |' in told for name in ('appearance', 'part', 'attribute'))
 
@@ -102,7 +101,7 @@ def test_identities_planted_in_a_prompt(backbone, people, tmp_path):
         free -= set(near)
     table = write_table(tmp_path / 'people.csv', ['image', 'identity'],
                         [[name, f'p{owner[i]}'] for i, name in enumerate(NAMES)])
-    choice = choose_prompt(backbone, read_labels('identity', people, table), SIZE, ('prompt', ),
+    choice = choose_prompt(backbone, read_labels('identity', people, table), SIZE,
                            progress=False)
     assert choice.best.value == choice.advised.value == 'part' and choice.l2 is None
     assert not choice.ranking[1].tied
@@ -114,7 +113,7 @@ def test_the_simplest_of_the_tied_is_advised(backbone, people, tmp_path):
     table = write_table(tmp_path / 'labels.csv', ['image', 'class'],
                         [[name, 'xy'[rng.integers(2)]] for name in NAMES])
     choice = choose_prompt(backbone, read_labels('classes', people, table), SIZE,
-                           ('prompt', 'mix'), progress=False)
+                           progress=False)
     assert choice.advised.kind == 'prompt'
     assert sum(row.tied for row in choice.ranking) > len(choice.ranking) / 2
     plain = [row for row in choice.ranking if choice.candidates[row.index].kind == 'prompt']
@@ -167,7 +166,7 @@ def test_maps_are_probed_on_all_stages(backbone, people, tmp_path):
         cv2.imwrite(str(tmp_path / 'maps' / name), np.where(bright, 7, 3).astype(np.uint8))
     labels = read_labels('maps', people, maps=tmp_path / 'maps')
     assert len(labels.paths) == 60  # the others have no map
-    choice = choose_prompt(stages, labels, SIZE, ('prompt', ), resamples=100, progress=False)
+    choice = choose_prompt(stages, labels, SIZE, resamples=100, progress=False)
     images = load_images(labels.paths, SIZE)
     truth = np.stack([read_map(path, SIZE, (8, 4)) for path in labels.values])
     with torch.no_grad():
@@ -180,15 +179,62 @@ def test_maps_are_probed_on_all_stages(backbone, people, tmp_path):
     assert 60 < choice.ranking[0].score < 100
 
 
-def test_cached_features_are_those_of_a_pass(backbone, people, tmp_path):
-    paths = [str(people / name) for name in NAMES[:7]]
-    images = load_readable(paths, SIZE)[0]
-    candidates = prompt_candidates(backbone)
-    cache = PromptFeatures(backbone, images, [one.prompts for one in candidates], tmp_path,
-                           batch_size=3, progress=False)
-    for one in candidates:
-        expected = features_of(backbone, paths, one.value)
-        np.testing.assert_allclose(cache.pooled(one.prompts), expected, atol=1e-5)
+SMALL = dict(embed_dims=8, depths=(1, 1, 2, 1), num_heads=(1, 2, 2, 4))
+
+
+def make(arch=SMALL, **kwargs):
+    """A backbone whose prompts matter."""
+    torch.manual_seed(0)
+    moe = dict(num_experts=3, top_k=2, expert_hidden=4)
+    backbone = PCMoESwin(arch, moe={**moe, **kwargs.pop('moe', {})},
+                         **{'out_indices': (3, ), 'window_size': 4, **kwargs}).eval()
+    for name, parameter in backbone.named_parameters():
+        if '.moe.' in name:
+            torch.nn.init.normal_(parameter, std=.5)
+    return backbone
+
+
+@pytest.mark.parametrize('kwargs', [
+    dict(out_indices=(0, 1, 2, 3)), dict(out_indices=(3, )), dict(out_indices=(0, 2)),
+    dict(out_indices=(1, 3), moe=dict(stages=(1, 3))), dict(moe=dict(num_prompts=2)),
+    dict(moe=dict(num_prompts=6)),
+    dict(arch=dict(embed_dims=8, depths=(1, 1, 1), num_heads=(1, 2, 2)), strides=(4, 2, 2),
+         out_indices=(0, 2))])
+def test_features_are_those_of_a_pass(people, kwargs):
+    backbone, paths = make(**kwargs), [str(people / name) for name in NAMES[:7]]
+    images, tasks = load_readable(paths, SIZE)[0], [
+        one.value for one in prompt_candidates(backbone)]
+    found = prompt_features(backbone, images, tasks, batch_size=3, progress=False)
+    for task, own in zip(tasks, found, strict=True):
+        np.testing.assert_allclose(own, features_of(backbone, paths, task), atol=1e-5)
+    assert len({own.tobytes() for own in found}) == len(tasks)  # no two tell it the same
+
+
+def test_candidates_are_all_there_is():
+    mixes = [('appearance', 'part'), ('appearance', 'attribute'), ('part', 'attribute'),
+             ('appearance', 'part', 'attribute')]
+    found = prompt_candidates(make())
+    assert [one.value for one in found] == ['appearance', 'part', 'attribute', *mixes]
+    assert [one.kind for one in found] == ['prompt'] * 3 + ['mix'] * 4
+    two = [one.value for one in prompt_candidates(make(moe=dict(num_prompts=2)))]
+    assert two == ['appearance', 'part', mixes[0], mixes[3]]  # a half, a third of appearance
+
+
+@torch.no_grad()
+def test_the_line_to_paste_builds_that_backbone():
+    backbone, images = make(), torch.randn(2, 3, 32, 32)
+    for one in prompt_candidates(backbone):
+        config = Config.fromstring(f'task = {one.value!r}', '.py')
+        other = make(task=config.task)
+        other.load_state_dict(backbone.state_dict())
+        torch.testing.assert_close(other(images)[0], backbone(images, one.value)[0])
+
+
+def test_there_must_be_something_to_choose():
+    with pytest.raises(ValueError, match='PCMoESwin has no PC-MoE: there is no prompt to choose'):
+        prompt_candidates(PCMoESwin(SMALL, moe=None))
+    with pytest.raises(ValueError, match='no PC-MoE in a stage that is computed'):
+        prompt_candidates(make(moe=dict(stages=(3, )), out_indices=(1, )))
 
 
 @torch.no_grad()
@@ -320,7 +366,7 @@ def test_the_tool(people, tmp_path, monkeypatch, capsys):
          [tmp_path / 'bad.png', 'x'], ['gone.png', 'y']])
     out = tmp_path / 'out/choose_prompt.json'
     call(monkeypatch, config, people, '--kind', 'classes', '--table', table, '--size', 32, 16,
-         '--candidates', 'prompt', 'mix', '--resamples', 50, '--out', out.parent, '--device', 'cpu')
+         '--resamples', 50, '--out', out.parent, '--device', 'cpu')
     told = capsys.readouterr()
     assert 'bad.png: no known image format' in told.err and 'gone.png: the file' in told.err
     assert '2 of 42 images could not be read' in told.err

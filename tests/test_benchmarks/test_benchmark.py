@@ -15,7 +15,8 @@ from benchmarks.conflict import conflict
 from benchmarks.contest import Goal, Options, Row
 from benchmarks.data import DINORecipe, write_crops
 from benchmarks.labels import sklearn_regions, teacher_maps
-from benchmarks.run import benchmark_names, write_report
+from benchmarks.profiling import flops_by_operator, part_of
+from benchmarks.run import benchmark_names, report_of
 from benchmarks.step import peer_step, step_config
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.transforms import MultiCrop, PackViews
@@ -24,7 +25,8 @@ from clasp_mm.engine.training_step import TrainingStep
 from clasp_mm.pseudo_labels.hashing import hash_names
 from clasp_mm.pseudo_labels.regions import find_regions, foreground_mask
 from clasp_mm.utils import timing as timing_module
-from clasp_mm.utils.profiling import flops_by_operator, part_of, peak_bytes
+from clasp_mm.utils.files import write_json
+from clasp_mm.utils.profiling import peak_bytes
 from clasp_mm.utils.timing import interleaved
 from tests.source_tree import ROOT
 
@@ -182,41 +184,68 @@ def test_part_of_an_operator(operator, part):
 @pytest.mark.parametrize('name', ['reid', 'attribute', 'pose', 'parsing', 'detection',
                                   'person_search', 'inference', 'backbone', 'step'])
 def test_tool_runs_in_bfloat16(monkeypatch, tmp_path, name):
-    target = tmp_path / 'speed.json'
+    target = tmp_path / 'speed'
     monkeypatch.setattr(sys, 'argv', [
-        'benchmark.py', name, '--amp', '--quick', '--repeats', '1', '--json', str(target)])
+        'benchmark.py', name, '--amp', '--quick', '--repeats', '1', '--out', str(target)])
     runpy.run_path(str(ROOT / 'tools' / 'benchmark.py'), run_name='__main__')
-    report = json.loads(target.read_text())
+    report = json.loads((target / 'benchmark.json').read_text())
     assert report['options']['amp'] and report['rows']
     assert all(row['ours'] > 0 and row['theirs'] > 0 for row in report['rows'])
 
 
-def test_tool_runs_all_and_writes_the_table(monkeypatch, tmp_path, capsys):
-    target = tmp_path / 'speed.json'
-    threads = torch.get_num_threads()
+def run_tool(monkeypatch, target, *arguments):
+    """The rows of its report by their names."""
     monkeypatch.setattr(sys, 'argv', [
-        'benchmark.py', 'all', '--quick', '--repeats', '1', '--profile', '--json', str(target)])
+        'benchmark.py', *arguments, '--quick', '--repeats', '1', '--out', str(target)])
     runpy.run_path(str(ROOT / 'tools' / 'benchmark.py'), run_name='__main__')
+    assert [path.name for path in target.iterdir()] == ['benchmark.json']
+    report = json.loads((target / 'benchmark.json').read_text())
+    assert report['environment']['torch']
+    return {row['name']: row for row in report['rows']}
+
+
+def check_dino_step(row):
+    """Padding tokens cost mmpretrain projections that ours saves."""
+    assert row['details']['ours_gflop'] < row['details']['peer_gflop']
+    assert sum(part['share'] for part in row['profile']['ours'].values()) == pytest.approx(1)
+
+
+def test_tool_runs_what_is_asked_for_and_writes_the_table(monkeypatch, tmp_path, capsys):
+    before = torch.get_num_threads()
+    rows = run_tool(monkeypatch, tmp_path / 'speed', 'step', '--threads', '1', '--profile')
+    assert torch.get_num_threads() == before
+    assert list(rows) == ['CLASP step, time', 'CLASP step, memory', 'DINO step']
+    assert all(row['ours'] > 0 and row['details'].get('threads', 1) == 1 for row in rows.values())
+    check_dino_step(rows['DINO step'])
+    assert 'CLASP step, memory' in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_tool_runs_all(monkeypatch, tmp_path, capsys):
+    threads = torch.get_num_threads()
+    rows = run_tool(monkeypatch, tmp_path / 'speed', 'all', '--profile')
     assert torch.get_num_threads() == threads
-    report = json.loads(target.read_text())
-    rows = {row['name']: row for row in report['rows']}
     assert list(rows) == [
         'backbone 224x224', 'backbone 256x128', 'CLASP step, time', 'CLASP step, memory',
         'DINO step', 'clustering, feature', 'clustering, centre', 'labelling', 'multi-crop']
-    assert report['environment']['torch']
     assert {name: row['details']['threads'] for name, row in rows.items()} == {
         name: os.cpu_count() if 'step' in name or 'backbone' in name else 1 for name in rows}
-    flop = rows['DINO step']['details']
-    # Padding tokens cost mmpretrain projections that ours saves.
-    assert flop['ours_gflop'] < flop['peer_gflop']
+    check_dino_step(rows['DINO step'])
     # Three regions of k = 3, four and five, beside the whole image.
     assert rows['labelling']['details']['clip_forwards_per_image'] == 13
     assert set(rows['labelling']['details']['seconds_of_parts']) == {
         'teacher', 'clustering', 'resampling'}
-    shares = [part['share'] for part in rows['DINO step']['profile']['ours'].values()]
-    assert sum(shares) == pytest.approx(1)
     assert 'multi-crop' in capsys.readouterr().out
-    assert [path.name for path in tmp_path.iterdir()] == ['speed.json']
+
+
+def test_tool_prints_json_alone(monkeypatch, tmp_path, capsys):
+    row = Row('x', '', '', 1., 2., 's', Goal(1), 1)
+    monkeypatch.setattr('benchmarks.command.run_benchmarks', lambda *_: iter([row]))
+    monkeypatch.setattr(sys, 'argv', ['benchmark.py', 'step', '--json', '--out', str(tmp_path)])
+    runpy.run_path(str(ROOT / 'tools' / 'benchmark.py'), run_name='__main__')
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((tmp_path / 'benchmark.json').read_text())
+    assert [one['theirs'] for one in printed['rows']] == [2.]
 
 
 def test_tool_fails_kindly(monkeypatch):
@@ -230,7 +259,7 @@ def test_report_is_written_whole_or_not_at_all(tmp_path):
     target.write_text('before')
     row = Row('x', '', '', 1., 1., 's', Goal(1), 1, details=dict(bad=object()))
     with pytest.raises(TypeError):
-        write_report(target, [row], QUICK)
+        write_json(target, report_of([row], QUICK))
     assert target.read_text() == 'before'
     assert [path.name for path in tmp_path.iterdir()] == ['speed.json']
 

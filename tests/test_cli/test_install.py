@@ -59,7 +59,7 @@ def machine(monkeypatch, tmp_path):
     monkeypatch.setattr(install, 'torch_fault', lambda: machine.torch_fault or (
         '' if 'torch' in machine.there else 'torch is not there'))
     monkeypatch.setattr(install, 'has_compiled', lambda: 'mmcv' in machine.there)
-    monkeypatch.setattr(install, 'works', lambda code: True)
+    monkeypatch.setattr(install, 'probe', lambda code: (True, ''))
     monkeypatch.setattr(install, 'install_operators', lambda folder: [])
     monkeypatch.setattr(install.subprocess, 'run', lambda command, **_: SimpleNamespace(
         returncode=machine.doctor, stdout='the report\n', stderr=''))
@@ -164,7 +164,7 @@ def test_a_compiled_mmcv_is_kept(machine):
     ({'mmcv': '2.1.0', 'mmcv-lite': '2.1.0'}, True, 'mmcv and mmcv-lite are both installed')])
 def test_an_mmcv_that_cannot_stay_gives_way(machine, monkeypatch, capsys, there, loads, fault):
     machine.there.update(torch='2.13.0', torchvision='0.28.0', **there)
-    monkeypatch.setattr(install, 'works', lambda code: loads)
+    monkeypatch.setattr(install, 'probe', lambda code: (loads, ''))
     assert cli.main(['install']) == 0
     assert fault in capsys.readouterr().out
     (removal,) = (line for line in machine.pips() if line.startswith('uninstall'))
@@ -293,12 +293,12 @@ def test_a_config_whose_training_nothing_serves_is_refused_before_its_first_step
 
 
 @pytest.mark.parametrize(('scope', 'there', 'said'), [
-    ('mmdet', {'mmdet': '3.2.0', 'mmcv': '2.1.0'}, ['mmdet 3.2.0 is installed, accepted is '
+    ('mmdet', {'mmdet': '3.2.0', 'mmcv': '2.1.0'}, ['mmdet 3.2.0 is not in the accepted '
                                                     '>=3.3.0,<3.4']),
-    ('mmseg', {'mmsegmentation': '1.3.0'}, ['mmsegmentation 1.3.0 is installed, accepted is '
+    ('mmseg', {'mmsegmentation': '1.3.0'}, ['mmsegmentation 1.3.0 is not in the accepted '
                                             '>=1.2.2,<1.3']),
     ('mmseg', {'mmsegmentation': '1.2.2', 'mmdet': '3.2.0', 'mmcv': '2.2.0'},
-     ['mmcv 2.2.0 is installed, accepted is >=2.1.0,<2.2']),
+     ['mmcv 2.2.0 is not in the accepted >=2.1.0,<2.2']),
     ('mmpose', {'mmcv': '2.1.0', 'mmcv-lite': '2.1.0'},
      ['mmcv and mmcv-lite are both installed, and share one folder']),
     ('mmengine', {'mmengine': '0.10.7'}, []), ('clasp_mm', {}, [])])

@@ -6,7 +6,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from clasp_mm.compat.operators import OPERATORS
+from clasp_mm.compat.operators import OPERATORS, raising
+
+
+class Extension(SimpleNamespace):
+    """A module of some functions; any other raises."""
+
+    def __getattr__(self, name):
+        return raising(name)
 
 
 @contextmanager
@@ -18,7 +25,7 @@ def called_by_mmcv(functions):
     with pytest.MonkeyPatch.context() as patch:
         for module in modules:
             if hasattr(module, 'ext_module'):
-                patch.setattr(module, 'ext_module', SimpleNamespace(**functions))
+                patch.setattr(module, 'ext_module', Extension(**functions))
         yield
 
 

@@ -14,6 +14,7 @@ from clasp_mm.engine import label_cost
 from clasp_mm.engine.estimate import describe, estimate, largest_batch
 from tests.test_engine.test_teacher_hook import make_config, people  # noqa: F401
 from tests.test_pseudo_labels.fakes import make_labeler
+from tests.two_at_once import spread
 
 
 def test_figures_are_those_of_the_run(people, tmp_path):  # noqa: F811
@@ -194,7 +195,7 @@ def _estimate(rank, people, out, where):  # noqa: F811
 @pytest.mark.parametrize('where', ['loss', 'update_teacher'])
 def test_no_room_in_one_process_ends_or_halves_all(people, tmp_path, where):  # noqa: F811
     """Within the step the other waits for it; after the last one both go on with 2 images."""
-    torch.multiprocessing.spawn(_estimate, (people, tmp_path, where), 2)
+    spread(_estimate, people, tmp_path, where, count=2)
     first, second = (json.loads((tmp_path / f'{rank}.json').read_text()) for rank in range(2))
     if where == 'loss':
         assert first.startswith('ValueError: a batch of 4 does not fit the GPU of process 0')

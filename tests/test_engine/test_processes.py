@@ -14,9 +14,16 @@ from mmengine.optim import build_optim_wrapper
 from clasp_mm.engine import HealthHook, ProbeHook
 from clasp_mm.engine.launch import leave_together
 from tests.test_engine.test_probe_hook import folder, make_model  # noqa: F401
-from tests.test_models.test_pretrain import PARTS, SIZES, make_clasp, make_dino
+from tests.test_models.test_pretrain import (
+    PARTS,
+    SIZES,
+    make_clasp,
+    make_dino,
+    make_importance,
+)
 from tests.test_models.test_solider import make as make_solider
 from tests.test_tools import CONFIG, shell
+from tests.two_at_once import spread
 
 GLOBAL_BATCHES = (8, 8, 4)  # the last one uneven with the others
 
@@ -88,13 +95,14 @@ def _process(rank, world_size, out, make):
 @pytest.mark.slow
 @pytest.mark.parametrize('make, expected', [
     (make_clasp, {'loss_dino', 'loss_part', 'loss_attr', 'loss_moe', 'loss'}),
+    (make_importance, {'loss_dino', 'loss_part', 'loss_attr', 'loss_moe', 'loss'}),
     (make_solider, {'loss_dino', 'loss_part', 'loss'})])
 @pytest.mark.parametrize('world_size', [2, 4])
 def test_processes_give_the_losses_of_one_with_the_global_batch(
         tmp_path, world_size, make, expected):
     """DINO's centre, the balance loss, the teacher and uneven rejections included."""
     rows, state, _ = train(make)
-    torch.multiprocessing.spawn(_process, (world_size, str(tmp_path), make), world_size)
+    spread(_process, world_size, str(tmp_path), make, count=world_size)
     for rank in range(world_size):
         its_rows, its_state, collectives = torch.load(tmp_path / f'{rank}.pt', weights_only=True)
         assert collectives == [2] * 3  # what the losses need, and the logged values
@@ -127,7 +135,7 @@ def test_hooks_that_watch_see_the_images_of_all_processes(tmp_path, folder):  # 
     """Three processes share 33 images (one cannot be read) and 12 views; the same as one."""
     (folder / 'person 2' / 'broken.png').write_bytes(b'no image')
     _look(0, 1, str(tmp_path), str(folder))
-    torch.multiprocessing.spawn(_look, (3, str(tmp_path), str(folder)), 3)
+    spread(_look, 3, str(tmp_path), str(folder), count=3)
     one, *several = [torch.load(tmp_path / f'hooks_{rank}_of_{world}.pt', weights_only=True)
                      for rank, world in ((0, 1), (0, 3), (1, 3), (2, 3))]
     assert one['known'].sum() == 32 and len(one['known']) == 33

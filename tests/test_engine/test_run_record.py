@@ -69,6 +69,7 @@ def test_report_names_health_and_files(run):
     page = (run[0] / 'report.html').read_text()
     assert re.search(r'badge[^>]*>(green|amber|red)</span> at step 6', page)
     assert '3 looks' in page and 'data:image/png' in page
+    assert '<dd>clasp_mm.DINO on clasp_mm.PCMoESwin</dd>' in page and '<dt>command</dt>' in page
     links = re.findall(r'href="([^"]+)"', page)
     assert {'epoch_3.pth', 'metrics.jsonl', 'git.json'} <= set(links)
     assert all((run[0] / link).is_file() for link in links)

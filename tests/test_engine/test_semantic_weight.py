@@ -63,8 +63,8 @@ def embed(people, checkpoint, out, *more):
 
 
 def test_embedded_with_the_weight_that_is_given(published, people, tmp_path, capsys):
-    out = tmp_path / 'f.npy'
-    assert embed(people, published, out, '--semantic-weight', '0.2') == 0
+    folder, out = tmp_path / 'f', tmp_path / 'f/features.npy'
+    assert embed(people, published, folder, '--semantic-weight', '0.2') == 0
     np.testing.assert_allclose(np.load(out), pooled(published, people, .2), atol=1e-5)
     assert json.loads(out.with_suffix('.json').read_text())['semantic_weight'] == .2
     assert np.abs(np.load(out) - pooled(published, people, 1.)).max() > 1e-2
@@ -72,7 +72,7 @@ def test_embedded_with_the_weight_that_is_given(published, people, tmp_path, cap
                         (('--semantic-weight', '2'), 'semantic_weight=2.0 must lie in [0, 1]'),
                         (('--task', 'part'), 'SemanticSwin has no task')):
         capsys.readouterr()
-        assert embed(people, published, out, *more) == 1
+        assert embed(people, published, folder, *more) == 1
         assert words in capsys.readouterr().err
 
 
@@ -80,7 +80,7 @@ def test_another_backbone_takes_none(people, tmp_path, capsys):
     plain = dict(BACKBONE, type='clasp_mm.PCMoESwin', moe=None)
     torch.save(dict(state_dict=MODELS.build(plain).state_dict(), meta=dict(backbone=plain)),
                tmp_path / 'plain.pth')
-    assert embed(people, tmp_path / 'plain.pth', tmp_path / 'f.npy', '--semantic-weight', '1') == 1
+    assert embed(people, tmp_path / 'plain.pth', tmp_path / 'f', '--semantic-weight', '1') == 1
     assert 'clasp_mm.PCMoESwin, does not take semantic_weight' in capsys.readouterr().err
 
 
@@ -90,8 +90,8 @@ def test_a_run_of_solider_is_embedded_without_its_nameless_parts(people, tmp_pat
     config, checkpoint = tmp_path / 'run' / 'config.py', tmp_path / 'run' / 'epoch_1.pth'
     Config(dict(model=MODEL)).dump(config)
     torch.save(dict(state_dict=model.state_dict(), meta={}), checkpoint)
-    assert embed(people, checkpoint, tmp_path / 'f.npy', '--semantic-weight', '0.5') == 0
-    np.testing.assert_allclose(np.load(tmp_path / 'f.npy'),
+    assert embed(people, checkpoint, tmp_path / 'f', '--semantic-weight', '0.5') == 0
+    np.testing.assert_allclose(np.load(tmp_path / 'f/features.npy'),
                                pooled(config, people, .5, pretrained=checkpoint), atol=1e-5)
 
 

@@ -3,8 +3,13 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from clasp_mm.evaluation.probes.folds import fold_attributes, fold_classes, make_folds
-from clasp_mm.evaluation.probes.linear import as_rows, predict_attributes
+from clasp_mm.evaluation.probes.folds import (
+    as_rows,
+    fold_attributes,
+    fold_classes,
+    make_folds,
+    predict_attributes,
+)
 
 
 @pytest.fixture
@@ -61,5 +66,5 @@ def test_folds_keep_people_together_and_spread_classes():
     counts = np.array([[np.sum((fold == part) & (classes == c)) for c in range(3)]
                        for part in range(4)])
     assert (counts == 10).all()
-    with pytest.raises(ValueError, match='number of groups, 3'):
+    with pytest.raises(ValueError, match='number of groups or identities, 3'):
         make_folds([1, 1, 5, 9])

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from clasp_mm.evaluation import health
+from clasp_mm.evaluation.functional import expert_activation_divergence
 from tests.oracles import health as oracle
 
 # Measured in a nano DINO run that learns (balanced targets), and typical gates of a CLASP run.
@@ -44,7 +45,7 @@ def test_distances_of_prompts_and_gates():
     stage = torch.tensor([[1., 0, 0], [0, 2, 0], [3, 0, 0]])  # distances 1, 0, 1
     assert health.prompt_distance([stage, torch.eye(3)]) == pytest.approx((2 + 3) / 6)
     gates = torch.tensor([[[1., 0, 0]], [[.5, .5, 0]], [[0, 0, 1]]])
-    assert health.gate_distance(gates) == pytest.approx((.5 + 1 + 1) / 3)
+    assert expert_activation_divergence(gates) == pytest.approx((.5 + 1 + 1) / 3)
 
 
 def test_expert_load_over_tasks_and_stages():

@@ -14,6 +14,7 @@ from clasp_mm.evaluation.functional import log_average_miss_rate
 from clasp_mm.registry import METRICS
 from clasp_mm.synthetic import write_citypersons
 from tests.test_evaluation.test_miss_rate import problem
+from tests.two_at_once import spread
 
 NAMES = ('Reasonable', 'Small', 'Heavy', 'All')
 
@@ -78,7 +79,7 @@ def _process(rank, world_size, out):
 
 def test_two_processes_give_the_result_of_one(tmp_path):
     """25 images: one is seen twice and must count once."""
-    torch.multiprocessing.spawn(_process, (2, str(tmp_path)), 2)
+    spread(_process, 2, str(tmp_path), count=2)
     expected = evaluate(samples_of(problem(4, images=25)))
     for rank in (0, 1):
         assert torch.load(tmp_path / f'{rank}.pt', weights_only=True) == expected

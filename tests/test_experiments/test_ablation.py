@@ -1,7 +1,6 @@
 """The tables: their rows, what is refused, what is written."""
 
 import csv
-import json
 import os
 import subprocess
 import sys
@@ -10,11 +9,14 @@ import time
 import pytest
 
 from clasp_mm.engine.jobs import Job, run_jobs
-from clasp_mm.experiments.ablation import run
+from clasp_mm.engine.provenance import code_digest
+from clasp_mm.experiments.ablation import claims, run
 from clasp_mm.experiments.ablation.page import write_table
 from clasp_mm.experiments.ablation.run import AblationOptions
 from clasp_mm.experiments.ablation.tables import TABLES, quickstart_config
+from clasp_mm.mini_clip.architecture import build_mini_clip, save_mini_clip
 from clasp_mm.models.layers import TASKS
+from clasp_mm.utils.files import read_json
 from clasp_mm.utils.resources import shipped_file
 from tests.source_tree import ROOT
 
@@ -55,10 +57,61 @@ def test_no_more_jobs_run_at_a_time_than_said(tmp_path):
 
 
 def test_a_folder_of_other_data_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(run._Ablation, 'run_stage1', lambda self: pytest.fail('went on'))
-    (tmp_path / 'ablation.json').write_text(json.dumps(dict(identities=24, epochs=None)))
-    with pytest.raises(ValueError, match=r'begun with .*24.* name another --work-dir'):
+    monkeypatch.setattr(run.Quickstart, 'make_data', lambda self: pytest.fail('went on'))
+    run._Ablation(AblationOptions('I', tmp_path, identities=24)).check_settings()
+    with pytest.raises(ValueError, match=r'begun with identities=24, and is asked to go on with '
+                       r'identities=32: name another --out$'):
         run.run_ablation(AblationOptions('I', tmp_path, identities=32))
+
+
+def test_a_folder_of_other_code_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(run.Quickstart, 'make_data', lambda self: pytest.fail('went on'))
+    options = AblationOptions('I', tmp_path)
+    with monkeypatch.context() as other:
+        other.setattr(run, 'code_digest', lambda rooms: 'abc')
+        run._Ablation(options).check_settings()
+    with pytest.raises(ValueError, match=r'begun with code=abc, and is .* code=\w{12}: name '
+                       r'another --out, or go back to the code of .*git\.json'):
+        run.run_ablation(options)
+
+
+def test_the_digest_of_code_follows_every_file_of_its_rooms_alone(tmp_path, monkeypatch):
+    module = tmp_path / 'clasp_mm' / 'engine' / 'provenance.py'
+    for name in ('engine/provenance.py', 'models/a.py', 'cli/b.py'):
+        (tmp_path / 'clasp_mm' / name).parent.mkdir(parents=True)
+        (tmp_path / 'clasp_mm' / name).write_text('1')
+    monkeypatch.setattr('clasp_mm.engine.provenance.__file__', str(module))
+    first = code_digest(['models'])
+    (tmp_path / 'clasp_mm/cli/b.py').write_text('2')
+    assert code_digest(['models']) == first != code_digest(['models', 'cli'])
+    (tmp_path / 'clasp_mm/models/a.py').write_text('2')
+    assert code_digest(['models']) != first
+
+
+@pytest.mark.parametrize('budget', run.BUDGETS)
+def test_a_budget_sizes_crops_maps_and_steps_of_every_row(tmp_path, budget):
+    ablation = run._Ablation(AblationOptions('systems', tmp_path, budget=budget))
+    own = ablation.budget
+    stages = [ablation.quickstart.stage1(0), *(
+        ablation.quickstart.prepare(tmp_path / row.key, ablation.configs[row.key], 0, 1,
+                                    ablation.quickstart.data)
+        for row in TABLES['systems'] if row.config)]
+    steps = [one.epochs * own.identities * 8 // one.cfg.train_dataloader.batch_size
+             for one in stages]
+    assert steps == {'quickstart': [768] + 4 * [448], 'long': [4000] + 4 * [2000]}[budget]
+    for one in stages:
+        crop, = (step for step in one.cfg.train_dataloader.dataset.pipeline
+                 if step.type == 'clasp_mm.MultiCrop')
+        assert (tuple(crop.global_size), tuple(crop.map_size)) == (
+            own.size, (own.size[0] // 4, own.size[1] // 4))
+    kept = stages[0].cfg.default_hooks.checkpoint.max_keep_ckpts
+    assert kept == (-1 if own.teachers else 2)
+
+
+def test_a_shorter_stage_has_the_teachers_it_has(tmp_path):
+    options = AblationOptions('systems', tmp_path, budget='long', epochs=(2, 2), held_out=16)
+    assert options.resolved()[:4] == (2000, 16, 384, (2, 2))
+    assert options.resolved().teachers == (1,)
 
 
 def test_a_row_begun_with_another_config_is_refused_and_left_alone(tmp_path):
@@ -95,6 +148,7 @@ def result(shift, ead=None):
     scores = {key: 10. + shift for key in ('mAP', 'rank1', 'mA', 'mIoU', 'PCK', 'det AP',
                                            'search mAP', 'HM')}
     return dict(scores=scores, gcr=None if ead is None else .25, ead=ead, gcr_of=None,
+                expert_use=None if ead is None else [[[.6, .4, 0]], [[.8, .2, 0]]],
                 parameters=1_500_000, step_seconds=None if ead is None else .1 + shift / 10,
                 under_prompt={} if ead is None else {
                     task: {key: at + shift for key in scores} for at, task in enumerate(TASKS)})
@@ -103,16 +157,23 @@ def result(shift, ead=None):
 def test_the_table_has_mean_and_spread_and_a_line_a_seed(tmp_path):
     text = write_table(dict(
         table='systems', budget='quickstart', seeds=2, identities=256, epochs=None,
-        rows={'random weights': [result(0), result(1)],
-              'CLASP': [result(2, .5), result(4, .7)]}), tmp_path)
-    assert '| random weights | 10.5 ± 0.7 |' in text and '| - | - | 1.50 ± 0.00 | - |' in text
-    assert '| 0.25 ± 0.00 | 0.60 ± 0.14 | 1.50 ± 0.00 | 400 ± 141 |' in text
+        rows={title: [result(0), result(1)] for title in claims.SYSTEMS[:2]}
+        | {title: [result(0, .1), result(1, .1)] for title in claims.SYSTEMS[2:4]}
+        | {'CLASP': [result(2, .5), result(4, .7)]},
+        labels=[dict(seed=seed, epoch=epoch, foreground_iou=.5, mean_iou=.1 + seed / 10, kept=1,
+                     kept_accuracy=.7, balanced_accuracy=.6) for seed in (0, 1)
+                for epoch in (1, 8)]), tmp_path)
+    assert '| random weights | 10.5 ± 0.7 |' in text
+    assert '| - | - | - | - | 1.50 ± 0.00 | - |' in text
+    assert '| 8 | 50.0 ± 0.0 | 15.0 ± 7.1 | 100.0 ± 0.0 |' in text
+    assert '| CLASP has the highest HM (Table XI) | confirmed | HM over DINO +2.50 (' in text
+    assert ('| 0.25 ± 0.00 | 0.60 ± 0.14 | 70 ± 0 | 33 ± 0 | 1.50 ± 0.00 | 400 ± 141 |' in text)
     assert '| re-id mAP | 3.0 ± 1.4 | 4.0 ± 1.4 | 5.0 ± 1.4 | appearance: 13.0 ± 1.4 |' in text
     assert (tmp_path / 'systems.md').read_text() == text
     rows = list(csv.DictReader((tmp_path / 'systems.csv').open()))
-    assert [(row['row'], row['seed'], row['mAP'], row['ead']) for row in rows] == [
-        ('random weights', '0', '10.0', ''), ('random weights', '1', '11.0', ''),
-        ('CLASP', '0', '12.0', '0.5'), ('CLASP', '1', '14.0', '0.7')]
+    found = [(row['row'], row['seed'], row['mAP'], row['ead']) for row in rows]
+    assert found[:2] == [('random weights', '0', '10.0', ''), ('random weights', '1', '11.0', '')]
+    assert found[-2:] == [('CLASP', '0', '12.0', '0.5'), ('CLASP', '1', '14.0', '0.7')]
     assert (tmp_path / 'systems.png').stat().st_size > 10_000
 
 
@@ -124,6 +185,7 @@ def test_a_table_from_nothing_resumes_and_is_left_alone_when_done(tmp_path):
     assert first.returncode == 0, first.stderr[-2000:]
     table = (tmp_path / 'systems.md').read_text()
     assert table.count('\n| ') >= 5 and 'CLASP, every task under every prompt' in table
+    assert table.count('| not decided |') == len(claims.CLAIMS)  # by one seed
     made = {path: path.stat().st_mtime for path in tmp_path.glob('seed0/*/epoch_2.pth')}
     (tmp_path / 'results' / 'full-seed0.json').unlink()
     start = time.time()
@@ -132,3 +194,25 @@ def test_a_table_from_nothing_resumes_and_is_left_alone_when_done(tmp_path):
     assert {path: path.stat().st_mtime for path in made} == made
     assert (tmp_path / 'systems.md').read_text() == table
     assert (tmp_path / 'results' / 'full-seed0.json').stat().st_mtime > start
+
+
+@pytest.mark.slow
+def test_a_budget_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+    """The long one's crops and teachers, on a handful of images."""
+    monkeypatch.setitem(run.TABLES, 'toy', (TABLES['systems'][0], TABLES['systems'][-1]))
+    monkeypatch.setitem(run.BUDGETS, 'toy', run.Budget(
+        4, held_out=8, scenes=8, epochs=(2, 2), size=(128, 64), batches=1, teachers=(1,)))
+    save_mini_clip(build_mini_clip(), tmp_path / 'mini_clip')
+    options = AblationOptions('toy', tmp_path, budget='toy', seeds=1)
+    with monkeypatch.context() as stopped:
+        stopped.setattr(run._Ablation, 'score', lambda self, trainings: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run.run_ablation(options)
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.glob('seed0/*/epoch_2.pth')}
+    assert len(made) == 2
+    results = run.run_ablation(options)
+    assert {path: path.stat().st_mtime_ns for path in made} == made
+    assert [(one['seed'], one['epoch']) for one in results['labels']] == [(0, 1), (0, 2)]
+    assert '| epochs of the teacher |' in write_table(results, tmp_path)
+    jobs = [read_json(file)['job'] for file in (tmp_path / 'results').glob('*.json')]
+    assert [(job['size'], job['batches']) for job in jobs] == [([128, 64], 1)] * 2

@@ -1,5 +1,9 @@
+import argparse
+import importlib
+import io
 import json
 import runpy
+import shlex
 import sys
 
 import cv2
@@ -7,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from rich.console import Console
 
 from clasp_mm.engine.jobs import Job, run_jobs
 from clasp_mm.engine.training import Training, set_epochs
 from clasp_mm.evaluation.frozen.people import evaluate_backbone
 from clasp_mm.experiments.quickstart import Options, run_quickstart
-from clasp_mm.experiments.quickstart.report import _summarize
-from clasp_mm.experiments.quickstart.run import Quickstart
+from clasp_mm.experiments.quickstart.report import _summarize, next_commands, write_report
+from clasp_mm.experiments.quickstart.run import CLASP, Quickstart
 from clasp_mm.mini_clip.architecture import build_mini_clip, save_mini_clip
 from clasp_mm.models import PCMoESwin
 from clasp_mm.synthetic import SyntheticPeople, load_ground_truth, write_people
@@ -138,6 +143,58 @@ def test_summary_gives_mean_and_sample_spread():
     assert _summarize(scores)['CLASP']['mAP'] == dict(mean=3., std=pytest.approx(7**.5))
     assert _summarize(scores[:1])['CLASP']['mA'] == dict(mean=1., std=None)
     assert _summarize([{}]) == {}
+
+
+def make_report(folder, truth):
+    shares = dict(accuracy=truth, kept=1., kept_accuracy=truth, balanced_accuracy=truth)
+    labels = dict(clip='c', kept=dict(foreground=1., person=.5), foreground_iou=truth,
+                  mean_iou=truth, attributes=shares)
+    scores = {'CLASP': dict(mAP=9., rank1=9., mIoU=9., mA=9., part_iou=dict(hat=9.))}
+    use = dict.fromkeys(('part', 'attribute'), np.ones((1, 2)))
+    seed = dict(scores=scores if truth else {}, labels=labels, label_page=str(folder / 'x.html'),
+                published={'CLASP': 'c.pth'}, expert_use=use)
+    cost = dict(seconds=1., peak_memory_mb=1.)
+    (folder / 'log').write_text('{"step": 1, "loss": 2.0, "loss_dino": 2.0}\n')
+    quickstart = Quickstart(Options(folder, images=None if truth else folder / 'my <images>'))
+    write_report(folder, [seed], dict(DINO=cost), {}, quickstart.setting(), {}, [], 7,
+                 {'stage 1': folder / 'log'}, Console(file=io.StringIO()))
+    return (folder / 'report.html').read_text()
+
+
+def test_a_page_leaves_out_what_no_truth_is_known_of(tmp_path):
+    told = ('foreground IoU', 'part IoU', 'balanced', 'Frozen features', 'Held-out people')
+    page = make_report(tmp_path, .5)
+    assert all(words in page for words in told) and 'Your images' not in page
+    page = make_report(tmp_path, None)
+    assert not any(words in page for words in told) and 'Your images and their' in page
+    assert 'person filter</td><td>50.0 %' in page
+    assert '/my &lt;images&gt;&#39; --task appearance --checkpoint c.pth' in page
+
+
+def test_the_next_commands_can_be_called():
+    setting = dict(images='my images', work_dir='w', input_size=(64, 32))
+    for command in next_commands(setting, 'c.pth').values():
+        program, verb, *arguments = shlex.split(command)
+        parser = argparse.ArgumentParser()
+        importlib.import_module(f'clasp_mm.cli.{verb}').add_arguments(parser)
+        args = parser.parse_args(arguments)
+        assert (program, args.folder, args.size) == ('clasp', 'my images', [64, 32])
+
+
+def test_neighbours_are_of_the_images_at_hand(tmp_path):
+    """Two pictures, each there twice: the nearest of each is its other, and not itself."""
+    (tmp_path / 'my').mkdir()
+    for seed, names in enumerate(('ac', 'bd')):
+        image = np.random.default_rng(seed).integers(0, 256, (4, 2, 3), np.uint8)
+        for name in names:
+            cv2.imwrite(str(tmp_path / 'my' / f'{name}.png'), cv2.resize(image, (32, 64)))
+    (tmp_path / 'my' / 'broken.png').write_text('no image')
+    quickstart = Quickstart(Options(tmp_path, images=tmp_path / 'my'))
+    rows, count = quickstart.neighbours(shipped_file(CLASP))
+    assert count == 4 and [row.query.name for row in rows] == [f'{name}.png' for name in 'abcd']
+    assert [row.hits[0].name for row in rows] == [f'{name}.png' for name in 'cdab']
+    assert all(row.hits[0].score == 'cosine 1.000' and len(row.hits) == 3 for row in rows)
+    assert rows[0].query.path == str(tmp_path / 'my' / 'a.png')
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from clasp_mm import mini_clip
 from clasp_mm.mini_clip import architecture, batches, objectives, people, region_draw, train
 from clasp_mm.mini_clip.evaluate import evaluate_mini_clip, judge_attribute, name_regions
-from clasp_mm.mini_clip.optimizers import Optimizers, orthogonalize
+from clasp_mm.mini_clip.optimizers import Optimizers
 from clasp_mm.pseudo_labels.clip_model import CLIPModel, build_clip
 from clasp_mm.pseudo_labels.text_bank import TextBank
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, LIP_TO_PART
@@ -291,16 +291,6 @@ def test_candidates_are_the_labelers_text_bank():
 
 
 # --- learning -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize('shape', [(8, 8), (6, 20), (20, 6)])
-def test_orthogonalize_keeps_directions_and_levels_strengths(shape):
-    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
-    spectrum = left.T @ orthogonalize(matrix) @ right.T
-    assert .5 < spectrum.diagonal().min() and spectrum.diagonal().max() < 1.3
-    assert (spectrum - spectrum.diagonal().diag()).abs().max() < 1e-3
-    assert orthogonalize(torch.zeros(3, 4)).abs().max() == 0
 
 
 def test_one_batch_is_learned_by_heart(few):

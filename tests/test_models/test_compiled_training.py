@@ -15,6 +15,7 @@ from tests.source_tree import ROOT
 from tests.test_engine.test_exact_resume import losses, make
 from tests.test_engine.test_teacher_hook import people  # noqa: F401
 from tests.test_models.test_compiling import training_step
+from tests.two_at_once import spread
 
 
 def three_steps(name: str, compiled: bool,
@@ -105,7 +106,7 @@ def train_rank(rank: int, world_size: int, out: str, compiled: bool) -> None:
 @pytest.mark.slow
 def test_compiled_steps_of_two_processes(tmp_path):
     for compiled in (False, True):
-        torch.multiprocessing.spawn(train_rank, (2, str(tmp_path), compiled), 2)
+        spread(train_rank, 2, str(tmp_path), compiled, count=2)
     for rank in range(2):
         (plain, weights), (losses, others) = (
             torch.load(tmp_path / f'{compiled}{rank}.pth', weights_only=False)

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from benchmarks.launches import Counter
 from clasp_mm.models.layers import TASKS, PCMoE, task_weights
-from tests.oracles.pc_moe import pc_moe
+from tests.oracles.pc_moe import pc_moe, smooth_load
 
 DIM, HIDDEN = 8, 4
 # Below and above HIDDEN, where the second product changes its form, and above K * HIDDEN, where
@@ -167,6 +168,33 @@ def test_noise_only_in_training():
     moe.eval()
     first, second = (moe(x, weights)[1].probs for _ in range(2))
     assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize(('num_experts', 'top_k'), [(2, 1), (6, 3), (10, 6)])
+def test_the_load_is_the_chance_of_each_expert_to_be_chosen(num_experts, top_k):
+    moe = make(num_experts, top_k).train()
+    x, weights = inputs(LONG)
+    torch.manual_seed(3)
+    gates = moe(x, weights)[1]
+    torch.manual_seed(3)
+    noise = torch.randn(len(x), num_experts)
+    z = x.mean(1) + weights @ moe.prompts
+    clean, std = z @ moe.global_gate.weight.T, F.softplus(z @ moe.noise_gate.weight.T)
+    expected = smooth_load(clean, std, noise, top_k)
+    torch.testing.assert_close(gates.load, expected, rtol=1e-4, atol=1e-5)
+    wanted = [moe.global_gate.weight, moe.noise_gate.weight, moe.prompts]
+    cotangent = torch.randn(expected.shape)
+    for grad, ref in zip(torch.autograd.grad((gates.load * cotangent).sum(), wanted),
+                         torch.autograd.grad((expected * cotangent).sum(), wanted), strict=True):
+        torch.testing.assert_close(grad, ref, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(('top_k', 'training'), [(3, False), (6, False), (6, True)])
+def test_without_noise_or_choice_the_load_is_whole(top_k, training):
+    x, weights = inputs(LONG)
+    gates = make(6, top_k).train(training)(x, weights)[1]
+    assert torch.equal(gates.load, (gates.gates > 0).float())
+    assert (gates.load.sum(1) == top_k).all()
 
 
 def test_gates_are_float32_in_autocast_and_in_half_precision():

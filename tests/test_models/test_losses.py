@@ -1,7 +1,13 @@
 import pytest
 import torch
 
-from clasp_mm.models.losses import DINOLoss, average_together, gate_entropy, load_balance_loss
+from clasp_mm.models.losses import (
+    DINOLoss,
+    average_together,
+    gate_entropy,
+    importance_load_term,
+    load_balance_loss,
+)
 from tests.oracles import losses as oracle
 
 
@@ -98,6 +104,37 @@ def test_load_balance_equals_its_definition(n, k, tasks):
     grads = torch.autograd.grad(value, probs, retain_graph=True)
     for grad, other in zip(grads, torch.autograd.grad(expected, probs), strict=True):
         torch.testing.assert_close(grad, other)
+
+
+def importance_load(gates, load, task):
+    return average_together(importance_load_term(torch.stack(gates), torch.stack(load),
+                                                 task, 3))[0]
+
+
+@pytest.mark.parametrize('n, k', [(1, 1), (4, 1), (6, 3), (5, 5)])
+@pytest.mark.parametrize('tasks', [[0] * 6, [0, 0, 1, 2, 1, 0], [2, 2, 2, 1, 1, 1]])
+def test_importance_and_load_equal_their_definition(n, k, tasks):
+    load, gates = _gates(6, n, k, stages=2, seed=n)
+    task = torch.tensor(tasks)
+    value = importance_load(gates, load, task)
+    expected = oracle.importance_load_loss(gates, load, task)
+    torch.testing.assert_close(value, expected)
+    grads = torch.autograd.grad(value, load + gates, retain_graph=True)
+    for grad, other in zip(grads, torch.autograd.grad(expected, load + gates), strict=True):
+        torch.testing.assert_close(grad, other)
+
+
+def test_importance_and_load_by_hand():
+    """Importances 1.2, 0.6, 0.2, mean 2/3: CV^2 0.379. Loads 2, 1, 1, mean 4/3: CV^2 0.125."""
+    gates, load = torch.tensor([[.7, .3, 0], [.5, .3, .2]]), torch.tensor([[1., 1, 0], [1, 0, 1]])
+    value = importance_load([gates], [load], torch.tensor([1, 1]))
+    assert value.item() == pytest.approx(.38 + .125, abs=1e-6)
+    # The term of the paper sees the same in both: three quarters and a quarter or half and half.
+    task, uneven, even = torch.zeros(4).long(), torch.tensor([[.75, .25]] * 4), torch.full((4, 2),
+                                                                                           .5)
+    assert load_balance_loss([uneven], [uneven], task, 3) == load_balance_loss(
+        [even], [even], task, 3) == 1
+    assert importance_load([uneven], [torch.ones(4, 2)], task).item() == .25
 
 
 def test_autocast_does_not_round_the_counts_of_the_balance():

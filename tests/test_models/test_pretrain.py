@@ -123,28 +123,34 @@ def naive_losses(model, views, samples, mode):
     gates = [forward(*row)[1] for row in order]
     stages = range(len(gates[0]))
     if stages:
-        losses['loss_moe'] = 0.01 * oracle.load_balance_loss(
-            [torch.cat([g[s].probs for g in gates]) for s in stages],
-            [torch.cat([g[s].gates for g in gates]) for s in stages],
-            torch.tensor([TASKS.index(t) for _, _, t in order]),
-            MOE['top_k'] if model.backbone.stages[-1].moe.global_gate else MOE['num_experts'])
+        probs, chosen, load = ([torch.cat([getattr(g[s], name) for g in gates]) for s in stages]
+                               for name in ('probs', 'gates', 'load'))
+        task = torch.tensor([TASKS.index(t) for _, _, t in order])
+        if model.balance_fields == ('gates', 'load'):
+            losses['loss_moe'] = 0.01 * oracle.importance_load_loss(chosen, load, task)
+        else:
+            losses['loss_moe'] = 0.01 * oracle.load_balance_loss(
+                probs, chosen, task, MOE['top_k'] if model.backbone.stages[-1].moe.global_gate
+                else MOE['num_experts'])
     return losses
 
 
 NO_PROMPT = dict(MOE, prompt_embedding=False, prompt_residual=False)
 
 
-@pytest.mark.parametrize('mode', ['all', 'one', 'alternate'])
-@pytest.mark.parametrize('epoch, form', [
-    (0, {}), (3, {}),
-    (1, dict(moe=None)),
-    (0, dict(moe=dict(MOE, stages=(1,)))),
-    (0, dict(moe=NO_PROMPT)),
-    (0, dict(moe=dict(NO_PROMPT, task_gates=True))),
-    (0, dict(moe=dict(MOE, self_embedding=False, channel_gate=False))),
-    (0, dict(moe=dict(MOE, global_gate=False, prompt_residual=False))),
-    (1, dict(part_head=None)), (1, dict(attr_head=None)),
-    (0, dict(moe=None, part_head=None)), (0, dict(moe=None, part_head=None, attr_head=None)),
+@pytest.mark.parametrize('mode, epoch, form', [
+    ('all', 0, {}), ('one', 0, {}), ('alternate', 0, {}), ('alternate', 3, {}),
+    ('all', 0, dict(balance='importance_load')),
+    ('alternate', 0, dict(balance='importance_load')),
+    ('all', 1, dict(moe=None)), ('one', 1, dict(moe=None)),
+    ('one', 0, dict(moe=dict(MOE, stages=(1,)))),
+    ('all', 0, dict(moe=NO_PROMPT)), ('alternate', 0, dict(moe=NO_PROMPT)),
+    ('alternate', 0, dict(moe=dict(NO_PROMPT, task_gates=True))),
+    ('all', 0, dict(moe=dict(MOE, self_embedding=False, channel_gate=False))),
+    ('alternate', 0, dict(moe=dict(MOE, global_gate=False, prompt_residual=False))),
+    ('alternate', 1, dict(part_head=None)), ('one', 1, dict(attr_head=None)),
+    ('alternate', 0, dict(moe=None, part_head=None)),
+    ('alternate', 0, dict(moe=None, part_head=None, attr_head=None)),
 ], ids=str)
 def test_clasp_losses_equal_separate_forwards_gradients_included(mode, epoch, form):
     model = make_clasp(semantic_views=mode, **form).eval()  # no gate noise
@@ -202,7 +208,16 @@ def test_dino_loss_equals_its_definition_and_moves_the_centre():
     torch.testing.assert_close(model.dino_loss.center, center, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize('make', [make_dino, make_clasp])
+def make_importance():
+    return make_clasp(balance='importance_load')
+
+
+def test_an_unknown_balance_is_refused():
+    with pytest.raises(ValueError, match=r"balance must be one of .*'importance_load'.*'shazeer'"):
+        make_clasp(balance='shazeer')
+
+
+@pytest.mark.parametrize('make', [make_dino, make_clasp, make_importance])
 def test_two_processes_of_one_batch_give_its_losses_with_one_all_reduce(monkeypatch, make):
     """Tested with real processes in tests/test_engine/test_processes.py."""
     expected, model = make(), make().eval()
@@ -218,7 +233,8 @@ def test_two_processes_of_one_batch_give_its_losses_with_one_all_reduce(monkeypa
     torch.testing.assert_close(model.loss(*make_batch(rejected=[2])), values)
     torch.testing.assert_close(model.dino_loss.center, expected.dino_loss.center)
     # centre; tokens; values and attributes; experts by stage and task, images by task, gates
-    assert sent == [HEAD['out_dim'] + (1 + 2 + 2 * 3 * 4 + 3 + 2 * 4) * (make is make_clasp)]
+    kinds = {make_dino: 0, make_clasp: 1, make_importance: 2}[make]
+    assert sent == [HEAD['out_dim'] + bool(kinds) * (1 + 2 + kinds * 2 * 3 * 4 + 3 + 2 * 4)]
 
 
 @pytest.mark.parametrize('mode', ['all', 'one', 'alternate'])

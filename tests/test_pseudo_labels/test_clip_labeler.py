@@ -207,13 +207,12 @@ def test_a_batch_asks_the_device_once(monkeypatch, region):
 def test_precision_is_that_of_the_device_unless_asked_for(monkeypatch, device, capability,
                                                           precision):
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda _: capability)
-    monkeypatch.setattr(labeler_options, 'announce_device', lambda _: torch.device(device))
     asked = []
     monkeypatch.setattr('clasp_mm.datasets.transforms.clip_pseudo_labeler.build_labeler',
                         lambda **settings: asked.append(settings['amp']) or SimpleNamespace())
     parser = argparse.ArgumentParser()
     labeler_options.add_labeler_arguments(parser)
-    needed = ['--data-root', 'a', '--out', 'b', '--teacher', 'none']
+    needed = ['--data-root', 'a', '--out', 'b', '--teacher', 'none', '--device', device]
     for more in ([], ['--amp'], ['--amp', 'fp16'], ['--no-amp']):
         labeler_options.labeler_from_arguments(parser.parse_args(needed + more))
     assert asked == [precision, 'bf16', 'fp16', 'none']

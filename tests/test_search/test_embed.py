@@ -10,14 +10,11 @@ from mmengine.config import Config
 import clasp_mm
 from clasp_mm.cli import main
 from clasp_mm.datasets import LUPerson
-from clasp_mm.labelling.describe import CLIPDescriber, HeadDescriber
-from clasp_mm.models.heads import AttrHead, PartSegHead
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
 from clasp_mm.registry import MODELS
 from clasp_mm.search import embed
-from clasp_mm.search.embed import embed_images, nearest_neighbours
-from clasp_mm.search.embed_blocks import npy_header
-from tests.test_pseudo_labels.fakes import BLACK, BLUE, GREEN, RED, draw_person, make_labeler
+from clasp_mm.search.embed import check_out, embed_images, nearest_neighbours
+from tests.test_pseudo_labels.fakes import RED
 from tests.test_search.colours import Colours
 
 SIZE = (32, 16)
@@ -49,12 +46,9 @@ def people(tmp_path):
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    """A training checkpoint of CLASP whose heads say leg, and each attribute's last value."""
+    """A training checkpoint of CLASP."""
     model = MODELS.build(dict(MODEL, _scope_='mmpretrain'))
     with torch.no_grad():
-        model.part_head.classifier.bias[8] = 100
-        ends = np.cumsum(DEFAULT_VOCABULARY.attribute_sizes) - 1
-        model.attr_head.classifier.bias[ends] = 100
         for parameter in model.teacher.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     (tmp_path / 'run').mkdir()
@@ -86,16 +80,6 @@ def test_features_are_the_models_whatever_the_batches(people, checkpoint, tmp_pa
     assert [fault.split(':')[0] for fault in result['unreadable']] == ['p2 ü.png', 'p5 ü.png']
     assert sorted(file.name for file in out.parent.iterdir()) == [
         'f.html', 'f.json', 'f.names.txt', 'f.npy']
-
-
-@pytest.mark.parametrize('shape', [(0, 1), (4_180_000, 1024)])
-def test_header_is_numpys_and_of_one_length(shape):
-    header = npy_header(*shape)
-    assert len(header) == 128 and header.endswith(b'\n')
-    import io
-    file = io.BytesIO(header)
-    assert np.lib.format.read_magic(file) == (1, 0)
-    assert np.lib.format.read_array_header_1_0(file) == (shape, False, np.dtype('<f4'))
 
 
 def test_neighbours_are_those_of_brute_force(monkeypatch):
@@ -152,8 +136,19 @@ def test_a_failure_leaves_what_was_there(people, tmp_path):
     with pytest.raises(RuntimeError, match='out of memory'):
         embed_images(Failing(), LUPerson(str(people)), tmp_path / 'out' / 'f.npy', SIZE, 2, 0,
                      show_progress=False)
-    assert [file.name for file in (tmp_path / 'out').iterdir()] == ['f.npy']
+    assert [file.name for file in (tmp_path / 'out').iterdir()
+            if not file.name.startswith('.')] == ['f.npy']
     assert (tmp_path / 'out' / 'f.npy').read_bytes() == b'older'
+
+
+def test_a_name_that_is_listed_twice_has_two_rows(people, tmp_path):
+    (tmp_path / 'list').write_text('\n'.join([READABLE[1], 'p2 ü.png', READABLE[0], READABLE[1]]))
+    result = embed_images(Colours(), LUPerson(str(people), str(tmp_path / 'list')),
+                          tmp_path / 'f.npy', SIZE, num_workers=0, show_progress=False)
+    first, _, again = features = np.load(tmp_path / 'f.npy')
+    assert len(features) == result['num_images'] == 3 and (first == again).all()
+    assert (tmp_path / 'f.names.txt').read_text('utf-8').splitlines() == [
+        READABLE[1], READABLE[0], READABLE[1]]
 
 
 def test_nothing_to_read_is_an_error(people, tmp_path):
@@ -164,43 +159,23 @@ def test_nothing_to_read_is_an_error(people, tmp_path):
                      show_progress=False)
 
 
-def test_clip_describes(tmp_path):
-    describe = CLIPDescriber(make_labeler())
-    images = [draw_person((RED, GREEN, BLUE, BLUE))[..., ::-1],
-              draw_person([BLACK] * 4)[..., ::-1]]
-    seen, rejected = describe(images, ['a', 'b'])
-    assert seen.parts[:, 0].tolist() == [1, 1, 2, 2, 3, 3, 3, 3] and seen.note == ''
-    assert [value for _, value, _ in seen.attributes] == ['cold', 'even']
-    assert rejected.parts is None and 'rejected' in rejected.note
-
-
-def test_heads_must_fit_the_vocabulary():
-    with pytest.raises(ValueError, match='5 parts, the vocabulary has 9'):
-        HeadDescriber(Colours(), PartSegHead(3, 6), None, DEFAULT_VOCABULARY, SIZE)
-    with pytest.raises(ValueError, match=r'\(2, 2\) values'):
-        HeadDescriber(Colours(), None, AttrHead(3, (2, 2)), DEFAULT_VOCABULARY, SIZE)
-
-
 def call(people, checkpoint, tmp_path, *more):
     return main(['embed', str(people), '--checkpoint', str(checkpoint), '--size', '32', '16',
-                 '--out', str(tmp_path / 'out' / 'f.npy'), '--workers', '0', '--device', 'cpu',
+                 '--out', str(tmp_path / 'out'), '--workers', '0', '--device', 'cpu',
                  *map(str, more)])
 
 
-def test_command_reads_parts_and_attributes_from_the_heads(people, checkpoint, tmp_path, capsys):
+def test_command_embeds_by_a_training_checkpoint(people, checkpoint, tmp_path, capsys):
     assert call(people, checkpoint, tmp_path, '--task', 'appearance', 'part') == 0
     assert '5 x 16 features, 2 images left out' in capsys.readouterr().out
-    page = (tmp_path / 'out' / 'f.html').read_text()
-    for attribute in DEFAULT_VOCABULARY.attributes:
-        assert f'>{attribute.values[-1]}</span>' in page
-        assert f'>{attribute.values[0]}</span>' not in page
-    assert '</span>leg' in page
-    assert json.loads((tmp_path / 'out' / 'f.json').read_text())['task'] == ['appearance', 'part']
+    page = (tmp_path / 'out' / 'features.html').read_text()
+    assert page.count('<figure') == 5 * 5
+    written = json.loads((tmp_path / 'out' / 'features.json').read_text())
+    assert written['task'] == ['appearance', 'part']
 
 
 @pytest.mark.parametrize('more, words', [
     ((), '--task appearance|part|attribute'),
-    (('--out', 'f.csv'), r"npy or .parquet file, got 'f.csv'"),
     (('--task', 'part', '--checkpoint', 'gone.pth'), 'gone.pth'),
     (('--task', 'part', '--list', 'gone.txt'), 'gone.txt')])
 def test_command_says_what_is_wrong(people, checkpoint, tmp_path, capsys, more, words):
@@ -209,11 +184,16 @@ def test_command_says_what_is_wrong(people, checkpoint, tmp_path, capsys, more, 
     assert not (tmp_path / 'out').exists()
 
 
+def test_features_have_two_formats():
+    with pytest.raises(ValueError, match=r"npy or .parquet file, got 'f.csv'"):
+        check_out('f.csv')
+
+
 def test_parquet_without_pyarrow_names_the_way_out(people, checkpoint, tmp_path, monkeypatch,
                                                    capsys):
     monkeypatch.setitem(__import__('sys').modules, 'pyarrow', None)
-    assert call(people, checkpoint, tmp_path, '--task', 'part', '--out', 'x/f.parquet') == 1
-    assert 'or write f.npy' in capsys.readouterr().err
+    assert call(people, checkpoint, tmp_path, '--task', 'part', '--format', 'parquet') == 1
+    assert 'or write features.npy' in capsys.readouterr().err
 
 
 def test_parquet_holds_names_and_features(people, tmp_path):

@@ -297,7 +297,7 @@ def test_command_prints_a_table_and_writes_a_page(folder, fake_clip, capsys):
     order = [page.index(f'{name}.png') for name in (line.split()[-2] + ' ü' for line in lines[1:4])]
     assert order == sorted(order) and page.count('data:image/jpeg') == 3
     assert 'bad&lt;i&gt;.jpg' in page and 'not an identification' in page
-    assert 'The best 3 of 6 images' in page
+    assert 'The best 3 of 6 images' in page and page.count(': relative cosine ') == 6
 
 
 def test_command_prints_json_alone(folder, fake_clip, capsys):

@@ -117,7 +117,9 @@ def test_what_is_refused(teacher, tmp_path, monkeypatch):
     monkeypatch.setenv('CLASP_ZOO', str(tmp_path))
     torch.save(teacher.state_dict(), tmp_path / 'nano_20260102-01234567.pth')
     for source, match, error in (
-            ('nano', 'fetch it again', ValueError), ('nani', 'near: nano', FileNotFoundError),
+            ('nano', 'fetch it again', ValueError),
+            ('nani', r'^nobody has published nani, .*init_cfg\.checkpoint=FILE; .*hf-hub:timm/.*'
+                     r'init_cfg=None\)\. \(no published .* near: nano\)$', FileNotFoundError),
             ('nano.pth', 'no checkpoint file', FileNotFoundError),
             (f'{tmp_path}/none', 'no checkpoint file', FileNotFoundError)):
         with pytest.raises(error, match=match):

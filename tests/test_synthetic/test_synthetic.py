@@ -81,7 +81,7 @@ def test_every_identity_goes_round_the_cameras(people):
 
 
 def test_another_seed_shares_no_identity():
-    prints = [draw_look(seed, identity).fingerprint() for seed in (0, 1, 2, 2**32 - 1)
+    prints = [repr(draw_look(seed, identity)) for seed in (0, 1, 2, 2**32 - 1)
               for identity in range(60)]
     assert len(set(prints)) == len(prints)
     skins = [(draw_look(seed, identity).build, draw_look(seed, identity).head)

@@ -10,7 +10,13 @@ import cv2
 import numpy as np
 import pytest
 
-from clasp_mm.synthetic import draw_scene, write_citypersons, write_coco_keypoints, write_lip
+from clasp_mm.synthetic import (
+    draw_scene,
+    shards,
+    write_citypersons,
+    write_coco_keypoints,
+    write_lip,
+)
 from clasp_mm.synthetic.identity import draw_look
 from clasp_mm.synthetic.layouts import citypersons as citypersons_module
 from clasp_mm.synthetic.layouts import coco as coco_module
@@ -261,20 +267,20 @@ def test_files_depend_neither_on_workers_nor_on_a_kill(roots, layout, tmp_path, 
     whole = files_of(tmp_path)
     assert whole.items() <= files_of(roots / layout).items()
 
-    again, draw, drawn = tmp_path / 'again', split_module._draw_range, []
+    again, draw, drawn = tmp_path / 'again', shards._draw_range, []
 
     def killed_before(image):
-        def run(split, one, images):
+        def run(one, images):
             if images[0] == image:
                 raise KeyboardInterrupt
             drawn.append(images)
-            return draw(split, one, images)
+            return draw(one, images)
         return run
 
-    monkeypatch.setattr(split_module, '_draw_range', killed_before(3))
+    monkeypatch.setattr(shards, '_draw_range', killed_before(3))
     with pytest.raises(KeyboardInterrupt):
         write(again, layout, 'val')
-    monkeypatch.setattr(split_module, '_draw_range', killed_before(None))
+    monkeypatch.setattr(shards, '_draw_range', killed_before(None))
     write(again, layout, 'val')
     assert drawn == [range(3), range(3, 6), range(6, 8)]
     assert files_of(again) == whole

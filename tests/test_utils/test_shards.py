@@ -1,6 +1,9 @@
 """Several processes write what one writes: embedding, the search index, inference."""
 
 import json
+import os
+import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,15 +12,17 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch.multiprocessing import ProcessRaisedException
 
 import clasp_mm
 from clasp_mm.datasets import LUPerson
 from clasp_mm.inferencers import inputs
 from clasp_mm.models.backbones import PCMoESwin
-from clasp_mm.search import backbone_encoder, embed_blocks, parse_query, search_images
+from clasp_mm.search import backbone_encoder, parse_query, search_images
 from clasp_mm.search.embed import embed_images
 from clasp_mm.utils.shards import Blocks, digest, own_process
 from tests.test_inferencers.test_inferencer import build
+from tests.two_at_once import spread
 
 SIZE = (32, 16)
 WORK = """
@@ -58,7 +63,6 @@ def process():
 
 
 def embed(people, out, fails=''):
-    embed_blocks._BLOCK_BATCHES = 1
     model = backbone()
     if fails and process()['rank'] == 1:
         model.register_forward_hook(fail)
@@ -95,6 +99,20 @@ def torchrun(count, *args):
         capture_output=True, text=True, timeout=240, cwd=Path(__file__).parents[2])
 
 
+def work_of(rank, count, port, work, *args):
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(count), LOCAL_RANK=str(rank),
+                      MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    WORKS[work](*args)
+
+
+def spread_work(count, *args):
+    """As torchrun does, without a new interpreter for each."""
+    with socket.create_server(('127.0.0.1', 0)) as free:
+        port = free.getsockname()[1]
+    spread(work_of, count, port, *map(str, args), count=count)
+
+
 def content(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob('*'))
             if path.is_file()}
@@ -106,8 +124,7 @@ def test_two_processes_write_what_one_writes(work, people, files, tmp_path):
     found = []
     for name, count in (('one', 1), ('two', 2)):
         (tmp_path / name).mkdir()
-        run = torchrun(count, work, people, tmp_path / name, *more)
-        assert run.returncode == 0, run.stderr
+        spread_work(count, work, people, tmp_path / name, *more)
         found.append(content(tmp_path / name))
     if work != 'search':
         assert found[0] == found[1] and len(found[0]) >= 4
@@ -128,38 +145,33 @@ def test_two_processes_write_what_one_writes(work, people, files, tmp_path):
     assert one == two and one['features'].popitem()[1]['embedded'] == 10
 
 
-def test_an_error_of_one_process_ends_all_and_the_next_run_goes_on(people, tmp_path):
-    run = torchrun(2, 'embed', people, tmp_path / 'two', 'fails')
-    assert run.returncode != 0 and 'the second process fails' in run.stderr
-    folder, = (tmp_path / 'two').glob('.f.npy.*.blocks')
-    done = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    assert all(int(name) % 2 == 0 for name in done) and not (tmp_path / 'two/f.npy').exists()
-    for path in folder.iterdir():  # whether the first came to its end is chance
-        path.unlink()
-    embed_blocks_of(people, tmp_path / 'two', rank=0)
-    kept = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert sorted(kept) == ['00000000', '00000002', '00000004']
+@pytest.mark.parametrize('by_torchrun', [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_an_error_of_one_process_ends_all_and_the_next_run_goes_on(people, tmp_path, by_torchrun):
+    if by_torchrun:
+        run = torchrun(2, 'embed', people, tmp_path / 'two', 'fails')
+        assert run.returncode != 0 and 'the second process fails' in run.stderr
+    else:
+        with pytest.raises(ProcessRaisedException, match='the second process fails'):
+            spread_work(2, 'embed', people, tmp_path / 'two', 'fails')
+    assert not (tmp_path / 'two/f.npy').exists()
+    for path in (tmp_path / 'two').glob('.*'):  # whether the first came to its end is chance
+        shutil.rmtree(path)
+    assert embed_images(backbone(), LUPerson(str(people)), tmp_path / 'two/f.npy', SIZE, 2, 0,
+                        show_progress=False, rank=0, world_size=2) is None
+    segment, = (tmp_path / 'two').glob('.f.npy.*.features/*.npy')
+    assert len(np.load(segment)) in (5, 6)  # of three batches of two, one image cannot be read
     (tmp_path / 'one').mkdir()
     for out, count in (('one', 1), ('two', 3)):  # other processes than before
-        assert torchrun(count, 'embed', people, tmp_path / out).returncode == 0
+        spread_work(count, 'embed', people, tmp_path / out)
     assert content(tmp_path / 'one') == content(tmp_path / 'two')
 
 
-def embed_blocks_of(people, out, rank):
-    embed_blocks._BLOCK_BATCHES, before = 1, embed_blocks._BLOCK_BATCHES
-    try:
-        assert embed_images(backbone(), LUPerson(str(people)), out / 'f.npy', SIZE, 2, 0,
-                            show_progress=False, rank=rank, world_size=2) is None
-    finally:
-        embed_blocks._BLOCK_BATCHES = before
-
-
-def test_processes_without_a_block_have_nothing_to_do(people, tmp_path):
-    """Eleven images are one block of 16 batches of 64."""
+def test_processes_without_an_image_have_nothing_to_do(people, tmp_path):
+    """Eleven images are one batch of 64."""
     results = [embed_images(backbone(), LUPerson(str(people)), tmp_path / 'f.npy', SIZE,
                             num_workers=0, show_progress=False, rank=rank, world_size=4)
-               for rank in (3, 1, 0)]
-    assert results[:2] == [None, None] and results[2]['num_images'] == 10
+               for rank in (3, 2, 1, 0)]
+    assert results[:3] == [None] * 3 and results[3]['num_images'] == 10
     assert not list(tmp_path.glob('.*'))
 
 

@@ -23,19 +23,24 @@ CONFIG = dict(
     train_dataloader=dict(dataset=dict(type='clasp_mm.LUPerson', data_root='somewhere')))
 
 
-@pytest.fixture
-def run(tmp_path):
-    """A finished run's folder, and its model."""
+def make_run(folder):
+    """Leave a finished run in ``folder/run``; its model."""
     torch.manual_seed(0)
     model = MODELS.build(dict(CONFIG['model'], _scope_='mmpretrain'))
     with torch.no_grad():
         for parameter in model.teacher.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    (tmp_path / 'run').mkdir()
-    Config(CONFIG).dump(tmp_path / 'run' / 'config.py')
+    (folder / 'run').mkdir()
+    Config(CONFIG).dump(folder / 'run' / 'config.py')
     torch.save(dict(state_dict=model.state_dict(), meta=dict(epoch=3, iter=12)),
-               tmp_path / 'run' / 'epoch_3.pth')
-    return tmp_path / 'run', model
+               folder / 'run' / 'epoch_3.pth')
+    return model
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run's folder, and its model."""
+    return tmp_path / 'run', make_run(tmp_path)
 
 
 def test_published_model_gives_the_teachers_features(run, tmp_path):
@@ -131,3 +136,26 @@ def test_a_run_with_a_damaged_label_store_is_not_published(run, tmp_path):
     publish_model(folder / 'epoch_3.pth', 'mini', tmp_path / 'zoo', allow_dirty=True)
     shutil.rmtree(store.path)  # on another machine
     publish_model(folder / 'epoch_3.pth', 'mini', tmp_path / 'zoo')
+
+
+def test_half_the_bytes_in_one_file(run, tmp_path):
+    folder, model = run
+    other = publish_model(folder / 'epoch_3.pth', 'mini', tmp_path / 'zoo', pth=False, half=True)
+    assert other.suffix == '.safetensors' and other.stem.endswith(file_hash(other))
+    side_car = json.loads(other.with_suffix('.json').read_text())
+    assert side_car['files'] == [other.name] and side_car['sha256_8'] == file_hash(other)
+    assert {path.suffix for path in other.parent.iterdir()} == {'.safetensors', '.json', '.py'}
+    images = torch.randn(2, 3, 32, 16)
+    published = clasp_mm.get_model(other, task='part')
+    assert {value.dtype for value in published.state_dict().values()
+            if value.is_floating_point()} == {torch.float32}
+    torch.testing.assert_close(published(images)[-1], model.teacher.backbone(images, 'part')[-1],
+                               atol=.02, rtol=.02)
+    with pytest.raises(ValueError, match=r'neither \.pth nor \.safetensors'):
+        publish_model(folder / 'epoch_3.pth', 'mini', tmp_path / 'zoo', pth=False,
+                      safetensors=False)
+    state = model.state_dict()
+    state['teacher.backbone.norm1.weight'][0] = 1e6
+    torch.save(dict(state_dict=state), folder / 'epoch_3.pth')
+    with pytest.raises(ValueError, match=r'float16 does not have in backbone\.norm1\.weight'):
+        publish_model(folder / 'epoch_3.pth', 'mini', tmp_path / 'half', half=True)

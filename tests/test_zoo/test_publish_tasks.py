@@ -248,7 +248,7 @@ def test_averaged_weights_are_those_of_state_dict(run):
 
 
 def test_entries_are_added_and_replaced(run, monkeypatch):
-    monkeypatch.setattr('clasp_mm.zoo.costs.config_macs', lambda cfg, size: (1, 2))
+    monkeypatch.setattr('clasp_mm.zoo.entry.config_cost', lambda cfg, size: (1, 2))
     path = publish(run, 'one').parent / 'metafile.yml'
     path.write_text(path.read_text().replace('Models:', 'Mine: kept\nModels:'))
     publish(run, 'two', results={'': {'mAP': 1.0}})

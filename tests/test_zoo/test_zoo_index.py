@@ -8,7 +8,7 @@ import mmengine
 import pytest
 from mmengine.config import Config
 
-from clasp_mm.zoo.costs import config_cost
+from clasp_mm.models.macs import config_cost
 from clasp_mm.zoo.index import (
     list_models,
     model_task,
@@ -98,9 +98,9 @@ def test_the_scores_of_the_paper_are_not_ours():
     'dino_swin-nano_1xb32_synthetic-64x32'])
 def test_task_and_cost_are_those_of_the_config(name):
     entry = read_index(ROOT)[name]
-    meta, path = entry['Metadata'], ROOT / entry['Config']
-    assert model_task(Config.fromfile(path).model) == meta['Task']
-    assert config_cost(path, meta['Input Size']) == (meta['Parameters'], meta['FLOPs'])
+    meta, cfg = entry['Metadata'], Config.fromfile(ROOT / entry['Config'])
+    assert model_task(cfg.model) == meta['Task']
+    assert config_cost(cfg, meta['Input Size']) == (meta['Parameters'], meta['FLOPs'])
 
 
 @pytest.mark.parametrize('part, field', [

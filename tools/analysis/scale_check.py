@@ -1,61 +1,7 @@
 #!/usr/bin/env python
-"""Make a list, an LMDB and a label store of LUPerson's size, of tiny images, and measure them.
+"""Make and measure data of LUPerson's size; ``--help`` tells the rest. Needs the clone."""
 
-Start-up time, memory of each loading process, shuffling, images and labels per second, sizes on
-disk. At full size it takes about 10 GB of disk, which are freed at the end.
-"""
-
-import argparse
-import json
-import multiprocessing
-import sys
-import tempfile
-from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
-
-from rich.console import Console
-from rich.table import Table
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--count', type=int, default=4_180_000, help='images (%(default)s)')
-    parser.add_argument('--reads', type=int, default=20_000,
-                        help='images and labels read for a rate (%(default)s)')
-    parser.add_argument('--workers', type=int, default=2, help='loading processes (%(default)s)')
-    parser.add_argument('--dir', help='where to put the data (default: the temporary folder)')
-    parser.add_argument('--out', help='JSON file for the figures')
-    return parser.parse_args()
-
-
-def main() -> None:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # benchmarks/ is there
-    from benchmarks.scale import make_scale, measure_scale
-    args = parse_args()
-    console = Console()
-    with tempfile.TemporaryDirectory(dir=args.dir, prefix='scale_check.') as folder:
-        # In a process of its own, whose memory does not count.
-        with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as maker:
-            made = maker.submit(make_scale, folder, args.count, print).result()
-        result = measure_scale(folder, args.count, args.reads, args.workers, console.log)
-    result.update(bytes=made['bytes'], steps={**made['steps'], **result['steps']})
-    steps = Table('step', 'seconds', 'of the processor', 'MB, anonymous', 'MB, written',
-                  title=f'{args.count} images, main process')
-    for name, step in result['steps'].items():
-        steps.add_row(name, *(f'{step[key]:.2f}' for key in ('seconds', 'processor_seconds')),
-                      *(f'{step[key]:.0f}' for key in ('anonymous', 'written')))
-    console.print(steps)
-    for i, memory in enumerate(result['workers']):
-        console.print(f'worker {i}: ' + ', '.join(f'{k} {v:.0f} MB' for k, v in memory.items()))
-    for name, rate in result['rate'].items():
-        console.print(f'{name}: {rate:.0f} per second')
-    for name, size in result['bytes'].items():
-        console.print(f'{name}: {size / 1e9:.2f} GB')
-    if args.out:
-        with open(args.out, 'w', encoding='utf-8') as file:
-            json.dump(result, file, indent=1)
-
+from clasp_mm.cli import tool
 
 if __name__ == '__main__':
-    main()
+    tool('benchmarks.scale_check')

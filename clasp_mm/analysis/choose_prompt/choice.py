@@ -1,10 +1,7 @@
-"""Probe every prompt, mix and per-stage tuple, and rank them."""
+"""Probe every prompt and every mean of several, and rank them."""
 
-from __future__ import annotations
-
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,14 +9,50 @@ from tqdm import tqdm
 
 from clasp_mm.evaluation.functional.bootstrap import Ranked, rank_scores
 from clasp_mm.models import PCMoESwin
-from clasp_mm.models.backbones.prompt_tree import KINDS, Candidate, prompt_candidates
+from clasp_mm.models.layers import TASKS, task_weights
 from clasp_mm.utils.tables import markdown_table
 
-from .features import PromptFeatures, load_readable, token_grid
+from .features import load_readable, prompt_features, token_grid
 from .labels import Labels, read_map
-from .scoring import METRICS, make_score
+from .scoring import METRICS, Score, make_score
 
 L2_CHOICES = (1., 1e-1, 1e-2, 1e-3)
+
+
+class Candidate(NamedTuple):
+    """What a backbone may be told.
+
+    Attributes:
+        kind: ``prompt``, of a task, or ``mix``, the mean of several.
+        value: The ``task`` of a config.
+    """
+
+    kind: str
+    value: str | tuple
+
+
+def prompt_candidates(backbone: PCMoESwin) -> list[Candidate]:
+    """All prompts and the means of two or three.
+
+    Tasks that share a prompt (a backbone of two) count once, under the first name.
+
+    Raises:
+        ValueError: There is no PC-MoE.
+    """
+    computed = backbone.stages[:max(backbone.out_indices) + 1]
+    if all(stage.moe is None for stage in computed):
+        raise ValueError(f'{type(backbone).__name__} has no PC-MoE'
+                         f'{" in a stage that is computed" if backbone.has_moe else ""}: there is '
+                         'no prompt to choose, its features serve every task as they are')
+    found: dict[tuple, Candidate] = {}
+    for names in (names for size in (1, 2, 3) for names in combinations(TASKS, size)):
+        weights = tuple(task_weights(names, backbone.task_rows.shape[1])[0].tolist())
+        if len(names) == 1:
+            found.setdefault(weights, Candidate('prompt', names[0]))
+        else:  # as many names as stages would be one name a stage
+            several = (names, ) * len(names) if len(names) == backbone.num_stages else names
+            found.setdefault(weights, Candidate('mix', several))
+    return list(found.values())
 
 
 class Choice(NamedTuple):
@@ -48,9 +81,9 @@ class Choice(NamedTuple):
 
     @property
     def advised(self) -> Candidate:
-        """The simplest of those tied with the best: a prompt before a mix before a tuple."""
+        """The simplest of those tied with the best: a prompt before a mix."""
         tied = [self.candidates[row.index] for row in self.ranking if row.tied]
-        return min(tied, key=lambda candidate: KINDS.index(candidate.kind))
+        return min(tied, key=lambda candidate: candidate.kind == 'mix')
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as for JSON."""
@@ -63,30 +96,28 @@ class Choice(NamedTuple):
 
 
 def choose_prompt(backbone: PCMoESwin, labels: Labels, size: tuple[int, int] = (256, 128),
-                  kinds: Sequence[str] = KINDS, resamples: int = 1000, seed: int = 0,
-                  batch_size: int = 32, progress: bool = True) -> Choice:
+                  resamples: int = 1000, seed: int = 0, batch_size: int = 32,
+                  progress: bool = True) -> Choice:
     """Rank what a backbone may be told by how well its frozen features serve the labels.
 
     Identities are scored by retrieval. The others are scored by linear probes, by folds; their
-    weight decay, one for all, is the one of best mean score of the plain prompts (of all
-    candidates where there is none). Maps are probed on all maps of the backbone, at about 64
-    points of an image; the others on the mean over the last. Units of the bootstrap are people, or
-    images where people are not known.
+    weight decay, one for all, is the one of best mean score of the plain prompts. Maps are probed
+    on all maps of the backbone, at about 64 points of an image; the others on the mean over the
+    last. Units of the bootstrap are people, or images where people are not known.
 
     Args:
-        backbone: With a PC-MoE, in evaluation mode. For maps, all stages should be put out.
-        labels: Of :func:`~.labels.read_labels`; images that cannot be read are left out.
+        backbone: Backbone with a PC-MoE, in evaluation mode; for maps, all stages put out.
+        labels: What :func:`~.labels.read_labels` gave; images that cannot be read are left out.
         size: (H, W) of the input.
-        kinds: Of the candidates: ``prompt``, ``mix``, ``tuple``.
-        resamples: Of the bootstrap.
-        seed: Of its draw.
+        resamples: Draws of the bootstrap.
+        seed: Seed of these draws.
         batch_size: Images per forward.
         progress: Show bars.
 
     Raises:
         ValueError: There is no PC-MoE, or there are too few labels or images.
     """
-    candidates = prompt_candidates(backbone, kinds)
+    candidates = prompt_candidates(backbone)
     images, rows, sizes, faults = load_readable(labels.paths, size)
     if not len(rows):
         raise ValueError(f'none of {len(labels.paths)} images could be read; the first is '
@@ -98,34 +129,32 @@ def choose_prompt(backbone: PCMoESwin, labels: Labels, size: tuple[int, int] = (
         classes = np.stack([read_map(path, own, grid).reshape(-1)
                             for path, own in zip(labels.values, sizes, strict=True)])
     score = make_score(labels, classes)
-    with tempfile.TemporaryDirectory(prefix='choose_prompt.') as folder:
-        features = PromptFeatures(backbone, images, [one.prompts for one in candidates],
-                                  Path(folder), grid, batch_size, progress)
-        get = features.pooled if grid is None else features.tokens
-        l2 = None if labels.kind == 'identity' else _weight_decay(candidates, get, score)
-        tallies = [score(get(one.prompts), l2 or 0.)
-                   for one in tqdm(candidates, desc='probes', disable=not progress)]
-        del get, features  # the files are mapped until then
+    features = prompt_features(backbone, images, [one.value for one in candidates], grid,
+                               batch_size, progress)
+    l2 = None
+    if labels.kind != 'identity':
+        l2 = _weight_decay(score, [own for one, own in zip(candidates, features, strict=True)
+                                   if one.kind == 'prompt'])
+    tallies = [score(own.astype(np.float32), l2 or 0.)
+               for own in tqdm(features, desc='probes', disable=not progress)]
     ranking = rank_scores(tallies, resamples, seed)
     return Choice(METRICS[labels.kind], candidates, ranking, len(rows), faults, l2)
 
 
-def format_choice(choice: Choice, rows: int = 15) -> str:
-    """The first rows of the ranking as a Markdown table, every plain prompt, and the advice."""
-    lines = []
+def format_choice(choice: Choice) -> str:
+    """The ranking as a Markdown table, and the advice."""
+    rows = []
     for rank, row in enumerate(choice.ranking, 1):
         candidate = choice.candidates[row.index]
-        if rank > rows and candidate.kind != 'prompt':
-            continue
         behind = f'{row.behind:.2f} ({row.behind_interval[0]:.2f} to {row.behind_interval[1]:.2f})'
-        lines.append([
+        rows.append([
             rank, f'`{candidate.value!r}`',
             f'{row.score:.1f} ({row.interval[0]:.1f} to {row.interval[1]:.1f})',
             behind if rank > 1 else '', 'tied' if row.tied and rank > 1 else '',
             f'{row.first:.0%}'])
     tied = sum(row.tied for row in choice.ranking)
     lines = [markdown_table(['rank', 'task', f'{choice.metric} (95 % interval)', 'behind the best',
-                             '', 'best of resamples'], lines), '',
+                             '', 'best of resamples'], rows), '',
              f'{len(choice.ranking)} candidates on {choice.num_images} images; {tied - 1} are '
               'tied with the best (the interval of the paired difference reaches 0). The best of '
               'so many looks better than it is: the simplest of the tied is advised.', '',
@@ -135,11 +164,10 @@ def format_choice(choice: Choice, rows: int = 15) -> str:
     return '\n'.join(lines)
 
 
-def _weight_decay(candidates: Sequence[Candidate], get: Any, score: Any) -> float:
-    plain = [one for one in candidates if one.kind == 'prompt'] or list(candidates)
-
+def _weight_decay(score: Score, features: Sequence[np.ndarray]) -> float:
+    """The weight decay of best mean score."""
     def mean_score(l2: float) -> float:
-        tallies = [score(get(one.prompts), l2) for one in plain]
+        tallies = [score(own.astype(np.float32), l2) for own in features]
         return float(np.mean([tally.score(tally.sums.sum(0)) for tally in tallies]))
 
     return max(L2_CHOICES, key=mean_score)

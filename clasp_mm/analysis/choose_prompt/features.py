@@ -1,10 +1,8 @@
-"""Features of some images under many prompts, cached on disk."""
-
-from __future__ import annotations
+"""Features of some images under many prompts."""
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +13,6 @@ from tqdm import tqdm
 from clasp_mm.datasets.images import read_images, resize_images
 from clasp_mm.datasets.inputs import normalize
 from clasp_mm.models import PCMoESwin
-from clasp_mm.models.backbones.prompt_tree import Prompts, forward_tree
 
 _CELLS = 64  # tokens of an image that probes see, about
 
@@ -43,62 +40,39 @@ def token_grid(size: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(rows * scale)), max(1, round(columns * scale))
 
 
-class PromptFeatures:
-    """What a backbone makes of images under many prompts.
-
-    All prompts are run as one tree, and each map of it is kept once, in a file: pooled, or sampled
-    at the cells of a grid (float16).
+@torch.inference_mode()
+def prompt_features(backbone: PCMoESwin, images: Tensor, tasks: Sequence[Any],
+                    grid: tuple[int, int] | None = None, batch_size: int = 32,
+                    progress: bool = True) -> list[np.ndarray]:
+    """What a backbone makes of images under each of some prompts; what none touches is run once.
 
     Args:
-        backbone: In evaluation mode; what it puts out is kept.
+        backbone: Backbone in evaluation mode.
         images: (N, 3, H, W) uint8 RGB.
-        prompts: What its stages are told, see :mod:`clasp_mm.models.backbones.prompt_tree`.
-        folder: Where the files go.
+        tasks: Prompts, each as the ``task`` of :class:`PCMoESwin`.
         grid: (h, w) of the tokens; None pools the last map.
         batch_size: Images per forward.
         progress: Show a bar.
+
+    Returns:
+        Of each prompt the mean over the last map, (N, C) float32, or all maps at the cells of the
+        grid, (N, h * w, C) float16.
     """
+    device = next(backbone.parameters()).device
+    found: list[list[np.ndarray]] = [[] for _ in tasks]
+    steps = range(0, len(images), batch_size)
+    for start in tqdm(steps, desc='features', unit='batch', disable=not progress):
+        embedded = backbone.embed(normalize(images[start:start + batch_size].to(device)))
+        for task, own in zip(tasks, found, strict=True):
+            maps = backbone.from_embed(embedded, task)[0]
+            own.append((_pooled(maps) if grid is None else _tokens(maps, grid)).cpu().numpy())
+    return [np.concatenate(parts) for parts in found]
 
-    def __init__(self, backbone: PCMoESwin, images: Tensor, prompts: Sequence[Prompts],
-                 folder: Path, grid: tuple[int, int] | None = None, batch_size: int = 32,
-                 progress: bool = True) -> None:
-        self.grid, self.stages = grid, backbone.out_indices
-        self._files: dict[Prompts, np.memmap] = {}
-        device = next(backbone.parameters()).device
-        steps = range(0, len(images), batch_size)
-        with torch.inference_mode():
-            for start in tqdm(steps, desc='features', unit='batch', disable=not progress):
-                batch = normalize(images[start:start + batch_size].to(device))
-                for told, maps in forward_tree(backbone, batch, prompts):
-                    if grid is None and len(told) - 1 != max(self.stages):
-                        continue
-                    kept = self._reduced(maps)
-                    self._file(told, folder, (len(images), *kept.shape[1:]))[
-                        start:start + len(kept)] = kept.cpu().numpy()
 
-    def pooled(self, prompts: Prompts) -> np.ndarray:
-        """Mean over the last map, (N, C) float32."""
-        return np.array(self._files[prompts[:max(self.stages) + 1]])
+def _pooled(maps: Sequence[Tensor]) -> Tensor:
+    return maps[-1].float().mean((2, 3))                                        # (B, C)
 
-    def tokens(self, prompts: Prompts) -> np.ndarray:
-        """All maps at the cells of the grid, (N, h * w, C) float32."""
-        maps = [torch.from_numpy(np.array(self._files[prompts[:i + 1]], np.float32))
-                for i in self.stages]
-        stacked = torch.cat([self._sampled(m) for m in maps], 1)
-        return stacked.flatten(2).transpose(1, 2).numpy()
 
-    def _reduced(self, maps: Tensor) -> Tensor:
-        if self.grid is None:
-            return maps.float().mean((2, 3))
-        coarse = maps.shape[2] * maps.shape[3] <= math.prod(self.grid)
-        return (maps if coarse else self._sampled(maps)).half()
-
-    def _sampled(self, maps: Tensor) -> Tensor:
-        return F.interpolate(maps.float(), self.grid, mode='bilinear')
-
-    def _file(self, told: Prompts, folder: Path, shape: tuple[int, ...]) -> np.memmap:
-        if told not in self._files:
-            self._files[told] = np.lib.format.open_memmap(
-                folder / f'{len(self._files)}.npy', 'w+', np.float32 if self.grid is None
-                else np.float16, shape)
-        return self._files[told]
+def _tokens(maps: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
+    sampled = [F.interpolate(one.float(), grid, mode='bilinear') for one in maps]
+    return torch.cat(sampled, 1).flatten(2).transpose(1, 2).half()              # (B, h * w, C)

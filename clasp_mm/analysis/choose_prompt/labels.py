@@ -23,13 +23,13 @@ class Labels:
     """Images and their labels.
 
     Attributes:
-        kind: Of ``LABEL_KINDS``.
+        kind: One of ``LABEL_KINDS``.
         paths: Files of the N images.
         values: (N,) numbers of classes, or of identities, ``NOBODY`` where there is none; (N, A)
             int8 attributes, 1, 0 and -1 for unknown; (N,) files of label maps, as text.
         groups: (N,) numbers; images of one group, such as a person's, are not independent.
         cameras: (N,) numbers, ``NO_CAMERA`` where not known; None where no camera is known.
-        names: Of classes or attributes.
+        names: Names of classes or attributes.
     """
 
     kind: str
@@ -70,7 +70,7 @@ def read_labels(kind: str, images: str | os.PathLike, table: str | os.PathLike |
     an empty cell is an identity or a camera that is not known.
 
     Args:
-        kind: See above.
+        kind: One of the four.
         images: Folder of the images, to which a table's names are relative.
         table: CSV file.
         maps: Folder of label maps.

@@ -1,7 +1,5 @@
 """Scores of frozen features on labels, as sums over people or images that can be resampled."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np
@@ -30,7 +28,7 @@ def make_score(labels: Labels, classes: np.ndarray | None = None) -> Score:
     ``NUM_FOLDS`` folds.
 
     Args:
-        labels: Of the N images.
+        labels: Labels of the N images.
         classes: (N, T) classes of the tokens, for maps.
 
     Raises:

@@ -1,7 +1,7 @@
 """What mmcv's compiled module offers to ``mmcv.ops``, by torch and torchvision.
 
-:data:`OPERATORS` has every name that mmcv 2.1 asks for. Those that mmdet, mmsegmentation and
-mmpose call are served, on the CPU and on GPUs; the others raise an error that says what to do.
+:data:`OPERATORS` has those that mmdet, mmsegmentation and mmpose call, on the CPU and on GPUs;
+:func:`raising` makes the others, which raise an error that says what to do.
 """
 
 import functools
@@ -11,7 +11,9 @@ from typing import Any
 import torch
 
 from . import attention, boxes, losses, reassembly, sampling
-from .unserved import UNSERVED, raising
+from .unserved import raising
+
+__all__ = ['OPERATORS', 'raising']
 
 _SERVED = {
     boxes: ('nms', 'softnms', 'nms_match', 'bbox_overlaps'),
@@ -53,7 +55,6 @@ def get_compiling_cuda_version() -> str:
 OPERATORS = {
     **{name: _as_given(getattr(module, name))
        for module, names in _SERVED.items() for name in names},
-    **{name: raising(name) for name in UNSERVED},
     'get_compiler_version': get_compiler_version,
     'get_compiling_cuda_version': get_compiling_cuda_version,
 }

@@ -1,7 +1,5 @@
 """Multi-scale deformable attention (Zhu et al. 2021), by the Python form that mmcv ships."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
@@ -13,13 +11,12 @@ def ms_deform_attn_forward(value: Tensor, value_spatial_shapes: Tensor,
                            attention_weights: Tensor, im2col_step: int) -> Tensor:
     """Return weighted sums of points of several maps.
 
-    Args:
-        value: (b, cells of all maps, heads, c).
+    Tensors:
+        value: (b, cells of all maps, heads, c), the maps one behind the other.
         value_spatial_shapes: (maps, 2): their heights and widths.
-        value_level_start_index: Not used: the maps lie one behind the other.
+        value_level_start_index: Not used, as ``im2col_step``.
         sampling_locations: (b, queries, heads, maps, points, 2): x and y in 0 to 1.
         attention_weights: (b, queries, heads, maps, points).
-        im2col_step: Not used.
 
     Returns:
         (b, queries, heads c).

@@ -5,8 +5,6 @@ Arguments have the names and places that the Python side of mmcv 2.1 gives them.
 rounded to float32, as a C++ float is: on a grid, an IoU of exactly 0.3 is common.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 import torchvision  # noqa: F401  registers torch.ops.torchvision
@@ -48,7 +46,7 @@ def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, iou_threshold: float, s
         scores: (n,).
         dets: (n, 5): its first k rows become boxes and decayed scores.
         iou_threshold: From this IoU on, the methods 0 and 1 take effect.
-        sigma: Of method 2.
+        sigma: Width of the Gaussian of method 2.
         min_score: Boxes go once their score is below this.
         method: 0: to 0; 1: times 1 - IoU; 2: times exp(-IoU^2 / sigma).
         offset: 0 or 1.

@@ -4,8 +4,6 @@ Arguments have the names and places that the Python side of mmcv 2.1 gives them;
 the tensors that it hands over. Everything is computed in float32 at least.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

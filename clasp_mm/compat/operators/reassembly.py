@@ -4,8 +4,6 @@ Arguments have the names and places that the Python side of mmcv 2.1 gives them;
 the tensors that it hands over.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,18 +16,14 @@ def psamask_forward(input: Tensor, output: Tensor, psa_type: int, num_: int, h_f
                     half_w_mask: int) -> None:
     """PSANet's masks (Zhao et al. 2018): the weights of neighbours, laid out over all cells.
 
-    Args:
+    Tensors:
         input: (b, h_mask w_mask, h, w): per cell, the weight of each neighbour.
         output: (b, h w, h, w), to be filled: collecting, the weight of cell i for cell (y, x);
             distributing, that of (y, x) for i. What is no neighbour gets 0.
         psa_type: 0: collect; 1: distribute.
-        num_: b.
-        h_feature: h.
-        w_feature: w.
-        h_mask: Height of the neighbourhood, odd or even.
-        w_mask: Its width.
-        half_h_mask: Rows of it above the cell.
-        half_w_mask: Columns left of the cell.
+        num_: b; ``h_feature`` and ``w_feature`` are h and w.
+        h_mask: Rows of a neighbourhood, as ``w_mask`` columns, odd or even; ``half_h_mask`` and
+            ``half_w_mask`` of them lie above and left of the cell.
     """
     y, x = (torch.arange(size, device=input.device) for size in (h_feature, w_feature))
     index, inside = _index(y[:, None] - y + half_h_mask, x[:, None] - x + half_w_mask,
@@ -68,15 +62,12 @@ def masked_im2col_forward(im: Tensor, mask_h_idx: Tensor, mask_w_idx: Tensor, co
                           kernel_h: int, kernel_w: int, pad_h: int, pad_w: int) -> None:
     """The neighbourhoods of some cells, as the columns of a matrix.
 
-    Args:
+    Tensors:
         im: (1, c, h, w).
-        mask_h_idx: (n,): the cells' rows.
-        mask_w_idx: (n,): their columns.
+        mask_h_idx: (n,): the cells' rows; ``mask_w_idx`` their columns.
         col: (c kernel_h kernel_w, n), to be filled.
-        kernel_h: Height of a neighbourhood.
-        kernel_w: Its width.
-        pad_h: Rows of zeros above and below; a neighbourhood starts this far above its cell.
-        pad_w: Columns of zeros left and right.
+        pad_h: Rows of zeros above and below, as ``pad_w`` columns; a neighbourhood starts this far
+            above its cell.
     """
     padded = F.pad(im[0], (pad_w, pad_w, pad_h, pad_h))
     y, x = (torch.arange(size, device=im.device) for size in (kernel_h, kernel_w))
@@ -88,14 +79,10 @@ def masked_col2im_forward(col: Tensor, mask_h_idx: Tensor, mask_w_idx: Tensor, i
                           height: int, width: int, channels: int) -> None:
     """Write columns of values to their cells of a map.
 
-    Args:
+    Tensors:
         col: (channels, n).
-        mask_h_idx: (n,): the cells' rows.
-        mask_w_idx: (n,): their columns.
+        mask_h_idx: (n,): the cells' rows; ``mask_w_idx`` their columns.
         im: (1, channels, height, width): the other cells stay as they are.
-        height: Of ``im``.
-        width: Of ``im``.
-        channels: Of ``im``.
     """
     im[0, :, mask_h_idx, mask_w_idx] = col
 

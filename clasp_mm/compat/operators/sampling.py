@@ -8,8 +8,6 @@ Arguments have the names and places that the Python side of mmcv 2.1 gives them;
 the tensors that it hands over.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 import torchvision  # noqa: F401  registers torch.ops.torchvision
@@ -32,14 +30,12 @@ def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor, argmax_y: Ten
                       aligned: bool) -> None:
     """RoIAlign: every bin of a box becomes the mean or the maximum of points in it.
 
-    Args:
+    Tensors:
         input: (b, c, h, w).
         rois: (n, 5): the index of the map, then x1, y1, x2, y2 in pixels of the image.
-        output: (n, c, aligned_height, aligned_width), to be filled.
-        argmax_y: For the maximum: as ``output``; gets the row of the point within its bin.
-        argmax_x: ... and its column.
-        aligned_height: Bins per column.
-        aligned_width: Bins per row.
+        output: (n, c, aligned_height, aligned_width), to be filled: a value for each bin.
+        argmax_y: For the maximum: as ``output``; gets the row of the point within its bin, as
+            ``argmax_x`` the column.
         spatial_scale: Cells of the map per pixel.
         sampling_ratio: Points per bin and axis; 0: as many as the bin has cells.
         pool_mode: 0: maximum; 1: mean.
@@ -111,24 +107,14 @@ def deform_conv_forward(input: Tensor, weight: Tensor, offset: Tensor, output: T
                         deformable_group: int, im2col_step: int) -> None:
     """Deformable convolution (Dai et al. 2017).
 
-    Args:
+    Tensors:
         input: (b, c, h, w).
         weight: (o, c / group, kH, kW).
         offset: (b, 2 deformable_group kH kW, oh, ow): y and x in turn, in cells.
         output: (b, o, oh, ow), to be filled.
-        columns: Not used.
-        ones: Not used.
-        kW: Width of the kernel.
-        kH: Its height.
-        dW: Stride in x.
-        dH: Stride in y.
-        padW: Padding in x.
-        padH: Padding in y.
-        dilationW: Dilation in x.
-        dilationH: Dilation in y.
-        group: Groups of channels.
+        columns: Not used, as ``ones`` and ``im2col_step``.
+        dW: Stride in x, as ``dH`` in y; so padding and dilation, all in cells.
         deformable_group: Groups of channels that share their offsets.
-        im2col_step: Not used.
     """
     layout = (dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
     _convolve(_deformed(input, weight, offset), layout, False, output)
@@ -200,27 +186,15 @@ def modulated_deform_conv_forward(input: Tensor, weight: Tensor, bias: Tensor, o
                                   group: int, deformable_group: int, with_bias: bool) -> None:
     """Modulated deformable convolution (Zhu et al. 2019).
 
-    Args:
+    Tensors:
         input: (b, c, h, w).
         weight: (o, c / group, kernel_h, kernel_w).
         bias: (o,); anything if not ``with_bias``.
-        ones: Not used.
         offset: (b, 2 deformable_group kernel_h kernel_w, oh, ow), in cells. A finer map, as DyHead
             has, is read as mmcv reads it: the first numbers of each sample, as if of this shape.
         mask: (b, deformable_group kernel_h kernel_w, oh, ow), or finer.
         output: (b, o, oh, ow), to be filled.
-        columns: Not used.
-        kernel_h: Height of the kernel.
-        kernel_w: Its width.
-        stride_h: In y.
-        stride_w: In x.
-        pad_h: In y.
-        pad_w: In x.
-        dilation_h: In y.
-        dilation_w: In x.
-        group: Groups of channels.
-        deformable_group: Groups of channels that share their offsets.
-        with_bias: Whether ``bias`` is added.
+        columns: Not used, as ``ones``. The other numbers are those of :func:`deform_conv_forward`.
 
     Raises:
         ValueError: The maps of offsets or of masks are smaller than the output.

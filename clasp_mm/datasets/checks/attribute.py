@@ -10,7 +10,7 @@ import numpy as np
 
 from ..attribute_files import OFFICIAL_SPLITS, AttributeTable, read_attribute_file
 from ..images import list_images
-from .check_report import CheckReport
+from . import CheckReport
 
 # File -> folder of the images, as RethinkPAR lays them out.
 LAYOUTS = {'annotation.mat': ('data',), 'dataset_zs_run0.pkl': ('images', 'RAP_dataset')}

@@ -7,14 +7,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..pedestrian_annotations import (
-    ANNOTATION,
-    IMAGE,
-    has_area_inside,
-    names_in_cities,
-    read_annotation,
-)
-from .check_report import CheckReport
+from ..coco_annotations import has_area_inside
+from ..pedestrian_annotations import ANNOTATION, IMAGE, names_in_cities, read_annotation
+from . import CheckReport
 
 _OFFICIAL = {'train': 2975, 'val': 500}
 

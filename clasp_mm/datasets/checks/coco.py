@@ -9,9 +9,9 @@ from typing import Any
 
 from clasp_mm.utils.files import read_json
 
-from ..coco_annotations import box_fault, keypoints_fault
+from ..coco_annotations import box_fault, has_area_inside, keypoints_fault
 from ..images import list_images
-from .check_report import CheckReport
+from . import CheckReport
 
 NUM_KEYPOINTS = 17
 SPLITS = ('train2017', 'val2017')
@@ -78,8 +78,7 @@ def _check_annotations(content: Mapping, name: str, split: str, findings: CheckR
             people += 1
             x, y, width, height = person['bbox']
             image = images[person['image_id']]
-            if min(x + width, image['width']) <= max(x, 0) or \
-                    min(y + height, image['height']) <= max(y, 0):
+            if not has_area_inside([x, y, x + width, y + height], image['width'], image['height']):
                 empty.append(person['id'])
     official = ', '.join(f'{count} {what}' for count, what in zip(
         _OFFICIAL[split], ('images', 'people'), strict=True))

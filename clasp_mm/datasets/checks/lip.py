@@ -18,7 +18,7 @@ from clasp_mm.utils.files import write_text
 from ..images import list_files
 from ..name_table import NameTable
 from ..transforms.check_label_map import label_problem
-from .check_report import CheckReport
+from . import CheckReport
 
 NUM_CLASSES = 20
 OFFICIAL = {'train': 30462, 'val': 10000}

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ..images import UnreadableImageError, image_shape
 from ..search_annotations import GALLERY_SIZES, UNLABELLED, Frame, Query, read_cuhk_sysu, read_prw
-from .check_report import CheckReport
+from . import CheckReport
 
 # Frames, identities and queries of the releases.
 _OFFICIAL = {

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from clasp_mm.evaluation.functional.reid_ranking import Protocol
 
-from ..reid import MSMT17, NOBODY, Market1501, ReIDDataset, ReIDSample
-from .check_report import CheckReport
+from ..reid import MSMT17, NOBODY, Market1501, ReIDSample
+from . import CheckReport
 
 # Images of train (MSMT17: with val), query and gallery (Market-1501: without junk).
 OFFICIAL = {Market1501: dict(train=12936, query=3368, gallery=15913),
@@ -25,8 +25,12 @@ def check_reid(root: Path) -> CheckReport:
     layout = MSMT17 if any(root.glob('list_*.txt')) else Market1501
     name = layout.METAINFO['dataset_name']
     data = layout(str(root), lazy_init=True)
-    parts = {part: found for part in ('train', 'query', 'gallery')
-             if (found := _read(data, part, name, findings)) is not None}
+    parts: dict[str, list[ReIDSample]] = {}
+    for part in ('train', 'query', 'gallery'):
+        try:
+            parts[part] = data.read(part)
+        except (FileNotFoundError, ValueError) as error:
+            findings.problems.append(f'{name} {part}: {error}')
     for part, shots in parts.items():
         people = {shot.person for shot in shots} - {None}
         findings.facts.append(
@@ -45,15 +49,6 @@ def check_reid(root: Path) -> CheckReport:
         findings.first('queries have no image of their identity under another camera; they are '
                        'skipped', _unmatched(parts['query'], parts['gallery']))
     return findings
-
-
-def _read(data: ReIDDataset, part: str, name: str, findings: CheckReport
-          ) -> list[ReIDSample] | None:
-    try:
-        return data.read(part)
-    except (FileNotFoundError, ValueError) as error:
-        findings.problems.append(f'{name} {part}: {error}')
-        return None
 
 
 def _unmatched(queries: list[ReIDSample], gallery: list[ReIDSample]) -> list[str]:

@@ -90,6 +90,11 @@ class CLIPPseudoLabeler(BaseTransform):
             vocabulary or has no such k, the naming is not known, or a filter is looser than the one
             the labels were made with.
         KeyError: At the first image that the store does not hold.
+
+    Example:
+        >>> labelled = CLIPPseudoLabeler('labels')(dict(img_key='person0.jpg'))
+        >>> labelled['part_map'].shape, labelled['attr_target'].shape
+        ((5, 3), (9,))
     """
 
     def __init__(self, store: str | None = None, labeler: Mapping | None = None,
@@ -142,16 +147,14 @@ class CLIPPseudoLabeler(BaseTransform):
         if not accepted:
             part_map = np.full_like(part_map, IGNORE)
             attr_target = np.full_like(attr_target, -1)
-        results.update(part_map=part_map.reshape(self._grid()), attr_target=attr_target,
+        grid = self._live().grid if self.store is None else self.store.grid
+        results.update(part_map=part_map.reshape(grid), attr_target=attr_target,
                        label_accepted=accepted)
         return results
 
     @cache_randomness
     def _draw_cluster_number(self) -> int:
         return int(np.random.choice(self.cluster_numbers))
-
-    def _grid(self) -> tuple[int, int]:
-        return self.store.grid if self.store is not None else self._live().grid
 
     def _labels(self, results: dict[str, Any]) -> PseudoLabels:
         name = results['img_key']
@@ -168,14 +171,12 @@ class CLIPPseudoLabeler(BaseTransform):
             if device != 'cpu' and torch.utils.data.get_worker_info() is not None:
                 raise ValueError(
                     f'labelling live on {device!r} in a data-loading worker does not work; set '
-                    'num_workers=0 or device=\'cpu\', or make a store with '
-                    'clasp label make')
+                    'num_workers=0 or device=\'cpu\', or make a store with clasp label make')
             self._labeler = build_labeler(**self.labeler_cfg)
         return self._labeler
 
     def __repr__(self) -> str:
-        source = (f'store={str(self.store.path)!r}' if self.store is not None
-                  else 'labeler=...')
+        source = 'labeler=...' if self.store is None else f'store={str(self.store.path)!r}'
         return (f'{type(self).__name__}({source}, cluster_numbers={self.cluster_numbers}, '
                 f'naming={self.naming!r}, min_foreground={self.min_foreground}, '
                 f'min_person_cosine={self.min_person_cosine}, '

@@ -71,6 +71,11 @@ class MultiCrop(BaseTransform):
 
     Raises:
         ValueError: A size, range or probability that cannot be.
+
+    Example:
+        >>> sample = MultiCrop(num_local=1)(dict(img=np.zeros((64, 32, 3), np.uint8)))
+        >>> [view.shape for view in sample['views']]
+        [(256, 128, 3), (256, 128, 3), (128, 64, 3)]
     """
 
     def __init__(self, num_global: int = 2, num_local: int = 8,

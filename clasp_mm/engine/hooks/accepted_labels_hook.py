@@ -1,7 +1,5 @@
 """Tells when the pseudo-labels teach nothing, or what the model has no class for."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
@@ -46,18 +44,15 @@ class AcceptedLabelsHook(Hook):
                                  'head and the vocabulary of the labels must be of one kind')
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Start to count."""
         self.iterations, self.accepted = 0, 0.0
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: dict | None = None) -> None:
-        """Add this iteration's share of images with labels, over all processes."""
         if outputs and 'accepted' in outputs:
             self.iterations += 1
             self.accepted += outputs['accepted']
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Warn if it was none."""
         if self.iterations and self.accepted == 0:
             runner.logger.warning(
                 f'no image of epoch {runner.epoch + 1} had accepted labels: the part and attribute '

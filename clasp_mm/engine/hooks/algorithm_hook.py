@@ -15,7 +15,6 @@ class AlgorithmHook(Hook):
     """Base of hooks of the pretraining algorithms, which are at ``self.model`` during training."""
 
     def before_train(self, runner: Runner) -> None:
-        """Find the algorithm inside its wrapper."""
         self.model = unwrapped_model(runner)
         if not hasattr(self.model, 'update_teacher'):
             raise TypeError(f'clasp_mm.{type(self).__name__} watches clasp_mm.DINO, SOLIDER and '

@@ -1,7 +1,5 @@
 """What a run on attributes needs beside model and data."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
@@ -62,11 +60,9 @@ class AttributeHook(Hook):
             runner.val_loop.run()
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Remember that this epoch was validated."""
         self.validated = runner.epoch
 
     def before_val(self, runner: Runner) -> None:
-        """Check the number of attributes."""
         _check_count(_head(runner), runner.val_loop.dataloader.dataset, 'val_dataloader')
 
     def before_test(self, runner: Runner) -> None:
@@ -80,7 +76,6 @@ class AttributeHook(Hook):
             selected_on_test=self.select_on_test, validated=self.validated)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Read it again."""
         meta = checkpoint.get('meta', {})
         self.loaded_selected_on_test = meta.get('selected_on_test', False)
         self.validated = meta.get('validated', 0) if runner._resume else 0

@@ -1,7 +1,5 @@
 """Compiled backbones while a model trains."""
 
-from __future__ import annotations
-
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -47,5 +45,4 @@ class CompileHook(Hook):
             'Backbones are compiled: the first step of every image size takes a minute or more.')
 
     def after_train(self, runner: Runner) -> None:
-        """Switch it off."""
         compile_backbones(runner.model, None)

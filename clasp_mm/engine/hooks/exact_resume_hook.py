@@ -1,10 +1,8 @@
 """A resumed run is the run that was interrupted."""
 
-from __future__ import annotations
-
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,12 +12,11 @@ from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import BatchSampler
 
+from clasp_mm.models.weights.coverage import check_finite, state_faults
 from clasp_mm.registry import HOOKS
+from clasp_mm.utils.config_text import config_differences
 
 from .algorithm_hook import unwrapped_model
-
-# Where a run lies and how it was started may differ; so may this hook's way into the config.
-_NOT_COMPARED = frozenset({'work_dir', 'load_from', 'resume', 'launcher', 'experiment_name'})
 
 
 @HOOKS.register_module()
@@ -47,7 +44,6 @@ class ExactResumeHook(Hook):
         self._offset = 0  # images of this epoch seen, less those of all iterations of the run
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Pass over what this epoch has seen."""
         batches = runner.train_dataloader.batch_sampler
         start, self._start = self._start, 0
         if hasattr(batches.sampler, 'start'):
@@ -55,7 +51,6 @@ class ExactResumeHook(Hook):
         self._offset = start - runner.iter * _global_batch(batches)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Seed torch's draws of this iteration."""
         key = np.random.SeedSequence((runner.seed, get_rank(), runner.iter))
         torch.manual_seed(int(key.generate_state(1, np.uint64)[0]))
 
@@ -81,15 +76,13 @@ class ExactResumeHook(Hook):
         meta = checkpoint['meta']
         meta.pop('config', None)  # MMEngine would run its text as Python
         saved = json.loads(meta.get('settings', 'null'))
-        changes = [] if saved is None else list(
-            _differences(saved, json.loads(json.dumps(runner.cfg.to_dict(), default=str))))
+        changes = [] if saved is None else config_differences(runner.cfg.to_dict(), saved)
         told = ''.join(f'\n  {change}' for change in changes)
-        model = unwrapped_model(runner)
-        faults = list(_faults(checkpoint['state_dict'], model.state_dict()))
-        if faults:
+        if faults := state_faults(checkpoint['state_dict'], unwrapped_model(runner)):
             raise ValueError(
-                f'cannot resume: {"; ".join(faults[:8])}{" ..." * (len(faults) > 8)}.'
+                f'cannot resume: {"; ".join(faults)}.'
                 + (f' The config is not the one of the checkpoint:{told}' if told else ''))
+        check_finite(checkpoint['state_dict'], 'cannot resume: the checkpoint')
         _check_groups(checkpoint, runner)
         if told:
             runner.logger.warning(f'resumed with another config than it was saved with:{told}')
@@ -172,28 +165,3 @@ def _stretch(states: list | dict | None, schedulers: list | dict | None, old: in
             values = {name: state[name] for name in ('base_values', '_last_value')}
             state.clear()
             state.update(values, _global_step=iteration, last_step=max(last, -1))
-
-
-def _faults(saved: Mapping, own: Mapping) -> Iterator[str]:
-    """What keeps a state dict from being loaded as it is."""
-    for name in {**own, **saved}:
-        if name not in saved:
-            yield f'{name} is not in the checkpoint'
-        elif name not in own:
-            yield f'{name} of the checkpoint is not in the model'
-        elif saved[name].shape != own[name].shape:
-            yield (f'{name} is {list(saved[name].shape)} in the checkpoint, '
-                   f'{list(own[name].shape)} in the model')
-        elif not saved[name].isfinite().all():
-            yield f'{name} of the checkpoint is not finite'
-
-
-def _differences(saved: Any, own: Any, place: str = '') -> Iterator[str]:
-    """Dotted keys that differ, each with both values."""
-    if isinstance(saved, Mapping) and isinstance(own, Mapping):
-        for key in {**saved, **own}:
-            if place or key not in _NOT_COMPARED:
-                yield from _differences(saved.get(key), own.get(key),
-                                        f'{place}.{key}' if place else key)
-    elif saved != own:
-        yield f'{place}: {saved!r:.80} then, {own!r:.80} now'

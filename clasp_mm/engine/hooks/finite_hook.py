@@ -1,7 +1,5 @@
 """Stops a run at the first loss or weight that is no number."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -45,7 +43,6 @@ class FiniteHook(Hook):
     deferred = False
 
     def before_train(self, runner: Runner) -> None:
-        """Note the weights."""
         weights = {name: weight.detach() for name, weight in runner.model.named_parameters()
                    if weight.requires_grad}
         self.names, self.weights = list(weights), list(weights.values())

@@ -1,7 +1,5 @@
 """Watches a pretraining run for collapse."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
@@ -10,12 +8,12 @@ from mmengine.dist import all_gather, all_reduce, is_main_process
 from mmengine.runner import Runner
 from torch import Tensor
 
+from clasp_mm.evaluation.functional import expert_activation_divergence
 from clasp_mm.evaluation.health import (
     STATUS,
     effective_rank,
     entropy,
     expert_load,
-    gate_distance,
     judge,
     prompt_distance,
     target_entropies,
@@ -57,7 +55,6 @@ class HealthHook(AlgorithmHook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: dict | None = None) -> None:
-        """Look, at the interval."""
         if not self.every_n_train_iters(runner, self.interval):
             return
         view = [data_batch['inputs'][0][:self.num_images]]
@@ -122,8 +119,8 @@ class HealthHook(AlgorithmHook):
                    if stage.moe is not None and stage.moe.prompts is not None]
         return dict(
             prompt_distance=prompt_distance(prompts) if prompts else 1.0,
-            gate_distance=gate_distance(gates), largest_expert=largest, unused_experts=unused,
-            num_experts=float(gates.shape[-1]))
+            gate_distance=expert_activation_divergence(gates), largest_expert=largest,
+            unused_experts=unused, num_experts=float(gates.shape[-1]))
 
 
 def _brief(stats: dict[str, float]) -> str:

@@ -1,7 +1,5 @@
 """Does the model have a place for every identity of the training set?"""
 
-from __future__ import annotations
-
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 

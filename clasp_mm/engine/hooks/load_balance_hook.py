@@ -1,7 +1,5 @@
 """The load-balance loss of the PC-MoE gates, added to the losses of any model."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -44,7 +42,6 @@ class LoadBalanceHook(Hook):
         self._handles = add_load_balance_loss(model, self.weight)
 
     def after_train(self, runner: Runner) -> None:
-        """Leave the model as it was."""
         for handle in self._handles:
             handle.remove()
 

@@ -1,7 +1,5 @@
 """Scores the teacher on a labelled folder while it trains."""
 
-from __future__ import annotations
-
 import logging
 import math
 from collections.abc import Sequence

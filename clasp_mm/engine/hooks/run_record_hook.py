@@ -50,7 +50,8 @@ class RunRecordHook(Hook):
         self.scalars = Path(runner.log_dir) / 'vis_data' / 'scalars.json'
         self.offset = self.scalars.stat().st_size if self.scalars.exists() else 0
         start = dict(started=_now(), step=runner.iter)
-        _add_start(self.folder / 'environment.json', {**start, **environment()})
+        _add_start(self.folder / 'environment.json',
+                   {**start, **_subject(runner.cfg), **environment()})
         code = record_code(self.folder, start)
         if code.get('dirty'):
             runner.logger.warning(
@@ -120,6 +121,15 @@ def record_code(folder: Path, start: Mapping[str, Any] | None = None) -> dict[st
     state = git_state() or dict(commit=None)
     _add_start(folder / 'git.json', {**(start or dict(started=_now())), **state})
     return state
+
+
+def _subject(cfg: Mapping[str, Any]) -> dict[str, str]:
+    """What is trained and on which data, in words."""
+    model = cfg.get('model') or {}
+    data = (cfg.get('train_dataloader') or {}).get('dataset') or {}
+    kinds = (model.get('type'), (model.get('backbone') or {}).get('type'))
+    return dict(model=' on '.join(str(kind) for kind in kinds if kind),
+                data=' '.join(str(data[key]) for key in ('type', 'data_root') if data.get(key)))
 
 
 def _now() -> str:

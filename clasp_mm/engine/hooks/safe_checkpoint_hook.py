@@ -43,7 +43,6 @@ class SafeCheckpointHook(CheckpointHook):
         super().__init__(backend_args=dict(backend='clasp_mm.whole_files'), **kwargs)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
-        """Save the best."""
         for name in self.key_indicators if self.save_best else ():
             if isinstance(metrics.get(name), float) and math.isnan(metrics[name]):
                 runner.logger.warning(f'{name} is NaN, so this is no best checkpoint: the '

@@ -1,7 +1,5 @@
 """The self-correction cycles of human parsing."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
@@ -66,7 +64,6 @@ class SelfCorrectionHook(EMAHook):
         """Nothing: the average moves once a cycle."""
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Close a cycle."""
         done = runner.epoch + 1 - self.start
         if done < 0 or done % self.interval:
             return
@@ -79,12 +76,10 @@ class SelfCorrectionHook(EMAHook):
         self._correct_labels()
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """Validate the averaged model."""
         if self.cycle:
             super().before_val_epoch(runner)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Train on with the model."""
         if self.cycle:
             super().after_val_epoch(runner, metrics)
 
@@ -95,12 +90,10 @@ class SelfCorrectionHook(EMAHook):
         """Nothing, as before it."""
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Save both models."""
         if self.cycle:
             super().before_save_checkpoint(runner, checkpoint)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Resume both models."""
         if runner._resume and 'ema_state_dict' in checkpoint:
             super().after_load_checkpoint(runner, checkpoint)
 

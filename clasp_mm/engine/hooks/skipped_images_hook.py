@@ -42,7 +42,6 @@ class SkippedImagesHook(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: dict | None = None) -> None:
-        """Collect the names this batch carries."""
         for names in data_batch['data_samples'].get('skipped', ()):
             for name in set(filter(None, names.split('\n'))) - self.names:
                 self.names.add(name)
@@ -50,7 +49,6 @@ class SkippedImagesHook(Hook):
                     file.write(f'{name}\n'.encode())
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Log the count and write the names of all processes."""
         gathered: list[set[str]] = all_gather_object(self.names)
         self.names = set().union(*gathered)
         if len(self.names) == self.logged or not is_main_process():

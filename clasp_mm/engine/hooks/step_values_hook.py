@@ -1,7 +1,5 @@
 """Reads what a step gives once a logging interval."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
@@ -29,7 +27,6 @@ class StepValuesHook(RuntimeInfoHook):
     priority = 'NORMAL'  # after FiniteHook, before LoggerHook
 
     def before_train(self, runner: Runner) -> None:
-        """Find the hooks that decide when to look."""
         super().before_train(runner)
         self.steps: list[dict[str, Any]] = []
         self.finite = next((hook for hook in runner.hooks if isinstance(hook, FiniteHook)), None)
@@ -38,7 +35,6 @@ class StepValuesHook(RuntimeInfoHook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: dict | None = None) -> None:
-        """Keep the values; read them all when it is time."""
         self.steps.append({
             name: value.detach() if isinstance(value, Tensor) else value
             for name, value in (outputs or {}).items()})

@@ -1,7 +1,5 @@
 """Logs the conflict of the pretext tasks during pretraining."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
@@ -43,7 +41,6 @@ class TaskConflictHook(AlgorithmHook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: dict | None = None) -> None:
-        """Measure, at the interval."""
         if not self.every_n_train_iters(runner, self.interval):
             return
         scalars = conflict_scalars(

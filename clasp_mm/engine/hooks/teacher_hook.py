@@ -30,11 +30,9 @@ class TeacherHook(AlgorithmHook):
         self.finite = next((hook for hook in runner.hooks if isinstance(hook, FiniteHook)), None)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Start the clock of the first step."""
         self.last_time = time.perf_counter()
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Set the schedules of this step."""
         accumulation = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
         steps = math.ceil(runner.max_iters / accumulation)  # the last may be of fewer batches
         self.model.set_progress(runner.iter // accumulation, steps, runner.epoch)
@@ -43,7 +41,6 @@ class TeacherHook(AlgorithmHook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: dict | None = None) -> None:
-        """Move the teacher if the optimizer stepped, and log."""
         if runner.optim_wrapper.should_update():
             self.model.update_teacher(unless=getattr(self.finite, 'broken', None))
         hub = runner.message_hub

@@ -1,7 +1,5 @@
 """Layer-wise learning-rate decay for a PCMoESwin inside any model."""
 
-from __future__ import annotations
-
 import torch
 from mmengine.logging import print_log
 from torch import nn

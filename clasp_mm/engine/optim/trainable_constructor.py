@@ -1,7 +1,5 @@
 """Optimizer groups without the frozen parameters, as few as there are settings."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable
 
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
@@ -55,7 +53,7 @@ def merge_groups(groups: list[dict], keys: list[Hashable] | None = None) -> dict
     """Key -> one group for all of that key, in the order in which the keys come.
 
     Args:
-        groups: Of an optimizer.
+        groups: Parameter groups of an optimizer.
         keys: One for each; by default that of their settings.
     """
     merged: dict[Hashable, dict] = {}

@@ -1,7 +1,5 @@
 """A cosine of the learning rate that counts under the warm-up."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
@@ -50,7 +48,7 @@ class WarmupCosineLR(LRSchedulerMixin, _WarmupCosine):
         total: Epochs of all.
         start_ratio: a.
         end_ratio: b.
-        **kwargs: Of MMEngine's schedulers; ``by_epoch=False`` counts iterations.
+        **kwargs: Arguments of MMEngine's schedulers; ``by_epoch=False`` counts iterations.
 
     Raises:
         ValueError: ``warmup`` is not within 0 and ``total`` - 1.

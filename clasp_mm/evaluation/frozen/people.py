@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
+from clasp_mm.datasets.inputs import batches
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, LIP_TO_PART
 from clasp_mm.synthetic import GroundTruth
 
 from ..functional import evaluate_reid
 from ..probes.linear import linear_probe_attributes, linear_probe_segmentation
-from .features import dense_features, pooled_features
 
 PART_NAMES = ('background', *DEFAULT_VOCABULARY.part_names)
-PART_PROBE_IMAGES = 640
+PART_PROBE_IMAGES, SCORED_MAPS = 640, 1280  # of all, evenly: their features are held in memory
 PROMPTS = dict(reid='appearance', attribute='attribute', parsing='part')
 
 
@@ -27,7 +29,7 @@ def evaluate_backbone(backbone: nn.Module, train: GroundTruth, held_out: GroundT
 
     Every held-out image is a query against all others (same identity and camera removed). The
     linear probes learn on the people of ``train``, parts on ``PART_PROBE_IMAGES`` of their images,
-    and are scored on all held-out people.
+    and are scored on all held-out people, parts on at most ``SCORED_MAPS`` of their images.
 
     Args:
         backbone: In evaluation mode; all its maps feed the part probe, the last one the others.
@@ -51,7 +53,7 @@ def evaluate_backbone(backbone: nn.Module, train: GroundTruth, held_out: GroundT
     attributes = linear_probe_attributes(pooled['train'], train.pa100k, train.identity,
                                          pooled['held_out'], held_out.pa100k)
     used = np.linspace(0, len(train.names) - 1, min(PART_PROBE_IMAGES, len(train.names))).round()
-    index = dict(train=used.astype(int), held_out=np.arange(len(held_out.names)))
+    index = dict(train=used.astype(int), held_out=dense_index(held_out))
     dense = {name: dense_features(backbone, [paths[name][i] for i in index[name]], size,
                                   prompts['parsing']) for name in sets}
     parts = {name: read_parts(truth, index[name]) for name, truth in sets.items()}
@@ -62,7 +64,39 @@ def evaluate_backbone(backbone: nn.Module, train: GroundTruth, held_out: GroundT
                 part_iou=dict(zip(PART_NAMES, segmentation['iou'].tolist(), strict=True)))
 
 
+def dense_index(held_out: GroundTruth) -> np.ndarray:
+    """At most ``SCORED_MAPS`` images for the tasks that read maps."""
+    count = len(held_out.names)
+    return np.linspace(0, count - 1, min(SCORED_MAPS, count)).round().astype(int)
+
+
 def read_parts(truth: GroundTruth, index: Sequence[int]) -> np.ndarray:
     """Part labels of images ``index``, (N, H, W) uint8, under the default vocabulary."""
     table = np.asarray(LIP_TO_PART, np.uint8)
     return np.stack([table[truth.parsing(i)] for i in index])
+
+
+@torch.inference_mode()
+def pooled_features(backbone: nn.Module, paths: Sequence[str], size: tuple[int, int],
+                    task: str | None = None) -> np.ndarray:
+    """Mean over the last map of each image, (N, C) float32."""
+    return np.concatenate([maps[-1].mean((2, 3)).cpu().numpy()
+                           for maps in _maps(backbone, paths, size, task)])
+
+
+@torch.inference_mode()
+def dense_features(backbone: nn.Module, paths: Sequence[str], size: tuple[int, int],
+                   task: str | None = None) -> np.ndarray:
+    """All maps of the backbone raised to the size of its first and stacked, (N, C, h, w)."""
+    stacked = []
+    for maps in _maps(backbone, paths, size, task):
+        raised = [F.interpolate(m, maps[0].shape[-2:], mode='bilinear') for m in maps]
+        stacked.append(torch.cat(raised, 1).cpu().numpy())
+    return np.concatenate(stacked)
+
+
+def _maps(backbone: nn.Module, paths: Sequence[str], size: tuple[int, int],
+          task: str | None) -> Iterator[Sequence[Tensor]]:
+    device = next(backbone.parameters()).device
+    for images in batches(paths, size, device):
+        yield backbone(images, task)

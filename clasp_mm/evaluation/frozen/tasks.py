@@ -21,8 +21,7 @@ from clasp_mm.synthetic import GroundTruth, write_cuhk_sysu
 
 from ..functional import detection_average_precision, evaluate_person_search
 from ..probes.dense import PeopleProbe, linear_probe_keypoints
-from .features import dense_features
-from .people import PROMPTS, evaluate_backbone
+from .people import PROMPTS, dense_features, dense_index, evaluate_backbone
 
 TASK_PROMPTS = {**PROMPTS, 'pose': 'part', 'detection': 'part',
                 'person_search': ('appearance', 'part')}
@@ -31,17 +30,17 @@ SEMANTIC_WEIGHTS = dict(reid=0.2, attribute=0.8, parsing=0.8, pose=0.8, detectio
                         person_search=0.6)
 METRICS = {'reid': 'mAP', 'attribute': 'mA', 'parsing': 'mIoU', 'pose': 'PCK',
            'detection': 'det AP', 'person_search': 'search mAP'}
-SCENES = dict(train=96, val=96)
+SCENES = 96
 _STRIDE = 4          # of the first map
 _SCENE_SCALE = 0.5   # people of the scenes are then about as large as the crops of pretraining
 _POSE_IMAGES = 640
 _BATCH = 8
 
 
-def write_scenes(folder: Path, seed: int = 0) -> None:
-    """Draw the scenes of detection and person search, once."""
-    for split, count in SCENES.items():
-        write_cuhk_sysu(folder, split, count, seed=seed)
+def write_scenes(folder: Path, scenes: int = SCENES, seed: int = 0) -> None:
+    """Draw as many scenes of detection and person search to learn and to score on, once."""
+    for split in ('train', 'val'):
+        write_cuhk_sysu(folder, split, scenes, seed=seed)
 
 
 def evaluate_tasks(backbone: nn.Module, train: GroundTruth, held_out: GroundTruth, scenes: Path,
@@ -70,7 +69,7 @@ def score_pose(backbone: nn.Module, train: GroundTruth, held_out: GroundTruth,
                size: tuple[int, int], prompt: Any) -> float:
     """PCK at a tenth of the image's height, by a linear probe on ``_POSE_IMAGES`` images."""
     index = np.unique(np.linspace(0, len(train.names) - 1, _POSE_IMAGES).round().astype(int))
-    sets = ((train, index), (held_out, np.arange(len(held_out.names))))
+    sets = ((train, index), (held_out, dense_index(held_out)))
     features = [dense_features(backbone, [str(truth.root / truth.names[i]) for i in chosen], size,
                                prompt) for truth, chosen in sets]
     points = []

@@ -34,6 +34,11 @@ def attribute_metrics(probabilities: np.ndarray, labels: np.ndarray,
     Raises:
         ValueError: Shapes differ, a probability is NaN or outside [0, 1], or a label is none of 1,
             0 and -1.
+
+    Example:
+        >>> scores = attribute_metrics([[.9, .2], [.3, .8]], [[1, 0], [0, 0]])
+        >>> scores['mA'], scores['F1'], scores['num_undefined']  # no image has the second attribute
+        (100.0, 50.0, 1)
     """
     probabilities, labels = np.asarray(probabilities), np.asarray(labels)
     if probabilities.shape != labels.shape or labels.ndim != 2 or labels.size == 0:
@@ -79,8 +84,14 @@ def attribute_table(result: Mapping[str, Any], names: Sequence) -> str:
     """A line for each attribute, in Markdown; a rate that is not defined is ``-``.
 
     Args:
-        result: Of :func:`attribute_metrics`.
-        names: Of the A attributes.
+        result: Result of :func:`attribute_metrics`.
+        names: Names of the A attributes.
+
+    Example:
+        >>> print(attribute_table(attribute_metrics([[.9], [.3]], [[1], [0]]), ['hat']))
+        | attribute | mA | true positives % | true negatives % | positive | negative |
+        |---|---|---|---|---|---|
+        | hat | 100.00 | 100.00 | 100.00 | 1 | 1 |
     """
     columns = result['per_attribute']
     return markdown_table(

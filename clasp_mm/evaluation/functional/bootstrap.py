@@ -28,9 +28,9 @@ class Ranked(NamedTuple):
     Attributes:
         index: Which of the tallies.
         score: On all units.
-        interval: Of the score.
+        interval: Interval of the score.
         behind: How far it is behind the best.
-        behind_interval: Of that difference, both scored on the same resamples.
+        behind_interval: Interval of that difference, both scored on the same resamples.
         tied: Whether that interval reaches zero.
         first: Share of the resamples in which it has the best score.
     """
@@ -53,7 +53,7 @@ def rank_scores(tallies: Sequence[Tally], resamples: int = 1000, seed: int = 0) 
     Args:
         tallies: All over the same units.
         resamples: How many.
-        seed: Of the draw.
+        seed: Seed of the draw.
 
     Raises:
         ValueError: The numbers of units differ, or a score of all units is not defined.

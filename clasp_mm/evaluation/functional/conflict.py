@@ -45,6 +45,12 @@ def gradient_conflict_ratio(gradients: Gradients) -> float:
 
     Returns:
         0 to 1; NaN where no two tasks share a layer.
+
+    Example:
+        >>> one, other = torch.tensor([1., 0.]), torch.tensor([-1., 1.])
+        >>> gradient_conflict_ratio({'part': {'stage1': one, 'stage2': one},
+        ...                          'attribute': {'stage1': one, 'stage2': other}})
+        0.5
     """
     cosines = [value for layers in gradient_cosines(gradients).values()
                for value in layers.values()]
@@ -84,6 +90,11 @@ def expert_activation_divergence(use: Tensor) -> float:
 
     Raises:
         ValueError: Fewer than two tasks, or a task and stage without any activation.
+
+    Example:
+        >>> use = torch.tensor([[[1., 1., 0.]], [[0., 1., 1.]]])  # 2 tasks, 1 stage, 3 experts
+        >>> expert_activation_divergence(use)
+        0.5
     """
     return torch.stack(list(expert_divergences(use).values())).mean().item()
 
@@ -93,6 +104,10 @@ def harmonic_mean(reid_map: float, parsing_miou: float) -> float:
 
     Raises:
         ValueError: If a score is negative.
+
+    Example:
+        >>> harmonic_mean(90, 60)
+        72.0
     """
     if min(reid_map, parsing_miou) < 0:
         raise ValueError(f'scores must not be negative, got mAP={reid_map}, mIoU={parsing_miou}')

@@ -22,6 +22,10 @@ class MissRateSetup(NamedTuple):
         max_height: Pixels; a pedestrian as high as this counts.
         min_visibility: Visible share of the area; a pedestrian with this share counts.
         max_visibility: A pedestrian with this share counts.
+
+    Example:
+        >>> MissRateSetup(50, math.inf, .65, math.inf) == MISS_RATE_SETUPS['Reasonable']
+        True
     """
 
     min_height: float
@@ -79,6 +83,14 @@ def log_average_miss_rate(detections: Iterable[np.ndarray], scores: Iterable[np.
     Raises:
         ValueError: No image; the iterables differ in length, arrays in shape; a number that is
             not finite; an annotation with a corner beyond the other. It names the image.
+
+    Example:
+        >>> person, other = [0, 0, 40, 100], [200, 0, 240, 100]
+        >>> found = log_average_miss_rate([np.array([person])], [np.array([.9])],
+        ...                               [np.array([person, other])], [np.ones(2)],
+        ...                               [np.zeros(2, bool)])
+        >>> round(found['Reasonable'], 3), found['num_pedestrians']['Reasonable']
+        (50.0, 2)
     """
     kept: dict[str, list[np.ndarray]] = {name: [] for name in setups}
     pedestrians = dict.fromkeys(setups, 0)

@@ -17,6 +17,12 @@ class ConfusionMatrix:
 
     Attributes:
         counts: (num_classes, num_classes) int64; row: label, column: prediction.
+
+    Example:
+        >>> matrix = ConfusionMatrix(num_classes=2)
+        >>> matrix.update([[0, 1]], [[0, 0]])
+        >>> matrix.compute()['pixel_accuracy']
+        50.0
     """
 
     def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
@@ -91,6 +97,10 @@ def parsing_iou(predictions: Iterable[np.ndarray], labels: Iterable[np.ndarray],
         labels: Integer classes or ``ignore_index``, likewise.
         num_classes: Classes are 0 to ``num_classes - 1``, background included.
         ignore_index: Label of pixels that count nowhere.
+
+    Example:
+        >>> parsing_iou([[[0, 1, 1]]], [[[0, 1, 255]]], num_classes=2)['mIoU']
+        100.0
     """
     matrix = ConfusionMatrix(num_classes, ignore_index)
     for prediction, label in zip(predictions, labels, strict=True):

@@ -49,17 +49,17 @@ def evaluate_person_search(
     shows is skipped and counted; where all are, mAP and top-k are NaN.
 
     Args:
-        boxes: Of each image, (N_i, 4) detections as x1, y1, x2, y2 in pixels.
-        scores: Of each image, (N_i, ) confidences.
-        features: Of each image, (N_i, C) features, compared as they stand.
+        boxes: Detections of each image, (N_i, 4) as x1, y1, x2, y2 in pixels.
+        scores: Confidences of each image, (N_i, ).
+        features: Features of each image, (N_i, C), compared as they stand.
         query_features: (Q, C), of the true boxes.
         query_images: (Q, ) index of the image that each query is cut from.
         query_boxes: (Q, 4) their boxes.
         query_pids: (Q, ) their identities.
-        gt_boxes: Of each image, (M_i, 4) true boxes of everybody.
-        gt_pids: Of each image, (M_i, ) identities; where an image has one twice, the first counts.
-        galleries: Of each query, the indices of its frames (CUHK-SYSU); None takes all images but
-            the query's own (PRW).
+        gt_boxes: True boxes of each image, (M_i, 4), of everybody.
+        gt_pids: Identities of each image, (M_i, ); where an image has one twice, the first counts.
+        galleries: Gallery of each query, the indices of its frames (CUHK-SYSU); None takes all
+            images but the query's own (PRW).
         topk: Which k to report.
         score_threshold: Detections of less confidence are left out everywhere.
         cbgm: Context bipartite graph matching as in SeqNet's code (Li and Miao, AAAI 2021):
@@ -77,6 +77,14 @@ def evaluate_person_search(
     Raises:
         ValueError: Lengths do not match, a feature is not finite, or a gallery is empty or names
             an image that is not there.
+
+    Example:
+        >>> box, feature = np.array([[0., 0., 10., 20.]]), np.array([[1., 0.]])
+        >>> found = evaluate_person_search(
+        ...     [box, box], [[.9], [.9]], [feature, feature], feature, [0], box, [3], [box, box],
+        ...     [[3], [3]])
+        >>> found['mAP'], found['top1']
+        (100.0, 100.0)
     """
     _check_lengths(boxes, scores, features, gt_boxes, gt_pids, query_features, query_images,
                    query_boxes, query_pids, galleries)
@@ -229,15 +237,15 @@ def _best_matching(weights: np.ndarray) -> tuple[int | None, float]:
 
 def detection_average_precision(boxes: Sequence[np.ndarray], scores: Sequence[np.ndarray],
                                 gt_boxes: Sequence[np.ndarray]) -> dict[str, float]:
-    """The part of :func:`evaluate_person_search` that is about boxes alone.
-
-    Args:
-        boxes: Of each image, (N_i, 4) detections as x1, y1, x2, y2 in pixels.
-        scores: Of each image, (N_i, ) confidences.
-        gt_boxes: Of each image, (M_i, 4) true boxes of everybody.
+    """The part of :func:`evaluate_person_search` that is about boxes alone; arguments as there.
 
     Returns:
         ``det_AP`` and ``det_recall`` in percent, at IoU 0.5.
+
+    Example:
+        >>> box = np.array([[0., 0., 10., 20.]])
+        >>> detection_average_precision([box], [[.9]], [box])
+        {'det_AP': 100.0, 'det_recall': 100.0}
     """
     return _detection(_People.join(boxes), np.concatenate([np.zeros(0), *scores]), gt_boxes)
 

@@ -56,6 +56,12 @@ def evaluate_reid(query_features: np.ndarray | Tensor, gallery_features: np.ndar
     Raises:
         ValueError: Shapes do not match, a feature is not finite, a rank is beyond ``max_rank``,
             the metric is unknown, or no query has a match (the message says why).
+
+    Example:
+        >>> query, gallery = np.array([[1., 0.]]), np.array([[0., 1.], [1., .1]])
+        >>> scores = evaluate_reid(query, gallery, [7], [5, 7], None, None, ranks=(1, ))
+        >>> scores['mAP'], scores['rank1']
+        (100.0, 100.0)
     """
     if metric not in _METRICS:
         raise ValueError(f'unknown metric {metric!r}, choose one of {_METRICS}')
@@ -76,8 +82,7 @@ def evaluate_reid(query_features: np.ndarray | Tensor, gallery_features: np.ndar
         options = {} if rerank is True else rerank
         distances = MatrixDistances(rerank_distances(queries, gallery, metric=metric, **options))
     else:
-        distances = FeatureDistances(queries, gallery, normalize=metric == 'cosine',
-                                     coarse=True)
+        distances = FeatureDistances(queries, gallery, normalize=metric == 'cosine')
 
     precisions, firsts = np.full(len(queries), np.nan), np.zeros(len(queries), np.int64)
     for query, places in place_matches(distances, protocol):

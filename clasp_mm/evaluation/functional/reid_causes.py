@@ -41,7 +41,7 @@ def score_causes(mean_ap: float, query_features: np.ndarray, gallery_features: n
         mean_ap: mAP in percent.
         query_features: (Q, C).
         gallery_features: (G, C).
-        protocol: Of the evaluation.
+        protocol: Protocol of the evaluation.
         shared_with_train: Identities of the test set that were trained on.
     """
     causes = split_causes(protocol)

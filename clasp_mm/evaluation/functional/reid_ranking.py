@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -12,7 +11,6 @@ from torch import Tensor
 from .reid_distances import FeatureDistances, MatrixDistances
 
 _CHUNK_ELEMENTS = 1 << 25  # distances that are looked at together
-_REFINE = 1 / 256  # share of distances that are unsure from which finer products are cheaper
 _INF = np.float32(np.inf)
 _NONE = np.zeros(0, np.int64)
 _FEW = 1 << 12  # values that are sorted to be counted
@@ -32,7 +30,7 @@ class Protocol:
 
     Attributes:
         same: For each query, gallery rows of its identity, ascending.
-        matches: Of these, the ones that stay.
+        matches: Rows of these that stay.
 
     Raises:
         ValueError: Shapes do not match, or one of the cameras is None.
@@ -84,16 +82,11 @@ def place_matches(distances: FeatureDistances | MatrixDistances, protocol: Proto
         The query's row and the places of its matches, from 1, ascending.
     """
     step = max(1, _CHUNK_ELEMENTS // distances.num_gallery)
-    number = len(protocol.matches)
-    # The first chunk, which may have to be done again, is a short one.
-    for start, stop in pairwise([0, *range(min(max(1, step // 8), number), number, step), number]):
-        rows = slice(start, stop)
+    for start in range(0, len(protocol.matches), step):
+        rows = slice(start, start + step)
         matches = protocol.matches[rows]
         bounds = _split(distances.exact(*_pairs(matches, start)), matches)
         below, within = _compare(distances, protocol, rows, bounds)
-        unsure = sum(len(columns) for own in within for columns in own)
-        if unsure > _REFINE * len(matches) * distances.num_gallery and distances.refine():
-            below, within = _compare(distances, protocol, rows, bounds)
         columns = [np.concatenate([_NONE, *own]) for own in within]
         values = _split(distances.exact(*_pairs(columns, start)), columns)
         for query, own in enumerate(matches, start):
@@ -122,27 +115,20 @@ def _compare(distances: FeatureDistances | MatrixDistances, protocol: Protocol, 
     """
     middle = np.array([bound.mean() if len(bound) else 0. for bound in bounds], np.float64)
     rough = distances.rough(rows, middle)
-    (error, share), middle = distances.error(rows), middle * distances.takes_less
+    middle = middle * distances.takes_less
     local, columns = (torch.as_tensor(index, device=rough.device)
                       for index in _pairs(protocol.same[rows], 0))
     rough[local, columns] = torch.inf
     lows, highs = [], []
-    for bound, less, off in zip(bounds, middle, error, strict=True):
-        bound = bound - less
-        width = off + 1.01 * share * (np.abs(bound) + off)
+    for bound, less, off in zip(bounds, middle, distances.error(rows), strict=True):
         for ends, sign in ((lows, -1), (highs, 1)):
-            ends.append(np.nextafter((bound + sign * width).astype(np.float32), sign * _INF))
+            end = (bound - less + sign * off).astype(np.float32)
+            ends.append(np.nextafter(end, sign * _INF))
     # Only what may lie before the last match matters.
     limit = torch.tensor([own.max() if len(own) else -_INF for own in highs])
-    near = rough <= _rounded_up(limit, rough.dtype).to(rough.device)[:, None]
+    near = rough <= limit.to(rough.device)[:, None]
     split = [_split_row(*one) for one in zip(_entries(rough, near), lows, highs, strict=True)]
     return [below for below, _ in split], [within for _, within in split]
-
-
-def _rounded_up(values: Tensor, dtype: torch.dtype) -> Tensor:
-    rounded = values.to(dtype)
-    return torch.where(rounded < values, torch.nextafter(
-        rounded, torch.full_like(rounded, torch.inf)), rounded)
 
 
 def _entries(rough: Tensor, near: Tensor) -> Iterator[tuple[np.ndarray, np.ndarray]]:

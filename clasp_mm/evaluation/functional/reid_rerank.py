@@ -108,8 +108,8 @@ class _Encoding:
     """Sparse rows of non-negative weights of sum 1 (equations 7 and 11).
 
     Args:
-        columns: Of each row, ascending.
-        weights: Of each row.
+        columns: Columns of each row, ascending.
+        weights: Weights of each row.
     """
 
     def __init__(self, columns: list[np.ndarray], weights: list[np.ndarray]) -> None:

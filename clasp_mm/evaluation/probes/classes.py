@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .linear import as_rows, fit_linear, standardiser
+from .folds import as_rows, predict_classes
 
 _CHUNK = 1024
 
@@ -25,7 +25,7 @@ def knn_accuracy(train_feats: np.ndarray | Tensor, train_labels: np.ndarray,
         val_feats: (M, C).
         val_labels: (M,).
         k: Neighbours; all training images where there are fewer.
-        temperature: Of the votes.
+        temperature: Temperature of the votes.
 
     Returns:
         Percent.
@@ -55,10 +55,8 @@ def linear_accuracy(train_feats: np.ndarray | Tensor, train_labels: np.ndarray,
     """
     train, train_classes, val, val_classes = _checked(train_feats, train_labels, val_feats,
                                                       val_labels)
-    mean, scale = standardiser(train)
-    weight, bias = fit_linear((train - mean) / scale, int(np.max(train_labels)) + 1,
-                              lambda logits: F.cross_entropy(logits, train_classes), l2, max_iter)
-    predicted = ((val - mean) / scale @ weight + bias).argmax(1)
+    predicted = predict_classes(train, train_classes, val, int(np.max(train_labels)) + 1, l2,
+                                max_iter)
     return 100 * (predicted == val_classes).double().mean().item()
 
 

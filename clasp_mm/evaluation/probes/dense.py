@@ -55,7 +55,7 @@ def linear_probe_keypoints(train_feats: np.ndarray | Tensor, train_points: np.nd
         val_points: (M, K, 3).
         size: (H, W) of the image in pixels.
         threshold: A joint is right within this share of the image's height.
-        sigma: Of the Gaussians, in tokens.
+        sigma: Deviation of the Gaussians, in tokens.
         l2: Weight decay, see :class:`.ridge.Ridge`.
 
     Returns:

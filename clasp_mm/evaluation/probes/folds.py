@@ -1,15 +1,15 @@
-"""Linear probes by folds: what each image is taken for by a probe that never saw it."""
+"""Linear fits, and by folds: what each image is taken for by a fit that never saw it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .linear import as_numbers, as_rows, fit_linear, placed, predict_attributes, standardiser
+from clasp_mm.utils.device import pick_device
 
 _MAX_ITER = 60
 
@@ -28,8 +28,8 @@ def make_folds(groups: Sequence[int], classes: np.ndarray | None = None, num_fol
     """
     people, first, number = np.unique(groups, return_index=True, return_inverse=True)
     if not 2 <= num_folds <= len(people):
-        raise ValueError(f'num_folds={num_folds} must lie in 2 to the number of groups, '
-                         f'{len(people)}')
+        raise ValueError(f'num_folds={num_folds} must lie in 2 to the number of groups or '
+                         f'identities, {len(people)}')
     order = np.random.RandomState(0).permutation(len(people))
     if classes is not None:
         order = order[np.argsort(np.asarray(classes)[first[order]], kind='stable')]
@@ -40,10 +40,7 @@ def make_folds(groups: Sequence[int], classes: np.ndarray | None = None, num_fol
 
 def fold_classes(features: np.ndarray | Tensor, labels: np.ndarray, fold: np.ndarray, l2: float,
                  max_iter: int = _MAX_ITER) -> np.ndarray:
-    """Classes by multinomial logistic regression on the other folds.
-
-    Channels are standardised by what is learned from; the loss is the mean cross-entropy + l2 / 2
-    |W|^2.
+    """Classes by multinomial logistic regression on the other folds, see :func:`predict_classes`.
 
     Args:
         features: (N, C).
@@ -62,13 +59,8 @@ def fold_classes(features: np.ndarray | Tensor, labels: np.ndarray, fold: np.nda
     for part in np.unique(fold):
         inside = fold == part
         known = as_numbers(~inside & (labels >= 0))
-        mean, scale = standardiser(rows[known])
-        targets = classes[known]
-        weight, bias = fit_linear((rows[known] - mean) / scale, number,
-                            lambda logits, targets=targets: F.cross_entropy(logits, targets), l2,
-                            max_iter)
-        held_out = (rows[as_numbers(inside)] - mean) / scale
-        found[inside] = (held_out @ weight + bias).argmax(1).cpu().numpy()
+        found[inside] = predict_classes(rows[known], classes[known], rows[as_numbers(inside)],
+                                        number, l2, max_iter).cpu().numpy()
     return found
 
 
@@ -86,9 +78,98 @@ def fold_attributes(features: np.ndarray | Tensor, labels: np.ndarray, fold: np.
     Returns:
         (N, A).
     """
-    rows, found = as_rows('features', features), np.empty(labels.shape)
+    return predict_folds(as_rows('features', features), labels, fold, l2, max_iter)
+
+
+def predict_folds(features: Tensor, labels: np.ndarray, fold: np.ndarray, l2: float,
+                  max_iter: int) -> np.ndarray:
+    """Probabilities (N, A) of each fold's rows by a fit on the rows of the others."""
+    found = np.empty(labels.shape)
     for part in np.unique(fold):
         inside = fold == part
-        found[inside] = predict_attributes(rows[as_numbers(~inside)], labels[~inside],
-                                            rows[as_numbers(inside)], l2, max_iter)
+        found[inside] = predict_attributes(features[as_numbers(~inside)], labels[~inside],
+                                           features[as_numbers(inside)], l2, max_iter)
     return found
+
+
+def predict_classes(features: Tensor, classes: Tensor, val_feats: Tensor, number: int, l2: float,
+                    max_iter: int) -> Tensor:
+    """Class numbers (M,) by multinomial logistic regression on (N, C) features and (N,) classes.
+
+    Channels are standardised by the features; the loss is the mean cross-entropy + l2 / 2 |W|^2.
+    """
+    mean, scale = standardiser(features)
+    weight, bias = fit_linear((features - mean) / scale, number,
+                              lambda logits: F.cross_entropy(logits, classes), l2, max_iter)
+    return ((val_feats - mean) / scale @ weight + bias).argmax(1)
+
+
+def predict_attributes(features: Tensor, labels: np.ndarray, val_feats: Tensor, l2: float,
+                       max_iter: int) -> np.ndarray:
+    """Probabilities (M, A) by a fit on (N, C) features and (N, A) labels."""
+    labels = torch.from_numpy(labels).to(features.device)
+    positive, negative = (labels == 1).double(), (labels == 0).double()
+    both = (positive.sum(dim=0) > 0) & (negative.sum(dim=0) > 0)
+    weights = (positive / positive.sum(dim=0).clamp(min=1)
+               + negative / negative.sum(dim=0).clamp(min=1)) / 2 * both
+    mean, scale = standardiser(features)
+
+    def loss(logits: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(logits, positive, weights, reduction='sum')
+
+    weight, bias = fit_linear((features - mean) / scale, labels.shape[1], loss, l2, max_iter)
+    probabilities = ((val_feats - mean) / scale @ weight + bias).sigmoid()
+    return torch.where(both, probabilities, (positive.sum(dim=0) > 0).double()).cpu().numpy()
+
+
+def fit_linear(features: Tensor, num_outputs: int, loss: Callable[[Tensor], Tensor], l2: float,
+               max_iter: int) -> tuple[Tensor, Tensor]:
+    """Minimise loss(features @ weight + bias) + l2 / 2 |weight|^2 from zero."""
+    weight = features.new_zeros(features.shape[1], num_outputs, requires_grad=True)
+    bias = features.new_zeros(num_outputs, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=max_iter, history_size=20,
+                                  tolerance_grad=1e-6, line_search_fn='strong_wolfe')
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        value = loss(features @ weight + bias) + l2 / 2 * weight.square().sum()
+        value.backward()
+        return value
+
+    with torch.enable_grad():
+        optimizer.step(closure)
+    return weight.detach(), bias.detach()
+
+
+def standardiser(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel; 1 for a channel that never changes."""
+    mean, deviation = features.mean(dim=0), features.std(dim=0, unbiased=False)
+    constant = deviation <= 1e-6 * mean.abs()
+    return mean, torch.where(constant, torch.ones_like(deviation), deviation)
+
+
+def as_rows(name: str, features: np.ndarray | Tensor) -> Tensor:
+    """Features (images, channels), finite, in float64 where they are fitted."""
+    return finite(name, features, '(images, channels)', 2).to(pick_device(), torch.float64)
+
+
+def placed(data: Tensor) -> Tensor:
+    """Data where it is computed with: as they are on the CPU, in float64 elsewhere."""
+    device = pick_device()
+    return data.to(device, data.dtype if device.type == 'cpu' else torch.float64)
+
+
+def as_numbers(chosen: np.ndarray) -> Tensor:
+    """Numbers of the chosen rows: a device need not be asked how many there are."""
+    return torch.from_numpy(np.flatnonzero(chosen))
+
+
+def finite(name: str, features: np.ndarray | Tensor, shape: str, ndim: int) -> Tensor:
+    """Features of that shape, all of them finite, on the CPU."""
+    features = torch.as_tensor(features).detach().cpu()
+    if features.ndim != ndim or len(features) == 0:
+        raise ValueError(f'{name} must be {shape} with at least one image, got '
+                         f'{tuple(features.shape)}')
+    if not features.isfinite().all():
+        raise ValueError(f'{name} hold values that are not finite')
+    return features

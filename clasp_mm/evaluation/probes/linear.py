@@ -8,7 +8,7 @@ float32 products may be TensorFloat's, in float64.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clasp_mm.utils.device import pick_device
-
 from ..functional.attribute import attribute_metrics
 from ..functional.parsing import ConfusionMatrix
+from .folds import (
+    as_rows,
+    finite,
+    fit_linear,
+    make_folds,
+    placed,
+    predict_attributes,
+    predict_folds,
+    standardiser,
+)
 
 _IGNORE = 255
 _VAL_BATCH = 32
@@ -128,70 +136,15 @@ def linear_probe_attributes(train_feats: np.ndarray | Tensor, train_labels: np.n
     if val_labels.shape != (len(val_feats), train_labels.shape[1]):
         raise ValueError(f'val_labels {val_labels.shape} must be ({len(val_feats)}, '
                          f'{train_labels.shape[1]})')
-    people, number = np.unique(train_ids, return_inverse=True)
-    if not 2 <= num_folds <= len(people):
-        raise ValueError(f'num_folds={num_folds} must lie in 2 to the number of training '
-                         f'identities, {len(people)}')
-    fold = np.random.RandomState(0).permutation(len(people))[number.reshape(-1)] % num_folds
-
-    def predict(train: np.ndarray, features: Tensor, l2: float) -> np.ndarray:
-        return predict_attributes(train_feats[as_numbers(train)], train_labels[train], features, l2,
-                                   max_iter)
+    fold = make_folds(train_ids, num_folds=num_folds)
 
     def mean_accuracy(l2: float) -> float:
-        held_out = np.empty(train_labels.shape)
-        for part in range(num_folds):
-            inside = fold == part
-            held_out[inside] = predict(~inside, train_feats[as_numbers(inside)], l2)
+        held_out = predict_folds(train_feats, train_labels, fold, l2, max_iter)
         return attribute_metrics(held_out, train_labels)['mA']
 
     l2 = max(sorted(l2_choices, reverse=True), key=mean_accuracy)
-    probabilities = predict(np.ones(len(train_ids), bool), val_feats, l2)
+    probabilities = predict_attributes(train_feats, train_labels, val_feats, l2, max_iter)
     return {**attribute_metrics(probabilities, val_labels), 'l2': l2}
-
-
-def predict_attributes(features: Tensor, labels: np.ndarray, val_feats: Tensor, l2: float,
-                        max_iter: int) -> np.ndarray:
-    """Probabilities (M, A) by a fit on (N, C) features and (N, A) labels."""
-    labels = torch.from_numpy(labels).to(features.device)
-    positive, negative = (labels == 1).double(), (labels == 0).double()
-    both = (positive.sum(dim=0) > 0) & (negative.sum(dim=0) > 0)
-    weights = (positive / positive.sum(dim=0).clamp(min=1)
-               + negative / negative.sum(dim=0).clamp(min=1)) / 2 * both
-    mean, scale = standardiser(features)
-
-    def loss(logits: Tensor) -> Tensor:
-        return F.binary_cross_entropy_with_logits(logits, positive, weights, reduction='sum')
-
-    weight, bias = fit_linear((features - mean) / scale, labels.shape[1], loss, l2, max_iter)
-    probabilities = ((val_feats - mean) / scale @ weight + bias).sigmoid()
-    return torch.where(both, probabilities, (positive.sum(dim=0) > 0).double()).cpu().numpy()
-
-
-def fit_linear(features: Tensor, num_outputs: int, loss: Callable[[Tensor], Tensor], l2: float,
-         max_iter: int) -> tuple[Tensor, Tensor]:
-    """Minimise loss(features @ weight + bias) + l2 / 2 |weight|^2 from zero."""
-    weight = features.new_zeros(features.shape[1], num_outputs, requires_grad=True)
-    bias = features.new_zeros(num_outputs, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weight, bias], max_iter=max_iter, history_size=20,
-                                  tolerance_grad=1e-6, line_search_fn='strong_wolfe')
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        value = loss(features @ weight + bias) + l2 / 2 * weight.square().sum()
-        value.backward()
-        return value
-
-    with torch.enable_grad():
-        optimizer.step(closure)
-    return weight.detach(), bias.detach()
-
-
-def standardiser(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel; 1 for a channel that never changes."""
-    mean, deviation = features.mean(dim=0), features.std(dim=0, unbiased=False)
-    constant = deviation <= 1e-6 * mean.abs()
-    return mean, torch.where(constant, torch.ones_like(deviation), deviation)
 
 
 def _class_shares(maps: np.ndarray, feature_shape: torch.Size, num_classes: int) -> Tensor:
@@ -217,30 +170,4 @@ def _class_shares(maps: np.ndarray, feature_shape: torch.Size, num_classes: int)
 
 
 def _maps(name: str, features: np.ndarray | Tensor) -> Tensor:
-    return _finite(name, features, '(images, channels, rows, columns)', 4).float()
-
-
-def as_rows(name: str, features: np.ndarray | Tensor) -> Tensor:
-    """Features (images, channels), finite, in float64 where they are fitted."""
-    return _finite(name, features, '(images, channels)', 2).to(pick_device(), torch.float64)
-
-
-def placed(data: Tensor) -> Tensor:
-    """Data where it is computed with: as they are on the CPU, in float64 elsewhere."""
-    device = pick_device()
-    return data.to(device, data.dtype if device.type == 'cpu' else torch.float64)
-
-
-def as_numbers(chosen: np.ndarray) -> Tensor:
-    """Numbers of the chosen rows: a device need not be asked how many there are."""
-    return torch.from_numpy(np.flatnonzero(chosen))
-
-
-def _finite(name: str, features: np.ndarray | Tensor, shape: str, ndim: int) -> Tensor:
-    features = torch.as_tensor(features).detach().cpu()
-    if features.ndim != ndim or len(features) == 0:
-        raise ValueError(f'{name} must be {shape} with at least one image, got '
-                         f'{tuple(features.shape)}')
-    if not features.isfinite().all():
-        raise ValueError(f'{name} hold values that are not finite')
-    return features
+    return finite(name, features, '(images, channels, rows, columns)', 4).float()

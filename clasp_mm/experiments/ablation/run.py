@@ -3,27 +3,60 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
 from clasp_mm.engine.jobs import ONE_THREAD, Job, run_jobs
+from clasp_mm.engine.provenance import code_digest
 from clasp_mm.engine.training import Training
 from clasp_mm.evaluation.frozen.tasks import write_scenes
 from clasp_mm.utils.claims import hold
 from clasp_mm.utils.config_text import config_differences
 from clasp_mm.utils.files import file_hash, read_json, write_json
 
-from ..quickstart.run import Options, Quickstart
+from ..quickstart.layout import seed_dir
+from ..quickstart.run import INPUT_SIZE, Options, Quickstart
 from .tables import TABLES, Row, quickstart_config
 
 _USUAL_NUMBERS, _ALL_NUMBERS = (3, 4, 5), (2, 3, 4, 5, 6)  # of regions, k
-BUDGETS = {'quickstart': dict(identities=256), 'long': dict(identities=768)}
+# What scores and labels depend on; texts and pages may change between two calls.
+_ROOMS = ('analysis', 'datasets', 'engine', 'evaluation', 'labelling', 'mini_clip', 'models',
+          'pseudo_labels', 'synthetic')
+
+
+class Budget(NamedTuple):
+    """How much is drawn, trained and scored.
+
+    Attributes:
+        identities: People to pretrain on, of eight images each.
+        held_out: Other people to score on.
+        scenes: To learn and, as many, to score on.
+        epochs: Of both stages; None takes those of the configs.
+        size: (H, W) of the crops.
+        batches: Over which conflict is measured.
+        teachers: Epochs of stage 1 whose teachers' labels are reported.
+    """
+
+    identities: int
+    held_out: int = 160
+    scenes: int = 96
+    epochs: tuple[int, int] | None = None
+    size: tuple[int, int] = INPUT_SIZE
+    batches: int = 8
+    teachers: tuple[int, ...] = ()
+
+
+# long: batches of 32, so 4,000 steps of stage 1 and 2,000 of stage 2.
+BUDGETS = {'quickstart': Budget(256),
+           'long': Budget(2000, held_out=480, scenes=384, epochs=(8, 4), size=(128, 64),
+                          batches=50, teachers=(1, 2, 4))}
 
 
 @dataclass(frozen=True)
@@ -34,12 +67,13 @@ class AblationOptions:
         table: One of ``TABLES``.
         work_dir: Everything is written below it; tables of one budget share it, and each other's
             runs.
-        budget: One of ``BUDGETS``: how many synthetic people there are to pretrain on.
+        budget: One of ``BUDGETS``.
         seeds: How many seeds; data and mini CLIP are the same for all.
         parallel: Trainings at the same time.
         processes: Processes of each training, started by tools/dist_train.sh; 1 starts none.
-        epochs: Epochs of both stages; None takes those of the configs.
+        epochs: Epochs of both stages, in place of the budget's.
         identities: In place of the budget's number of people.
+        held_out: In place of the budget's number of people to score on.
     """
 
     table: str
@@ -50,18 +84,28 @@ class AblationOptions:
     processes: int = 1
     epochs: tuple[int, int] | None = None
     identities: int | None = None
+    held_out: int | None = None
+
+    def resolved(self) -> Budget:
+        """The budget with what replaces parts of it."""
+        own = {name: value for name in ('epochs', 'identities', 'held_out')
+               if (value := getattr(self, name)) is not None}
+        budget = BUDGETS[self.budget]._replace(**own)
+        last = budget.epochs[0] if budget.epochs else math.inf
+        return budget._replace(teachers=tuple(e for e in budget.teachers if e < last))
 
 
 def run_ablation(options: AblationOptions) -> dict[str, Any]:
     """Run what is not done yet of a table, and write it.
 
     Returns:
-        ``rows`` (title -> results of its seeds, see :func:`.score.score_row`), ``options``.
+        ``rows`` (title -> results of its seeds, see :func:`.score.score_row`), ``labels`` (how
+        good those of each teacher are), and the options.
 
     Raises:
         HeldError: Another process runs a table in the folder.
         RuntimeError: If a training or a scoring fails; the message names its log.
-        ValueError: If the folder holds a run of another config or budget.
+        ValueError: If the folder holds a run of another config, budget or code.
     """
     MMLogger.get_instance('ablation', log_level='WARNING')  # the jobs keep full logs
     with hold(options.work_dir):
@@ -76,14 +120,15 @@ class _Ablation:
         self.rows = TABLES[options.table]
         self.configs = {row.key: quickstart_config(row) for row in self.rows if row.config}
         self.dir = options.work_dir
+        self.budget = budget = options.resolved()
         self.quickstart = Quickstart(Options(
-            work_dir=self.dir, epochs=options.epochs,
-            identities=options.identities or BUDGETS[options.budget]['identities']))
+            work_dir=self.dir, epochs=budget.epochs, identities=budget.identities,
+            held_out=budget.held_out, size=budget.size, teachers=budget.teachers))
 
     def run(self) -> dict[str, Any]:
         self.check_settings()
         self.quickstart.make_data()
-        write_scenes(self.dir / 'data' / 'scenes')
+        write_scenes(self.dir / 'data' / 'scenes', self.budget.scenes)
         self.run_stage1()
         trainings = {(row.key, seed): self.training(row, seed) for row in self.rows
                      if row.config for seed in range(self.options.seeds)}
@@ -97,8 +142,8 @@ class _Ablation:
         results = {row.title: [self.result(row, seed) for seed in range(self.options.seeds)]
                    for row in self.rows}
         return dict(table=self.options.table, budget=self.options.budget,
-                    seeds=self.options.seeds, identities=self.quickstart.options.identities,
-                    epochs=self.options.epochs, rows=results)
+                    seeds=self.options.seeds, **self.budget._asdict(), rows=results,
+                    labels=self.report_labels())
 
     def say(self, text: str) -> None:
         self.quickstart.say(text)
@@ -107,13 +152,16 @@ class _Ablation:
         run_jobs(jobs, parallel=self.options.parallel)
 
     def check_settings(self) -> None:
-        """Refuse a folder that was begun with other data."""
-        own = dict(identities=self.quickstart.options.identities, epochs=self.options.epochs)
-        own = json.loads(json.dumps(own))
+        """Refuse a folder that was begun with another budget or other code."""
+        own = json.loads(json.dumps(dict(self.budget._asdict(), code=code_digest(_ROOMS))))
         file = self.dir / 'ablation.json'
         if file.exists() and (found := read_json(file)) != own:
-            raise ValueError(f'{self.dir} was begun with {found}, and is asked to go on with '
-                             f'{own}: name another --work-dir')
+            known, asked = (', '.join(f'{key}={one.get(key)}' for key in own
+                                      if own[key] != found.get(key)) for one in (found, own))
+            raise ValueError(f'{self.dir} was begun with {known}, and is asked to go on with '
+                             f'{asked}: name another --out'
+                             + (f', or go back to the code of {self.dir}/seed0/dino/git.json'
+                                if own['code'] != found.get('code') else ''))
         self.dir.mkdir(parents=True, exist_ok=True)
         write_json(file, own)
 
@@ -143,6 +191,20 @@ class _Ablation:
         return self.quickstart.label(
             self.dir / f'seed{seed}', self.quickstart.data, labeler)[0]
 
+    def report_labels(self) -> list[dict[str, Any]]:
+        """How good the labels of the teachers of stage 1 are, where the budget asks for it."""
+        found = []
+        for seed in range(self.options.seeds if self.budget.teachers else 0):
+            stage1, folder = self.quickstart.stage1(seed), seed_dir(self.dir, seed)
+            for epoch in (*self.budget.teachers, stage1.epochs):
+                report, _ = self.quickstart.report_labels(
+                    folder, self.quickstart.data, self.quickstart.labeler(stage1, epoch))
+                found.append(dict(
+                    seed=seed, epoch=epoch, foreground_iou=report['foreground_iou'],
+                    mean_iou=report['mean_iou'], **{name: report['attributes'][name] for name in (
+                        'kept', 'kept_accuracy', 'balanced_accuracy')}))
+        return found
+
     def own(self, training: Training) -> Training:
         """The training, unless its folder holds one of another config.
 
@@ -154,7 +216,7 @@ class _Ablation:
             lines = config_differences(training.cfg.to_dict(), known.to_dict())
             raise ValueError(f'{training.folder} was begun with another config ('
                              f'{"; ".join(lines[:3]) or "of the same values"}): delete the folder '
-                             'or name another --work-dir')
+                             'or name another --out')
         return training
 
     def score(self, trainings: Mapping[tuple[str, int], Training]) -> None:
@@ -169,6 +231,7 @@ class _Ablation:
                     hash=file_hash(training.result) if training else None, seed=seed,
                     data=str(self.dir / 'data'),
                     wrong_prompts=self.options.table == 'systems',
+                    size=list(self.budget.size), batches=self.budget.batches,
                     out=str(self.result_file(row, seed)))
                 file = self.result_file(row, seed)
                 if file.exists():

@@ -15,7 +15,6 @@ import torch
 from mmengine.config import Config
 
 from clasp_mm.analysis.task_conflict import System, measure_system
-from clasp_mm.compat import quiet_mmcv_lite
 from clasp_mm.evaluation.frozen.tasks import SEMANTIC_WEIGHTS, TASK_PROMPTS, evaluate_tasks
 from clasp_mm.evaluation.functional import harmonic_mean
 from clasp_mm.models.backbones import SemanticSwin
@@ -26,11 +25,9 @@ from clasp_mm.synthetic import load_ground_truth
 from clasp_mm.utils.device import pick_device
 from clasp_mm.utils.files import read_json, read_logs, write_json
 
-from ..quickstart.run import INPUT_SIZE
-
 
 def score_row(config: Path, checkpoint: Path | None, seed: int, data: Path,
-              wrong_prompts: bool) -> dict[str, Any]:
+              wrong_prompts: bool, size: tuple[int, int], batches: int) -> dict[str, Any]:
     """All that a table may show of a row.
 
     Args:
@@ -39,11 +36,14 @@ def score_row(config: Path, checkpoint: Path | None, seed: int, data: Path,
         seed: Of the row.
         data: Folder with ``train``, ``held_out`` and ``scenes``.
         wrong_prompts: Score every task under each single prompt too.
+        size: (H, W) of the crops.
+        batches: Over which conflict is measured.
 
     Returns:
-        ``scores`` (metric -> percent, ``HM`` among them), ``gcr`` and ``ead`` (None where not
-        defined), ``parameters`` of the backbone, ``step_seconds`` (median of the last epoch, None
-        without training), ``under_prompt`` (prompt -> scores; empty unless asked for).
+        ``scores`` (metric -> percent, ``HM`` among them), ``gcr``, ``ead`` and ``expert_use``
+        (T, S, n) (None where not defined), ``parameters`` of the backbone, ``step_seconds`` (median
+        of the last epoch, None without training), ``under_prompt`` (prompt -> scores; empty unless
+        asked for).
     """
     cfg = Config.fromfile(config)
     torch.manual_seed(seed)
@@ -55,7 +55,7 @@ def score_row(config: Path, checkpoint: Path | None, seed: int, data: Path,
     train, held_out = (load_ground_truth(data / name) for name in ('train', 'held_out'))
 
     def evaluate(prompts: Mapping[str, Any]) -> dict[str, float]:
-        return evaluate_tasks(backbone, train, held_out, data / 'scenes', INPUT_SIZE, prompts)
+        return evaluate_tasks(backbone, train, held_out, data / 'scenes', size, prompts)
 
     prompted = getattr(backbone, 'has_moe', False)
     prompts = (SEMANTIC_WEIGHTS if isinstance(backbone, SemanticSwin) else
@@ -64,10 +64,10 @@ def score_row(config: Path, checkpoint: Path | None, seed: int, data: Path,
     scores['HM'] = harmonic_mean(scores['mAP'], scores['mIoU'])
     conflict: Mapping[str, Any] = {}
     if checkpoint is not None:
-        conflict = measure_system(System('', str(config), checkpoint), seed=seed)
+        conflict = measure_system(System('', str(config), checkpoint), batches, seed)
     return dict(
         scores=scores, gcr=conflict.get('gcr'), ead=conflict.get('ead'),
-        gcr_of=conflict.get('gcr_of'),
+        gcr_of=conflict.get('gcr_of'), expert_use=conflict.get('expert_use'),
         parameters=sum(parameter.numel() for parameter in backbone.parameters()),
         step_seconds=None if checkpoint is None else step_seconds(checkpoint.parent),
         under_prompt={task: evaluate(dict.fromkeys(TASK_PROMPTS, task))
@@ -83,9 +83,9 @@ def step_seconds(folder: Path) -> float:
 def main() -> None:
     """Score the row that a file of :mod:`.run` describes."""
     job = read_json(sys.argv[1])
-    quiet_mmcv_lite()
     result = score_row(Path(job['config']), job['checkpoint'] and Path(job['checkpoint']),
-                       job['seed'], Path(job['data']), job['wrong_prompts'])
+                       job['seed'], Path(job['data']), job['wrong_prompts'],
+                       tuple(job['size']), job['batches'])
     write_json(job['out'], {**result, 'job': job})
 
 

@@ -57,6 +57,10 @@ TABLES: dict[str, tuple[Row, ...]] = {
            _row('Var-6: K = 8', 'table4_var6_k8'), _row('Var-7: M = 2', 'table4_var7_m2'),
            _row('Var-8: M = 6', 'table4_var8_m6'),
            _row('the other reading: n = 6, K = 3', 'table4_n6-k3')),
+    'balance': tuple(_row(f'{title}, alpha = {alpha:g}', f'balance_{form}_{name}')
+                     for form, title in (('switch', 'Switch'),
+                                         ('importance_load', 'importance and load'))
+                     for name, alpha in (('a001', .01), ('a01', .1), ('a1', 1.))),
     'systems': (Row('random weights', None), Row('DINO', _A.config), Row('SOLIDER', SOLIDER),
                 Row('DINO + pseudo-labels', _F.config),
                 Row('CLASP', f'configs/ablations/{_FULL}.py')),

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import html
 import os
 import platform
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
 
-from clasp_mm.utils.files import write_json, write_text
+from clasp_mm.utils.files import write_json
 from clasp_mm.version import __version__
 from clasp_mm.visualization.figures import draw_expert_use, draw_losses, draw_part_iou
-from clasp_mm.visualization.pages import REPORT_STYLE, html_page, html_table, inline_png
+from clasp_mm.visualization.neighbours import Row
+from clasp_mm.visualization.pages import write_page
 
 METRICS = dict(mAP='re-identification mAP', rank1='rank-1', mIoU='part mIoU', mA='attribute mA')
 
@@ -26,8 +26,8 @@ METRICS = dict(mAP='re-identification mAP', rank1='rank-1', mIoU='part mIoU', mA
 def write_report(folder: Path, seeds: Sequence[Mapping[str, Any]],
                  steps: Mapping[str, Mapping[str, float]],
                  jobs: Mapping[str, Mapping[str, float]], setting: Mapping[str, Any],
-                 pictures: Mapping[str, np.ndarray], logs: Mapping[str, Path],
-                 console: Console) -> dict[str, Any]:
+                 pictures: Mapping[str, np.ndarray], neighbours: Sequence[Row], images: int,
+                 logs: Mapping[str, Path], console: Console) -> dict[str, Any]:
     """Write ``report.json`` and ``report.html`` and print the table.
 
     Args:
@@ -38,6 +38,8 @@ def write_report(folder: Path, seeds: Sequence[Mapping[str, Any]],
         jobs: Cost of each process.
         setting: What was run, as plain data.
         pictures: Title -> (H, W, 3) uint8 RGB, shown first.
+        neighbours: Images with those that the published CLASP finds nearest.
+        images: Among how many.
         logs: Title -> scalars file of a training, for the loss curves.
         console: Where the table is printed.
 
@@ -53,7 +55,8 @@ def write_report(folder: Path, seeds: Sequence[Mapping[str, Any]],
                for seed in seeds],
         step_cost=dict(steps), job_cost=dict(jobs))
     write_json(folder / 'report.json', report)
-    write_text(folder / 'report.html', _page(report, seeds, pictures, logs, folder))
+    _write_page(folder, report, seeds, logs, pictures=pictures, neighbours=neighbours,
+                searched=images)
     _print(console, summary, steps, seeds)
     return report
 
@@ -95,62 +98,38 @@ def _print(console: Console, summary: Mapping, steps: Mapping, seeds: Sequence[M
         console.print(f'published {name}: {path}')
 
 
-def _page(report: Mapping, seeds: Sequence[Mapping], pictures: Mapping[str, np.ndarray],
-          logs: Mapping[str, Path], folder: Path) -> str:
-    summary, setting, first = report['summary'], report['setting'], seeds[0]
-    body = ['<h1>CLASP quickstart</h1>',
-            f'<p class="note">{html.escape(setting["description"])}</p>']
-    if summary:
-        body += ['<h2>Frozen features on held-out people</h2>', html_table(
-            ('', *METRICS.values()),
-            [(html.escape(model), *(_show(metrics[metric]) for metric in METRICS))
-             for model, metrics in summary.items()]),
-            '<p class="note">Percent; each task with its prompt. Re-identification: same identity '
-            'and camera removed, cosine of the pooled last map. Parts and attributes: linear '
-            'probes on frozen features, trained on the people of pretraining and scored on the '
-            'held-out ones.</p>',
-            inline_png(draw_part_iou({model: score['part_iou']
-                                      for model, score in first['scores'].items()}))]
-    for title, picture in pictures.items():
-        body += [f'<h2>{html.escape(title)}</h2>', inline_png(picture)]
-    body += ['<h2>Pseudo-labels</h2>', _label_summary(first['labels']),
-             f'<p><a href="{quote(os.path.relpath(first["label_page"], folder))}">Images, '
-             'regions, names and probabilities</a></p>',
-             '<h2>Experts</h2><p class="note">Mean gate of every expert at every stage under each '
-             'prompt.</p>', inline_png(draw_expert_use(first['expert_use'])),
-             '<h2>Training</h2>', inline_png(draw_losses(logs)), _cost_table(report),
-             '<h2>Published</h2>', html_table(
-                 ('model', 'file'), [(html.escape(name), f'<code>{html.escape(path)}</code>')
-                                     for name, path in first['published'].items()])]
-    return html_page('CLASP quickstart', REPORT_STYLE, body)
-
-
-def _label_summary(labels: Mapping[str, Any]) -> str:
-    def percent(value: float | None) -> str:
-        return '-' if value is None else f'{100 * value:.1f} %'
-
+def _write_page(folder: Path, report: Mapping, seeds: Sequence[Mapping],
+                logs: Mapping[str, Path], **values: Any) -> None:
+    setting, first = report['setting'], seeds[0]
+    labels, scores = first['labels'], first['scores']
     attributes = labels['attributes']
-    return html_table(('', ''), [
-        ('CLIP', html.escape(labels['clip'])),
-        ('images kept by the foreground filter', percent(labels['kept']['foreground'])),
-        ('images kept by the person filter', percent(labels['kept']['person'])),
-        ('foreground IoU', percent(labels['foreground_iou'])),
-        ('part IoU, mean over parts and k', percent(labels['mean_iou'])),
-        ('attributes kept', percent(attributes['kept'])),
-        ('attribute accuracy, of those kept', percent(attributes['kept_accuracy'])),
-        ('attribute accuracy, balanced', percent(attributes['balanced_accuracy']))])
+    write_page(
+        folder / 'report.html', 'quickstart', 'CLASP quickstart', model=setting['model'],
+        data=setting['data'], report=report, metrics=METRICS,
+        summary={model: [_show(of[metric]) for metric in METRICS]
+                 for model, of in report['summary'].items()},
+        part_iou=draw_part_iou({model: score['part_iou'] for model, score in scores.items()})
+        if scores else None,
+        shown='Your images' if setting['images'] else 'Held-out people',
+        commands=next_commands(setting, first['published']['CLASP']), labels=labels,
+        label_shares={
+            'images kept by the foreground filter': labels['kept']['foreground'],
+            'images kept by the person filter': labels['kept']['person'],
+            'foreground IoU': labels['foreground_iou'],
+            'part IoU, mean over parts and k': labels['mean_iou'],
+            'attributes kept': attributes['kept'],
+            'attribute accuracy, of those kept': attributes['kept_accuracy'],
+            'attribute accuracy, balanced': attributes['balanced_accuracy']},
+        label_page=first['label_page'], expert_use=draw_expert_use(first['expert_use']),
+        losses=draw_losses(logs), published=first['published'], **values)
 
 
-def _cost_table(report: Mapping) -> str:
-    steps = report['step_cost']
-    rows = [(f'{name} step', f'{1000 * cost["seconds"]:.0f} ms',
-             f'{cost["seconds"] / steps["DINO"]["seconds"]:.2f} x DINO',
-             f'{cost["peak_memory_mb"]:.0f} MB of tensors')
-            for name, cost in steps.items()]
-    rows += [(f'process {html.escape(name)}', f'{cost["seconds"]:.0f} s', '',
-              f'{cost["peak_memory_mb"]:.0f} MB') for name, cost in report['job_cost'].items()]
-    machine = report['machine']
-    return html_table(('', 'time', '', 'peak memory'), rows) + (
-        f'<p class="note">{html.escape(machine["platform"])}, {machine["cores"]} cores, '
-        f'{html.escape(machine["gpu"] or "no GPU")}, torch {machine["torch"]}. Steps: medians, by '
-        'turns in one process. Processes run side by side.</p>')
+def next_commands(setting: Mapping[str, Any], checkpoint: str) -> dict[str, str]:
+    """What to do with the published CLASP -> the command, for the images that it was shown."""
+    images = setting['images'] or os.path.join(setting['work_dir'], 'data', 'held_out', 'images')
+    given = ['--checkpoint', checkpoint, '--size', *map(str, setting['input_size'])]
+    return {what: shlex.join(['clasp', *command, *given]) for what, command in {
+        'Features of your own images, and their neighbours':
+            ['embed', images, '--task', 'appearance'],
+        'Images that look like one of them': ['search', images, 'PICTURE.jpg'],
+    }.items()}

@@ -19,15 +19,18 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from rich.console import Console
+from torch.nn import functional as F
 
 from clasp_mm.analysis.expert_use import expert_use
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.images import read_image
+from clasp_mm.datasets.inputs import normalize
+from clasp_mm.datasets.readable import readable_batches
 from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
 from clasp_mm.engine.checkpoints import last_checkpoint
 from clasp_mm.engine.jobs import ONE_THREAD, Job, run_jobs
-from clasp_mm.engine.step_cost import measure_steps
 from clasp_mm.engine.training import Training, check_epochs, set_epochs
+from clasp_mm.engine.training_step import measure_steps
 from clasp_mm.evaluation.frozen.people import evaluate_backbone
 from clasp_mm.labelling.make_store import make_store
 from clasp_mm.labelling.report import read_labelled_images, read_synthetic_people, report_labels
@@ -41,6 +44,7 @@ from clasp_mm.utils.claims import hold
 from clasp_mm.utils.device import pick_device
 from clasp_mm.utils.files import file_hash, read_json
 from clasp_mm.utils.resources import shipped_file
+from clasp_mm.visualization.neighbours import Cell, Row, rows_of, thumbnail
 from clasp_mm.zoo.get_model import get_model
 from clasp_mm.zoo.publish import publish_model
 
@@ -56,7 +60,8 @@ TRAIN_SEED, HELD_OUT_SEED = 1, 2
 IMAGES_PER_IDENTITY = 8
 LABEL_SETTINGS = dict(stage=0, input_size=(128, 64), foreground='centre', position_weight=1.0,
                       image_size=(128, 64), min_foreground=0.1)
-LABEL_REPORT_IMAGES, EXPERT_USE_IMAGES = 128, 512
+LABEL_REPORT_IMAGES, SHOWN_IMAGES = 128, 512
+QUERIES, NEIGHBOURS = 6, 6
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,8 @@ class Options:
         identities: Number of synthetic people to pretrain on.
         held_out: Number of synthetic people to evaluate on.
         epochs: Epochs of stage 1 and of stage 2; None takes those of the configs.
+        size: (H, W) of the crops.
+        teachers: Epochs of stage 1 whose teachers' labels are reported beside the last's.
 
     Raises:
         ValueError: A stage of less than two epochs, or weights of no CLIP.
@@ -86,6 +93,8 @@ class Options:
     identities: int = 256
     held_out: int = 160
     epochs: tuple[int, int] | None = None
+    size: tuple[int, int] = INPUT_SIZE
+    teachers: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.epochs is not None:
@@ -142,8 +151,9 @@ class Quickstart:
                 for title, run in (('stage 1: DINO', folder / 'dino'),
                                    ('stage 2: DINO', runs['DINO']),
                                    ('stage 2: CLASP', runs['CLASP']))}
+        neighbours = self.neighbours(results[0]['published']['CLASP'])
         report = write_report(self.dir, results, steps, self.cost, self.setting(),
-                              self.pictures(), logs, self.console)
+                              self.pictures(), *neighbours, logs, self.console)
         self.say(f'done: open {self.dir / "report.html"}')
         return report
 
@@ -184,8 +194,10 @@ class Quickstart:
 
     def stage1(self, seed: int) -> Training:
         """The DINO that a seed's stage 2 starts from."""
-        return self.prepare(seed_dir(self.dir, seed) / 'dino', Config.fromfile(shipped_file(DINO)),
-                            seed, 0, self.data)
+        cfg = Config.fromfile(shipped_file(DINO))
+        if self.options.teachers:
+            cfg.default_hooks.checkpoint.max_keep_ckpts = -1
+        return self.prepare(seed_dir(self.dir, seed) / 'dino', cfg, seed, 0, self.data)
 
     def say(self, text: str) -> None:
         elapsed = int(time.perf_counter() - self.start)
@@ -209,6 +221,10 @@ class Quickstart:
         cfg.train_dataloader.batch_size = min(cfg.train_dataloader.batch_size, self.images)
         if store is not None:
             cfg.train_dataloader.dataset.pipeline[0].store = str(store)
+        for step in cfg.train_dataloader.dataset.pipeline:
+            if step.type == 'clasp_mm.MultiCrop':
+                height, width = step.global_size = self.options.size
+                step.map_size = (height // 4, width // 4)
         if self.options.epochs is not None:
             set_epochs(cfg, self.options.epochs[stage])
         return Training(folder, cfg)
@@ -227,13 +243,20 @@ class Quickstart:
                    if not (isinstance(job, Training) and job.is_done())]
         self.cost.update(run_jobs(missing))
 
-    def labeler(self, stage1: Training, **settings: Any) -> CLIPLabeler:
-        """The stage-1 teacher with CLIP, and other settings than ``LABEL_SETTINGS``."""
+    def labeler(self, stage1: Training, epoch: int | None = None, **settings: Any) -> CLIPLabeler:
+        """The stage-1 teacher with CLIP, and other settings than ``LABEL_SETTINGS``.
+
+        Args:
+            stage1: What trained it.
+            epoch: Of ``options.teachers``; None takes the last.
+            **settings: In place of ``LABEL_SETTINGS``.
+        """
         clip = dict(name=f'local-dir:{self.clip_dir}', pretrained=None)
         if self.options.clip is not None:
             clip = dict(name=self.options.clip, pretrained=self.options.clip_pretrained)
         teacher = MODELS.build(dict(stage1.cfg.model.backbone, out_indices=(0, 1, 2, 3)))
-        load_backbone(teacher, stage1.result)
+        load_backbone(teacher, stage1.result if epoch is None else
+                      stage1.folder / f'epoch_{epoch}.pth')
         return build_labeler(clip, teacher, device=pick_device(),
                              **{**LABEL_SETTINGS, **settings})
 
@@ -243,12 +266,14 @@ class Quickstart:
         Returns:
             The store, the figures of ``report_labels`` and its page.
         """
-        key = hashlib.sha256(json.dumps([labeler.teacher_id, labeler.clip.identity,
-                                         labeler.settings.to_dict()]).encode()).hexdigest()[:8]
-        store, page = folder / f'labels-{key}', folder / f'label_report-{key}'
-        source = LUPerson(**data)
+        store, source = folder / f'labels-{label_key(labeler)}', LUPerson(**data)
         if not store.exists():
             make_store(source, labeler, store, num_workers=0)
+        return store, *self.report_labels(folder, data, labeler)
+
+    def report_labels(self, folder: Path, data: dict, labeler: CLIPLabeler) -> tuple[dict, Path]:
+        """The figures and the page of :meth:`label`."""
+        page, source = folder / f'label_report-{label_key(labeler)}', LUPerson(**data)
         if not (page / 'report.json').exists():
             unreadable: list[str] = []
             if self.options.images is None:
@@ -257,7 +282,7 @@ class Quickstart:
                 images = islice(read_labelled_images(source, unreadable=unreadable),
                                 LABEL_REPORT_IMAGES)
             report_labels(labeler, images, page, unreadable=unreadable)
-        return store, read_json(page / 'report.json'), page / 'report.html'
+        return read_json(page / 'report.json'), page / 'report.html'
 
     def evaluate(self, seed: int, folder: Path) -> dict[str, Any]:
         """Publish both results, and score them and random weights on held-out people."""
@@ -275,13 +300,39 @@ class Quickstart:
                 'CLASP': clasp}
             for title, backbone in backbones.items():
                 backbone.to(pick_device())
-                scores[title] = evaluate_backbone(backbone, train, held_out, INPUT_SIZE)
-        source = (LUPerson(**self.data) if self.options.images is not None
-                  else LUPerson(str(self.held_out_dir), 'list.txt'))
-        shown = range(min(EXPERT_USE_IMAGES, len(source)))
+                scores[title] = evaluate_backbone(backbone, train, held_out, self.options.size)
         return dict(seed=seed, scores=scores,
                     published={title: str(path) for title, path in published.items()},
-                    expert_use=expert_use(clasp, source, shown, INPUT_SIZE))
+                    expert_use=expert_use(clasp, *self.shown, self.options.size))
+
+    @cached_property
+    def shown(self) -> tuple[LUPerson, list[int]]:
+        """The user's images or the held-out people, and which of them are looked at."""
+        source = (LUPerson(**self.data) if self.options.images is not None
+                  else LUPerson(str(self.held_out_dir), 'list.txt'))
+        count = min(SHOWN_IMAGES, len(source))
+        return source, np.linspace(0, len(source) - 1, count).round().astype(int).tolist()
+
+    @torch.inference_mode()
+    def neighbours(self, checkpoint: str) -> tuple[list[Row], int]:
+        """Some of the images with the nearest ones, and among how many they were sought."""
+        backbone, (source, shown) = get_model(checkpoint).to(pick_device()), self.shown
+        rows, features = [], []
+        for kept, images, _ in readable_batches(source, shown, self.options.size):
+            rows += kept
+            if kept:
+                maps = backbone(normalize(images.to(pick_device())), 'appearance')
+                features.append(F.normalize(maps[-1].mean((2, 3))).cpu())
+        cosines = torch.cat(features) @ torch.cat(features).T                          # (N, N)
+        queries = np.unique(np.linspace(0, len(rows) - 1, QUERIES).round().astype(int))
+        cosines = cosines[queries]
+        cosines[range(len(queries)), queries] = torch.inf  # an image comes first in its own row
+        best = cosines.topk(min(1 + NEIGHBOURS, len(rows)))
+        cells, place = np.unique(best.indices, return_inverse=True)
+        return rows_of([Cell(source.names[row], [thumbnail(source.load(row)['img'][..., ::-1])],
+                             source.get_data_info(row)['img_path'])
+                        for row in (rows[i] for i in cells)],
+                       place.reshape(best.indices.shape), best.values[:, 1:]), len(rows)
 
     def setting(self) -> dict[str, Any]:
         """What was run, in words and as plain data."""
@@ -291,8 +342,8 @@ class Quickstart:
                 'others to evaluate on')
         clip = ('the mini CLIP, a stand-in trained on synthetic people' if options.clip is None
                 else f'{options.clip} ({options.clip_pretrained})')
-        return dict(description=f'{data}; labels by {clip}; nano Swin at {INPUT_SIZE[0]}x'
-                                f'{INPUT_SIZE[1]}; {options.seeds} seed(s)',
+        return dict(data=data, model=f'nano Swin at {self.options.size[0]}x{self.options.size[1]}, '
+                    f'{options.seeds} seed(s), labels by {clip}', input_size=self.options.size,
                     **{key: str(value) if isinstance(value, Path) else value
                        for key, value in asdict(options).items()})
 
@@ -304,6 +355,12 @@ class Quickstart:
         contact_sheet(SyntheticPeople(self.options.held_out, IMAGES_PER_IDENTITY, HELD_OUT_SEED),
                       path, identities=4)
         return {'Synthetic people, with their ground truth': read_image(path)[..., ::-1]}
+
+
+def label_key(labeler: CLIPLabeler) -> str:
+    """Eight digits that tell labels of one kind from others."""
+    return hashlib.sha256(json.dumps([labeler.teacher_id, labeler.clip.identity,
+                                      labeler.settings.to_dict()]).encode()).hexdigest()[:8]
 
 
 def publish_once(folder: Path, name: str) -> Path:

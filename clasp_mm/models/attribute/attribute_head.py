@@ -1,7 +1,5 @@
 """Head of pedestrian attribute recognition: a linear layer on the pooled feature."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
@@ -28,6 +26,11 @@ def attribute_loss(logits: Tensor, labels: Tensor, positive_ratios: Tensor) -> T
 
     Returns:
         (B,).
+
+    Example:
+        >>> labels, ratios = torch.tensor([[1, -1]]), torch.tensor([1., .5])
+        >>> attribute_loss(torch.zeros(1, 2), labels, ratios)  # log 2
+        tensor([0.6931])
     """
     positive = (labels > 0).to(logits.dtype)
     weight = torch.exp(positive * (1 - positive_ratios) + (1 - positive) * positive_ratios)
@@ -46,6 +49,10 @@ class AttributeHead(BaseModule):
         num_attributes: A.
         in_channels: Channels of the pooled feature.
         init_cfg: MMEngine's.
+
+    Example:
+        >>> AttributeHead(num_attributes=3, in_channels=8)((torch.rand(2, 8), )).shape
+        torch.Size([2, 3])
     """
 
     def __init__(self, num_attributes: int, in_channels: int,

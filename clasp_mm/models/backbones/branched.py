@@ -1,7 +1,5 @@
 """Features for several tasks from one pass over the images."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -26,7 +24,7 @@ def forward_tasks(backbone: PCMoESwin, x: Tensor, tasks: Sequence[str], branch_s
     task's own: the maps are those of separate passes under :func:`stage_tasks`.
 
     Args:
-        backbone: With a PC-MoE.
+        backbone: Backbone with a PC-MoE.
         x: (B, 3, H, W).
         tasks: Names of tasks.
         branch_stage: The first stage whose PC-MoE is told the task.

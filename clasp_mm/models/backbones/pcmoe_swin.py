@@ -88,6 +88,11 @@ class PCMoESwin(BaseModule):
 
     Raises:
         ValueError: If an argument is unknown or out of range; the message names the way out.
+
+    Example:
+        >>> backbone = PCMoESwin('nano', task='part', out_indices=(0, 3))
+        >>> [tuple(maps.shape) for maps in backbone(torch.rand(1, 3, 64, 32))]
+        [(1, 32, 16, 8), (1, 256, 2, 1)]
     """
 
     compilation: Compilation | None = None  # see clasp_mm.models.compiling

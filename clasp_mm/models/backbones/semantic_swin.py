@@ -33,6 +33,11 @@ class SemanticSwin(PCMoESwin):
 
     Raises:
         ValueError: If an argument is unknown or out of range.
+
+    Example:
+        >>> backbone = SemanticSwin('nano', semantic_weight=0.2)
+        >>> [tuple(maps.shape) for maps in backbone(torch.rand(1, 3, 64, 32))]
+        [(1, 256, 2, 1)]
     """
 
     def __init__(self, arch: str | Mapping = 'tiny', semantic_weight: float | None = None,

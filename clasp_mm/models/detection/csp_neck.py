@@ -23,7 +23,7 @@ class CSPNeck(BaseModule):
         init_cfg: MMEngine's.
 
     Raises:
-        ValueError: Of a stride that is not 2 or 4 times ``stride``, or maps that do not meet.
+        ValueError: A stride is not 2 or 4 times ``stride``, or the maps do not meet.
     """
 
     def __init__(self, in_channels: Sequence[int], in_strides: Sequence[int] = (8, 16, 16),

@@ -41,8 +41,8 @@ def csp_targets(boxes: Sequence[Tensor], ignored: Sequence[Tensor], map_size: tu
     ignore region. Where boxes compete for a cell of ``scales`` or ``offsets``, the later one wins.
 
     Args:
-        boxes: Of each image, (N_i, 4) pedestrians as x1, y1, x2, y2 in pixels of the input.
-        ignored: Of each image, (M_i, 4) regions to ignore.
+        boxes: Pedestrians of each image, (N_i, 4), as x1, y1, x2, y2 in pixels of the input.
+        ignored: Regions of each image to ignore, (M_i, 4).
         map_size: Height and width of the map in cells.
         stride: Pixels per cell.
         radius: Cells on each side of a centre that learn its size.

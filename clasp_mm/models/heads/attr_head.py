@@ -20,6 +20,10 @@ class AttrHead(BaseModule):
         in_channels: C of the pooled feature.
         attribute_sizes: Number of candidate values of each attribute.
         init_cfg: MMEngine initialisation config.
+
+    Example:
+        >>> AttrHead(in_channels=8, attribute_sizes=[2, 3])(torch.rand(4, 8)).shape
+        torch.Size([4, 5])
     """
 
     def __init__(self, in_channels: int, attribute_sizes: Sequence[int],

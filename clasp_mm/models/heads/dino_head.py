@@ -38,6 +38,11 @@ class DINOHead(BaseModule):
         num_layers: Linear layers of the MLP.
         norm_last_layer: Keep every prototype's gain at 1.
         init_cfg: MMEngine initialisation config.
+
+    Example:
+        >>> head = DINOHead(in_channels=8, out_dim=16, hidden_dim=8, bottleneck_dim=4)
+        >>> head(torch.rand(2, 8)).shape
+        torch.Size([2, 16])
     """
 
     def __init__(self,

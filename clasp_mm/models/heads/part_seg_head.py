@@ -21,6 +21,10 @@ class PartSegHead(BaseModule):
         num_classes: Number of parts plus one for the background (label 0).
         in_index: Which of the backbone's outputs it reads.
         init_cfg: MMEngine initialisation config.
+
+    Example:
+        >>> PartSegHead(in_channels=8, num_classes=4)((torch.rand(2, 8, 6, 3), )).shape
+        torch.Size([2, 4, 6, 3])
     """
 
     def __init__(self, in_channels: int, num_classes: int, in_index: int = -1,

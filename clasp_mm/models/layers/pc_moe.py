@@ -32,14 +32,27 @@ class Gates(NamedTuple):
         probs: (B, n) float32, softmax over all experts of the logits that the top-k selection
             saw (with their noise in training).
         gates: (B, n) float32, the weights of the experts: sum to 1, at most K are not zero.
+        load: (B, n) float32, the probability that a new draw of an expert's own noise, the others'
+            as drawn, puts it among the K (Shazeer et al., arXiv 1701.06538, eq. 8 and 9); without
+            noise, 1 for the K.
+
+    Example:
+        >>> _, gates = PCMoE(8, num_experts=4, top_k=2)(torch.zeros(1, 6, 8), task_weights('part'))
+        >>> int(gates.gates.count_nonzero()), gates.probs.shape
+        (2, torch.Size([1, 4]))
     """
 
     probs: Tensor
     gates: Tensor
+    load: Tensor
 
 
 def task_index(task: str) -> int:
-    """Position of a task in ``TASKS``; ValueError with the nearest name when unknown."""
+    """Position of a task in ``TASKS``; ValueError with the nearest name when unknown.
+
+    >>> task_index('part')
+    1
+    """
     if task not in TASKS:
         raise ValueError(f'unknown task {task!r}: the tasks are {", ".join(TASKS)}'
                          + did_you_mean(task, TASKS))
@@ -69,6 +82,10 @@ def task_weights(task: str | Sequence[str], num_prompts: int = 3) -> Tensor:
 
     Raises:
         ValueError: If a task is unknown, none is named, or M is not 2, 3 or 6.
+
+    Example:
+        >>> task_weights(('part', 'attribute'))
+        tensor([[0.0000, 0.5000, 0.5000]])
     """
     check_num_prompts(num_prompts)
     names = (task,) if isinstance(task, str) else tuple(task)
@@ -119,6 +136,12 @@ class PCMoE(nn.Module):
     Raises:
         ValueError: If a size is below 1, K > n, M is not 2, 3 or 6, or the gates would see
             nothing.
+
+    Example:
+        >>> tokens = torch.rand(2, 6, 8)
+        >>> out, gates = PCMoE(8, num_experts=4, top_k=2)(tokens, task_weights('part'))
+        >>> torch.equal(out, tokens), gates.gates.shape  # a new module is the identity
+        (True, torch.Size([2, 4]))
     """
 
     def __init__(self,
@@ -239,9 +262,8 @@ class PCMoE(nn.Module):
                ) -> tuple[Gates, Tensor | None, Tensor | None]:
         """Noisy top-k gating (Shazeer et al., arXiv 1701.06538) of (B, C) embeddings.
 
-        Returns:
-            The gates; the experts that are not zero, (B, K), or None where all are in use; what
-            the first layer of the channel gate makes of z, (B, rank).
+        The gates; the experts that are not zero, (B, K), or None where all are in use; and what the
+        first layer of the channel gate makes of z, (B, rank).
         """
         layers = {} if self.channel_gate is None else {'channel': self.channel_gate[0]}
         if self.global_gate is not None:
@@ -256,15 +278,22 @@ class PCMoE(nn.Module):
         low = products.get('channel')
         if self.global_gate is None:
             uniform = z.new_full((z.shape[0], self.num_experts), 1 / self.num_experts)
-            return Gates(uniform, uniform), None, low
-        logits = self._own_logits(products['global'], prompt_weights)
+            return Gates(uniform, uniform, torch.ones_like(uniform)), None, low
+        logits = clean = self._own_logits(products['global'], prompt_weights)
         if self.training:
             noise_std = F.softplus(self._own_logits(products['noise'], prompt_weights))
-            logits = logits + torch.randn_like(logits) * noise_std
-        values, kept = logits.topk(self.top_k, dim=1)
-        gates = torch.zeros_like(logits).scatter(1, kept, values.softmax(1))
-        kept = kept if self.top_k < self.num_experts else None
-        return Gates(logits.softmax(1), gates), kept, low
+            logits = clean + torch.randn_like(clean) * noise_std
+        some = self.top_k < self.num_experts
+        values, kept = logits.topk(self.top_k + (some and self.training), dim=1)
+        best, kept = values[:, :self.top_k], kept[:, :self.top_k]
+        gates = torch.zeros_like(logits).scatter(1, kept, best.softmax(1))
+        load = (gates > 0).to(gates.dtype)
+        if some and self.training:
+            # An expert of the K stays where it beats the first of the others, these enter where
+            # they beat the last of the K.
+            bar = torch.where(load > 0, values[:, -1:], best[:, -1:])
+            load = torch.special.ndtr((clean - bar) / noise_std.clamp(min=1e-6))
+        return Gates(logits.softmax(1), gates, load), kept if some else None, low
 
     def _own_logits(self, logits: Tensor, prompt_weights: Tensor) -> Tensor:
         """Those of an image's prompts, where each has its own."""
@@ -280,15 +309,8 @@ class PCMoE(nn.Module):
         Taking them touches K * h rows an image, which pays where it has at least as many tokens.
         For gradients they are taken by products with 0s and 1s, whose gradients are products too:
         sums over images in one order, where those of an index would collide.
-
-        Args:
-            x: (B, L, C).
-            prompt: (B, C), (1, C) or None.
-            scale: (B, n, C) or (B, n, 1).
-            shift: (B, C).
-            kept: Experts of each image, (B, K).
         """
-        batch, chosen = kept.shape
+        batch, chosen = kept.shape                                              # (B, K)
         rows = None                                                             # (B * K, n)
         if torch.is_grad_enabled() and not torch.jit.is_tracing():
             rows = self.one_hot.index_select(0, kept.flatten())
@@ -336,13 +358,10 @@ class PCMoE(nn.Module):
 
     def _all_experts(self, x: Tensor, prompt: Tensor | None, scale: Tensor, shift: Tensor
                      ) -> Tensor:
-        """Sum over experts of ``scale * W2 GELU(W1 (x + p) + b1)``, and ``shift``.
+        """Sum over experts of ``scale * W2 GELU(W1 (x + p) + b1)``, and ``shift``, (B, L, C).
 
-        Args:
-            x: (B, L, C).
-            prompt: (B, C), (1, C) or None.
-            scale: (B, n, C) or (B, n, 1), gate times channel gate.
-            shift: (B, C).
+        x is (B, L, C); p (B, C), (1, C) or None; ``scale``, gate times channel gate, (B, n, C) or
+        (B, n, 1); ``shift`` (B, C).
         """
         w1, b1 = self.w1.flatten(0, 1), self._first_bias(prompt)
         if b1.dim() == 1 or b1.shape[0] == 1:

@@ -31,6 +31,10 @@ def resize_bias_table(table: Tensor, window: int) -> Tensor:
 
     Raises:
         ValueError: If the table has no square number of rows.
+
+    Example:
+        >>> resize_bias_table(torch.zeros(13 * 13, 2), window=12).shape
+        torch.Size([529, 2])
     """
     side = round(table.shape[0]**0.5)
     if side * side != table.shape[0]:
@@ -59,7 +63,7 @@ def relative_bias(table: Tensor, window: int, mask: Tensor | None = None,
         window: Side of the window, in tokens.
         mask: (nW, N, W) bool, pairs of positions that must not see each other, and no more in the
             columns from N to W = :func:`row_width`.
-        dtype: Of the result; that of ``table`` by default.
+        dtype: Type of the result; that of ``table`` by default.
         batch: Give out so many, all in the same memory.
 
     Returns:

@@ -10,7 +10,11 @@ from .window_attention import ShiftedWindowAttention
 
 
 class DropPath(nn.Module):
-    """Stochastic depth (arXiv 1603.09382): drops the branch of whole images in training."""
+    """Stochastic depth (arXiv 1603.09382): drops the branch of whole images in training.
+
+    >>> DropPath(.5).train()(torch.ones(4, 1, 1)).unique().tolist()
+    [0.0, 2.0]
+    """
 
     def __init__(self, drop_prob: float = 0.) -> None:
         super().__init__()
@@ -29,7 +33,11 @@ class DropPath(nn.Module):
 
 
 class FFN(nn.Module):
-    """Token-wise two-layer perceptron with GELU, (B, L, C) -> (B, L, C)."""
+    """Token-wise two-layer perceptron with GELU, (B, L, C) -> (B, L, C).
+
+    >>> FFN(8, hidden=32)(torch.zeros(2, 6, 8)).shape
+    torch.Size([2, 6, 8])
+    """
 
     def __init__(self, dim: int, hidden: int, drop_rate: float = 0.) -> None:
         super().__init__()
@@ -54,6 +62,11 @@ class SwinBlock(nn.Module):
         drop_rate: Dropout after the attention projection and inside the feed-forward network.
         attn_drop_rate: Dropout of the attention probabilities.
         pad_small_map: See :class:`~clasp_mm.models.layers.ShiftedWindowAttention`.
+
+    Example:
+        >>> block = SwinBlock(8, num_heads=2, window_size=4, shift=True)
+        >>> block(torch.zeros(1, 6 * 5, 8), (6, 5)).shape
+        torch.Size([1, 30, 8])
     """
 
     def __init__(self,
@@ -89,6 +102,11 @@ class PatchEmbed(nn.Module):
         dim: Channels C of a token.
         patch_size: Side of a patch, in pixels; the image is zero-padded to whole patches at its
             lower right.
+
+    Example:
+        >>> tokens, hw = PatchEmbed(3, dim=8, patch_size=4)(torch.zeros(1, 3, 16, 10))
+        >>> tokens.shape, hw
+        (torch.Size([1, 12, 8]), (4, 3))
     """
 
     def __init__(self, in_channels: int, dim: int, patch_size: int) -> None:
@@ -119,6 +137,11 @@ class PatchMerging(nn.Module):
     Args:
         dim: Channels C of the input.
         stride: Step of the neighbourhoods in tokens; 1 keeps the size of the map.
+
+    Example:
+        >>> tokens, hw = PatchMerging(8)(torch.zeros(1, 4 * 3, 8), (4, 3))
+        >>> tokens.shape, hw
+        (torch.Size([1, 4, 16]), (2, 2))
     """
 
     def __init__(self, dim: int, stride: int = 2) -> None:

@@ -62,6 +62,11 @@ class ShiftedWindowAttention(nn.Module):
         drop_rate: Dropout of the output.
         pad_small_map: Shift on every map, and pad maps below the window. If not, a map with a
             side of one window is not shifted, and one with a shorter side is refused.
+
+    Example:
+        >>> attention = ShiftedWindowAttention(8, num_heads=2, window_size=4, shift=2)
+        >>> attention(torch.zeros(1, 6 * 5, 8), (6, 5)).shape
+        torch.Size([1, 30, 8])
     """
 
     def __init__(self,
@@ -124,16 +129,9 @@ class ShiftedWindowAttention(nn.Module):
         return msa.proj_drop(msa.proj(out))
 
     def _attend(self, qkv: Tensor, mask: Tensor | None = None, as_heads: bool = False) -> Tensor:
-        """Softmax attention inside windows.
+        """Softmax attention inside windows: (B * nW, N, 3 C), of any shape, to (B * nW, N, C).
 
-        Args:
-            qkv: 3 C numbers for each of the N tokens of B * nW windows, window by window and of any
-                shape; as heads (B, 3, N * nW, C).
-            mask: Of the layout.
-            as_heads: Whether windows count as heads.
-
-        Returns:
-            (B * nW, N, C); as heads (B, N, nW * C).
+        Where windows count as heads: (B, 3, N * nW, C) to (B, N, nW * C).
         """
         size, heads = self.window_size**2, self.num_heads
         table = self.w_msa.relative_position_bias_table
@@ -167,10 +165,8 @@ def _takes_windows_as_heads(x: Tensor) -> bool:
 
 
 def _fused_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, drop: float) -> Tensor:
-    """Scaled dot-product attention, with and without gradients by the same kernel.
-
-    Where no gradient is wanted torch would take cuDNN's on Hopper, which cannot learn a bias and
-    makes a plan for each new size.
+    """Attention, with and without gradients by the same kernel: not cuDNN's, which cannot learn a
+    bias, makes a plan for each new size, and is torch's choice on Hopper without gradients.
     """
     if q.device.type != 'cuda' or not torch_at_least(2, 5):
         return F.scaled_dot_product_attention(q, k, v, bias, drop)

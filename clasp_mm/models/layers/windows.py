@@ -110,6 +110,10 @@ def window_layout(height: int, width: int, window: int, shift: int, device: torc
         device: Where the tensors lie.
         window_last: Whether position i of window j is place i * nW + j, in P = 3 parts, and not
             j * N + i in one.
+
+    Example:
+        >>> window_layout(2, 4, window=2, shift=0, device=torch.device('cpu')).gather.tolist()
+        [0, 1, 4, 5, 2, 3, 6, 7]
     """
     if is_compiling() or torch.jit.is_tracing():
         return _build_layout(height, width, window, shift, device, window_last)
@@ -140,7 +144,7 @@ def to_windows(x: Tensor, padding: Tensor | None, layout: WindowLayout) -> Tenso
     Args:
         x: (B, H * W, D).
         padding: (D,), the row of every padding position; None where there is none.
-        layout: Of the map.
+        layout: Layout of the map.
 
     Returns:
         (B, P, S, D / P).

@@ -8,7 +8,12 @@ from .distributed import (
     share_of_mean,
     upcast,
 )
-from .load_balance import gate_entropy, load_balance_loss, load_balance_term
+from .load_balance import (
+    gate_entropy,
+    importance_load_term,
+    load_balance_loss,
+    load_balance_term,
+)
 from .oim import OIMLoss
 
 __all__ = [
@@ -19,6 +24,7 @@ __all__ = [
     'gate_entropy',
     'global_mean',
     'global_means',
+    'importance_load_term',
     'load_balance_loss',
     'load_balance_term',
     'named',

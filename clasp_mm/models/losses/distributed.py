@@ -17,7 +17,11 @@ GlobalLoss = Generator[Sequence[Tensor], Sequence[Tensor], Value]
 
 
 def upcast(x: Tensor) -> Tensor:
-    """Half precision becomes float32, anything wider stays."""
+    """Half precision becomes float32, anything wider stays.
+
+    >>> upcast(torch.ones(1, dtype=torch.float16)).dtype
+    torch.float32
+    """
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
@@ -26,6 +30,9 @@ def average_together(*losses: GlobalLoss[Any]) -> list[Any]:
 
     The means carry no gradient. Beyond one process they are float32 or better, so the count behind
     a mean is exact up to 2**24.
+
+    >>> average_together(global_means(torch.tensor(3.)), named('loss', global_means(torch.ones(2))))
+    [[tensor(3.)], {'loss': [tensor([1., 1.])]}]
     """
     means = [[x.detach() for x in next(loss)] for loss in losses]
     if get_world_size() > 1:
@@ -45,12 +52,20 @@ def _finish(loss: GlobalLoss[Value], means: Sequence[Tensor]) -> Value:
 
 
 def global_means(*local: Tensor) -> GlobalLoss[Sequence[Tensor]]:
-    """The means alone, for :func:`average_together`."""
+    """The means alone, for :func:`average_together`.
+
+    >>> average_together(global_means(torch.tensor(3.), torch.ones(2)))
+    [[tensor(3.), tensor([1., 1.])]]
+    """
     return (yield local)
 
 
 def named(name: str, loss: GlobalLoss[Tensor]) -> GlobalLoss[dict[str, Tensor]]:
-    """A loss whose value comes in a dict, under its name."""
+    """A loss whose value comes in a dict, under its name.
+
+    >>> average_together(named('count', global_means(torch.tensor(3.))))
+    [{'count': [tensor(3.)]}]
+    """
     return {name: (yield from loss)}
 
 
@@ -66,11 +81,19 @@ def share_of_mean(total: Tensor, count: Tensor) -> Tensor:
 
     Returns:
         ``total / count``; 0 (still part of the graph) where nothing was counted.
+
+    Example:
+        >>> share_of_mean(torch.tensor([6., 0.]), torch.tensor([3, 0]))
+        tensor([2., 0.])
     """
     return total / count.clamp(min=1 / get_world_size())
 
 
 def global_mean(total: Tensor, count: Tensor) -> Tensor:
-    """:func:`share_of_mean` of a ``count`` that is the local one, with an all-reduce of its own."""
+    """:func:`share_of_mean` of a ``count`` that is the local one, with an all-reduce of its own.
+
+    >>> global_mean(torch.tensor(6.), torch.tensor(3))
+    tensor(2.)
+    """
     (count,), = average_together(global_means(count))
     return share_of_mean(total, count)

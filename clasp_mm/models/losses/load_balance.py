@@ -1,4 +1,4 @@
-"""Load-balance loss of the PC-MoE gates (CLASP eq. 12 and 13; Switch Transformer's form)."""
+"""Load-balance losses of the PC-MoE gates: CLASP's, of Switch Transformer's form, and Shazeer's."""
 
 import math
 from collections.abc import Sequence
@@ -22,13 +22,16 @@ def load_balance_term(probs: Tensor, gates: Tensor, task: Tensor,
         gates: Gates after top-k, zero where not selected, (S, B, n).
         task: Task index of each image, (B,).
         num_tasks: Number of tasks T.
+
+    Example:
+        >>> probs, gates = torch.full((1, 2, 2), .5), torch.eye(2)[None]  # an expert for each image
+        >>> average_together(load_balance_term(probs, gates, torch.tensor([0, 0]), num_tasks=1))
+        [tensor(1.)]
     """
     selected = gates > 0
-    # Sums of products, not matrix products, which autocast would round to half precision.
-    members = (task == torch.arange(num_tasks, device=task.device)[:, None]).to(probs.dtype)
-    members = members[:, :, None]  # (T, B, 1)
-    total = (members * probs[:, None]).sum(2)  # (S, T, n)
-    chosen = (members * (selected / selected.sum(-1, keepdim=True))[:, None]).sum(2)
+    total, members = _sum_per_task(probs, task, num_tasks)
+    chosen, _ = _sum_per_task((selected / selected.sum(-1, keepdim=True)).to(probs.dtype), task,
+                              num_tasks)
     chosen, count = yield chosen, members.sum(1)
     probability = share_of_mean(total, count)
     share = share_of_mean(chosen, count)
@@ -36,9 +39,49 @@ def load_balance_term(probs: Tensor, gates: Tensor, task: Tensor,
     return per_task.sum() / (count > 0).sum().clamp(min=1)
 
 
+def importance_load_term(gates: Tensor, load: Tensor, task: Tensor,
+                         num_tasks: int) -> GlobalLoss[Tensor]:
+    """``CV(importance)^2 + CV(load)^2``, mean over stages and over the tasks of the batch.
+
+    Shazeer et al., arXiv 1701.06538, eq. 6 to 11. Per stage and task, an expert's importance is the
+    sum of its gates after top-k and its load the sum of its smooth load, both over the global
+    batch; CV is the standard deviation over the experts by their mean. 0 is perfect balance, n - 1
+    each where one expert does all. CLASP's own term counts only which experts are among the K: how
+    their gates differ is seen here alone. The source weighs both by 0.1.
+
+    Args:
+        gates: Gates after top-k, of S stages, (S, B, n).
+        load: Of :class:`~clasp_mm.models.layers.Gates`, (S, B, n).
+        task: Task index of each image, (B,).
+        num_tasks: Number of tasks T.
+    """
+    total, members = _sum_per_task(torch.stack((gates, load)), task, num_tasks)
+    global_total, count = yield total, members.sum(1)
+    own = share_of_mean(total, count)
+    # The value of the global batch, the gradient of this process's share.
+    mean = share_of_mean(global_total, count) + own - own.detach()
+    cv_squared = mean.var(-1, correction=0) / mean.mean(-1).square().clamp(min=1e-10)
+    return cv_squared.sum(0).mean(0).sum() / (count > 0).sum().clamp(min=1)
+
+
+def _sum_per_task(rows: Tensor, task: Tensor, num_tasks: int) -> tuple[Tensor, Tensor]:
+    """Sums (..., T, n) of rows (..., B, n) over the images of each task, and who they are.
+
+    Sums of products, not matrix products, which autocast would round to half precision.
+    """
+    members = (task == torch.arange(num_tasks, device=task.device)[:, None]).to(rows.dtype)
+    members = members[:, :, None]                                                   # (T, B, 1)
+    return (members * rows[..., None, :, :]).sum(-2), members
+
+
 def load_balance_loss(probs: Sequence[Tensor], gates: Sequence[Tensor], task: Tensor,
                       num_tasks: int) -> Tensor:
-    """:func:`load_balance_term`, of gates per stage, with an all-reduce of its own."""
+    """:func:`load_balance_term`, of gates per stage, with an all-reduce of its own.
+
+    >>> same = torch.tensor([[1., 0.], [1., 0.]])  # both images have one expert
+    >>> load_balance_loss([same], [same], torch.tensor([0, 0]), num_tasks=1)
+    tensor(2.)
+    """
     term = load_balance_term(torch.stack(tuple(probs)), torch.stack(tuple(gates)), task, num_tasks)
     return average_together(term)[0]
 
@@ -48,6 +91,10 @@ def gate_entropy(probs: Tensor) -> GlobalLoss[Tensor]:
 
     Args:
         probs: As of :func:`load_balance_term`.
+
+    Example:
+        >>> average_together(gate_entropy(torch.full((1, 2, 4), .25)))
+        [tensor(1.)]
     """
     mean, = yield (probs.detach().mean(1),)
     entropy = torch.special.entr(mean).sum(-1).mean()

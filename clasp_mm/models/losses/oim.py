@@ -36,6 +36,12 @@ class OIMLoss(nn.Module):
 
     Raises:
         ValueError: ``num_identities`` is beyond ``UNLABELLED``.
+
+    Example:
+        >>> loss = OIMLoss(num_identities=3, queue_size=2, channels=4)
+        >>> people, pids = torch.eye(4)[:2], torch.tensor([0, UNLABELLED])
+        >>> loss(people, pids)  # log 5: nobody is known yet
+        tensor(1.6094)
     """
 
     def __init__(self, num_identities: int, queue_size: int, channels: int = 256,

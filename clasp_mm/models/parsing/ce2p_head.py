@@ -54,7 +54,7 @@ class CE2PHead(BaseDecodeHead):
         loss_decode: The region loss of both parsings.
         ce_weight: Weight of their cross-entropy.
         edge_weight: Weight of the edge loss.
-        **kwargs: Of mmsegmentation's ``BaseDecodeHead``, but ``init_cfg``.
+        **kwargs: Arguments of mmsegmentation's ``BaseDecodeHead``, but ``init_cfg``.
 
     Raises:
         ValueError: ``ignore_index`` is not 255.

@@ -35,7 +35,7 @@ def set_prediction(sample: SegDataSample, logits: Tensor) -> None:
     """Give a sample ``seg_logits`` and, at the picture's size, their classes ``pred_sem_seg``.
 
     Args:
-        sample: With ``ori_shape`` and the ``affine`` of ``clasp_mm.PersonAffine``; without the
+        sample: Sample with ``ori_shape`` and ``affine`` (``clasp_mm.PersonAffine``'s); without the
             latter the classes stay where they are.
         logits: (C, H, W).
     """

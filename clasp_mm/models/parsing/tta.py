@@ -20,7 +20,7 @@ class ParsingTTAModel(BaseTTAModel):
     Args:
         swap_seg_labels: Pairs of classes that a horizontal flip exchanges, as of mmsegmentation's
             ``RandomFlip``.
-        **kwargs: Of MMEngine's ``BaseTTAModel``.
+        **kwargs: Arguments of MMEngine's ``BaseTTAModel``.
     """
 
     def __init__(self, swap_seg_labels: Sequence[Sequence[int]], **kwargs) -> None:

@@ -1,7 +1,5 @@
 """Norm-aware embedding: one vector says whether somebody is there, and who."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
@@ -24,8 +22,8 @@ class NAEHead(BBoxHead):
 
     Args:
         in_channels: Channels before and after the last stage.
-        channels: Of the embedding.
-        **kwargs: Of mmdet's BBoxHead; ``loss_cls`` is a sigmoid loss of one class.
+        channels: Length of the embedding.
+        **kwargs: Arguments of mmdet's BBoxHead; ``loss_cls`` is a sigmoid loss of one class.
     """
 
     def __init__(self, in_channels: tuple[int, int], channels: int = 256, **kwargs: Any) -> None:

@@ -1,7 +1,5 @@
 """SeqNet's two heads: boxes first, then identities on the refined boxes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,7 +38,7 @@ class SeqRoIHead(CascadeRoIHead):
             by their score.
         test_cfg: ``first`` (``score_thr``, ``nms``, ``max_per_img`` of the first head, as mmdet's
             ``rcnn``) and ``score_thr``, ``nms_iou``, ``max_per_img`` of the result.
-        **kwargs: Of mmdet's CascadeRoIHead; ``train_cfg`` is one of mmdet's ``rcnn`` for each head.
+        **kwargs: Arguments of mmdet's CascadeRoIHead; ``train_cfg`` is an ``rcnn`` for each head.
     """
 
     def __init__(self, bbox_head: Sequence[dict], loss_oim: dict,

@@ -1,11 +1,10 @@
 """SeqNet: a detector whose second head tells who somebody is."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from mmdet.models.dense_heads import RPNHead
 from mmdet.models.detectors import TwoStageDetector
 from mmdet.structures import DetDataSample
 from torch import Tensor, nn
@@ -13,6 +12,16 @@ from torch import Tensor, nn
 from clasp_mm.registry import MODELS
 
 from ..losses import upcast
+
+
+@MODELS.register_module()
+class UpcastRPNHead(RPNHead):
+    """mmdet's RPNHead with outputs in float32, which mmcv's NMS needs on a CPU."""
+
+    def forward_single(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores and deltas (B, A, H, W) and (B, 4A, H, W) of one map (B, C, H, W)."""
+        scores, deltas = super().forward_single(x)
+        return upcast(scores), upcast(deltas)
 
 
 @MODELS.register_module()
@@ -29,7 +38,7 @@ class SeqNet(TwoStageDetector):
     Args:
         backbone: ``clasp_mm.PCMoESwin`` without ``out_indices``; its ``task`` is that of the
             shared stages.
-        **kwargs: Of mmdet's TwoStageDetector; ``roi_head`` is ``clasp_mm.SeqRoIHead``.
+        **kwargs: Arguments of mmdet's TwoStageDetector; ``roi_head`` is ``clasp_mm.SeqRoIHead``.
 
     Raises:
         ValueError: ``backbone`` has ``out_indices`` or ``channels_last``.

@@ -1,7 +1,5 @@
 """The last stage of a PC-MoE Swin on regions in place of whole images."""
 
-from __future__ import annotations
-
 from copy import deepcopy
 
 from mmengine.model import BaseModule

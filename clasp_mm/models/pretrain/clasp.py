@@ -9,13 +9,22 @@ from torch import Tensor
 
 from clasp_mm.registry import MODELS
 
-from ..layers import TASKS, Gates
-from ..losses import GlobalLoss, average_together, gate_entropy, load_balance_term, named
+from ..layers import TASKS
+from ..losses import (
+    GlobalLoss,
+    average_together,
+    gate_entropy,
+    importance_load_term,
+    load_balance_term,
+    named,
+)
 from .dino import DINO
 from .views import see_again
 
 APPEARANCE, PART, ATTRIBUTE = range(len(TASKS))
 SEMANTIC_VIEWS = ('all', 'one', 'alternate')
+BALANCES = {'switch': (load_balance_term, ('probs', 'gates')),
+            'importance_load': (importance_load_term, ('gates', 'load'))}
 
 
 def semantic_rows(mode: str, sample_idx: Tensor, epoch: int, num_global: int = 2,
@@ -74,7 +83,21 @@ class CLASP(DINO):
         part_weight: Weight of the part loss.
         attr_weight: Weight of the attribute loss.
         balance_weight: alpha of the load-balance loss.
+        balance: 'switch', the paper's load-balance loss, is blind to how unevenly an image's K
+            experts share it; 'importance_load', Shazeer's, is not. See
+            :func:`~clasp_mm.models.losses.load_balance_term` and
+            :func:`~clasp_mm.models.losses.importance_load_term`.
         **kwargs: See :class:`DINO`.
+
+    Example:
+        >>> attr_head = dict(type='clasp_mm.AttrHead', in_channels=256, attribute_sizes=[2])
+        >>> model = CLASP(dict(type='clasp_mm.PCMoESwin', arch='nano'),
+        ...               dict(type='clasp_mm.DINOHead', in_channels=256, out_dim=16),
+        ...               part_head=None, attr_head=attr_head)
+        >>> labels = dict(attr_target=torch.tensor([[0], [1]]), sample_idx=torch.tensor([0, 1]),
+        ...               label_accepted=torch.tensor([True, True]))
+        >>> sorted(model.loss([torch.rand(2, 3, 64, 32), torch.rand(2, 3, 64, 32)], labels))
+        ['accepted', 'attr_accuracy', 'gate_entropy', 'loss_attr', 'loss_dino', 'loss_moe']
     """
 
     task = 'appearance'
@@ -88,11 +111,14 @@ class CLASP(DINO):
                  part_weight: float = 1.0,
                  attr_weight: float = 1.0,
                  balance_weight: float = 0.01,
+                 balance: str = 'switch',
                  **kwargs: Any) -> None:
         super().__init__(backbone=backbone, head=head, **kwargs)
         if semantic_views not in SEMANTIC_VIEWS:
             raise ValueError(f'semantic_views must be one of {SEMANTIC_VIEWS}, '
                              f'got {semantic_views!r}')
+        if balance not in BALANCES:
+            raise ValueError(f'balance must be one of {tuple(BALANCES)}, got {balance!r}')
         if semantic_views == 'one' and self.num_global != 2:
             raise ValueError('semantic_views="one" gives one global view to each semantic task and '
                              f'needs num_global=2, got {self.num_global}')
@@ -105,6 +131,7 @@ class CLASP(DINO):
         self.part_weight = part_weight
         self.attr_weight = attr_weight
         self.balance_weight = balance_weight
+        self.balance_term, self.balance_fields = BALANCES[balance]
 
     def loss(self, inputs: list[Tensor], data_samples: Mapping[str, Any]) -> dict[str, Tensor]:
         """Losses and logged values of a batch.
@@ -156,10 +183,10 @@ class CLASP(DINO):
         if not gates:
             return []
         passes = [gates, local_gates] if local_gates else [gates]
-        probs, weights = (torch.cat([torch.stack([getattr(g, name) for g in stages])
-                                     for stages in passes], 1)              # (S, N + R + V B, n)
-                          for name in Gates._fields)
+        probs, *seen = (torch.cat([torch.stack([getattr(g, name) for g in stages])
+                                   for stages in passes], 1)                # (S, N + R + V B, n)
+                        for name in ('probs', *self.balance_fields))
         if local_gates:
             task = F.pad(task, (0, len(local_gates[0].probs)), value=APPEARANCE)
-        return [named('loss_moe', load_balance_term(probs, weights, task, len(TASKS))),
+        return [named('loss_moe', self.balance_term(*seen, task, len(TASKS))),
                 named('gate_entropy', gate_entropy(probs))]

@@ -42,6 +42,12 @@ class DINO(BaseSelfSupervisor):
         stage1: Checkpoint of an earlier DINO run to start from.
         data_preprocessor: Config of the preprocessor, ``clasp_mm.ViewPreprocessor`` by default.
         init_cfg: MMEngine initialisation config.
+
+    Example:
+        >>> model = DINO(dict(type='clasp_mm.PCMoESwin', arch='nano', task='appearance'),
+        ...              dict(type='clasp_mm.DINOHead', in_channels=256, out_dim=16))
+        >>> sorted(model.loss([torch.rand(2, 3, 64, 32), torch.rand(2, 3, 64, 32)], {}))
+        ['loss_dino']
     """
 
     # What the backbone is told beside the images where nothing else is said; a plain Swin is told
@@ -168,21 +174,10 @@ class DINO(BaseSelfSupervisor):
 
 
 def _load_stage1(model: DINO, checkpoint: str) -> str:
-    """Load student, teacher, DINO heads and centre from a training checkpoint.
+    """Load student, teacher, DINO heads and centre from a training checkpoint; say what.
 
-    A published backbone or any other Swin checkpoint gives its backbone to student and teacher,
-    and the DINO head starts anew.
-
-    Args:
-        model: Student and teacher take the weights; a PC-MoE that the checkpoint lacks stays the
-            identity it was built as, so that both compute what stage 1 computed.
-        checkpoint: Path of the file.
-
-    Returns:
-        What was loaded, for the log.
-
-    Raises:
-        ValueError: If the checkpoint does not cover the backbones, or its DINO head does not fit.
+    Another Swin gives its backbone to student and teacher, and the DINO head starts anew. A PC-MoE
+    that the file lacks stays the identity it was built as: both compute what stage 1 computed.
     """
     content = load_file(checkpoint)
     state: dict[str, Tensor] = content.get('state_dict', content)

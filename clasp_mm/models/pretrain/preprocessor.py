@@ -1,8 +1,6 @@
 """From a batch of the data loader to normalised views on the model's device."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import groupby
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 import torch
 from mmpretrain.models import SelfSupDataPreprocessor
 from torch import Tensor
+from torch.utils._pytree import tree_flatten
 
 from clasp_mm.registry import MODELS
 
@@ -53,8 +52,9 @@ class ViewPreprocessor(SelfSupDataPreprocessor):
         with torch.cuda.stream(copies):
             data = self.cast_data(data)
         compute.wait_stream(copies)
-        for tensor in _tensors(data):
-            tensor.record_stream(compute)  # its memory is not the next batch's before that
+        for value in tree_flatten(data)[0]:
+            if isinstance(value, Tensor):
+                value.record_stream(compute)  # its memory is not the next batch's before that
         return data
 
     def normalize(self, views: Sequence[Tensor]) -> list[Tensor]:
@@ -75,14 +75,3 @@ class ViewPreprocessor(SelfSupDataPreprocessor):
 @cache
 def _copy_stream(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)
-
-
-def _tensors(data: Any) -> Iterator[Tensor]:
-    if isinstance(data, Tensor):
-        yield data
-    elif isinstance(data, Mapping):
-        for value in data.values():
-            yield from _tensors(value)
-    elif isinstance(data, (list, tuple)):
-        for value in data:
-            yield from _tensors(value)

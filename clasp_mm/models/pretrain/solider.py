@@ -63,6 +63,14 @@ class SOLIDER(DINO):
 
     Raises:
         ValueError: If the backbone has no semantic controller or a setting is out of range.
+
+    Example:
+        >>> model = SOLIDER(dict(type='clasp_mm.SemanticSwin', arch='nano'),
+        ...                 dict(type='clasp_mm.DINOHead', in_channels=256, out_dim=16),
+        ...                 dict(type='clasp_mm.PartSegHead', in_channels=256, num_classes=3))
+        >>> views = [torch.rand(2, 3, 128, 64), torch.rand(2, 3, 128, 64)]
+        >>> sorted(model.loss(views, dict(sample_idx=torch.tensor([0, 1]))))
+        ['accepted', 'loss_dino', 'loss_part', 'part_accuracy']
     """
 
     task = 0.0

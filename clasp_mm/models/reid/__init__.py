@@ -1,4 +1,3 @@
-from .reid_head import ReIDHead
-from .triplet_loss import batch_hard_triplet_loss
+from .reid_head import ReIDHead, batch_hard_triplet_loss
 
 __all__ = ['ReIDHead', 'batch_hard_triplet_loss']

@@ -1,7 +1,5 @@
 """Head of re-identification: an embedding that is classified behind a BNNeck."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
@@ -12,9 +10,39 @@ from torch.nn import functional as F
 
 from clasp_mm.registry import MODELS
 
-from .triplet_loss import batch_hard_triplet_loss
-
 _FEATURES = ('before', 'after')
+
+
+def batch_hard_triplet_loss(features: Tensor, labels: Tensor) -> Tensor:
+    """Soft-margin triplet loss with the hardest pairs of the batch (Hermans et al., 1703.07737).
+
+    ``mean(log(1 + exp(d_p - d_n)))`` over the anchors, with the Euclidean distances ``d_p`` to the
+    farthest image of the same identity and ``d_n`` to the nearest of another. Equal features have
+    distance 0 and the gradient 0.
+
+    Args:
+        features: (B, C), as they are, not normalised; computed in float32 at least.
+        labels: (B,) identities.
+
+    Returns:
+        A scalar; 0 where the batch has one identity.
+
+    Example:
+        >>> features = torch.tensor([[0., 0.], [0., 0.], [9., 0.], [9., 0.]])
+        >>> batch_hard_triplet_loss(features, torch.tensor([0, 0, 1, 1]))
+        tensor(0.0001)
+    """
+    if features.dtype in (torch.float16, torch.bfloat16):
+        features = features.float()
+    with torch.autocast(features.device.type, enabled=False):
+        distances = torch.cdist(features, features,
+                                compute_mode='donot_use_mm_for_euclid_dist')
+    same = labels[:, None] == labels
+    if same.all():
+        return features.sum() * 0.
+    farthest = distances.masked_fill(~same, -torch.inf).amax(dim=1)
+    nearest = distances.masked_fill(same, torch.inf).amin(dim=1)
+    return F.softplus(farthest - nearest).mean()
 
 
 @MODELS.register_module()
@@ -33,7 +61,7 @@ class ReIDHead(BaseModule):
         in_channels: Channels of the pooled feature.
         id_weight: Weight of the cross-entropy.
         triplet_weight: Weight of the triplet loss; 0: none.
-        label_smoothing: Of the cross-entropy.
+        label_smoothing: Smoothing of the labels of the cross-entropy.
         test_feature: The feature of a person: ``'before'`` or ``'after'`` the batch norm.
         num_cameras: Cameras that have a vector; 0: none.
         camera_weight: Factor of the camera's vector.
@@ -41,6 +69,11 @@ class ReIDHead(BaseModule):
 
     Raises:
         ValueError: An argument is out of its range.
+
+    Example:
+        >>> features = ReIDHead(num_classes=4, in_channels=8)((torch.rand(2, 8), ))
+        >>> features.norm(dim=1).round().tolist()
+        [1.0, 1.0]
     """
 
     def __init__(self, num_classes: int, in_channels: int, id_weight: float = 1.,

@@ -1,8 +1,6 @@
-"""A fine-tuned model's checkpoint, all of it or an error."""
+"""How the tensors of a checkpoint cover a model's: all of them, or an error."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,31 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor, nn
 
 from clasp_mm.compat import load_file
+from clasp_mm.utils.names import first_names
+
+
+def state_faults(state: Mapping[str, Any], model: nn.Module) -> list[str]:
+    """What keeps a state dict from being a model's, a text for each kind of fault."""
+    own = model.state_dict()
+    shapes = [f'{name} (file {list(value.shape)}, model {list(own[name].shape)})'
+              for name, value in state.items()
+              if name in own and isinstance(value, Tensor) and value.shape != own[name].shape]
+    kinds = {'missing': [name for name in own if name not in state],
+             'not in the model': [name for name in state if name not in own],
+             'of another shape': shapes}
+    return [f'{len(names)} {kind}: {first_names(names)}' for kind, names in kinds.items() if names]
+
+
+def check_finite(state: Mapping[str, Tensor], source: object) -> None:
+    """Refuse NaN and infinite values.
+
+    Raises:
+        ValueError: There are some; names source and tensors.
+    """
+    bad = [name for name, value in state.items() if not value.isfinite().all()]
+    if bad:
+        raise ValueError(f'{source} holds NaN or infinite values in {first_names(bad)}: it comes '
+                         'from a run that diverged; take an earlier checkpoint')
 
 
 def check_weights(model: nn.Module, checkpoint: str | Path) -> dict[str, Any]:
@@ -35,15 +58,7 @@ def check_weights(model: nn.Module, checkpoint: str | Path) -> dict[str, Any]:
     state = {name.removeprefix('module.'): value for name, value in state.items()}
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
-    own = model.state_dict()
-    missing = [name for name in own if name not in state]
-    unknown = [name for name in state if name not in own]
-    shapes = [f'{name} (file {list(value.shape)}, model {list(own[name].shape)})'
-              for name, value in state.items()
-              if name in own and isinstance(value, Tensor) and value.shape != own[name].shape]
-    if missing or unknown or shapes:
-        kinds = {'missing': missing, 'not in the model': unknown, 'of another shape': shapes}
-        faults = [f'{len(names)} {kind}: {_first(names)}' for kind, names in kinds.items() if names]
+    if faults := state_faults(state, model):
         hint = 'give the config that it was trained by, which lies in its work directory'
         if all(name.startswith('backbone.') for name in state) or not any(
                 name.startswith('backbone.') for name in state):
@@ -66,7 +81,3 @@ def load_weights(model: nn.Module, checkpoint: str | Path) -> dict[str, Any]:
     content = check_weights(model, checkpoint)
     model.load_state_dict(content['state_dict'])
     return content.get('meta', {})
-
-
-def _first(names: Sequence[str], count: int = 3) -> str:
-    return ', '.join(names[:count]) + (', ...' if len(names) > count else '')

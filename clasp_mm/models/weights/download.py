@@ -1,7 +1,5 @@
 """Files from an address: resumed, checked by the hash in their name, whole or not there."""
 
-from __future__ import annotations
-
 import errno
 import http
 import http.client

@@ -1,6 +1,4 @@
-"""Where a file of weights is: a path, an address, or the name of a published model."""
-
-from __future__ import annotations
+"""Where a file of weights is: a path, an address, a repository, or a published model's name."""
 
 import hashlib
 import os
@@ -14,8 +12,10 @@ import torch
 
 from clasp_mm.utils.files import file_hash, read_json, read_yaml
 from clasp_mm.utils.names import near_names
+from clasp_mm.utils.resources import shipped_file
 
 from .download import HASHED_NAME, download
+from .hub import SCHEME, fetch_from_hub
 
 ZOO_VARIABLE = 'CLASP_ZOO'
 METAFILE = 'metafile.yml'
@@ -29,20 +29,25 @@ def find_weights(source: str | os.PathLike) -> Path:
 
     The environment variable ``CLASP_ZOO`` names folders, separated as in ``PATH``, or the address
     of one folder; files of an address are kept in torch's hub directory, those without a hash in
-    their name in a folder of their address.
+    their name in a folder of their address. After it the models that came along are looked at:
+    ``zoo/`` of the clone, or what of it is in the installed package.
 
     Args:
-        source: A path; an address; or, in ``CLASP_ZOO``, the name of a published model, with or
-            without date and hash, or of its file.
+        source: A path; an address; a repository of the Hugging Face hub
+            (:func:`~clasp_mm.models.weights.hub.fetch_from_hub`); or, in ``CLASP_ZOO`` or
+            ``zoo/``, the name of a published model, with or without date and hash, or of its file.
 
     Raises:
-        FileNotFoundError: If there is no such file, address or name; near names are offered.
+        FileNotFoundError: If there is no such file, address, repository or name; near names are
+            offered.
         ValueError: If the file's bytes do not have the hash in its name, or an address ends in no
             plain name.
     """
     name, path = str(source), Path(source)
     if _is_address(name):
         path = _downloaded(name)
+    elif name.startswith(SCHEME):
+        path = fetch_from_hub(name)
     elif not path.is_file():
         of_zoo = path.name == name and (HASHED_NAME.search(name) or path.suffix not in _SUFFIXES)
         if not of_zoo:
@@ -110,19 +115,20 @@ def metafile_models(metafile: Path) -> list[dict[str, Any]]:
 
 
 def zoo_metafiles() -> list[Path]:
-    """The metafiles of the zoo's folders, or of its address, where there are any.
+    """The metafiles of what came along and of the zoo's folders, or its address; the later win.
 
     That of an address is fetched anew; offline, the one fetched last is taken, with a warning.
     """
     folders, base = _zoo()
+    found = [folder / METAFILE for folder in folders if (folder / METAFILE).is_file()]
     if base is None:
-        return [folder / METAFILE for folder in folders if (folder / METAFILE).is_file()]
+        return found
     kept = _folder(base) / METAFILE
     try:
         download(f'{base}/{METAFILE}', kept, anew=True)
     except FileNotFoundError as error:
         warnings.warn(f'{ZOO_VARIABLE}: {error}', stacklevel=2)
-    return [kept] if kept.is_file() else []
+    return [*found, kept] if kept.is_file() else found
 
 
 def fetch_beside(metafile: Path, name: str) -> None:
@@ -131,47 +137,70 @@ def fetch_beside(metafile: Path, name: str) -> None:
     Raises:
         FileNotFoundError: It cannot be fetched.
     """
-    _, base = _zoo()
-    if base is not None and not (metafile.parent / name).is_file():
-        download(f'{base}/{name}', metafile.parent / name)
+    if is_fetched(metafile) and not (metafile.parent / name).is_file():
+        download(f'{_zoo()[1]}/{name}', metafile.parent / name)
 
 
-def is_zoo_address() -> bool:
-    """Whether ``CLASP_ZOO`` is an address."""
-    return _zoo()[1] is not None
+def is_fetched(metafile: Path) -> bool:
+    """Whether a metafile is that of the address in ``CLASP_ZOO``."""
+    base = _zoo()[1]
+    return base is not None and metafile.parent == _folder(base)
 
 
 def _zoo() -> tuple[list[Path], str | None]:
-    """Folders, or the address of one."""
+    """Folders, the one that came along first, and the address of one."""
+    try:
+        folders = [shipped_file(f'zoo/{METAFILE}').parent]
+    except FileNotFoundError:
+        folders = []
     value = os.environ.get(ZOO_VARIABLE, '')
     if _is_address(value):
-        return [], value.rstrip('/')
-    return [Path(folder) for folder in value.split(os.pathsep) if folder], None
+        return folders, value.rstrip('/')
+    return folders + [Path(folder) for folder in value.split(os.pathsep) if folder], None
+
+
+def published_models() -> dict[str, Path | str]:
+    """Path or address by each name that a published model has: by title, by file, without date."""
+    folders, base = _zoo()
+    names: dict[str, Path | str] = {}
+    for folder in folders:
+        names |= _names({file.name: file for file in sorted(folder.iterdir())
+                         if file.suffix in ('.pth', '.safetensors')}, _titles(folder / METAFILE))
+    if base is not None:
+        for metafile in filter(is_fetched, zoo_metafiles()):
+            titles = {title: weights if _is_address(weights) else f'{base}/{weights}'
+                      for title, weights in _titles(metafile).items()}
+            names |= _names({file_name(weights): weights for weights in titles.values()}, titles)
+    return names
+
+
+def _titles(metafile: Path) -> dict[str, str]:
+    """Weights by the names of a metafile's models, where there is one."""
+    models = metafile_models(metafile) if metafile.is_file() else []
+    return {str(model.get('Name')): str(model['Weights']) for model in models
+            if model.get('Weights')}
+
+
+def _names(files: dict[str, Path | str], titles: dict[str, str]) -> dict[str, Path | str]:
+    """Of the files of one name, ``.pth`` and the later date win."""
+    order = sorted(files, key=lambda file: (Path(file).suffix == '.pth', file))
+    names = {re.sub(r'_\d{8}-[0-9a-f]{8}$', '', Path(file).stem): files[file] for file in order}
+    names |= {title: files[file] for title, weights in titles.items()
+              if (file := file_name(weights)) in files}
+    return names | {Path(file).stem: found for file, found in files.items()} | files
 
 
 def _published(name: str) -> Path:
     folders, base = _zoo()
     if base is not None and HASHED_NAME.search(name):
-        return _downloaded(f'{base}/{file_name(name)}')
-    files: dict[str, Path | str] = {
-        file.name: file for folder in folders for file in sorted(folder.iterdir())
-        if file.suffix in ('.pth', '.safetensors')} if base is None else {}
-    titles = {}
-    for metafile in zoo_metafiles():
-        for model in metafile_models(metafile):
-            if weights := model.get('Weights'):
-                titles[str(model.get('Name'))] = file = file_name(str(weights))
-                if base is not None:
-                    files[file] = weights if _is_address(weights) else f'{base}/{weights}'
-    names = {re.sub(r'_\d{8}-[0-9a-f]{8}$', '', Path(file).stem): files[file]
-             for file in sorted(files, key=lambda file: (Path(file).suffix == '.pth', file))}
-    names.update({title: files[file] for title, file in titles.items() if file in files})
-    names.update({Path(file).stem: found for file, found in files.items()} | files)
+        here = [path for folder in folders if (path := folder / name).is_file()]
+        return here[0] if here else _downloaded(f'{base}/{file_name(name)}')
+    names = published_models()
     if name in names:
         found = names[name]
         return found if isinstance(found, Path) else _downloaded(found)
     near = near_names(name, names, cutoff=0.3)
-    where = f'{ZOO_VARIABLE} ({os.environ.get(ZOO_VARIABLE) or "not set"})'
+    where = f'{ZOO_VARIABLE} ({os.environ.get(ZOO_VARIABLE) or "not set"}) or zoo/'
     raise FileNotFoundError(f'no published model {name!r} in {where}'
                             + (f'; near: {", ".join(near)}' if near else
                                '; give the path of a .pth file, or set the variable to the folder '

@@ -1,7 +1,5 @@
 """The initialiser that loads a backbone strictly and leaves a report."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +15,11 @@ from ..backbones import PCMoESwin
 from .swin import LoadReport, load_backbone
 
 REPORT_FILE = 'pretrained.jsonl'
+_START = (
+    'start from any Swin file or SOLIDER\'s (model.backbone.init_cfg.checkpoint=FILE; PC-MoE then '
+    'starts as the identity), from the hub '
+    '(...checkpoint=hf-hub:timm/swin_tiny_patch4_window7_224.ms_in1k), or from nothing '
+    '(model.backbone.init_cfg=None)')
 
 
 @WEIGHT_INITIALIZERS.register_module()
@@ -30,12 +33,17 @@ class Pretrained:
     A run initialises its model before it resumes or reads ``load_from``, which therefore win.
 
     Args:
-        checkpoint: A file, an address, the name of a published model in the folders of
-            ``CLASP_ZOO``, or a training checkpoint (of DINO, CLASP or SOLIDER, whose teacher is
-            taken).
+        checkpoint: A file, an address, the name of a published model in ``CLASP_ZOO`` or
+            ``zoo/``, a repository of the Hugging Face hub (``hf-hub:OWNER/NAME[@REVISION]``), or
+            a training checkpoint (of DINO, CLASP or SOLIDER, whose teacher is taken).
         prefix: See :func:`~clasp_mm.models.weights.swin.load_backbone`.
         expected_missing: Patterns (``fnmatch``) of tensors that the file need not give.
         allow_unexpected: Patterns of tensors in the file to leave aside.
+
+    Example:
+        >>> weights = dict(type='clasp_mm.Pretrained', checkpoint='backbone.pth')
+        >>> backbone = PCMoESwin('nano', task='part', init_cfg=weights)
+        >>> backbone.init_weights()
     """
 
     def __init__(self,
@@ -60,8 +68,15 @@ class Pretrained:
         if not isinstance(module, PCMoESwin):
             raise TypeError(f'clasp_mm.Pretrained loads a clasp_mm.PCMoESwin, not a '
                             f'{type(module).__name__}: put it into the init_cfg of the backbone')
-        report = load_backbone(module, self.checkpoint, self.prefix, self.expected_missing,
-                               self.allow_unexpected)
+        try:
+            report = load_backbone(module, self.checkpoint, self.prefix, self.expected_missing,
+                                   self.allow_unexpected)
+        except FileNotFoundError as error:
+            name = str(self.checkpoint)
+            if Path(name).name != name or Path(name).suffix:
+                raise
+            raise FileNotFoundError(f'nobody has published {name}, which init_cfg asks for: '
+                                    f'{_START}. ({error})') from error
         print_log(str(report), logger='current')
         _write(report)
 

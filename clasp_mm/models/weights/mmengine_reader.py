@@ -1,7 +1,5 @@
 """How MMEngine, and the hosts by it, read checkpoint files."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from typing import Any

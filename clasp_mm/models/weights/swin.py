@@ -6,7 +6,7 @@ model is an error with a count of every kind of key, never a warning.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -16,9 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from clasp_mm.compat import load_file
+from clasp_mm.utils.names import first_names
 
 from ..backbones.archs import ARCHS
 from ..layers.relative_bias import relative_position_index, resize_bias_table
+from .coverage import check_finite
 from .find import find_weights
 from .trained_with import config_line, hidden_settings, stated_backbone, trained_settings
 
@@ -85,7 +87,7 @@ class LoadReport:
                              ('MISSING', self.missing), ('UNEXPECTED', self.unexpected),
                              ('WRONG SHAPE', shapes), ('ignored', self.ignored)):
             if names:
-                rows.append(f'  {title}: {_first(names)}')
+                rows.append(f'  {title}: {first_names(names)}')
         if self.trained_with:
             rows.append('  trained with: ' + _settings(self.trained_with))
         else:
@@ -126,9 +128,8 @@ def load_backbone(model: nn.Module,
     """Load the weights of a Swin into a :class:`PCMoESwin`, all of them or none.
 
     Where the file has no PC-MoE, or no semantic controller, at all, the model's is expected to be
-    missing; where it has only
-    the last output norm (Microsoft, timm, classifiers of mmpretrain), so are the other norms.
-    Relative-position tables are resized to the model's window.
+    missing; where it has only the last output norm (Microsoft, timm, classifiers of mmpretrain),
+    so are the other norms. Relative-position tables are resized to the model's window.
 
     Args:
         model: The backbone.
@@ -189,10 +190,7 @@ def load_backbone(model: nn.Module,
         raise CheckpointError(
             f'the weights do not fit {type(model).__name__}:\n{report}\n'
             f'{_way_out(model, weights.state, report, config_line(stated))}', report)
-    bad = [key for key, value in state.items() if not torch.isfinite(value).all()]
-    if bad:
-        raise ValueError(f'{name} holds NaN or infinite values in {_first(bad)}: it comes from a '
-                         'run that diverged; take an earlier checkpoint')
+    check_finite(state, name)
     model.load_state_dict(state, strict=False)
     return report
 
@@ -231,7 +229,7 @@ def backbone_weights(checkpoint: Any,
             layout = 'solider'
     else:
         raise ValueError(f'{name} holds no Swin backbone under prefix {prefix!r}; its keys are '
-                         f'{_first(list(inside))}')
+                         f'{first_names(list(inside))}')
     last = _depths(inside)[0]
     inside = {re.sub(r'^norm\.', f'norm{last}.', key): value for key, value in inside.items()}
     return BackboneWeights(inside, layout, ignored)
@@ -248,7 +246,7 @@ def _tensors(checkpoint: Any, name: str) -> dict[str, Tensor]:
             tensors = {key.removeprefix('module.'): value for key, value in tensors.items()}
         if tensors:
             return tensors
-        raise ValueError(f'{name} holds no weights; its keys are {_first(list(checkpoint))}')
+        raise ValueError(f'{name} holds no weights; its keys are {first_names(list(checkpoint))}')
     raise ValueError(f'{name} holds no weights but a {type(checkpoint).__name__}')
 
 
@@ -340,8 +338,3 @@ def _settings(settings: Mapping[str, Any]) -> str:
 
 def _matches(key: str, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(key, pattern) for pattern in patterns)
-
-
-def _first(names: Sequence[str], count: int = 4) -> str:
-    more = f', ... ({len(names)})' if len(names) > count else ''
-    return ', '.join(map(str, names[:count])) + more

@@ -119,7 +119,7 @@ def trained_settings(stated: Mapping[str, Any], layout: str, names: Iterable[str
     Args:
         stated: See :func:`stated_backbone`.
         layout: ``LoadReport.format``.
-        names: Of the backbone's tensors.
+        names: Names of the backbone's tensors.
 
     Returns:
         Any of the keys of :func:`hidden_settings`.

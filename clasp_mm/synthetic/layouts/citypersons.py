@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 
 from clasp_mm.utils.files import write_json
 
 from ..scene import SceneRecord
-from .split import Split, box_xywh, draw_some, write_picture, write_scenes
+from ..shards import write_picture
+from .split import Split, box_xywh, draw_some, write_scenes
 
 _SCENE = 3
 _CITIES = {'train': ('nordville', 'westville'), 'val': ('sudville', 'ostville')}
@@ -44,7 +44,7 @@ def write_citypersons(out_dir: str | os.PathLike, split: str, num_images: int, s
     Arguments and errors are those of :class:`~.split.Split` and :func:`~.split.write_scenes`.
     People keep their size in pixels from a height of 256 on, and are smaller below.
     """
-    split = Split(Path(out_dir), split, int(num_images), int(seed), tuple(map(int, size)))
+    split = Split(out_dir, split, num_images, seed, size)
     owned = (f'leftImg8bit/{split.name}', f'gtBboxCityPersons/{split.name}',
              f'{split.name}_gt.json')
     write_scenes(split, 'citypersons', owned, _draw, _finish, workers, progress, num_people)

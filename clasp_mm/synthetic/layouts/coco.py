@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,15 +10,9 @@ import numpy as np
 from clasp_mm.utils.files import write_json
 
 from ..scene import ScenePerson
+from ..shards import write_picture
 from ..words import COCO_KEYPOINTS, COCO_SKELETON
-from .split import (
-    SPLITS,
-    Split,
-    box_xywh,
-    draw_some,
-    write_picture,
-    write_scenes,
-)
+from .split import SPLITS, Split, box_xywh, draw_some, write_scenes
 
 _SCENE, _DETECTOR = 1, 2
 _MARGIN = .1  # of the box's longer side: a hidden joint farther outside the box is not labelled
@@ -46,7 +39,7 @@ def write_coco_keypoints(out_dir: str | os.PathLike, split: str, num_images: int
 
     Arguments and errors are those of :class:`~.split.Split` and :func:`~.split.write_scenes`.
     """
-    split = Split(Path(out_dir), split, int(num_images), int(seed), tuple(map(int, size)))
+    split = Split(out_dir, split, num_images, seed, size)
     owned = (f'{split.name}2017', _annotation_name(split), _detection_name(split))
     write_scenes(split, 'coco', owned, _draw, _finish, workers, progress, num_people)
 

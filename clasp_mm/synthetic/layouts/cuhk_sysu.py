@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..shards import write_picture
 from . import matlab
-from .split import Split, box_xywh, draw_some, write_picture, write_scenes
+from .split import Split, box_xywh, draw_some, write_scenes
 
 _SCENE, _GALLERY = 5, 6
 _IMAGES = 'Image/SSM'
@@ -38,7 +39,7 @@ def write_cuhk_sysu(out_dir: str | os.PathLike, split: str, num_images: int, see
 
     Arguments and errors are those of :class:`~.split.Split` and :func:`~.split.write_scenes`.
     """
-    split = Split(Path(out_dir), split, int(num_images), int(seed), tuple(map(int, size)))
+    split = Split(out_dir, split, num_images, seed, size)
     owned = (_frame(split, 0), f'{_LISTS}/Train.mat' if split.name == 'train'
              else f'{_ANNOTATION}/pool.mat')
     write_scenes(split, 'cuhk_sysu', owned, _draw, _finish, workers, progress, num_people)

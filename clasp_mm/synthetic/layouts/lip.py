@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
-from clasp_mm.utils.files import replacing
+from clasp_mm.utils.files import write_text
 
 from ..people import SyntheticPeople
-from ..writers import encode, write_bytes
-from .split import Split, write_picture, write_split
+from ..shards import write_picture
+from .split import Split, write_split
 
 _LABELS = 'TrainVal_parsing_annotations'
 
@@ -30,7 +29,7 @@ def write_lip(out_dir: str | os.PathLike, split: str, num_images: int, seed: int
 
     Arguments and errors are those of :class:`~.split.Split` and :func:`~.split.write_split`.
     """
-    split = Split(Path(out_dir), split, int(num_images), int(seed), tuple(map(int, size)))
+    split = Split(out_dir, split, num_images, seed, size)
     owned = (f'{split.name}_images', f'{_LABELS}/{split.name}_segmentations',
              f'{split.name}_id.txt')
     write_split(split, 'lip', owned, _draw, _finish, workers, progress)
@@ -40,11 +39,11 @@ def _draw(split: Split, index: int) -> dict:
     record = SyntheticPeople(split.num_images, 1, split.people_seed, split.size)[index]
     name = f'{index:06d}_{record.identity:07d}'
     write_picture(split.out_dir / f'{split.name}_images/{name}.jpg', record.image)
-    write_bytes(split.out_dir / f'{_LABELS}/{split.name}_segmentations/{name}.png',
-                encode('.png', record.parsing))
+    write_picture(split.out_dir / f'{_LABELS}/{split.name}_segmentations/{name}.png',
+                  record.parsing)
     return {'name': name}
 
 
 def _finish(split: Split, rows: list[dict]) -> None:
-    with replacing(split.out_dir / f'{split.name}_id.txt') as path:
-        path.write_text(''.join(f'{row["name"]}\n' for row in rows), encoding='utf-8')
+    write_text(split.out_dir / f'{split.name}_id.txt',
+               ''.join(f'{row["name"]}\n' for row in rows))

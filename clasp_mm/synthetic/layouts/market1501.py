@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from ..people import SyntheticPeople
-from .split import Split, write_picture, write_split
+from ..shards import write_picture
+from .split import Split, write_split
 
 _SHOTS = 8  # images of an identity
 _QUERIES = 2  # of them, of two cameras
@@ -32,7 +32,7 @@ def write_market1501(out_dir: str | os.PathLike, split: str, num_images: int, se
     Arguments and errors are those of :class:`~.split.Split` and :func:`~.split.write_split`.
     There are eight images of each identity.
     """
-    split = Split(Path(out_dir), split, int(num_images), int(seed), tuple(map(int, size)))
+    split = Split(out_dir, split, num_images, seed, size)
     if split.num_images > _MOST * _SHOTS:
         raise ValueError(f'num_images must be at most {_MOST * _SHOTS}, got {split.num_images}')
     write_split(split, 'market1501', _FOLDERS[split.name], _draw, _finish, workers, progress)

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from ..people import SyntheticPeople
+from ..shards import write_picture
 from ..words import PA100K_ATTRIBUTES
 from . import matlab
-from .split import Split, write_picture, write_split
+from .split import Split, write_split
 
 _SPLITS = ('train', 'val', 'test')
 _ANNOTATION = 'annotation.mat'
@@ -32,7 +33,7 @@ def write_pa100k(out_dir: str | os.PathLike, split: str, num_images: int, seed: 
 
     Arguments and errors are those of :class:`~.split.Split` and :func:`~.split.write_split`.
     """
-    split = Split(Path(out_dir), split, int(num_images), int(seed), tuple(map(int, size)), _SPLITS)
+    split = Split(out_dir, split, num_images, seed, size, _SPLITS)
     write_split(split, 'pa100k', (_name(split, 0),), _draw, _finish, workers, progress)
 
 

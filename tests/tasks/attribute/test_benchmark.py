@@ -26,6 +26,7 @@ def test_both_sides_have_one_loss_and_one_gradient():
     assert stems[0][1].abs().max() > 0
 
 
+@pytest.mark.slow
 def test_rows():
     rows = list(run_benchmarks(['attribute'], QUICK))
     assert [row.name for row in rows] == [

@@ -9,6 +9,7 @@ from mmpretrain.structures import DataSample
 from clasp_mm.engine.launch import leave_together
 from clasp_mm.evaluation.functional import attribute_metrics, attribute_table
 from tests.oracles import attribute as oracle
+from tests.two_at_once import spread
 
 NAMES = ('mA', 'accuracy', 'precision', 'recall', 'F1')
 
@@ -112,7 +113,7 @@ def _process(rank, world_size, out):
 
 def test_two_processes_give_the_result_of_one_exactly(tmp_path):
     """23 images: one is seen twice and must count once."""
-    torch.multiprocessing.spawn(_process, (2, str(tmp_path)), 2)
+    spread(_process, 2, str(tmp_path), count=2)
     scores, labels = problem()
     expected = evaluate(samples_of(scores, labels, np.linspace(0, 1, 23) ** 2),
                         per_attribute=True)

@@ -77,7 +77,7 @@ def test_a_validation_set_of_one_image_does_not_end_the_run(cfg, tmp_path, monke
         assert sum(words in line for line in lines) == 3
 
 
-@pytest.mark.parametrize('rule', ['greater', 'less'])
+@pytest.mark.parametrize('rule', [pytest.param('greater', marks=pytest.mark.slow), 'less'])
 def test_a_resumed_run_is_the_run_in_one_go(cfg, tmp_path, rule):
     """Where an epoch was not the best, MMEngine's checkpoint knows nothing of its validation."""
     cfg.default_hooks.checkpoint.update(save_best='attribute/bce', rule=rule)
@@ -112,9 +112,9 @@ def test_a_run_from_training_to_the_test_set(cfg, pa100k, tmp_path, monkeypatch)
     cfg.dump(config)
     monkeypatch.setattr(sys, 'argv', [
         'test.py', str(config), str(best), '--work-dir', str(tmp_path / 'test'), '--out',
-        str(tmp_path / 'scores.json')])
+        str(tmp_path / 'scores')])
     runpy.run_path(str(ROOT / 'tools/test.py'), run_name='__main__')
-    scores = json.loads((tmp_path / 'scores.json').read_text())
+    scores = json.loads((tmp_path / 'scores/metrics.json').read_text())
     assert 'attribute/selected_on_test' not in scores
 
     model = inference.load(config, best)

@@ -94,11 +94,11 @@ def test_tool(pa100k, tmp_path, monkeypatch, capsys):
     (tmp_path / 'texts.json').write_text(json.dumps(content))
     arguments = ['x', str(pa100k / 'annotation.mat'), '--images', str(pa100k / 'data'),
                  '--split', 'train', '--texts', str(tmp_path / 'texts.json'), '--out',
-                 str(tmp_path / 'scores.json')]
+                 str(tmp_path / 'scores')]
     monkeypatch.setattr(sys, 'argv', arguments)
     tool = str(ROOT / 'tools/analysis/zero_shot_attributes.py')
     runpy.run_path(tool, run_name='__main__')
-    scores = json.loads((tmp_path / 'scores.json').read_text())
+    scores = json.loads((tmp_path / 'scores/zero_shot.json').read_text())
     assert scores['split'] == 'train' and scores['attributes'] == list(PA100K_ATTRIBUTES)
     assert len(scores['per_attribute']['mA']) == 26 and '| Female |' in capsys.readouterr().out
     monkeypatch.setattr(sys, 'argv', [*arguments[:5], 'dev'])

@@ -63,11 +63,11 @@ def test_from_training_to_pictures(lip, trained, tmp_path, monkeypatch):
 
     scores = {}
     for extra in ((), ('--tta', )):
-        out = tmp_path / 'scores.json'
+        out = tmp_path / 'scores'
         monkeypatch.setattr(sys, 'argv', ['test.py', str(config), str(checkpoint), '--work-dir',
                                           str(tmp_path / 'test'), '--out', str(out), *extra])
         runpy.run_path(str(ROOT / 'tools/test.py'), run_name='__main__')
-        scores[extra] = json.loads(out.read_text())
+        scores[extra] = json.loads((out / 'metrics.json').read_text())
     assert scores[()]['mIoU'] == pytest.approx(expected['mIoU'], abs=.0051)  # it rounds to 0.01
     assert scores[()]['aAcc'] == pytest.approx(expected['pixel_accuracy'], abs=.0051)
     assert 0 < scores[('--tta', )]['aAcc'] <= 100
@@ -75,9 +75,13 @@ def test_from_training_to_pictures(lip, trained, tmp_path, monkeypatch):
     labels = np.zeros((40, 24), np.uint8)
     labels[:, 12:] = 5
     picture = parsing.draw(images[0], dict(labels=labels))
-    assert picture.shape == images[0].shape and picture.dtype == np.uint8
+    assert picture.dtype == np.uint8
     mixed = .4 * images[0][:, 12:] + .6 * np.array(LIP_PALETTE[5][::-1])
-    assert np.abs(picture[:, 12:] - mixed).max() <= 1
+    assert np.abs(picture[:40, 12:24] - mixed).max() <= 1
+    legend = picture[40:].reshape(-1, 3).tolist()
+    assert all(list(colour[::-1]) in legend for colour in LIP_PALETTE[1:])
+    nothing = parsing.draw(images[0], dict(labels=0 * labels))
+    assert nothing.shape == picture.shape and (nothing[40:57] != picture[40:57]).any()
 
     inference('parsing', lip / 'val_images/0.jpg', config, checkpoint, out_dir=tmp_path / 'demo')
     entries = json.loads((tmp_path / 'demo/predictions.json').read_text())

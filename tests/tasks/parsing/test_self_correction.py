@@ -18,6 +18,7 @@ from clasp_mm.compat import allow_mmengine_checkpoints, load_file
 from clasp_mm.engine import SelfCorrectionHook
 from clasp_mm.engine.launch import leave_together, set_resume
 from tests.oracles.parsing_losses import moving_average
+from tests.two_at_once import spread
 
 
 @MODELS.register_module(force=True)
@@ -193,7 +194,7 @@ def _norms(rank, world_size, out):
 @pytest.mark.slow
 def test_processes_agree_on_the_norms_of_all_batches(tmp_path):
     _norms(0, 1, str(tmp_path))
-    torch.multiprocessing.spawn(_norms, (2, str(tmp_path)), 2)
+    spread(_norms, 2, str(tmp_path), count=2)
     one, first, second = (torch.load(tmp_path / f'{rank}_of_{world}.pt', weights_only=True)
                           for rank, world in ((0, 1), (0, 2), (1, 2)))
     for name in ('norm.running_mean', 'norm.running_var'):

@@ -45,6 +45,7 @@ def test_drawn_features_are_searched_as_the_oracle_does():
     assert 20 < found['mAP'] < 99.9 and found['num_valid'] == 30
 
 
+@pytest.mark.slow
 def test_rows():
     rows = list(run_benchmarks(['person_search'], QUICK))
     assert [row.name for row in rows] == [

@@ -8,6 +8,7 @@ from clasp_mm.evaluation import person_search_metric
 from clasp_mm.evaluation.functional import evaluate_person_search
 from clasp_mm.registry import METRICS
 from tests.oracles import person_search as oracle
+from tests.two_at_once import spread
 
 CHANNELS = 6
 THRESHOLD = 0.5
@@ -276,7 +277,7 @@ def _process(rank, out):
 
 
 def test_two_processes_score_what_one_does(tmp_path):
-    torch.multiprocessing.spawn(_process, (str(tmp_path), ), 2)
+    spread(_process, str(tmp_path), count=2)
     metric = METRICS.build(dict(type='clasp_mm.PersonSearchMetric'))
     metric.process(None, samples_of(draw(3, images=13), None))
     expected = metric.evaluate(13)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from clasp_mm.engine.launch import leave_together
 from clasp_mm.models.losses.oim import UNLABELLED, OIMLoss
 from tests.oracles import oim as oracle
+from tests.two_at_once import spread
 
 
 def people(count, seed, identities=6, unlabelled=0.4):
@@ -94,7 +95,7 @@ def _process(rank, out):
 
 
 def test_two_processes_with_unequal_shares_hold_what_one_does(tmp_path):
-    torch.multiprocessing.spawn(_process, (str(tmp_path), ), 2)
+    spread(_process, str(tmp_path), count=2)
     one = OIMLoss(6, 4, channels=5).double()
     losses = [one(*people(11, step)) for step in range(3)]
     for rank in range(2):

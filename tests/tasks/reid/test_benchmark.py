@@ -11,6 +11,7 @@ def test_the_plain_form_computes_the_same():
     assert plain_mean_ap(*arrays) == pytest.approx(evaluate_reid(*arrays)['mAP'], abs=1e-9)
 
 
+@pytest.mark.slow
 def test_rows():
     rows = list(run_benchmarks(['reid'], Options(quick=True, repeats=1)))
     assert [row.name.split(' 96x64')[0] for row in rows] == [

@@ -8,6 +8,7 @@ import torch.distributed as dist
 from clasp_mm.engine.launch import leave_together
 from clasp_mm.evaluation import ReIDMetric, reid_metric
 from clasp_mm.evaluation.functional import evaluate_reid
+from tests.two_at_once import spread
 
 
 @pytest.fixture
@@ -152,7 +153,7 @@ def _process(rank, world_size, out):
 
 @pytest.mark.slow
 def test_processes_give_exactly_the_scores_of_one(tmp_path):
-    torch.multiprocessing.spawn(_process, (3, str(tmp_path)), 3)
+    spread(_process, 3, str(tmp_path), count=3)
     expected = run(people(59))
     for rank in range(3):
         with open(tmp_path / f'{rank}.pkl', 'rb') as file:

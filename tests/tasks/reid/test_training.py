@@ -55,9 +55,9 @@ def test_a_run_is_trained_resumed_tested_and_drawn(market, tmp_path, cameras):
     tool('train.py', config, '--work-dir', parted, '--resume')
     assert losses(parted) == losses(whole), 'a resumed run is the run in one go'
     assert len(losses(whole)) == 12
-    out = tmp_path / 'scores.json'
+    out = tmp_path / 'scores'
     text = tool('test.py', config, whole / 'epoch_2.pth', '--work-dir', tmp_path, '--out', out)
-    scores = json.loads(out.read_text())
+    scores = json.loads((out / 'metrics.json').read_text())
     assert {'reid/mAP', 'reid/rank1', 'reid/mAP_reranked'} <= set(scores)
     assert 'protocol cross-camera: 16 queries, 56 gallery images' in text
     if not cameras:  # the page has no cameras to give

@@ -1,0 +1,81 @@
+"""Verdicts on the paper's claims, by hand."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from clasp_mm.evaluation.frozen.tasks import METRICS
+from clasp_mm.experiments.ablation.claims import CLAIMS, SYSTEMS, figures, interval, judge_claims
+from clasp_mm.models.layers import TASKS
+
+RANDOM, DINO, SOLIDER, LABELS, CLASP = SYSTEMS
+
+
+def seeds(*values, **others):
+    """Results whose metrics are all alike in a seed, but for ``others``."""
+    return [dict(scores={key: value for key in (*METRICS.values(), 'HM')} | {
+        key: own[at] for key, own in others.items() if key not in ('gcr', 'ead')},
+                 gcr=others.get('gcr', values)[at], ead=others.get('ead', values)[at],
+                 under_prompt={}) for at, value in enumerate(values)]
+
+
+def prompted(results, own, other):
+    """Every task scores ``own`` under its prompt and ``other`` under the others."""
+    for at, result in enumerate(results):
+        result['scores'] |= dict.fromkeys(METRICS.values(), own[at])
+        result['under_prompt'] = {task: dict.fromkeys(METRICS.values(), other[at])
+                                  for task in TASKS}
+    return results
+
+
+def verdicts(rows):
+    return {claim['text'].split(' (')[0]: claim for claim in judge_claims(rows)}
+
+
+def test_a_claim_stands_where_every_interval_lies_on_its_side():
+    rows = {RANDOM: seeds(1, 2, 3), DINO: seeds(2, 3, 5), SOLIDER: seeds(2, 3, 5),
+            LABELS: seeds(3, 4, 7, mA=(1, 4, 6), gcr=(.3, .3, .3)),
+            CLASP: prompted(seeds(0, 0, 0, gcr=(.2, .2, .4), HM=(9, 9, 9), ead=(.1, .2, .3)),
+                            own=(4, 5, 8), other=(4.5, 5.5, 8.5))}
+    found = verdicts(rows)
+    assert {text: claim['verdict'] for text, claim in found.items()} == {
+        'DINO is above random weights': 'confirmed',
+        "CLIP's labels help parsing and attributes": 'not decided',  # mA by -1, 1, 1
+        'but cost re-identification': 'refuted',                     # they help it, by 1, 1, 2
+        'PC-MoE lifts all tasks above that': 'confirmed',
+        'CLASP is above DINO and SOLIDER in all tasks': 'confirmed',
+        'the right prompt beats a wrong one': 'refuted',
+        'CLASP has the lowest GCR': 'not decided',                   # by -.1, -.1, .1 of labels'
+        'its experts differ by task: EAD above 0': 'confirmed',
+        'CLASP has the highest HM': 'confirmed'}
+    parsing, attributes = found["CLIP's labels help parsing and attributes"]['differences']
+    assert (parsing['mean'], attributes['mean']) == pytest.approx((4 / 3, 1 / 3))
+    assert parsing['over'] == DINO and parsing['interval'][0] > 0 > attributes['interval'][0]
+
+
+def test_one_seed_decides_nothing():
+    rows = {title: prompted(seeds(at), (at,), (at - 1,)) for at, title in enumerate(SYSTEMS)}
+    assert {claim['verdict'] for claim in judge_claims(rows)} == {'not decided'}
+    assert all(one['interval'] is None for claim in judge_claims(rows)
+               for one in claim['differences'])
+
+
+def test_the_interval_is_of_all_draws_of_the_seeds():
+    values = np.array([1., 2., 6., 3.])
+    means = [np.mean(draw) for draw in itertools.product(values, repeat=4)]
+    assert interval(values) == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=.3)
+    assert interval(values[:1]) is None
+
+
+def test_the_own_prompt_is_compared_with_the_mean_of_the_others():
+    result, = prompted(seeds(0), (7.,), (0.,))
+    result['under_prompt'] = {'appearance': {'mIoU': 4., 'mA': 1., 'mAP': 7., 'PCK': 0.,
+                                             'det AP': 0.},
+                              'part': {'mIoU': 7., 'mA': 2., 'mAP': 5., 'PCK': 7., 'det AP': 7.},
+                              'attribute': {'mIoU': 5., 'mA': 7., 'mAP': 6., 'PCK': 0.,
+                                            'det AP': 0.}}
+    found = figures(result)
+    assert [found[f'own prompt over others: {metric}'] for metric in ('mIoU', 'mA', 'mAP')] == [
+        2.5, 5.5, 1.5]
+    assert {metric for claim in CLAIMS for metric in claim.metrics} <= set(found)
