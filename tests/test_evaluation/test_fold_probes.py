@@ -66,5 +66,5 @@ def test_folds_keep_people_together_and_spread_classes():
     counts = np.array([[np.sum((fold == part) & (classes == c)) for c in range(3)]
                        for part in range(4)])
     assert (counts == 10).all()
-    with pytest.raises(ValueError, match='number of groups, 3'):
+    with pytest.raises(ValueError, match='number of groups or identities, 3'):
         make_folds([1, 1, 5, 9])
