@@ -29,6 +29,7 @@ autodoc_typehints = 'none'  # the signature has them
 python_maximum_signature_line_length = 80
 napoleon_use_rtype = False
 copybutton_prompt_text = '$ '
+copybutton_line_continuation_character = '\\'
 
 html_theme = 'furo'
 html_title = f'clasp_mm {__version__}'

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope, init_default_scope
 
@@ -223,3 +224,11 @@ def test_public_names_are_listed():
     assert {*clasp_mm.__all__} <= {*dir(clasp_mm)}
     assert not {'import_module', 'Any', 'switch_on'} & {*dir(clasp_mm)}
     assert clasp_mm.__version__ in (ROOT / 'CHANGELOG.md').read_text('utf-8')
+
+
+@pytest.mark.parametrize('name', ['bug', 'question'])
+def test_issue_forms_ask_for_the_doctor(name):
+    form = yaml.safe_load((ROOT / f'.github/ISSUE_TEMPLATE/{name}.yml').read_text('utf-8'))
+    asked = {part['id']: part for part in form['body'] if part['type'] == 'textarea'}
+    assert 'clasp doctor' in asked['doctor']['attributes']['label']
+    assert asked['doctor']['validations']['required']
