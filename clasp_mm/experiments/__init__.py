@@ -1,0 +1,1 @@
+"""Trainings one after the other: the quickstart, fine-tuning after it, ablations."""
