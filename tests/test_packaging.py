@@ -104,6 +104,13 @@ def test_model_index_lists_every_metafile_and_their_configs_exist():
             assert (ROOT / model['Config']).is_file(), f'{metafile}: {model["Config"]}'
 
 
+def test_every_folder_of_code_is_a_package():
+    """setuptools packs no other, though a clone imports it."""
+    folders = {path.parent for path in (ROOT / 'clasp_mm').rglob('*.py')
+               if '.mim' not in path.parts}
+    assert not [folder for folder in folders if not (folder / '__init__.py').is_file()]
+
+
 def test_citation_names_this_version():
     citation = yaml.safe_load((ROOT / 'CITATION.cff').read_text())
     assert citation['version'] == __version__
@@ -136,6 +143,12 @@ def checkout(tmp_path_factory) -> Path:
         if (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target / name)
+    for name in ('clasp_nano_20260101-01234567', 'reid_nano_20260101-89abcdef'):
+        for suffix in ('safetensors', 'json', 'py'):
+            (target / 'zoo').mkdir(exist_ok=True)
+            (target / 'zoo' / f'{name}.{suffix}').touch()
+    if not (target / 'zoo' / 'metafile.yml').exists():
+        (target / 'zoo' / 'metafile.yml').write_text('Models: []')
     return target
 
 
@@ -172,6 +185,10 @@ def test_wheel_carries_configs_tools_and_licence(checkout, tmp_path):
                     if path.is_file() and path.suffix != '.pyc'}
         assert expected <= names
     assert 'clasp_mm/.mim/model-index.yml' in names
+    zoo = {path.name for path in (checkout / 'zoo').iterdir()}
+    assert {Path(name).name for name in names if name.startswith('clasp_mm/.mim/zoo/')} == {
+        name for name in zoo if name.startswith('clasp_nano_') or not name.endswith('.safetensors')}
+    assert any(name.startswith('reid_nano_') and name.endswith('.safetensors') for name in zoo)
     assert {f'clasp_mm/{path.relative_to(checkout / "clasp_mm").as_posix()}'
             for pattern in ('*.py', '*.j2') for path in (checkout / 'clasp_mm').rglob(pattern)
             } <= names

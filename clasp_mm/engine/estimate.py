@@ -106,7 +106,7 @@ def estimate(cfg: Config, steps: int = 10) -> dict[str, Any]:
     _leave_out_labels(cfg)
 
     batch_size = cfg.train_dataloader.batch_size
-    first = second = None
+    first = advised = None
     while first is None:
         first = _measure(cfg, steps, batch_size)
         if first is None:
@@ -117,8 +117,11 @@ def estimate(cfg: Config, steps: int = 10) -> dict[str, Any]:
             batch_size //= 2
     if torch.cuda.is_available() and batch_size > 1:
         second = _measure(cfg, 1, batch_size // 2)
-    report = _report(cfg, batch_size, first, labels, notes)
-    report.update(_advice(batch_size, first, second))
+        if second is not None:  # by a line through the memory of two
+            total = torch.cuda.get_device_properties(0).total_memory
+            advised = largest_batch((batch_size // 2, second.peak), (batch_size, first.peak),
+                                    _SPARE * total)
+    report = dict(_report(cfg, batch_size, first, labels, notes), advised_batch_size=advised)
     if is_main_process():
         write_json(Path(cfg.work_dir) / 'estimate.json', report)
     return report
@@ -236,15 +239,6 @@ def _report(cfg: Config, batch_size: int, measured: _Measured, labels: dict | No
                     os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / GIB),
         checkpoint_gib=measured.checkpoint / GIB, disk_gib=disk / GIB,
         disk_free_gib=shutil.disk_usage(place).free / GIB, labelling=labels, notes=notes)
-
-
-def _advice(batch_size: int, first: _Measured, second: _Measured | None) -> dict[str, Any]:
-    """Batch size by a line through the memory of two; on the CPU there is nothing to fill."""
-    if second is None:
-        return dict(advised_batch_size=None)
-    total = torch.cuda.get_device_properties(0).total_memory
-    return dict(advised_batch_size=largest_batch(
-        (batch_size // 2, second.peak), (batch_size, first.peak), _SPARE * total))
 
 
 def largest_batch(small: tuple[int, float], large: tuple[int, float], memory: float) -> int:

@@ -161,11 +161,11 @@ def test_the_table_has_mean_and_spread_and_a_line_a_seed(tmp_path):
         | {title: [result(0, .1), result(1, .1)] for title in claims.SYSTEMS[2:4]}
         | {'CLASP': [result(2, .5), result(4, .7)]},
         labels=[dict(seed=seed, epoch=epoch, foreground_iou=.5, mean_iou=.1 + seed / 10, kept=1,
-                     kept_accuracy=.7, balanced_accuracy=.6) for seed in (0, 1)
+                     kept_accuracy=None, balanced_accuracy=.6) for seed in (0, 1)
                 for epoch in (1, 8)]), tmp_path)
     assert '| random weights | 10.5 ± 0.7 |' in text
     assert '| - | - | - | - | 1.50 ± 0.00 | - |' in text
-    assert '| 8 | 50.0 ± 0.0 | 15.0 ± 7.1 | 100.0 ± 0.0 |' in text
+    assert '| 8 | 50.0 ± 0.0 | 15.0 ± 7.1 | 100.0 ± 0.0 | - | 60.0 ± 0.0 |' in text
     assert '| CLASP has the highest HM (Table XI) | confirmed | HM over DINO +2.50 (' in text
     assert ('| 0.25 ± 0.00 | 0.60 ± 0.14 | 70 ± 0 | 33 ± 0 | 1.50 ± 0.00 | 400 ± 141 |' in text)
     assert '| re-id mAP | 3.0 ± 1.4 | 4.0 ± 1.4 | 5.0 ± 1.4 | appearance: 13.0 ± 1.4 |' in text

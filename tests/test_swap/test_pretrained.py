@@ -119,7 +119,7 @@ def test_what_is_refused(teacher, tmp_path, monkeypatch):
     for source, match, error in (
             ('nano', 'fetch it again', ValueError),
             ('nani', r'^nobody has published nani, .*init_cfg\.checkpoint=FILE; .*hf-hub:timm/.*'
-                     r'init_cfg=None\)\. \(no published .* near: nano\)$', FileNotFoundError),
+                     r'init_cfg=None\)\. \(no published .* near: nano\b.*\)$', FileNotFoundError),
             ('nano.pth', 'no checkpoint file', FileNotFoundError),
             (f'{tmp_path}/none', 'no checkpoint file', FileNotFoundError)):
         with pytest.raises(error, match=match):

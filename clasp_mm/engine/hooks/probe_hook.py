@@ -96,15 +96,12 @@ class ProbeHook(Hook):
                 found.update(zip(rows, pooled.numpy(), strict=True))
         gathered: list[tuple[dict[int, np.ndarray], list[str]]] = all_gather_object(
             (found, unreadable))
-        everything: dict[int, np.ndarray] = {}
-        for part, _ in gathered:
-            everything.update(part)
+        everything = {row: feature for part, _ in gathered for row, feature in part.items()}
         warn_unreadable([fault for _, faults in gathered for fault in faults], number)
-        known = np.array([row in everything for row in range(number)])
         features = np.zeros((number, len(next(iter(everything.values()), ()))), np.float32)
         for row, feature in everything.items():
             features[row] = feature
-        return features, known
+        return features, np.isin(np.arange(number), list(everything))
 
     def score(self, features: np.ndarray, known: np.ndarray) -> dict[str, float]:
         """Accuracies in percent, of features (N, C) of which some are known, (N,) bool.

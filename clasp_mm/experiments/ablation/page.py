@@ -107,8 +107,8 @@ def markdown(rows: Mapping[str, Sequence[Mapping[str, float | None]]],
 def label_table(labels: Sequence[Mapping[str, Any]]) -> str:
     """How good the labels of each teacher are, mean and spread of the seeds."""
     return markdown_table(['epochs of the teacher', *_LABELS.values()], [
-        [epoch, *(mean_std([100 * one[key] for one in labels if one['epoch'] == epoch], '.1f')
-                  for key in _LABELS)]
+        [epoch, *(mean_std([one[key] and 100 * one[key] for one in labels
+                            if one['epoch'] == epoch], '.1f') for key in _LABELS)]
         for epoch in sorted({one['epoch'] for one in labels})])
 
 

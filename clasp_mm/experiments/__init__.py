@@ -1,0 +1,1 @@
+"""Whole experiments: the quickstart, ablations, downstream training of the six tasks."""
