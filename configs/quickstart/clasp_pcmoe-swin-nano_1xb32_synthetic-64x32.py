@@ -2,7 +2,8 @@ _base_ = './dino_swin-nano_stage2_1xb32_synthetic-64x32.py'
 
 # The same start, epochs and schedule as its base, plus what CLASP adds. So few steps need the semantic
 # losses at 16 times the weight of the long recipes and PC-MoE at 10 times the learning rate: without, PC-MoE
-# stays near the identity (README, "The paper's claims, in small").
+# stays near the identity (docs/paper.md). Importance and load keep one expert from carrying a stage, which the
+# paper's term cannot do at these weights (configs/ablations/README.md, "Balance of the experts").
 model = dict(
     type='clasp_mm.CLASP',
     backbone=dict(
@@ -16,7 +17,8 @@ model = dict(
     semantic_views='one',
     part_weight=16.0,
     attr_weight=16.0,
-    balance_weight=0.01)
+    balance='importance_load',
+    balance_weight=0.1)
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'.moe.': dict(lr_mult=10.)}))
 train_pipeline = [
     dict(
