@@ -54,6 +54,11 @@ def importance_load_term(gates: Tensor, load: Tensor, task: Tensor,
         load: Of :class:`~clasp_mm.models.layers.Gates`, (S, B, n).
         task: Task index of each image, (B,).
         num_tasks: Number of tasks T.
+
+    Example:
+        >>> gates = torch.tensor([[[1., 0.], [1., 0.]]])  # one expert does all
+        >>> average_together(importance_load_term(gates, gates, torch.tensor([0, 0]), num_tasks=1))
+        [tensor(2.)]
     """
     total, members = _sum_per_task(torch.stack((gates, load)), task, num_tasks)
     global_total, count = yield total, members.sum(1)
