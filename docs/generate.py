@@ -162,11 +162,12 @@ def benchmarks() -> str:
                   '|---|---|---|---|---|---|---|']
         for row in rows:
             met = {True: 'met', False: '**missed**', None: ''}[row['met']]
+            goal = row['reach'].replace('= ', '=\N{NO-BREAK SPACE}')
             same = row['details'].get('same_head_ratio')
             parts.append(
                 f'| **{row["name"]}**: {row["what"]} | {row["peer"]} | '
                 f'{quantity(row["ours"], row["unit"])} | {quantity(row["theirs"], row["unit"])} | '
-                f'{row["ratio"]:.3g}{f" ({same:.2f})" if same else ""} | {row["reach"]} | {met} |')
+                f'{row["ratio"]:.3g}{f" ({same:.2f})" if same else ""} | {goal} | {met} |')
         missed = [row['name'] for row in rows if row['met'] is False]
         parts += ['', f'Met: {sum(row["met"] is True for row in rows)} of '
                   f'{sum(row["met"] is not None for row in rows)} goals. '

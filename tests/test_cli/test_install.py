@@ -210,7 +210,7 @@ def test_what_is_done_is_not_done_again_until_something_has_changed(
     machine.there.update({name: '1' for name in accepted['core'] | accepted['host_needs']})
     machine.there.update({
         **HOSTS, **TOOLS, 'torch': '2.13.0', 'torchvision': '0.28.0', 'numpy': '1.26.4',
-        'mmengine': '0.10.7', 'mmpretrain': '1.2.0', 'open_clip_torch': '3.3.0',
+        'mmengine': '0.10.7', 'mmpretrain': '1.2.0', 'open_clip_torch': '3.3.0', 'timm': '1.0.31',
         'clasp_mm': '0.2.0'})
     assert cli.main(['install']) == 0 and machine.commands
     (tmp_path / '_ext.py').touch()
