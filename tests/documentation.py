@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from tests.source_tree import ROOT
 
-PAGES = sorted(path for path in (ROOT / 'docs').rglob('*.md') if '_build' not in path.parts)
+PAGES = [ROOT / 'README.md', *sorted(path for path in (ROOT / 'docs').rglob('*.md')
+                                      if '_build' not in path.parts)]
 
 
 class Block(NamedTuple):

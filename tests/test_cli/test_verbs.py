@@ -228,7 +228,7 @@ def test_benchmarks_need_a_clone(monkeypatch, tmp_path, capsys):
 def documented():
     """Commands of READMEs, pages and helps: place, text, whether it has a line of its own."""
     texts = {path.relative_to(ROOT).as_posix(): path.read_text() for path in (
-        ROOT / 'README.md', *PAGES, *sorted((ROOT / 'configs').rglob('README.md')))}
+        *PAGES, *sorted((ROOT / 'configs').rglob('README.md')))}
     for verb, name in MODULES.items():
         module = import_module(f'clasp_mm.cli.{name}')
         texts[f'clasp {verb}'] = getattr(module, 'EPILOG', '')
