@@ -6,6 +6,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from benchmarks.launches import BOUNDS, Counter, count_collectives, count_step
 from benchmarks.step import step_config
+from tests.two_at_once import spread
 
 
 def test_the_counter_by_hand():
@@ -52,6 +53,8 @@ def test_operators_and_waits_of_a_step(name, batch):
     assert [counter.operators[one] for one in update] == [2, 1, 1, 1, name == 'clasp']
 
 
-def test_collectives_of_two_processes():
+def test_collectives_of_two_processes(monkeypatch):
+    monkeypatch.setattr(torch.multiprocessing, 'spawn',
+                        lambda job, args, nprocs: spread(job, *args, count=nprocs))
     counts = count_collectives('clasp')
     assert set(counts) == {'allreduce_'} and counts['allreduce_'] <= 2
