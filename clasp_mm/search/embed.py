@@ -205,9 +205,9 @@ def load_backbone(args: argparse.Namespace, default_task: str | None = None
         args: Has checkpoint, config, task, semantic_weight and device.
         default_task: Prompt of a backbone that has prompts, where ``args.task`` names none.
     """
-    path, heads = Path(args.checkpoint), {}
+    path, heads = find_weights(args.checkpoint), {}
     if args.config is None and (path.suffix != '.pth' or _is_published(path)):
-        spec = dict(source=find_weights(args.checkpoint))
+        spec = dict(source=path)
     else:
         cfg = (Config.fromfile(args.config) if args.config
                else buildable(read_zoo_config(find_config(path))))
