@@ -8,7 +8,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='of the names, with wildcards; anything may follow')
     parser.add_argument('--task', help='that the models are for, or have results of')
     parser.add_argument('--licence', help="terms of their data, with wildcards, as 'CC BY*'")
-    parser.add_argument('--weights', action='store_true', help='only those with weights')
+    parser.add_argument('--published', action='store_true', help='only those with weights')
     parser.add_argument('--json', action='store_true', help='print JSON in place of lines')
 
 
@@ -16,5 +16,5 @@ def run(args: argparse.Namespace) -> None:
     import json
 
     from clasp_mm.zoo.index import list_models
-    names = list_models(args.pattern, args.task, args.licence, args.weights)
+    names = list_models(args.pattern, args.task, args.licence, args.published)
     print(json.dumps(names, indent=1) if args.json else '\n'.join(names))

@@ -19,6 +19,7 @@ from clasp_mm.compat import torch_at_least
 from clasp_mm.datasets.inputs import MEAN, STD
 from clasp_mm.models.backbones import PCMoESwin, SemanticSwin
 from clasp_mm.models.layers import TASKS
+from clasp_mm.models.weights.find import find_weights
 from clasp_mm.utils.files import replacing
 from clasp_mm.version import __version__
 from clasp_mm.zoo.config import entry_config
@@ -191,7 +192,7 @@ def _load(source: str | Path, checkpoint: str | Path | None,
     for name, value in overrides.items():
         raise ValueError(f'{name}={value} is for a backbone; the head of {source} needs its own '
                          'maps')
-    return load_task(cfg, checkpoint)
+    return load_task(cfg, find_weights(checkpoint))
 
 
 def _backbone(source: str | Path, checkpoint: str | Path | None,

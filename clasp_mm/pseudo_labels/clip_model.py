@@ -147,7 +147,7 @@ def _check_source(open_clip: ModuleType, name: str, pretrained: str | None) -> d
     """Check the model name and where its weights come from; the tag's facts, {} for a file."""
     models = open_clip.list_models()
     if name not in models:
-        raise ValueError(f'open_clip has no model {name!r}; near: {near_names(name, models)}, all: '
+        raise ValueError(f'open_clip has no model {name!r}{near_names(name, models)}; all: '
                          'open_clip.list_models(), or give an architecture file (*.json)')
     tags = open_clip.list_pretrained_tags_by_model(name)
     if pretrained is None:

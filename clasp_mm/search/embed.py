@@ -212,9 +212,9 @@ def load_backbone(args: argparse.Namespace, default_task: str | None = None) -> 
     Raises:
         ValueError: A prompt or a semantic weight must be chosen.
     """
-    path = Path(args.checkpoint)
+    path = find_weights(args.checkpoint)
     if args.config is None and (path.suffix != '.pth' or _is_published(path)):
-        spec = dict(source=find_weights(args.checkpoint))
+        spec = dict(source=path)
     else:
         spec = dict(source=args.config or buildable(read_zoo_config(find_config(path))),
                     pretrained=path)

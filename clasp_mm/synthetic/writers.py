@@ -44,18 +44,15 @@ def write_people(out_dir: str | os.PathLike, people: SyntheticPeople, lmdb: bool
     Args:
         out_dir: A new or empty folder, or one written by this function with the same arguments.
         people: What to draw.
-        lmdb: Put the crops into an LMDB in place of files; needs ``pip install lmdb``.
+        lmdb: Put the crops into an LMDB in place of files.
         with_ground_truth: Write labels.npz and parsing/ too.
         workers: Processes; None takes one per usable core. More than one are spawned, so a
             script that calls this needs the usual ``if __name__ == '__main__'``.
         progress: Show a progress bar.
 
     Raises:
-        ImportError: There is no ``lmdb`` to write one.
         ValueError: ``workers`` < 1, or the folder holds something else.
     """
-    if lmdb:
-        _import_lmdb()
     out_dir = Path(out_dir)
     marker = out_dir / MARKER
     settings = {
@@ -160,18 +157,11 @@ def _finish(out_dir: Path, images: Path, with_ground_truth: bool, rows: list[dic
 
 def _pack(folder: Path, images: Path, names: list[str]) -> None:
     """Make an LMDB of image files, anew: a kill may have left half of one."""
+    import lmdb
     shutil.rmtree(folder, ignore_errors=True)
     size = sum((images / name).stat().st_size + 8192 for name in names)  # no page is shared
-    with _import_lmdb().open(str(folder), map_size=size + (1 << 26)) as environment:
+    with lmdb.open(str(folder), map_size=size + (1 << 26)) as environment:
         for start in range(0, len(names), _SHARD):
             with environment.begin(write=True) as transaction:
                 for name in names[start:start + _SHARD]:
                     transaction.put(name.encode(), (images / name).read_bytes())
-
-
-def _import_lmdb():
-    try:
-        import lmdb
-    except ImportError as error:
-        raise ImportError('writing an LMDB needs: pip install lmdb') from error
-    return lmdb

@@ -10,9 +10,14 @@ def nearest(name: object, choices: Iterable[str], cutoff: float = 0.6) -> str | 
     return found[0] if found else None
 
 
-def near_names(name: object, choices: Iterable[str], cutoff: float = 0.4) -> list[str]:
-    """Up to three choices most like ``name``, the nearest first."""
-    return difflib.get_close_matches(str(name), list(choices), n=3, cutoff=cutoff)
+def near_names(name: object, choices: Iterable[str], otherwise: str = '') -> str:
+    """The end of an error message: '; near: ...', up to three choices, the nearest first.
+
+    >>> near_names('tinny', ['tiny', 'tin', 'base'])
+    '; near: tiny, tin'
+    """
+    found = difflib.get_close_matches(str(name), list(choices), n=3, cutoff=0.4)
+    return f'; near: {", ".join(found)}' if found else otherwise
 
 
 def first_names(names: Sequence[object], count: int = 4) -> str:

@@ -243,8 +243,7 @@ def model_with_weights(task: str) -> str:
 
 def near_models(name: str, names: Iterable[str]) -> str:
     """The nearest of the names, as the end of an error."""
-    near = near_names(name, names)
-    return f'; near: {", ".join(near)}' if near else '; clasp_mm.list_models() has all names'
+    return near_names(name, names, '; clasp_mm.list_models() has all names')
 
 
 def model_task(model: Mapping[str, Any]) -> str | None:

@@ -199,12 +199,10 @@ def _published(name: str) -> Path:
     if name in names:
         found = names[name]
         return found if isinstance(found, Path) else _downloaded(found)
-    near = near_names(name, names, cutoff=0.3)
     where = f'{ZOO_VARIABLE} ({os.environ.get(ZOO_VARIABLE) or "not set"}) or zoo/'
     raise FileNotFoundError(f'no published model {name!r} in {where}'
-                            + (f'; near: {", ".join(near)}' if near else
-                               '; give the path of a .pth file, or set the variable to the folder '
-                               'or address where it is'))
+                            + near_names(name, names, '; give the path of a .pth file, or set '
+                                         'the variable to the folder or address where it is'))
 
 
 def _is_address(text: str) -> bool:
