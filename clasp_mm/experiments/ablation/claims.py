@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import bootstrap
+from scipy.stats import ttest_1samp
 
 from clasp_mm.evaluation.frozen.tasks import METRICS, TASK_PROMPTS
 from clasp_mm.models.layers import TASKS
@@ -86,14 +86,14 @@ def _judge(claim: Claim, values: Mapping[str, Sequence[Mapping[str, float]]]) ->
 
 
 def interval(values: np.ndarray) -> tuple[float, float] | None:
-    """95 % percentile interval of the mean of paired differences, None of a single one.
+    """95 % interval of the mean of paired differences by Student's t, None of a single one.
 
-    Seeds are drawn with replacement; of so few as three it is about their range.
+    A bootstrap of three seeds is about their range, which leaves out the truth too often.
     """
     if len(values) < 2:
         return None
-    found = bootstrap((values,), np.mean, method='percentile', random_state=0)
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    low, high = ttest_1samp(values, 0.).confidence_interval()
+    return float(low), float(high)
 
 
 def figures(result: Mapping[str, Any]) -> dict[str, float]:
