@@ -141,7 +141,8 @@ def test_a_on_the_quickstart_is_its_dino_at_equal_epochs():
     keys = set(differences(dino.to_dict(), ours))
     # CLASP without heads computes DINO's loss (test_pretrain.py); out_indices is the default.
     assert keys == {'model.type', 'model.backbone.out_indices', 'model.semantic_views',
-                    'model.part_weight', 'model.attr_weight', 'model.balance_weight',
+                    'model.part_weight', 'model.attr_weight', 'model.balance',
+                    'model.balance_weight',
                     'optim_wrapper.paramwise_cfg.custom_keys',  # of PC-MoE alone
                     'train_pipeline', 'train_dataloader.dataset.pipeline'}
     crops, its_crops = ours['train_pipeline'][1], dino.train_pipeline[0]

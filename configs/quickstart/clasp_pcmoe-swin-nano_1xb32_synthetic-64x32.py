@@ -18,7 +18,7 @@ model = dict(
     part_weight=16.0,
     attr_weight=16.0,
     balance='importance_load',
-    balance_weight=0.1)
+    balance_weight=0.003)
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'.moe.': dict(lr_mult=10.)}))
 train_pipeline = [
     dict(

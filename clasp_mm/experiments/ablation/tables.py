@@ -57,10 +57,11 @@ TABLES: dict[str, tuple[Row, ...]] = {
            _row('Var-6: K = 8', 'table4_var6_k8'), _row('Var-7: M = 2', 'table4_var7_m2'),
            _row('Var-8: M = 6', 'table4_var8_m6'),
            _row('the other reading: n = 6, K = 3', 'table4_n6-k3')),
-    'balance': tuple(_row(f'{title}, alpha = {alpha:g}', f'balance_{form}_{name}')
-                     for form, title in (('switch', 'Switch'),
-                                         ('importance_load', 'importance and load'))
-                     for name, alpha in (('a001', .01), ('a01', .1), ('a1', 1.))),
+    'balance': tuple(_row(f'{title}, alpha = {alpha}', f'balance_{form}_a{alpha.replace(".", "")}')
+                     for form, title, alphas in (
+                         ('switch', 'Switch', ('0.01', '0.1', '1')),
+                         ('importance_load', 'importance and load', ('0.003', '0.01', '0.1', '1')))
+                     for alpha in alphas),
     'systems': (Row('random weights', None), Row('DINO', _A.config), Row('SOLIDER', SOLIDER),
                 Row('DINO + pseudo-labels', _F.config),
                 Row('CLASP', f'configs/ablations/{_FULL}.py')),
