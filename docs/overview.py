@@ -1,4 +1,4 @@
-"""The picture of the README, docs/images/overview.png: `python docs/overview.py`, of zoo/'s models."""
+"""The README's picture, docs/images/overview.png, by the models of zoo/."""
 
 import tempfile
 from pathlib import Path
