@@ -256,7 +256,7 @@ def clasp_mm_config(config, tmp_path):
 
 def test_prompt_chooser(classes, backbone, tmp_path):
     labels = read_labels('classes', classes)
-    choice = choose_prompt(backbone, labels, SIZE, ('prompt', ), resamples=10, progress=False)
+    choice = choose_prompt(backbone, labels, SIZE, resamples=10, progress=False)
     assert choice.num_images == len(READABLE) + 8
     named_once('\n'.join(choice.unreadable))
     json.dumps(choice.to_dict()).encode()

@@ -221,6 +221,7 @@ def run(tmp_path, monkeypatch, capsys):
     """Runs a tool up to what computes: what that was given, what was said, and the error."""
     monkeypatch.chdir(tmp_path)
     cv2.imwrite('a.png', np.zeros((8, 4, 3), np.uint8))
+    (tmp_path / 'c.pth').touch()
 
     def call(name, *more):
         arguments, target = RUNS[name]
