@@ -21,7 +21,7 @@ REQUIREMENTS = ROOT / 'requirements'
 DISTRIBUTIONS = {'yaml': 'pyyaml', 'cv2': 'opencv-python', 'PIL': 'pillow',
                  'sklearn': 'scikit-learn', 'open_clip': 'open-clip-torch', 'mmcv': 'mmcv-lite',
                  'mmseg': 'mmsegmentation', 'markdown_it': 'markdown-it-py',
-                 'huggingface_hub': 'open-clip-torch'}  # which brings it along
+                 'huggingface_hub': 'huggingface-hub'}
 
 
 def parsed(name: str) -> list[Requirement]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from clasp_mm.models.weights.hub import SCHEME, WEIGHTS, load_hub, reason
+from clasp_mm.models.weights.hub import SCHEME, WEIGHTS, reason
 from clasp_mm.utils.files import read_json
 from clasp_mm.utils.tables import markdown_table
 
@@ -41,12 +41,12 @@ def push_model(published: str | os.PathLike, repo: str) -> str:
     Raises:
         ConnectionError: The hub refuses, or cannot be reached.
         FileNotFoundError: The published model is not complete.
-        ModuleNotFoundError: huggingface_hub is not installed.
         ValueError: ``repo`` is of another form, or there is no ``.safetensors``.
     """
     if not _REPO.fullmatch(repo):
         raise ValueError(f'{repo!r:.200} is no repository of the hub, which is as OWNER/NAME')
-    published, hub = Path(published), load_hub('pushing a model')
+    import huggingface_hub as hub  # slow
+    published = Path(published)
     meta = read_json(published.with_suffix('.json'))
     weights = next((name for name in meta['files'] if name.endswith('.safetensors')), None)
     if weights is None:

@@ -15,7 +15,6 @@ from clasp_mm.models.weights.find import find_weights
 from clasp_mm.models.weights.mmengine_reader import load_from_clasp_mm
 from tests.hub_stand_in import TOKEN, commit, hub_stand_in
 
-pytest.importorskip('huggingface_hub')
 ARCH = dict(arch=dict(embed_dims=8, depths=(1, 1), num_heads=(1, 2)), strides=(4, 2),
             out_indices=(1, ), window_size=4, task='part')
 STATE = {key: value for key, value in PCMoESwin(**ARCH, moe=None).state_dict().items()}
@@ -155,9 +154,3 @@ def test_the_hub_is_that_of_the_environment(hub, tmp_path):
         assert done.returncode == 0, done.stderr[-2000:]
         assert done.stdout.strip().startswith(str(tmp_path / 'home'))
     assert hub.fetched == ['model.safetensors']
-
-
-def test_without_huggingface_hub_the_error_says_so(monkeypatch):
-    monkeypatch.setitem(sys.modules, 'huggingface_hub', None)
-    with pytest.raises(ModuleNotFoundError, match='hf-hub:a/b needs huggingface_hub: pip install'):
-        find_weights('hf-hub:a/b')

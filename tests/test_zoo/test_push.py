@@ -29,7 +29,6 @@ def published(tmp_path_factory):
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    pytest.importorskip('huggingface_hub')
     with hub_stand_in(tmp_path, monkeypatch) as server:
         yield server
 

@@ -28,7 +28,6 @@ def fetch_from_hub(source: str) -> Path:
     Raises:
         FileNotFoundError: There is no such repository, revision or file, it is gated, or it cannot
             be reached.
-        ModuleNotFoundError: huggingface_hub is not installed.
         ValueError: ``source`` is of another form, several files may be meant, or what was fetched
             does not have the hash that the hub states.
     """
@@ -37,7 +36,7 @@ def fetch_from_hub(source: str) -> Path:
         raise ValueError(f'{source!r:.200} is not as {SCHEME}OWNER/NAME or '
                          f'{SCHEME}OWNER/NAME@REVISION')
     repo, revision = match.groups()
-    hub = load_hub(source)
+    import huggingface_hub as hub  # slow
     api = hub.HfApi()
     try:
         siblings = api.model_info(repo, revision=revision).siblings or ()
@@ -57,20 +56,6 @@ def fetch_from_hub(source: str) -> Path:
             raise FileNotFoundError(_refusal(hub, f'{file} of {source}', repo, error)) from error
         _verify(path, source)
     return path
-
-
-def load_hub(what: str) -> ModuleType:
-    """huggingface_hub, which open_clip_torch and timm bring along.
-
-    Raises:
-        ModuleNotFoundError: It is not installed.
-    """
-    try:
-        import huggingface_hub
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f'{what} needs huggingface_hub: pip install huggingface_hub',
-                                  name=error.name) from error
-    return huggingface_hub
 
 
 def reason(hub: ModuleType, error: Exception) -> str:
