@@ -22,7 +22,8 @@ _PACKAGES = ('mmengine', 'mmcv', 'mmcv-lite', 'mmpretrain', 'open_clip_torch', '
 
 
 # New files that a run may import or read its config from; others are what commands have written.
-_CODE = (':(top)clasp_mm', ':(top)configs', ':(top)tools', ':(top,glob)**/*.py',
+_NO_WEIGHTS = ':(top,exclude)zoo'  # published models, with their configs
+_CODE = (_NO_WEIGHTS, ':(top)clasp_mm', ':(top)configs', ':(top)tools', ':(top,glob)**/*.py',
          ':(top,exclude,glob)**/site-packages/**')
 
 
@@ -32,7 +33,7 @@ def git_state(folder: str | os.PathLike = Path(__file__).parent) -> dict[str, An
     Returns:
         ``commit``; ``dirty``, whether the code differs from it: a tracked file that was changed, or
         a new one, which git does not ignore, below ``clasp_mm``, ``configs`` or ``tools`` or that
-        ends in ``.py``; ``changed``, the names of those files; ``diff_sha256``, the hash of what
+        ends in ``.py``, but for those of ``zoo``; ``changed``, the names of those files; ``diff_sha256``, the hash of what
         differs (changes of tracked files and names of new ones), None when nothing does. None
         outside a checkout.
     """
@@ -43,8 +44,8 @@ def git_state(folder: str | os.PathLike = Path(__file__).parent) -> dict[str, An
     try:
         commit = git('rev-parse', 'HEAD').decode().strip()
         new = git('ls-files', '--others', '--exclude-standard', '--full-name', '-z', '--', *_CODE)
-        names = git('diff', 'HEAD', '--name-only', '-z') + new
-        diff = git('diff', 'HEAD') + new if names else b''
+        names = git('diff', 'HEAD', '--name-only', '-z', '--', ':(top)', _NO_WEIGHTS) + new
+        diff = git('diff', 'HEAD', '--', ':(top)', _NO_WEIGHTS) + new if names else b''
     except (OSError, subprocess.CalledProcessError):
         return None
     changed = names.decode('utf-8', 'backslashreplace').split('\0')[:-1]

@@ -151,9 +151,11 @@ def test_only_code_makes_a_checkout_dirty(tmp_path):
     git('init', '-q')
     (tmp_path / '.gitignore').write_text('work_dirs/\n')
     write('clasp_mm/__init__.py')
+    write('zoo/old.py')
     git('add', '.')
     git('commit', '-qm', 'one')
-    for name in ('features.npy', 'choose_prompt.json', 'search.html', 'demo/predictions.json',
+    (tmp_path / 'zoo/old.py').unlink()
+    for name in ('zoo/model.py', 'features.npy', 'choose_prompt.json', 'search.html', 'demo/predictions.json',
                  'work_dirs/run/config.py', 'env/lib/python3/site-packages/x.py'):
         write(name)
     package = tmp_path / 'clasp_mm'  # what is asked from below the top is of the whole checkout
