@@ -33,9 +33,9 @@ def git_state(folder: str | os.PathLike = Path(__file__).parent) -> dict[str, An
     Returns:
         ``commit``; ``dirty``, whether the code differs from it: a tracked file that was changed, or
         a new one, which git does not ignore, below ``clasp_mm``, ``configs`` or ``tools`` or that
-        ends in ``.py``, but for those of ``zoo``; ``changed``, the names of those files; ``diff_sha256``, the hash of what
-        differs (changes of tracked files and names of new ones), None when nothing does. None
-        outside a checkout.
+        ends in ``.py``, but for those of ``zoo``; ``changed``, the names of those files;
+        ``diff_sha256``, the hash of what differs (changes of tracked files and names of new ones),
+        None when nothing does. None outside a checkout.
     """
     def git(*arguments: str) -> bytes:
         return subprocess.run(['git', '-C', str(folder), *arguments], check=True,
