@@ -156,7 +156,8 @@ def test_only_code_makes_a_checkout_dirty(tmp_path):
     git('commit', '-qm', 'one')
     (tmp_path / 'zoo/old.py').unlink()
     for name in ('zoo/model.py', 'features.npy', 'choose_prompt.json', 'search.html',
-                 'demo/predictions.json', 'work_dirs/run/config.py', 'env/lib/python3/site-packages/x.py'):
+                 'demo/predictions.json', 'work_dirs/run/config.py',
+                 'env/lib/python3/site-packages/x.py'):
         write(name)
     package = tmp_path / 'clasp_mm'  # what is asked from below the top is of the whole checkout
     assert git_state(package)['changed'] == []
