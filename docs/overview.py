@@ -7,30 +7,25 @@ import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from PIL import Image
 
 import clasp_mm
-from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, LIP_TO_PART
+from clasp_mm.pseudo_labels.vocabulary import LIP_TO_PART
 from clasp_mm.synthetic import SyntheticPeople
 from clasp_mm.visualization.pseudo_labels import PART_COLOURS
 
 BONES = ((5, 7), (7, 9), (6, 8), (8, 10), (5, 6), (11, 12), (5, 11), (6, 12), (11, 13), (13, 15),
          (12, 14), (14, 16), (0, 5), (0, 6))
-SHOWN, HITS = 3, 4
+HITS = 6
 
 
-def pick(people: SyntheticPeople) -> list[int]:
-    """The first crop of people whose joints all show."""
-    return [i for i in range(0, len(people), people.images_per_identity)
-            if (people[i].keypoints[5:, 2] > 0).all()][:SHOWN]
-
-
-def show(place: plt.Axes, image: np.ndarray, title: str = '', colour: str = '#444') -> None:
-    """A picture without axes, with a word below."""
+def show(place: plt.Axes, image: np.ndarray, words: str, frame: str = '') -> None:
+    """A picture with a word below, and a frame where it has a colour."""
     place.imshow(image)
-    place.set_xlabel(title, fontsize=8, color=colour)
+    place.set_xlabel(words, fontsize=8, color=frame or '#444')
     place.set(xticks=[], yticks=[])
     for side in place.spines.values():
-        side.set_visible(False)
+        side.set(visible=bool(frame), edgecolor=frame or None, linewidth=3)
 
 
 def skeleton(place: plt.Axes, points: np.ndarray) -> None:
@@ -41,38 +36,37 @@ def skeleton(place: plt.Axes, points: np.ndarray) -> None:
 
 
 def main() -> None:
-    """Draw it."""
-    people = SyntheticPeople(24, 4, seed=7, size=(256, 128))
-    table = np.asarray(LIP_TO_PART)
-    colours = np.vstack([[238, 238, 238], PART_COLOURS])[:len(DEFAULT_VOCABULARY.part_names) + 1]
-    chosen = pick(people)
-    figure, axes = plt.subplots(2, 2 * SHOWN + HITS, figsize=(11, 4.4), layout='constrained')
+    """Draw two people, their truth, and what is found for them among 48 people."""
+    people = SyntheticPeople(48, 4, seed=7, size=(256, 128))
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f'{i:03}.png' for i in range(len(people))]
         for path, person in zip(paths, people, strict=True):
             cv2.imwrite(str(path), person.image[..., ::-1])
-        poses = clasp_mm.inference('pose', [paths[i] for i in chosen])
         model = clasp_mm.get_model('clasp_nano', task='appearance')
         with torch.inference_mode():
             maps = model(clasp_mm.load_images(paths, size=(64, 32)))
     features = torch.nn.functional.normalize(maps[-1].mean((2, 3)))
-    for row, (i, found) in enumerate(zip(chosen[:2], poses, strict=False)):
+    cosines = (features @ features.T).fill_diagonal_(-1)
+    found = cosines.argsort(1, descending=True)[:, :HITS].tolist()
+    same = [[people[i].identity == people[j].identity for j in row] for i, row in enumerate(found)]
+    fit = {people[i].identity: i for i in range(len(people))  # the last one of a person
+           if same[i][0] and (people[i].keypoints[5:, 2] == 2).sum() > 10}
+    chosen = list(fit.values())[:2]
+
+    table, colours = np.asarray(LIP_TO_PART), np.vstack([[238, 238, 238], PART_COLOURS])
+    figure, axes = plt.subplots(2, 3 + HITS, figsize=(10, 4.7), layout='constrained')
+    for row, i in zip(axes, chosen, strict=True):
         person = people[i]
-        show(axes[row, 0], person.image, 'drawn person')
-        show(axes[row, 1], colours[table[person.parsing]].astype(np.uint8), 'its true parts')
-        show(axes[row, 2], person.image, 'its true joints')
-        skeleton(axes[row, 2], person.keypoints[:, :2])
-        show(axes[row, 3], person.image, 'found by pose_nano')
-        skeleton(axes[row, 3], np.asarray(found['keypoints'])[0])
-        cosines = features @ features[i]
-        order = [j for j in cosines.argsort(descending=True).tolist() if j != i][:axes.shape[1] - 5]
-        show(axes[row, 4], person.image, 'search: the query')
-        for place, j in zip(axes[row, 5:], order, strict=True):
-            same = people[j].identity == person.identity
-            show(place, people[j].image, f'cosine {cosines[j]:.3f}', '#1a7f37' if same else '#444')
+        show(row[0], person.image, 'drawn, the query')
+        show(row[1], colours[table[person.parsing]].astype(np.uint8), 'true parts')
+        show(row[2], person.image, 'true joints')
+        skeleton(row[2], person.keypoints[:, :2])
+        for place, j, right in zip(row[3:], found[i], same[i], strict=True):
+            show(place, people[j].image, f'cosine {cosines[i, j]:.2f}', '#1a7f37' if right else '')
     target = Path(__file__).parent / 'images' / 'overview.png'
     target.parent.mkdir(exist_ok=True)
-    figure.savefig(target, dpi=80, facecolor='white', pil_kwargs=dict(optimize=True))
+    figure.savefig(target, dpi=84, facecolor='white')
+    Image.open(target).convert('RGB').quantize(256).save(target, optimize=True)
     print(target)
 
 
