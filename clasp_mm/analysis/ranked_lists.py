@@ -15,6 +15,7 @@ from clasp_mm.evaluation.functional.reid_distances import FeatureDistances, as_f
 from clasp_mm.evaluation.functional.reid_ranking import with_own_files
 from clasp_mm.inferencers.reid import embed_files, load
 from clasp_mm.registry import DATASETS
+from clasp_mm.utils.resources import config_file
 from clasp_mm.visualization.neighbours import Cell, Row, thumbnail
 from clasp_mm.visualization.pages import write_page
 from clasp_mm.visualization.ranked_lists import select_queries
@@ -45,7 +46,7 @@ def write_ranked_page(config: str | os.PathLike, checkpoint: str | os.PathLike,
         ValueError: The weights do not fit, or no query has a match.
     """
     model = load(config, checkpoint, device)
-    settings = Config.fromfile(config).test_dataloader.dataset
+    settings = Config.fromfile(config_file(config)).test_dataloader.dataset
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         data = DATASETS.build({**settings, 'pipeline': []})
     infos = [data.get_data_info(i) for i in range(len(data))]

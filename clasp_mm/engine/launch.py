@@ -20,6 +20,7 @@ from clasp_mm.models.weights.mmengine_reader import guard_checkpoints
 from clasp_mm.utils.claims import hold
 from clasp_mm.utils.device import set_matmul_precision
 from clasp_mm.utils.packages import unaccepted
+from clasp_mm.utils.resources import config_file
 
 from .cfg_options import merge_options
 from .checkpoints import check_resumable, checkpoint_to_resume
@@ -44,7 +45,7 @@ def load_config(path: str, work_dir: str | None = None, launcher: str = 'none',
     config's ``float32_matmul_precision``, ``high`` (TF32) where it is not given.
 
     Args:
-        path: Config file.
+        path: Config file, or one of clasp_mm's as ``configs/...``.
         work_dir: Where logs and checkpoints go; by default the config's own value, else
             ``work_dirs/`` and the config's name.
         launcher: none, pytorch, slurm or mpi.
@@ -61,7 +62,7 @@ def load_config(path: str, work_dir: str | None = None, launcher: str = 'none',
     for room in ('models', 'datasets', 'engine', 'evaluation'):
         import_module(f'clasp_mm.{room}')
     guard_checkpoints()
-    cfg = Config.fromfile(path)
+    cfg = Config.fromfile(config_file(path))
     merge_options(cfg, options or {})
     for fault in unaccepted(cfg.get('default_scope') or 'mmengine'):
         print_log(f'{fault}: `clasp install` mends that', 'current', logging.WARNING)

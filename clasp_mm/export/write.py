@@ -21,6 +21,7 @@ from clasp_mm.models.backbones import PCMoESwin, SemanticSwin
 from clasp_mm.models.layers import TASKS
 from clasp_mm.models.weights.find import find_weights
 from clasp_mm.utils.files import replacing
+from clasp_mm.utils.resources import config_file
 from clasp_mm.version import __version__
 from clasp_mm.zoo.config import entry_config
 from clasp_mm.zoo.get_model import entry_weights, get_model
@@ -169,7 +170,7 @@ def _load(source: str | Path, checkpoint: str | Path | None,
           overrides: dict[str, Any]) -> _Source:
     named = Path(source).suffix != '.py'
     if not named:
-        cfg = Config.fromfile(source)
+        cfg = Config.fromfile(config_file(source))
     else:
         if checkpoint is not None:
             raise ValueError(f'{source} has its weights; a checkpoint goes with a config')

@@ -26,6 +26,7 @@ from clasp_mm.pseudo_labels.clip_model import state_digest
 from clasp_mm.utils.device import computes_in_bfloat16, pick_device
 from clasp_mm.utils.files import printable, read_json, write_json, write_text
 from clasp_mm.utils.names import did_you_mean
+from clasp_mm.utils.resources import config_file
 from clasp_mm.utils.shards import Blocks, digest
 from clasp_mm.zoo.config import buildable, entry_config, read_zoo_config
 from clasp_mm.zoo.get_model import check_task, entry_weights
@@ -379,7 +380,7 @@ def _files(task: str, config: str | os.PathLike | None, checkpoint: str | os.Pat
         return entry_config(entry), find_weights(checkpoint or entry_weights(entry))
     if checkpoint is None:
         raise ValueError(f'{config} comes without weights: give checkpoint=')
-    if not Path(config).is_file():
+    config = config_file(config)
+    if not config.is_file():
         raise FileNotFoundError(f'no config at {config}')
-    checkpoint = find_weights(checkpoint)
-    return Config.fromfile(config), checkpoint
+    return Config.fromfile(config), find_weights(checkpoint)

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from clasp_mm.models.weights.trained_with import check_backbone
 from clasp_mm.utils.config_text import read_config_text, walk
 from clasp_mm.utils.files import read_text
-from clasp_mm.utils.resources import shipped_file
+from clasp_mm.utils.resources import config_file, shipped_file
 
 _HOSTS = ('mmpretrain', 'mmdet', 'mmseg', 'mmpose')
 _SCOPES = ('clasp_mm', 'mmengine', *_HOSTS)
@@ -30,7 +30,8 @@ _METAINFO = re.compile(r'configs/_base_/datasets/(\w[\w-]*\.py)', re.ASCII)
 
 def open_config(config: str | PathLike | Config) -> Config:
     """A config that the caller names, which is run, or has read already."""
-    return deepcopy(config) if isinstance(config, Config) else Config.fromfile(config)
+    return deepcopy(config) if isinstance(config, Config) else Config.fromfile(
+        config_file(config))
 
 
 def is_own(entry: Mapping[str, Any]) -> bool:
