@@ -204,7 +204,8 @@ def test_a_check_fails_where_something_is_wrong(tmp_path, capsys):
 def test_models_of_the_zoo_are_listed(capsys):
     assert cli.main(['zoo', 'list', 'reid*nano*', '--json']) == 0
     names = json.loads(capsys.readouterr().out)
-    assert names == ['reid_transreid_pcmoe-swin-nano_1xb32_synthetic-64x32']
+    assert 'reid_transreid_pcmoe-swin-nano_1xb32_synthetic-64x32' in names
+    assert all(name.startswith('reid') and 'nano' in name for name in names)
     assert cli.main(['zoo', 'list', '--task', 'pose']) == 0
     names = capsys.readouterr().out.split()
     assert 'pose_pcmoe-swin-nano_1xb32_synthetic-64x48' in names
