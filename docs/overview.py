@@ -11,11 +11,9 @@ from PIL import Image
 
 import clasp_mm
 from clasp_mm.pseudo_labels.vocabulary import LIP_TO_PART
-from clasp_mm.synthetic import SyntheticPeople
+from clasp_mm.synthetic import COCO_SKELETON, SyntheticPeople
 from clasp_mm.visualization.pseudo_labels import PART_COLOURS
 
-BONES = ((5, 7), (7, 9), (6, 8), (8, 10), (5, 6), (11, 12), (5, 11), (6, 12), (11, 13), (13, 15),
-         (12, 14), (14, 16), (0, 5), (0, 6))
 HITS = 6
 
 
@@ -30,7 +28,7 @@ def show(place: plt.Axes, image: np.ndarray, words: str, frame: str = '') -> Non
 
 def skeleton(place: plt.Axes, points: np.ndarray) -> None:
     """Joints (17, 2) and the bones between them."""
-    for start, end in BONES:
+    for start, end in COCO_SKELETON:
         place.plot(*points[[start, end]].T, color='#ffd400', linewidth=1.4)
     place.scatter(*points[5:].T, s=7, color='#e8112d', zorder=3)
 

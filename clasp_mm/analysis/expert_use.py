@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,8 @@ import torch
 from torch import nn
 
 from clasp_mm.datasets import LUPerson
-from clasp_mm.datasets.images import resize_images, warn_unreadable
-from clasp_mm.datasets.inputs import normalize
-from clasp_mm.datasets.readable import readable_batches
+from clasp_mm.datasets.images import warn_unreadable
+from clasp_mm.datasets.inputs import input_batches
 from clasp_mm.evaluation.functional.conflict import (
     expert_activation_divergence,
     expert_divergences,
@@ -21,8 +19,6 @@ from clasp_mm.evaluation.functional.conflict import (
 from clasp_mm.evaluation.task_conflict import expert_use as use_of_batch
 from clasp_mm.models.layers import TASKS
 from clasp_mm.utils.tables import markdown_table
-
-_BATCH = 64
 
 
 def find_images(folder: str | os.PathLike) -> LUPerson:
@@ -48,12 +44,10 @@ def expert_use(backbone: nn.Module, source: LUPerson, rows: Sequence[int],
         raise ValueError('the backbone has no PC-MoE, and so no experts')
     device = next(backbone.parameters()).device
     total, count, unreadable = 0., 0, []
-    batches = [rows[start:start + _BATCH] for start in range(0, len(rows), _BATCH)]
-    for kept, images, faults in readable_batches(
-            source, batches, partial(resize_images, size=size)):
+    for kept, images, faults in input_batches(source, rows, size, device):
         unreadable += faults
         if kept:
-            total = total + use_of_batch(backbone, normalize(images.to(device))) * len(kept)
+            total = total + use_of_batch(backbone, images) * len(kept)
             count += len(kept)
     if not count:
         raise ValueError('no image to see which experts are used'

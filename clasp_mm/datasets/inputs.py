@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
 
 from .images import read_image, resize_images
+from .readable import ImageSource, readable_batches
 
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
@@ -54,3 +55,17 @@ def batches(paths: Sequence[str], size: tuple[int, int], device: torch.device,
     """Yield the images of ``paths`` in batches on the device."""
     for start in range(0, len(paths), batch_size):
         yield load_images(paths[start:start + batch_size], size).to(device)
+
+
+def input_batches(source: ImageSource, rows: Sequence[int], size: tuple[int, int],
+                  device: torch.device, batch_size: int = 64
+                  ) -> Iterator[tuple[list[int], Tensor, list[str]]]:
+    """Yield rows of a source in batches on the device, without those that cannot be read.
+
+    Yields:
+        The rows that could be read, their images (n, 3, H, W), empty where there is none, and
+        what is wrong with the others, by name.
+    """
+    cuts = [rows[start:start + batch_size] for start in range(0, len(rows), batch_size)]
+    for kept, images, faults in readable_batches(source, cuts, partial(resize_images, size=size)):
+        yield kept, normalize(images.to(device)) if kept else images, faults

@@ -160,13 +160,13 @@ def write_json(path: str | os.PathLike, content: Any, indent: int | None = 1,
     write_text(path, json.dumps(content, indent=indent, default=default) + '\n')
 
 
-def file_hash(path: str | os.PathLike) -> str:
-    """First 8 hexadecimal digits of the SHA-256 of a file's bytes."""
+def file_hash(path: str | os.PathLike, digits: int = HASH_DIGITS) -> str:
+    """First hexadecimal digits of the SHA-256 of a file's bytes, of 64."""
     digest = hashlib.sha256()
     with open(path, 'rb') as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
-    return digest.hexdigest()[:HASH_DIGITS]
+    return digest.hexdigest()[:digits]
 
 
 @contextmanager

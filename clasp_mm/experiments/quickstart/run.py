@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,8 @@ from torch.nn import functional as F
 
 from clasp_mm.analysis.expert_use import expert_use
 from clasp_mm.datasets import LUPerson
-from clasp_mm.datasets.images import read_image, resize_images
-from clasp_mm.datasets.inputs import normalize
-from clasp_mm.datasets.readable import readable_batches
+from clasp_mm.datasets.images import read_image
+from clasp_mm.datasets.inputs import input_batches
 from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
 from clasp_mm.engine.checkpoints import last_checkpoint
 from clasp_mm.engine.jobs import ONE_THREAD, Job, run_jobs
@@ -62,7 +61,6 @@ LABEL_SETTINGS = dict(stage=0, input_size=(128, 64), foreground='centre', positi
                       image_size=(128, 64), min_foreground=0.1)
 LABEL_REPORT_IMAGES, SHOWN_IMAGES = 128, 512
 QUERIES, NEIGHBOURS = 6, 6
-_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -319,12 +317,10 @@ class Quickstart:
         """Some of the images with the nearest ones, and among how many they were sought."""
         backbone, (source, shown) = get_model(checkpoint).to(pick_device()), self.shown
         rows, features = [], []
-        batches = [shown[start:start + _BATCH] for start in range(0, len(shown), _BATCH)]
-        for kept, images, _ in readable_batches(
-                source, batches, partial(resize_images, size=self.options.size)):
+        for kept, images, _ in input_batches(source, shown, self.options.size, pick_device()):
             rows += kept
             if kept:
-                maps = backbone(normalize(images.to(pick_device())), 'appearance')
+                maps = backbone(images, 'appearance')
                 features.append(F.normalize(maps[-1].mean((2, 3))).cpu())
         cosines = torch.cat(features) @ torch.cat(features).T                          # (N, N)
         queries = np.unique(np.linspace(0, len(rows) - 1, QUERIES).round().astype(int))

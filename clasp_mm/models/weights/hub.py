@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+from clasp_mm.utils.files import file_hash
+
 SCHEME = 'hf-hub:'
 WEIGHTS = 'model.safetensors'
 _SOURCE = re.compile(rf'{SCHEME}([\w.-]+/[\w.-]+)(?:@(.+))?', re.ASCII)
@@ -114,14 +116,14 @@ def _verify(path: Path, source: str) -> None:
     That is the SHA-256, or of a small file git's SHA-1.
     """
     blob = path.parent / os.readlink(path) if path.is_symlink() else path
-    digest = {64: hashlib.sha256(), 40: hashlib.sha1(b'blob %d\0' % path.stat().st_size)}.get(
-        len(blob.name))
-    if digest is None or not re.fullmatch('[0-9a-f]+', blob.name):
+    if re.fullmatch('[0-9a-f]{64}', blob.name):
+        found = file_hash(path, 64)
+    elif re.fullmatch('[0-9a-f]{40}', blob.name):
+        content = path.read_bytes()
+        found = hashlib.sha1(b'blob %d\0%b' % (len(content), content)).hexdigest()
+    else:
         return  # the cache copies where links cannot be made
-    with path.open('rb') as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    if (found := digest.hexdigest()) != blob.name:
+    if found != blob.name:
         blob.unlink()
         path.unlink()
         raise ValueError(f'{path.name} of {source} has hash {found[:8]}, the hub says '
