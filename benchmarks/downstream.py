@@ -164,7 +164,7 @@ def contest(head: str, config: str, size: Size, sample: Callable, options: Optio
             goals: tuple[Goal, Goal] = (_INFERENCE, _STEP),
             peer: Callable[[dict, str], dict] = host_model) -> Iterator[Row]:
     """Inference, a step and its memory: the model of a config, and that on a peer's backbone."""
-    cfg = _config(config, options)
+    cfg = shipped_config(config, options)
     if options.quick:
         size = (96, 64)
     batch = options.batch(batch if options.device == 'cpu' else 16 * batch)
@@ -198,7 +198,8 @@ def contest(head: str, config: str, size: Size, sample: Callable, options: Optio
     yield Row(f'{name}, memory of a step', what, host, *peaks, 'MiB', _MEMORY, batch)
 
 
-def _config(name: str, options: Options) -> Config:
+def shipped_config(name: str, options: Options) -> Config:
+    """A config below ``configs``, of a nano backbone where it need only run."""
     cfg = Config.fromfile(shipped_file(f'configs/{name}'))
     for module in cfg.get('custom_imports', {}).get('imports', ()):
         import_module(module)

@@ -25,7 +25,7 @@ _QUERIES, _FRAMES, _PEOPLE, _GALLERY, _CHANNELS = 2900, 6978, 6.5, 100, 256
 def person_search(options: Options) -> Iterator[Row]:
     """SeqNet against mmdet's Swin, on CPUs at a quarter of the area; CUHK-SYSU's protocol."""
     size = (448, 752) if options.device == 'cpu' else (896, 1504)
-    yield from contest('SeqNet', _QUICK if options.quick else _TINY, size, _sample, options,
+    yield from contest('SeqNet', seqnet_config(options), size, person_sample, options,
                         batch=1, goals=MMPRETRAIN, peer=host_seqnet)
     queries, frames = (40, 200) if options.quick else (_QUERIES, _FRAMES)
     arrays = saved_features(queries, frames)
@@ -37,6 +37,11 @@ def person_search(options: Options) -> Iterator[Row]:
                   'channels', 'a minute', time.seconds, _MINUTE, 's', Goal(1.), queries)
         row.details['cpu_ratio'] = time.cpu_seconds / _MINUTE
         yield row
+
+
+def seqnet_config(options: Options) -> str:
+    """SeqNet's config, below ``configs``."""
+    return _QUICK if options.quick else _TINY
 
 
 def host_seqnet(model: dict, host: str) -> dict:
@@ -85,7 +90,8 @@ def saved_features(queries: int, frames: int) -> dict[str, Any]:
         galleries=galleries)
 
 
-def _sample(cfg: Config, size: Size) -> Any:
+def person_sample(cfg: Config, size: Size) -> Any:
+    """Some people, each of an identity, one of them a query."""
     sample = detection_sample(cfg, size)
     sample.gt_instances.labels = torch.arange(len(sample.gt_instances.bboxes))  # identities
     box = sample.gt_instances.bboxes[0].tolist()

@@ -30,6 +30,7 @@ from .inference import inference
 from .labels import labels
 from .launches import launches
 from .multi_task import multi_task
+from .operators import operators
 from .person_search import person_search
 from .reid import reid
 from .step import step
@@ -38,7 +39,7 @@ BENCHMARKS: dict[str, Callable[[Options], Iterator[Row]]] = dict(
     backbone=backbone, step=step, labels=labels, data=data, launches=launches, pose=pose,
     parsing=parsing, detection=detection, attribute=attribute, reid=reid,
     person_search=person_search, inference=inference,
-    multi_task=multi_task, export=export, conflict=conflict)
+    multi_task=multi_task, operators=operators, export=export, conflict=conflict)
 _GROUPS = dict(all=('backbone', 'step', 'labels', 'data'),
                downstream=('pose', 'parsing', 'detection'))  # which need the hosts
 _PER_CORE = ('labels', 'data')  # quoted per core; the others take all

@@ -1,32 +1,8 @@
-import importlib
-import pkgutil
-from contextlib import contextmanager
-from types import SimpleNamespace
-
 import pytest
 import torch
 
-from clasp_mm.compat.operators import OPERATORS, raising
-
-
-class Extension(SimpleNamespace):
-    """A module of some functions; any other raises."""
-
-    def __getattr__(self, name):
-        return raising(name)
-
-
-@contextmanager
-def called_by_mmcv(functions):
-    """mmcv.ops calls ``functions`` in place of its compiled module."""
-    ops = importlib.import_module('mmcv.ops')
-    modules = [importlib.import_module(f'mmcv.ops.{found.name}')
-               for found in pkgutil.iter_modules(ops.__path__) if found.name != 'csrc']
-    with pytest.MonkeyPatch.context() as patch:
-        for module in modules:
-            if hasattr(module, 'ext_module'):
-                patch.setattr(module, 'ext_module', Extension(**functions))
-        yield
+from benchmarks.operators import called_by_mmcv
+from clasp_mm.compat.operators import OPERATORS
 
 
 @pytest.fixture
