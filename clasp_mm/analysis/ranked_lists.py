@@ -1,7 +1,5 @@
 """A page of a model's ranked lists: median, best and worst queries of its test set."""
 
-from __future__ import annotations
-
 import os
 
 import numpy as np

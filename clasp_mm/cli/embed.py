@@ -1,7 +1,5 @@
 """Write the features of a folder of images, and a page of nearest neighbours."""
 
-from __future__ import annotations
-
 import argparse
 
 from .options import PROMPTS, add_device_and_precision, add_out, add_semantic_weight, add_size

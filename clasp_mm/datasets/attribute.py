@@ -1,7 +1,5 @@
 """Pedestrian attribute recognition: PA-100K, PETA and RAP."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

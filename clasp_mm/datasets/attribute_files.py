@@ -1,7 +1,5 @@
 """Files that list images with their attributes: PA-100K's own, and RethinkPAR's."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Read plain data and numpy arrays from a pickle without running anything that it asks for."""
 
-from __future__ import annotations
-
 import io
 import os
 import pickle

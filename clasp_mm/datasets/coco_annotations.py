@@ -1,7 +1,5 @@
 """What keeps an annotation in COCO's form from being used."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

@@ -3,8 +3,6 @@
 Needs mmpose, so nothing here imports it: a config names it in ``custom_imports``.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from pathlib import Path
 

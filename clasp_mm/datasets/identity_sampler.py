@@ -1,7 +1,5 @@
 """Batches of P identities with K images each."""
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Iterator

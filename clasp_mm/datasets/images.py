@@ -13,8 +13,6 @@ several, alpha dropped, EXIF orientation applied. What cannot be read is one err
 counts and names it (:func:`read_images`, :func:`warn_unreadable`).
 """
 
-from __future__ import annotations
-
 import heapq
 import io
 import logging

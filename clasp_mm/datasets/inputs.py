@@ -1,7 +1,5 @@
 """Image files as the backbones want them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial

@@ -1,7 +1,5 @@
 """LIP in mmsegmentation, which this module imports: name it in ``custom_imports``."""
 
-from __future__ import annotations
-
 import os.path as osp
 
 import cv2

@@ -5,8 +5,6 @@ ends the process by SIGBUS or SIGSEGV. Here every page is read (a bad sector is 
 every offset held against its page. Layout: ``mdb.c`` of LMDB 0.9, format 1 of 64 bits.
 """
 
-from __future__ import annotations
-
 import os
 import struct
 from bisect import bisect_left, bisect_right

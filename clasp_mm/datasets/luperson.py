@@ -1,7 +1,5 @@
 """Unlabelled person crops for pretraining: LUPerson, or any folder, list or LMDB of images."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence

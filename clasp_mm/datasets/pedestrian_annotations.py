@@ -1,7 +1,5 @@
 """The annotations of CityPersons as they are on the disk, in either form."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Person search on whole pictures: CUHK-SYSU and PRW."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

@@ -3,8 +3,6 @@
 Needs mmpose, so nothing here imports it: a config names it in ``custom_imports``.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from mmcv.transforms.utils import cache_randomness
 from mmpose.datasets.transforms import RandomBBoxTransform

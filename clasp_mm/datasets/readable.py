@@ -1,7 +1,5 @@
 """Batches of the images of a source that can be read, by worker processes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Protocol
 

@@ -1,7 +1,5 @@
 """People with identities and cameras: Market-1501, MSMT17, and anybody's folders or table."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence

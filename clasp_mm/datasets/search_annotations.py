@@ -1,7 +1,5 @@
 """The annotations of CUHK-SYSU and PRW as they are on the disk."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, NamedTuple
 

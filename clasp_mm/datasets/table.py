@@ -1,7 +1,5 @@
 """Tables of labels as CSV files."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Iterable

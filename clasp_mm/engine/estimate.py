@@ -1,7 +1,5 @@
 """What a run will cost, from a few of its real steps."""
 
-from __future__ import annotations
-
 import copy
 import gc
 import os

@@ -1,7 +1,5 @@
 """Which code on which machine: what a run must say to be repeated."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import platform

@@ -1,7 +1,5 @@
 """The page of a run: its health, its curves, its analyses and its files."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path

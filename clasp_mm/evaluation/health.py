@@ -3,8 +3,6 @@
 The functions take tensors and keep nothing; ``clasp_mm.HealthHook`` gathers the tensors.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations

@@ -1,7 +1,5 @@
 """mAP and CMC of re-identification as a metric of a runner."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any

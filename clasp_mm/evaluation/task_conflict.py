@@ -1,7 +1,5 @@
 """Conflict of the pretext tasks of a model, measured on a batch."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Fine-tune a task from the quickstart's backbone and from random weights, at equal budget."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import sys

@@ -1,7 +1,5 @@
 """Networks as files that run without clasp_mm: ONNX, or a torch.export program."""
 
-from __future__ import annotations
-
 import io
 import json
 import logging

@@ -1,7 +1,5 @@
 """Attributes of people in crops, by mmpretrain."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import cv2

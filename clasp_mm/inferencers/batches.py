@@ -1,7 +1,5 @@
 """Prepared images through a model, several in one forward."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any

@@ -1,7 +1,5 @@
 """Boxes of people that the caller knows, in a file or in memory."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Mapping, Sequence

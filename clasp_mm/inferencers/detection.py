@@ -1,7 +1,5 @@
 """Boxes of pedestrians or people, by mmdet."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

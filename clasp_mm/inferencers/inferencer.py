@@ -1,7 +1,5 @@
 """Every task's inference behind one call."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os

@@ -1,7 +1,5 @@
 """Images, folders, videos and arrays as frames."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """A fine-tuned model of any task, from its config and checkpoint."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple

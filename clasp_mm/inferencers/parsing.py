@@ -1,7 +1,5 @@
 """Human parsing of whole images, by mmsegmentation."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import partial
 

@@ -1,7 +1,5 @@
 """Find one person in whole pictures, by SeqNet on mmdet."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

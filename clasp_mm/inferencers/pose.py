@@ -1,7 +1,5 @@
 """Top-down pose of people in given boxes, by mmpose."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

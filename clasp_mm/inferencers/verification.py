@@ -1,7 +1,5 @@
 """Calibrate a model of re-identification, and let it decide."""
 
-from __future__ import annotations
-
 import os
 from typing import NamedTuple
 

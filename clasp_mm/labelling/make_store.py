@@ -1,7 +1,5 @@
 """Label a whole data set into a store: by one process or many, in one go or several."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """How far pseudo-labels can be trusted where nobody knows the truth."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations

@@ -1,7 +1,5 @@
 """How good pseudo-labels are, with ground truth (the paper's Fig. 4 and 5) or without."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

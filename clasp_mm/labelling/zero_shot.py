@@ -1,7 +1,5 @@
 """Attributes by CLIP's texts alone: what a data set's score is before anything is trained on it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The mini CLIP's architecture, in open_clip's own terms, and how it is written and read."""
 
-from __future__ import annotations
-
 import math
 from copy import deepcopy
 from pathlib import Path

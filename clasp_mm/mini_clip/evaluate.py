@@ -1,7 +1,5 @@
 """How well the mini CLIP names the regions and attributes of people it has not seen."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

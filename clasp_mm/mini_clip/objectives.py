@@ -1,7 +1,5 @@
 """What the mini CLIP is trained on: cosines of images and texts, and a parsing to learn by."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Muon (K. Jordan, 2024) beside AdamW: fewer steps for a short training."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """The mini CLIP's own people and empty scenes, drawn from seeds that nothing else uses."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 

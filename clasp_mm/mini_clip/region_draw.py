@@ -1,7 +1,5 @@
 """Image regions to be named: exact parts, and rough clusters of tokens as a labeler finds them."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

@@ -1,7 +1,5 @@
 """The mini CLIP's accuracies as tables for the console."""
 
-from __future__ import annotations
-
 from rich.console import Group
 from rich.table import Table
 

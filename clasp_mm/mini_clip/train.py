@@ -1,7 +1,5 @@
 """Train the mini CLIP: a stand-in, learned from synthetic people, where no CLIP weights are."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import time

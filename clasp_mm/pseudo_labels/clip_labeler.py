@@ -1,7 +1,5 @@
 """Part and attribute pseudo-labels of person images by a frozen teacher and CLIP."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 

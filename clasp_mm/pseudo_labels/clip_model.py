@@ -1,7 +1,5 @@
 """Any open_clip model, from a pretrained tag or local files, as the labeler needs it."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -8,8 +8,6 @@ are a hash of the image's key, so that an image's clusters do not depend on the 
 Nothing here makes the host wait for a GPU.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass

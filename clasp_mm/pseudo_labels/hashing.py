@@ -1,7 +1,5 @@
 """Hashes of image names: the seed of an image's random draws and its address in a store."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable
 

@@ -3,8 +3,6 @@
 Nothing here makes the host wait for a GPU.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

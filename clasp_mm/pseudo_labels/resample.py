@@ -1,7 +1,5 @@
 """Antialiased resampling of a window of each image, all images of a batch at once."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """The files of a label store: opened strictly, checksummed, with room on the disk."""
 
-from __future__ import annotations
-
 import json
 import os
 import zlib

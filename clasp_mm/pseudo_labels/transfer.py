@@ -1,7 +1,5 @@
 """Arrays between host and device, and what is made of them, without a wait until needed."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar

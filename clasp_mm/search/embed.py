@@ -1,7 +1,5 @@
 """Features of a folder of images, and a page of nearest neighbours."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Features of a folder of images, kept on disk, of which only what changed is computed again."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

@@ -1,7 +1,5 @@
 """What is searched for: words, values of attributes, and pictures."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Rank the images of a folder by how well they fit a query."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """Sentences about synthetic people, and which other images they are true of as well."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 

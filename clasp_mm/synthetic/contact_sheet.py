@@ -1,7 +1,5 @@
 """A page of synthetic people to look at: pictures, part maps, keypoints, attributes, scenes."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

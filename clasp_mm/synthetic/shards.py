@@ -1,7 +1,5 @@
 """Draw many images: over several processes, whole or resumed after a kill."""
 
-from __future__ import annotations
-
 import hashlib
 import multiprocessing
 import os

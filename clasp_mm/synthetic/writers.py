@@ -1,7 +1,5 @@
 """Write synthetic people to disk as LUPerson is kept (list file, images or LMDB), and read back."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Pictures of the analyses: task conflict, cost, convergence, embeddings."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """What analyses leave in a folder: tables, pictures and plain data, and their part of a page."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Figures of a run, as pictures."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Queries and what is near them, as a page shows them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

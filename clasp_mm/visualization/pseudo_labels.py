@@ -1,7 +1,5 @@
 """Pictures of pseudo-labels: regions, names and probabilities, on one page."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Ranked lists of re-identification as a picture, and the telling queries of a test set."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

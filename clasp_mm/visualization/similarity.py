@@ -1,7 +1,5 @@
 """Similarities of one person and of different people as a picture."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

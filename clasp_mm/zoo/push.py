@@ -1,7 +1,5 @@
 """From a published model to a repository of the Hugging Face hub, with its card."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """What is missing or wrong in a data set as it was downloaded."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 

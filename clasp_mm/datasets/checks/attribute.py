@@ -1,7 +1,5 @@
 """Check PA-100K, PETA or RAP as configs/attribute expect them."""
 
-from __future__ import annotations
-
 from collections import Counter
 from itertools import combinations
 from pathlib import Path

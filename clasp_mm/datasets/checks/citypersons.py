@@ -1,7 +1,5 @@
 """Check CityPersons in the official layout."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 

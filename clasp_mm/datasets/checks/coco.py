@@ -1,7 +1,5 @@
 """Check COCO person keypoints in the official layout, with the detections that configs expect."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path

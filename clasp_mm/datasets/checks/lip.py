@@ -1,7 +1,5 @@
 """Arrange and check LIP."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence

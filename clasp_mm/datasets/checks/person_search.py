@@ -1,7 +1,5 @@
 """Check CUHK-SYSU and PRW in their official layouts."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Check Market-1501 and MSMT17 as they are unpacked."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from clasp_mm.evaluation.functional.reid_ranking import Protocol

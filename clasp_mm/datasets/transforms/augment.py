@@ -3,8 +3,6 @@
 The colour operations are torchvision's (``adjust_brightness`` and the like), to within rounding.
 """
 
-from __future__ import annotations
-
 import math
 
 import cv2

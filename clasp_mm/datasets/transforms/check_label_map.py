@@ -1,7 +1,5 @@
 """A label map that is none is refused when it is read."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

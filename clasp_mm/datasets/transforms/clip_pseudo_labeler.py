@@ -1,7 +1,5 @@
 """Part and attribute pseudo-labels of a sample, from a store or made on the spot."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any

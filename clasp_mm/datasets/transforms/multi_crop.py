@@ -1,7 +1,5 @@
 """Multi-crop views of a person image, and the part map that moves with them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple

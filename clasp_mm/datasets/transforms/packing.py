@@ -1,7 +1,5 @@
 """The last step of the pretraining pipeline: views and labels as tensors."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import cv2

@@ -1,7 +1,5 @@
 """Fit a person's picture and labels into the network's size."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import cv2

@@ -1,7 +1,5 @@
 """Labels that mean nothing, where only the cost of a step is asked for."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Leaves a run's folder in the form that every run has."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

@@ -1,7 +1,5 @@
 """Score frozen backbones on synthetic people that pretraining never saw."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 

@@ -4,8 +4,6 @@ Nothing of the backbone is trained: re-identification and person search compare 
 the others fit a linear map of single tokens or of the pooled map.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Label-based and instance-based measures of pedestrian attribute recognition."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Intervals and paired differences of scores, by the bootstrap."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 

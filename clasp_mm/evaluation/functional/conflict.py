@@ -1,7 +1,5 @@
 """How much the tasks of one network get into each other's way (CLASP section IV-A)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from itertools import combinations
 

@@ -1,7 +1,5 @@
 """Log-average miss rate (MR^-2) of pedestrian detectors on CityPersons."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple

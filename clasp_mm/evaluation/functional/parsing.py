@@ -1,7 +1,5 @@
 """Intersection over union of label maps."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

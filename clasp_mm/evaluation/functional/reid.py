@@ -1,7 +1,5 @@
 """Camera-aware retrieval: mAP and CMC of Market-1501, MSMT17 and the like."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

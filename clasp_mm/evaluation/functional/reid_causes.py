@@ -1,7 +1,5 @@
 """Why a score of re-identification is zero, missing or odd, in words."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from .reid_ranking import Protocol

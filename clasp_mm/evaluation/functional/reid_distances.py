@@ -1,7 +1,5 @@
 """Distances between queries and a gallery, a few rows at a time: fast ones, and exact ones."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Places of the true matches in the ranked gallery, without sorting it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Same person or not: error rates of a similarity, and the threshold for a chosen one."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """How well frozen features tell classes apart: nearest neighbours and a linear classifier."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 import torch.nn.functional as F

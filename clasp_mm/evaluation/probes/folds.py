@@ -1,7 +1,5 @@
 """Linear fits, and by folds: what each image is taken for by a fit that never saw it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

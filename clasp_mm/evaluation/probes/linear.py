@@ -6,8 +6,6 @@ nothing but its input. They are solved on the device of
 float32 products may be TensorFloat's, in float64.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

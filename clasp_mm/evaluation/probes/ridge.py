@@ -1,7 +1,5 @@
 """Ridge regression on features that arrive in batches: one pass, no feature is kept."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """The paper's claims, judged by paired differences over seeds."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """A table of results: Markdown, CSV, JSON and a plot."""
 
-from __future__ import annotations
-
 import csv
 import io
 import shlex

@@ -1,7 +1,5 @@
 """Train and score the rows of a table, piece by piece, and write the table."""
 
-from __future__ import annotations
-
 import json
 import math
 import sys

@@ -3,8 +3,6 @@
 ``python -m clasp_mm.experiments.ablation.score FILE``
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Mapping
 from pathlib import Path

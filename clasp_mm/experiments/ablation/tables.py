@@ -1,7 +1,5 @@
 """The paper's ablation tables, and the systems that are compared in one frame."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import NamedTuple
 

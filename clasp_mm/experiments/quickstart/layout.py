@@ -3,8 +3,6 @@
 What it makes has names that tell one result from another; these point to the latest.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

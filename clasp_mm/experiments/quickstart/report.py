@@ -1,7 +1,5 @@
 """The quickstart's report: a table on the console, report.json, and one page of figures."""
 
-from __future__ import annotations
-
 import os
 import platform
 import shlex

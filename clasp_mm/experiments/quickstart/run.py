@@ -1,7 +1,5 @@
 """The main job: synthetic people or the user's crops to a published backbone and a report."""
 
-from __future__ import annotations
-
 import copy
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Online instance matching, the identity loss of person search."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from mmengine.dist import all_gather, get_world_size

@@ -1,7 +1,5 @@
 """Files of weights in repositories of the Hugging Face hub."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re
