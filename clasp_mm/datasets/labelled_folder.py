@@ -1,7 +1,5 @@
 """A folder of images whose sub-folders are their classes."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +23,7 @@ class LabelledFolder(NamedTuple):
     classes: list[str]
 
     @classmethod
-    def read(cls, root: str | os.PathLike) -> LabelledFolder:
+    def read(cls, root: str | os.PathLike) -> 'LabelledFolder':
         """Read the names of all images below ``root/CLASS/``.
 
         Raises:

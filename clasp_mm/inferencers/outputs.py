@@ -1,7 +1,5 @@
 """Pictures, videos and plain data of what was found."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
@@ -33,7 +31,7 @@ class Pictures:
         self._video = ''
         self._writer: cv2.VideoWriter | None = None
 
-    def __enter__(self) -> Pictures:
+    def __enter__(self) -> 'Pictures':
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
