@@ -11,7 +11,7 @@ from torch import nn
 from tqdm import tqdm
 
 from clasp_mm.datasets.images import read_image, read_images, warn_unreadable
-from clasp_mm.visualization.ranked_lists import RankedList, draw_ranked_list
+from clasp_mm.visualization.ranked_lists import draw_ranked_list
 
 from .batches import predict_batches, prepare
 from .loading import Built, loader
@@ -115,5 +115,5 @@ def draw(image: np.ndarray, result: Mapping[str, np.ndarray], root: str | Path) 
         The picture, BGR.
     """
     found = [read_image(Path(root, name))[..., ::-1] for name in result['names']]
-    ranked = RankedList(image[..., ::-1], found, result['distances'])
-    return np.ascontiguousarray(draw_ranked_list(ranked)[..., ::-1])
+    picture = draw_ranked_list(image[..., ::-1], found, result['distances'])
+    return np.ascontiguousarray(picture[..., ::-1])

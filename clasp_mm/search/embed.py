@@ -21,7 +21,7 @@ from clasp_mm.utils.claims import hold
 from clasp_mm.utils.device import computes_in_bfloat16, precision
 from clasp_mm.utils.files import printable, temporary_folder, write_json
 from clasp_mm.utils.shards import digest
-from clasp_mm.visualization.neighbours import Cell, rows_of, thumbnail
+from clasp_mm.visualization.neighbours import neighbour_rows
 from clasp_mm.visualization.pages import write_page
 from clasp_mm.zoo.config import buildable, read_zoo_config
 from clasp_mm.zoo.get_model import get_model
@@ -153,51 +153,15 @@ def _write_parquet(path: Path, features: np.ndarray, source: LUPerson, rows: np.
                                         schema=schema))
 
 
-def nearest_neighbours(features: np.ndarray, queries: np.ndarray, count: int,
-                       ) -> tuple[np.ndarray, np.ndarray]:
-    """Exact nearest neighbours by cosine, itself left out.
-
-    Args:
-        features: (N, C), read in chunks.
-        queries: Rows, (Q,).
-        count: Neighbours of each, fewer where there are not so many.
-
-    Returns:
-        Rows and cosines, nearest first, each (Q, min(count, N - 1)).
-    """
-    count = min(count, len(features) - 1)
-    asked = _unit(features[queries])
-    best = np.full((len(queries), count), -np.inf, np.float32)
-    found = np.zeros((len(queries), count), np.int64)
-    for start in range(0, len(features), _CHUNK):
-        cosines = asked @ _unit(features[start:start + _CHUNK]).T
-        inside = (queries >= start) & (queries < start + _CHUNK)
-        cosines[inside, queries[inside] - start] = -np.inf
-        rows = np.broadcast_to(np.arange(start, start + cosines.shape[1]), cosines.shape)
-        best, found = np.concatenate([best, cosines], 1), np.concatenate([found, rows], 1)
-        order = np.argsort(-best, axis=1, kind='stable')[:, :count]
-        best, found = (np.take_along_axis(x, order, 1) for x in (best, found))
-    return found, best
-
-
-def _unit(features: np.ndarray) -> np.ndarray:
-    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-
-
 def _write_page(out: Path, result: dict, features: np.ndarray, rows: np.ndarray,
                 source: LUPerson, num_queries: int, num_neighbours: int) -> None:
-    queries = np.unique(np.linspace(0, len(rows) - 1, num_queries).round().astype(np.int64))
-    found, cosines = nearest_neighbours(features, queries, num_neighbours)
-    shown, place = np.unique(np.concatenate([queries[:, None], found], 1), return_inverse=True)
-    place = place.reshape(len(queries), -1)
-    cells = [Cell(source.names[row], [thumbnail(source.load(row)['img'][..., ::-1])],
-                  source.get_data_info(row)['img_path']) for row in rows[shown].tolist()]
+    neighbours = neighbour_rows(source, rows, features, num_queries, num_neighbours)
     model = [result.get('checkpoint', ''), *np.atleast_1d(result.get('task') or [])]
     write_page(
         out.with_suffix('.html'), 'neighbours', 'Nearest neighbours',
-        f'{len(queries)} of {len(rows)} images with their nearest neighbours by cosine of the '
+        f'{len(neighbours)} of {len(rows)} images with their nearest neighbours by cosine of the '
         f'{features.shape[1]} features.', ' '.join(map(str, model)), source.source,
-        rows=rows_of(cells, place, cosines))
+        rows=neighbours)
 
 
 def load_backbone(args: argparse.Namespace, default_task: str | None = None) -> nn.Module:

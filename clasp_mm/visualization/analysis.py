@@ -10,57 +10,47 @@ from matplotlib.figure import Figure
 
 from clasp_mm.utils.files import replacing
 
-from .figures import render
+from .figures import panels, render
 
 _LEGEND = 16  # names, more than which would take the room of the points
 
 
-def draw_bars(names: Sequence[str], panels: Mapping[str, Sequence[float | None]]) -> np.ndarray:
+def draw_bars(names: Sequence[str], bars: Mapping[str, Sequence[float | None]]) -> np.ndarray:
     """A panel of bars for each measure, one bar for each system.
 
     Args:
         names: Systems.
-        panels: Measure -> its value for each system; None where not defined, which is written so.
+        bars: Measure -> its value for each system; None where not defined, which is written so.
 
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    width, columns = max(2.6, 1.1 * len(names) + .8), min(len(panels), 3)
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(width * columns, 3.2 * rows), dpi=110, layout='constrained')
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axis in axes[len(panels):]:
-        axis.axis('off')
-    for axis, (title, values) in zip(axes, panels.items(), strict=False):
+    across = min(len(bars), 3)
+    figure, axes = panels(len(bars), across, max(2.6, 1.1 * len(names) + .8) * across, 3.2)
+    for axis, (title, values) in zip(axes, bars.items(), strict=True):
         heights = [0. if value is None else value for value in values]
-        bars = axis.bar(range(len(names)), heights, .6,
-                        color=[f'C{i}' for i in range(len(names))])
-        axis.bar_label(bars, ['not defined' if value is None else f'{value:.3g}'
-                              for value in values], fontsize=8)
+        drawn = axis.bar(range(len(names)), heights, .6,
+                         color=[f'C{i}' for i in range(len(names))])
+        axis.bar_label(drawn, ['not defined' if value is None else f'{value:.3g}'
+                               for value in values], fontsize=8)
         axis.set(title=title, xticks=range(len(names)), ylim=(0, 1.15 * max(heights) or 1))
         axis.set_xticklabels(names, rotation=20 if len(names) > 2 else 0, fontsize=8)
-        axis.spines[['top', 'right']].set_visible(False)
     return render(figure)
 
 
-def draw_seeds(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> np.ndarray:
+def draw_seeds(measures: Mapping[str, Mapping[str, Sequence[float]]]) -> np.ndarray:
     """A panel for each measure: a line for each row, its seeds as dots, their mean as a bar.
 
     Args:
-        panels: Measure -> row -> its values over the seeds; none where not defined.
+        measures: Measure -> row -> its values over the seeds; none where not defined.
 
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    names = list(next(iter(panels.values())))
-    across = min(3, len(panels))
-    down = -(-len(panels) // across)
-    figure = Figure(figsize=(4.2 * across + 1.6, (.32 * len(names) + .9) * down), dpi=110,
-                    layout='constrained')
-    axes = figure.subplots(down, across, squeeze=False)
-    for axis in axes.flat[len(panels):]:
-        axis.set_visible(False)
-    for at, (axis, (title, rows)) in enumerate(zip(axes.flat, panels.items(), strict=False)):
+    names = list(next(iter(measures.values())))
+    across = min(3, len(measures))
+    figure, axes = panels(len(measures), across, 4.2 * across + 1.6, .32 * len(names) + .9)
+    for at, (axis, (title, rows)) in enumerate(zip(axes, measures.items(), strict=True)):
         values = [value for seeds in rows.values() for value in seeds]
         low, high = (min(values), max(values)) if values else (0., 1.)
         margin = .1 * (high - low) or .5
@@ -78,7 +68,6 @@ def draw_seeds(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> np.ndarra
                  yticks=range(len(names)))
         axis.set_yticklabels(names if at % across == 0 else [''] * len(names), fontsize=8)
         axis.tick_params(axis='x', labelsize=7)
-        axis.spines[['top', 'right']].set_visible(False)
     return render(figure)
 
 
@@ -130,13 +119,11 @@ def draw_convergence(runs: Mapping[str, tuple[Sequence[float], Sequence[float]]]
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    figure = Figure(figsize=(6.5, 3.6), dpi=110, layout='constrained')
-    axis = figure.subplots()
+    figure, (axis, ) = panels(1, width=6.5, height=3.6)
     for name, (places, scores) in runs.items():
         axis.plot(places, scores, marker='.', label=name)
     axis.axhline(target, color='#666', linestyle='--', linewidth=1, label=f'target {target:g}')
     axis.set(xlabel=unit, ylabel=metric)
-    axis.spines[['top', 'right']].set_visible(False)
     axis.legend(frameon=False)
     return render(figure)
 

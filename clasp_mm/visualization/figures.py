@@ -17,6 +17,26 @@ def render(figure: Figure) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
+def panels(count: int, across: int = 1, width: float = 11, height: float = 3,
+           ) -> tuple[Figure, np.ndarray]:
+    """A figure of ``count`` panels, so many across, and their axes (count,).
+
+    Args:
+        count: How many.
+        across: How many beside each other.
+        width: Of the figure, in inches.
+        height: Of each line of panels.
+    """
+    down = -(-count // across)
+    figure = Figure(figsize=(width, height * down), dpi=110, layout='constrained')
+    axes = figure.subplots(down, across, squeeze=False).ravel()
+    for axis in axes:
+        axis.spines[['top', 'right']].set_visible(False)
+    for axis in axes[count:]:
+        axis.set_visible(False)
+    return figure, axes[:count]
+
+
 def draw_expert_use(use: Mapping[str, np.ndarray]) -> np.ndarray:
     """Heat maps of mean gates.
 
@@ -40,15 +60,13 @@ def draw_expert_use(use: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def draw_part_iou(scores: Mapping[str, Mapping[str, float]]) -> np.ndarray:
     """Bars of the part IoU of several models: model -> part -> percent, NaN where undefined."""
-    figure = Figure(figsize=(11, 3), dpi=110, layout='constrained')
-    axis = figure.subplots()
+    figure, (axis, ) = panels(1)
     parts = list(next(iter(scores.values())))
     width = 0.8 / len(scores)
     for i, (model, values) in enumerate(scores.items()):
         place = np.arange(len(parts)) + (i - (len(scores) - 1) / 2) * width
         axis.bar(place, [values[part] for part in parts], width, label=model)
     axis.set(ylabel='IoU, %', xticks=range(len(parts)), xticklabels=parts)
-    axis.spines[['top', 'right']].set_visible(False)
     axis.legend(frameon=False)
     return render(figure)
 
@@ -59,35 +77,31 @@ def draw_losses(logs: Mapping[str, Path]) -> np.ndarray:
     Args:
         logs: Title -> ``scalars.json`` as MMEngine writes it, one JSON object a line.
     """
-    figure = Figure(figsize=(11, 3), dpi=110, layout='constrained')
-    axes = np.atleast_1d(figure.subplots(1, len(logs)))
+    figure, axes = panels(len(logs), len(logs))
     for axis, (title, path) in zip(axes, logs.items(), strict=True):
         rows = [row for row in read_rows(path) if 'loss' in row]
         for name in sorted({key for row in rows for key in row if key.startswith('loss_')}):
             axis.plot([row['step'] for row in rows], [row.get(name, np.nan) for row in rows],
                       label=name.removeprefix('loss_'))
         axis.set(title=title, xlabel='step', yscale='log')
-        axis.spines[['top', 'right']].set_visible(False)
         axis.legend(frameon=False)
     axes[0].set_ylabel('loss')
     return render(figure)
 
 
 def draw_curves(rows: Sequence[Mapping[str, float | None]],
-                panels: Mapping[str, Sequence[str]]) -> np.ndarray:
+                curves: Mapping[str, Sequence[str]]) -> np.ndarray:
     """Curves over the steps, two panels beside each other.
 
     Args:
         rows: What was logged at each ``step``; a row may lack a name or hold None.
-        panels: Title -> names of its curves; the loss is drawn on a logarithmic axis.
+        curves: Title -> names of its curves; the loss is drawn on a logarithmic axis.
 
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    lines = -(-len(panels) // 2)
-    figure = Figure(figsize=(11, 2.7 * lines), dpi=110, layout='constrained')
-    axes = np.atleast_2d(figure.subplots(lines, 2)).ravel()
-    for axis, (title, names) in zip(axes, panels.items(), strict=False):
+    figure, axes = panels(len(curves), 2, height=2.7)
+    for axis, (title, names) in zip(axes, curves.items(), strict=True):
         for name in names:
             points = [(row['step'], row[name]) for row in rows if row.get(name) is not None]
             if points:
@@ -96,9 +110,6 @@ def draw_curves(rows: Sequence[Mapping[str, float | None]],
         axis.set(title=title, xlabel='step')
         if title == 'loss':
             axis.set_yscale('log')
-        axis.spines[['top', 'right']].set_visible(False)
         if len(names) > 1:
             axis.legend(frameon=False, fontsize=8)
-    for axis in axes[len(panels):]:
-        axis.axis('off')
     return render(figure)

@@ -1,10 +1,13 @@
 """Queries and what is near them, as a page shows them."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+
+_CHUNK = 1 << 16  # features in memory at once
 
 
 class Cell(NamedTuple):
@@ -36,18 +39,60 @@ class Row(NamedTuple):
     title: str = ''
 
 
-def rows_of(cells: Sequence[Cell], order: np.ndarray, cosines: np.ndarray) -> list[Row]:
-    """Rows of neighbours.
+def neighbour_rows(source: Any, rows: Sequence[int], features: np.ndarray, num_queries: int,
+                   num_neighbours: int) -> list[Row]:
+    """Rows of some of the images, spread evenly, each with its nearest neighbours by cosine.
 
     Args:
-        cells: The images.
-        order: Of each query its cell and those of its k neighbours, (Q, 1 + k).
-        cosines: Of the neighbours, (Q, k).
+        source: A :class:`clasp_mm.datasets.LUPerson`.
+        rows: Of each feature, its image in the source, (N,).
+        features: (N, C).
+        num_queries: How many rows.
+        num_neighbours: Of each.
     """
-    return [Row(cells[query]._replace(score='query'), [
-        cells[i]._replace(score=f'cosine {cosine:.3f}')
-        for i, cosine in zip(found, similar, strict=True)])
-        for (query, *found), similar in zip(order, cosines, strict=True)]
+    @cache
+    def cell(at: int) -> Cell:
+        row = int(rows[at])
+        return Cell(source.names[row], [thumbnail(source.load(row)['img'][..., ::-1])],
+                    source.get_data_info(row)['img_path'])
+
+    queries = np.unique(np.linspace(0, len(rows) - 1, num_queries).round().astype(np.int64))
+    return [Row(cell(query)._replace(score='query'), [
+        cell(at)._replace(score=f'cosine {cosine:.3f}')
+        for at, cosine in zip(found, cosines, strict=True)])
+        for query, found, cosines in
+        zip(queries, *nearest_neighbours(features, queries, num_neighbours), strict=True)]
+
+
+def nearest_neighbours(features: np.ndarray, queries: np.ndarray, count: int,
+                       ) -> tuple[np.ndarray, np.ndarray]:
+    """Exact nearest neighbours by cosine, itself left out.
+
+    Args:
+        features: (N, C), read in chunks.
+        queries: Rows, (Q,).
+        count: Neighbours of each, fewer where there are not so many.
+
+    Returns:
+        Rows and cosines, nearest first, each (Q, min(count, N - 1)).
+    """
+    count = min(count, len(features) - 1)
+    asked = _unit(features[queries])
+    best = np.full((len(queries), count), -np.inf, np.float32)
+    found = np.zeros((len(queries), count), np.int64)
+    for start in range(0, len(features), _CHUNK):
+        cosines = asked @ _unit(features[start:start + _CHUNK]).T
+        inside = (queries >= start) & (queries < start + _CHUNK)
+        cosines[inside, queries[inside] - start] = -np.inf
+        rows = np.broadcast_to(np.arange(start, start + cosines.shape[1]), cosines.shape)
+        best, found = np.concatenate([best, cosines], 1), np.concatenate([found, rows], 1)
+        order = np.argsort(-best, axis=1, kind='stable')[:, :count]
+        best, found = (np.take_along_axis(x, order, 1) for x in (best, found))
+    return found, best
+
+
+def _unit(features: np.ndarray) -> np.ndarray:
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
 
 
 def thumbnail(image: np.ndarray, height: int = 176, max_width: int = 132) -> np.ndarray:

@@ -1,7 +1,6 @@
 """Ranked lists of re-identification as a picture, and the telling queries of a test set."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -10,38 +9,26 @@ RIGHT, WRONG, PLAIN = (40, 160, 40), (200, 40, 40), (120, 120, 120)  # RGB
 _FRAME, _GAP, _MARGIN = 4, 6, 18
 
 
-class RankedList(NamedTuple):
-    """A query and what was found for it, nearest first.
-
-    Attributes:
-        query: (H, W, 3) uint8 RGB.
-        found: Images of the gallery.
-        distances: Of each.
-        right: Whether each shows the query's person; None where that is not known.
-    """
-
-    query: np.ndarray
-    found: Sequence[np.ndarray]
-    distances: Sequence[float]
-    right: Sequence[bool] | None = None
-
-
-def draw_ranked_list(ranked: RankedList, height: int = 160) -> np.ndarray:
+def draw_ranked_list(query: np.ndarray, found: Sequence[np.ndarray], distances: Sequence[float],
+                     right: Sequence[bool] | None = None, height: int = 160) -> np.ndarray:
     """The query, then its list: green frames are right, red ones wrong, grey ones not known.
 
     Args:
-        ranked: What to draw.
+        query: (H, W, 3) uint8 RGB.
+        found: Images of the gallery, nearest first.
+        distances: Of each.
+        right: Whether each shows the query's person; None where that is not known.
         height: Of the pictures in pixels; they are half as wide.
 
     Returns:
         (H, W, 3) uint8 RGB.
     """
     size = (height // 2, height)
-    right = [None] * len(ranked.found) if ranked.right is None else ranked.right
-    frames = [PLAIN if flag is None else RIGHT if flag else WRONG for flag in right]
-    cells = [_cell(ranked.query, (0, 0, 0), size, 'query')]
+    frames = ([PLAIN] * len(found) if right is None else
+              [RIGHT if flag else WRONG for flag in right])
+    cells = [_cell(query, (0, 0, 0), size, 'query')]
     cells += [_cell(image, frame, size, f'{distance:.3f}') for image, frame, distance in
-              zip(ranked.found, frames, ranked.distances, strict=True)]
+              zip(found, frames, distances, strict=True)]
     gap = np.full((cells[0].shape[0], _GAP, 3), 255, np.uint8)
     wide = np.full((cells[0].shape[0], 4 * _GAP, 3), 255, np.uint8)
     parts = [gap, cells[0], wide]

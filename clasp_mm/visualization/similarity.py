@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .figures import Figure, render
+from .figures import panels, render
 
 
 def draw_verification(found: Mapping[str, Any]) -> np.ndarray:
@@ -17,8 +17,7 @@ def draw_verification(found: Mapping[str, Any]) -> np.ndarray:
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    figure = Figure(figsize=(8, 3.2), dpi=110, layout='constrained')
-    axis = figure.subplots()
+    figure, (axis, ) = panels(1, width=8, height=3.2)
     edges = np.linspace(-1, 1, len(found['same']) + 1)
     for name, colour in (('different', '#c3541b'), ('same', '#1f77b4')):
         share = np.array(found[name]) / sum(found[name])

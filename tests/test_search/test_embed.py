@@ -12,8 +12,9 @@ from clasp_mm.cli import main
 from clasp_mm.datasets import LUPerson
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
 from clasp_mm.registry import MODELS
-from clasp_mm.search import embed
-from clasp_mm.search.embed import check_out, embed_images, nearest_neighbours
+from clasp_mm.search.embed import check_out, embed_images
+from clasp_mm.visualization import neighbours
+from clasp_mm.visualization.neighbours import nearest_neighbours
 from tests.test_pseudo_labels.fakes import RED
 from tests.test_search.colours import Colours
 
@@ -83,7 +84,7 @@ def test_features_are_the_models_whatever_the_batches(people, checkpoint, tmp_pa
 
 
 def test_neighbours_are_those_of_brute_force(monkeypatch):
-    monkeypatch.setattr(embed, '_CHUNK', 7)
+    monkeypatch.setattr(neighbours, '_CHUNK', 7)
     features = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
     queries = np.array([0, 6, 7, 49])
     found, cosines = nearest_neighbours(features, queries, 12)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from clasp_mm.visualization.neighbours import Cell, Row, rows_of
+from clasp_mm.visualization.neighbours import Cell, Row, neighbour_rows
 from clasp_mm.visualization.pages import data_uri, write_page
 
 IMAGE = np.full((6, 4, 3), (250, 20, 60), np.uint8)
@@ -94,7 +94,17 @@ def test_what_a_template_needs_must_be_given(tmp_path):
 
 
 def test_rows_have_the_query_and_its_neighbours_with_their_cosines():
-    cells = [Cell(name, []) for name in 'abc']
-    (row, ) = rows_of(cells, np.array([[1, 2, 0]]), np.array([[.75, .5]]))
-    assert [cell.name for cell in (row.query, *row.hits)] == ['b', 'c', 'a']
-    assert [cell.score for cell in row.hits] == ['cosine 0.750', 'cosine 0.500']
+    class Source:
+        names = 'abcd'
+
+        def load(self, row):
+            return dict(img=IMAGE)
+
+        def get_data_info(self, row):
+            return dict(img_path=f'{row}.png')
+
+    rows = neighbour_rows(Source(), [1, 3, 0], np.array([[5, 0], [4, 3], [.6, .8]]), 2, 2)
+    assert [cell.name for cell in (rows[0].query, *rows[0].hits)] == ['b', 'd', 'a']
+    assert [cell.name for cell in (rows[1].query, *rows[1].hits)] == ['a', 'd', 'b']
+    assert [cell.score for cell in rows[0].hits] == ['cosine 0.800', 'cosine 0.600']
+    assert rows[1].hits[0].path == '3.png' and rows[1].query.score == 'query'

@@ -17,7 +17,6 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from rich.console import Console
-from torch.nn import functional as F
 
 from clasp_mm.analysis.expert_use import expert_use
 from clasp_mm.datasets import LUPerson
@@ -41,7 +40,7 @@ from clasp_mm.utils.claims import hold
 from clasp_mm.utils.device import pick_device
 from clasp_mm.utils.files import file_hash, read_json
 from clasp_mm.utils.resources import shipped_file
-from clasp_mm.visualization.neighbours import Cell, Row, rows_of, thumbnail
+from clasp_mm.visualization.neighbours import Row, neighbour_rows
 from clasp_mm.zoo.get_model import get_model
 from clasp_mm.zoo.publish import publish_model
 
@@ -319,17 +318,9 @@ class Quickstart:
             rows += kept
             if kept:
                 maps = backbone(images, 'appearance')
-                features.append(F.normalize(maps[-1].mean((2, 3))).cpu())
-        cosines = torch.cat(features) @ torch.cat(features).T                          # (N, N)
-        queries = np.unique(np.linspace(0, len(rows) - 1, QUERIES).round().astype(int))
-        cosines = cosines[queries]
-        cosines[range(len(queries)), queries] = torch.inf  # an image comes first in its own row
-        best = cosines.topk(min(1 + NEIGHBOURS, len(rows)))
-        cells, place = np.unique(best.indices, return_inverse=True)
-        return rows_of([Cell(source.names[row], [thumbnail(source.load(row)['img'][..., ::-1])],
-                             source.get_data_info(row)['img_path'])
-                        for row in (rows[i] for i in cells)],
-                       place.reshape(best.indices.shape), best.values[:, 1:]), len(rows)
+                features.append(maps[-1].mean((2, 3)).cpu().numpy())
+        return neighbour_rows(source, rows, np.concatenate(features), QUERIES,
+                              NEIGHBOURS), len(rows)
 
     def setting(self) -> dict[str, Any]:
         """What was run, in words and as plain data."""

@@ -12,7 +12,6 @@ from clasp_mm.inferencers.inferencer import inference
 from clasp_mm.visualization.ranked_lists import (
     RIGHT,
     WRONG,
-    RankedList,
     draw_ranked_list,
     select_queries,
 )
@@ -90,7 +89,7 @@ def test_demo_draws_ranked_lists(market, fine_tuned, tmp_path):
 
 def test_ranked_list_has_the_frames_of_right_and_wrong():
     images = [np.full((40, 20, 3), value, np.uint8) for value in (10, 90, 200)]
-    picture = draw_ranked_list(RankedList(images[0], images[1:], [.1, .2], [True, False]), 40)
+    picture = draw_ranked_list(images[0], images[1:], [.1, .2], [True, False], 40)
     found = [tuple(colour) for colour in np.unique(picture.reshape(-1, 3), axis=0).tolist()]
     assert RIGHT in found and WRONG in found
     columns = [int(np.argwhere((picture == colour).all(-1))[:, 1].mean())

@@ -14,7 +14,7 @@ from mmpretrain.registry import MODELS
 
 from clasp_mm.inferencers import reid
 from clasp_mm.utils.resources import shipped_file
-from clasp_mm.visualization.ranked_lists import RankedList, draw_ranked_list
+from clasp_mm.visualization.ranked_lists import draw_ranked_list
 from tests import real_clip
 
 
@@ -71,9 +71,9 @@ def ranked(seen, others, features, queries, pids):
     for query, image in enumerate(others[0]):
         distances = np.linalg.norm(queries[0][query] - rows, axis=1)
         order = np.argsort(distances)[:10]
-        lists.append(draw_ranked_list(RankedList(
+        lists.append(draw_ranked_list(
             image[..., ::-1], [gallery[at][..., ::-1] for at in order], distances[order].tolist(),
-            (names[order] == pids[0][query]).tolist())))
+            (names[order] == pids[0][query]).tolist()))
     width = max(one.shape[1] for one in lists)
     return np.concatenate([cv2.copyMakeBorder(one, 0, 0, 0, width - one.shape[1],
                                               cv2.BORDER_CONSTANT) for one in lists])
