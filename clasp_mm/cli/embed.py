@@ -2,20 +2,12 @@
 
 import argparse
 
-from .options import PROMPTS, add_device_and_precision, add_out, add_semantic_weight, add_size
+from .options import add_any_swin, add_device_and_precision, add_out
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('folder', help='folder of images, or of an LMDB')
-    parser.add_argument('--checkpoint', required=True,
-                        help='published model (file or name), or any other Swin checkpoint with '
-                        '--config')
-    parser.add_argument('--config', help='config of a training checkpoint (default: the one '
-                        'beside it)')
-    parser.add_argument('--task', nargs='+', choices=PROMPTS,
-                        help='prompt of a backbone with PC-MoE; several: their mean')
-    add_semantic_weight(parser)
-    add_size(parser)
+    add_any_swin(parser, required=True)
     add_out(parser, 'work_dirs/features')
     parser.add_argument('--format', choices=('npy', 'parquet'), default='npy',
                         help='of DIR/features.*; parquet needs pyarrow (%(default)s)')

@@ -131,6 +131,20 @@ def add_semantic_weight(parser: argparse._ActionsContainer, of: str = '') -> Non
                         "its config's")
 
 
+def add_any_swin(parser: argparse._ActionsContainer, required: bool = False,
+                 default: str = '') -> None:
+    """Add ``--checkpoint`` of a backbone, and what it needs; ``default`` is of ``--task``."""
+    parser.add_argument('--checkpoint', required=required,
+                        help='published model (file or name), or any other Swin checkpoint with '
+                        '--config')
+    parser.add_argument('--config', help='config of a training checkpoint (default: the one '
+                        'beside it)')
+    parser.add_argument('--task', nargs='+', choices=PROMPTS,
+                        help=f'prompt of a backbone with PC-MoE; several: their mean{default}')
+    add_semantic_weight(parser)
+    add_size(parser)
+
+
 def add_out(parser: argparse._ActionsContainer, default: str = 'work_dirs/analysis') -> None:
     """Add ``--out``, the folder that a verb writes its files to."""
     parser.add_argument('--out', type=Path, default=Path(default), metavar='DIR',

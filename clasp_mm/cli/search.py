@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING
 
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
 
-from .options import (
-    PROMPTS,
-    add_clip,
-    add_device_and_precision,
-    add_semantic_weight,
-    add_size,
-    clip_weights,
-)
+from .options import add_any_swin, add_clip, add_device_and_precision, clip_weights
 
 if TYPE_CHECKING:
     from clasp_mm.datasets import LUPerson
@@ -56,15 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_clip(words)
     words.add_argument('--attributes', metavar='FILE',
                        help='your own, beside ' + ', '.join(DEFAULT_VOCABULARY.attribute_names))
-    alike = parser.add_argument_group('look-alikes')
-    alike.add_argument('--checkpoint', help='published model (file or name), or any other Swin '
-                       'checkpoint with --config')
-    alike.add_argument('--config', help='config of a training checkpoint (default: the one beside '
-                       'it)')
-    alike.add_argument('--task', nargs='+', choices=PROMPTS,
-                       help='prompt of a backbone with PC-MoE; several: their mean (appearance)')
-    add_semantic_weight(alike)
-    add_size(alike)
+    add_any_swin(parser.add_argument_group('look-alikes'), default=' (appearance)')
     parser.add_argument('--batch-size', type=int, default=64, help='images (%(default)s)')
     parser.add_argument('--workers', type=int, default=2, help='processes that read (%(default)s)')
     add_device_and_precision(parser)

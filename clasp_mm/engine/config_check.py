@@ -153,7 +153,8 @@ def _typed_problems(type_: str | Callable, keys: set[str], place: str, scope: st
     if not found:
         package, _, name = str(type_).partition('.')
         if package in _STRICT_PACKAGES:
-            near = nearest(name, _type_names(package), 0.5)
+            near = nearest(name, {known for _, registry in _registries(package)
+                                  for known in registry.module_dict}, 0.5)
             hint = f' (did you mean {package}.{near}?)' if near else ''
             yield f'{place}: no type {type_!r} is registered{hint}'
         return  # of another package: the builder raises, or takes the name for itself
@@ -245,7 +246,3 @@ def _candidates(type_: str, scope: str) -> list[tuple[str, Callable]]:
         target = get_object_from_string(type_)
         found = [('', target)] if target is not None else []
     return found
-
-
-def _type_names(package: str) -> set[str]:
-    return {name for _, registry in _registries(package) for name in registry.module_dict}

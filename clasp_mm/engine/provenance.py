@@ -6,13 +6,13 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.dist import get_world_size
 
+from clasp_mm.utils.packages import installed_versions
 from clasp_mm.version import __version__
 
 _PACKAGES = ('mmengine', 'mmcv', 'mmcv-lite', 'mmpretrain', 'open_clip_torch', 'torchvision',
@@ -70,12 +70,7 @@ def describe_changes(state: Mapping[str, Any]) -> str:
 def environment() -> dict[str, Any]:
     """Versions, machine and command of this process, as plain data."""
     versions = dict(clasp_mm=__version__, python=platform.python_version(),
-                    torch=torch.__version__)
-    for name in _PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
+                    torch=torch.__version__, **installed_versions(_PACKAGES))
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return dict(command=sys.argv, versions=versions, platform=platform.platform(),
                 cores=os.cpu_count(), gpus=gpus, cuda=torch.version.cuda if gpus else None,

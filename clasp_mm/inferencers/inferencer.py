@@ -121,8 +121,10 @@ class Inferencer:
         folder, parts = Path(out_dir or ''), work_parts(files, max(1, size))
         shares = None
         if out_dir is not None and world_size > 1:
-            key = digest(self.task, state_digest(self.model), self._in_bfloat16(), files, min_score,
-                         size, known and known.boxes, options)
+            device = next(self.model.parameters()).device
+            key = digest(self.task, state_digest(self.model),
+                         computes_in_bfloat16(device, self.model.amp), files, min_score, size,
+                         known and known.boxes, options)
             shares = Blocks(folder / f'.{key}.blocks', len(parts), rank, world_size)
         own = range(rank, len(parts), world_size) if shares is None else shares.own()
         self.skipped, done = {}, []
@@ -166,15 +168,18 @@ class Inferencer:
         if out_dir is not None:
             write_json(Path(out_dir, 'predictions.json'),
                        [entry for part in parts for entry in part['entries']])
-        self._report(number, out_dir)
+        if self.skipped:
+            lines = list(self.skipped.values())
+            print_log(f'{len(lines)} of {number} inputs could not be read and were skipped: '
+                      + '; '.join(lines[:5]) + ('; ...' if len(lines) > 5 else ''),
+                      'current', logging.WARNING)
+            if out_dir is not None:
+                write_text(Path(out_dir, 'skipped_images.txt'), '\n'.join(lines) + '\n')
         left_out = [box for part in parts for box in part['left_out']]
         if left_out:
             print_log(f'{len(left_out)} boxes of {known.source} have no area inside their '
                       f'image and were left out: {"; ".join(left_out[:5])}'
                       + ('; ...' if len(left_out) > 5 else ''), 'current', logging.WARNING)
-
-    def _in_bfloat16(self) -> bool:
-        return computes_in_bfloat16(next(self.model.parameters()).device, self.model.amp)
 
     def _load(self, cfg: Config, checkpoint: Path, device: torch.device) -> nn.Module:
         title = TASKS[self.task]
@@ -267,16 +272,6 @@ class Inferencer:
             own = dict(options, boxes=[options['boxes'][place]]) if 'boxes' in options else options
             results += self._results([image], own)
         return results
-
-    def _report(self, number: int, out_dir: str | os.PathLike | None) -> None:
-        if not self.skipped:
-            return
-        lines = list(self.skipped.values())
-        print_log(f'{len(lines)} of {number} inputs could not be read and were skipped: '
-                  + '; '.join(lines[:5]) + ('; ...' if len(lines) > 5 else ''),
-                  'current', logging.WARNING)
-        if out_dir is not None:
-            write_text(Path(out_dir, 'skipped_images.txt'), '\n'.join(lines) + '\n')
 
 
 def inference(task: str, images: Given | Sequence[Given],

@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import cv2
@@ -16,7 +15,7 @@ from clasp_mm.utils.files import printable, replacing
 from .inputs import Frame
 
 
-class Pictures:
+class Pictures(ExitStack):
     """A folder of drawn images and videos, under the names of their sources; a context manager.
 
     A video is whole, or not there, once a frame of another file comes or the context is left.
@@ -26,17 +25,10 @@ class Pictures:
     """
 
     def __init__(self, folder: str | os.PathLike) -> None:
+        super().__init__()
         self.folder = Path(folder)
-        self._stack = ExitStack()
         self._video = ''
         self._writer: cv2.VideoWriter | None = None
-
-    def __enter__(self) -> 'Pictures':
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
-        self._stack.__exit__(kind, error, trace)
 
     def write(self, frame: Frame, picture: np.ndarray, stem: str) -> None:
         """Write a picture of a frame: to its video if ``stem`` is the frame's, else as an image."""
@@ -44,7 +36,7 @@ class Pictures:
             write_image(self.folder / f'{stem}.jpg', picture)
             return
         if self._video != frame.file:
-            self._stack.close()
+            self.close()
             self._open(frame, picture)
         self._writer.write(picture)
 
@@ -52,7 +44,7 @@ class Pictures:
         target = (self.folder / frame.file).with_suffix('.mp4')
         if printable(target) != str(target):  # OpenCV ends the process
             raise ValueError(f'{printable(target)} is no name in UTF-8, which a video needs')
-        partial_file = self._stack.enter_context(replacing(target))
+        partial_file = self.enter_context(replacing(target))
         writing = Path(f'{partial_file}.mp4')  # OpenCV chooses the container by the name's end
         writer = cv2.VideoWriter(str(writing), cv2.VideoWriter_fourcc(*'mp4v'), frame.rate,
                                  picture.shape[1::-1])
@@ -60,7 +52,7 @@ class Pictures:
         def finish() -> None:
             writer.release()
             os.replace(writing, partial_file)
-        self._stack.callback(finish)
+        self.callback(finish)
         self._video, self._writer = frame.file, writer
 
 

@@ -84,7 +84,7 @@ def check_compiler(device: torch.device | str) -> None:
     if not torch_at_least(2, 4):
         raise RuntimeError(f'compiling needs torch 2.4 or newer, this is {torch.__version__}')
     try:
-        torch.compile(_line, dynamic=False)(torch.ones(8, device=device))
+        torch.compile(lambda x: x.sin() + 1, dynamic=False)(torch.ones(8, device=device))
     except Exception as error:  # torch's own types, by version; those of compilers and of triton
         need = ('triton (a package that comes with torch\'s builds for GPUs) and a C compiler (gcc)'
                 if torch.device(device).type == 'cuda' else 'a C++ compiler (g++)')
@@ -93,7 +93,3 @@ def check_compiler(device: torch.device | str) -> None:
             f'torch.compile does not work on {device} ({reason}): it needs {need}, in PATH or '
             'named by the variable CXX (C++) or CC (C); install it, or train without --compile'
         ) from error
-
-
-def _line(x: torch.Tensor) -> torch.Tensor:
-    return torch.sin(x) + 1

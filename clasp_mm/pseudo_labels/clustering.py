@@ -78,19 +78,10 @@ def _draw(weights: Tensor, uniform: Tensor) -> Tensor:
 
 def _seed(sq_dists: Tensor, weights: Tensor, draws: Tensor, cluster_numbers: Sequence[int],
           num_init: int) -> Tensor:
-    """Greedy k-means++ (Arthur and Vassilvitskii, 2007).
+    """Greedy k-means++ (Arthur and Vassilvitskii, 2007): a first assignment, (B, S, R, L) float.
 
-    The first k seeds serve cluster number k, so one run serves all cluster numbers.
-
-    Args:
-        sq_dists: Squared distances between tokens, columns of padding zero, (B, L, L).
-        weights: 1 for tokens, 0 for padding, (B, L).
-        draws: Uniforms, (B, num_init * (1 + (max(k) - 1) * _TRIALS)).
-        cluster_numbers: Values of k.
-        num_init: Restarts R.
-
-    Returns:
-        First assignment, (B, S, R, L) float.
+    The first k seeds serve cluster number k, so one run serves all. Columns of padding are zero in
+    the squared distances (B, L, L); draws are (B, R * (1 + (max(k) - 1) * _TRIALS)) uniforms.
     """
     batch, length = weights.shape
     images = torch.arange(batch, device=weights.device)[:, None]
@@ -145,16 +136,8 @@ def _lloyd(gram: Tensor, weights: Tensor, labels: Tensor, most: int,
     """Lloyd's algorithm from a first assignment; the best restart of each image and k.
 
     A cluster that loses all its tokens stays empty; its restart explains less and another wins.
-
-    Args:
-        gram: Inner products of the centred tokens, rows and columns of padding zero, (B, L, L).
-        weights: 1 for tokens, 0 for padding, (B, L).
-        labels: First assignment, anything for padding, (B, S, R, L) float.
-        most: Largest k.
-        max_iter: Steps at most; the last one only measures.
-
-    Returns:
-        Labels (B, S, L) float, anything for padding, and inertia (B, S).
+    From inner products of centred tokens (B, L, L), zero for padding, and labels (B, S, R, L),
+    anything for padding, to labels (B, S, L) and inertia (B, S). The last step only measures.
     """
     way = way_of(gram.device)
     batch, num_k, _, length = labels.shape

@@ -16,16 +16,10 @@ def _cubic(x: Tensor) -> Tensor:
 
 def _weights(window: tuple[Tensor, Tensor], box: tuple[Tensor, Tensor], length: int,
              out: int) -> Tensor:
-    """Filter rows that sample ``out`` points of a window on an axis of ``length`` pixels.
+    """Filter rows (N, out, length) that sample points of a window on an axis of pixels.
 
-    Args:
-        window: Start and end in pixels, each (N,).
-        box: Start and end of what may be seen, each (N,).
-        length: Pixels of the axis.
-        out: Samples.
-
-    Returns:
-        (N, out, length). Rows sum to one, those centred outside the box are zero.
+    Window, and box of what may be seen, are starts and ends (N,). Rows sum to one, those centred
+    outside the box are zero.
     """
     scale = (window[1] - window[0]) / out
     positions = torch.arange(out, device=scale.device) + 0.5

@@ -44,7 +44,7 @@ def interleaved(calls: Mapping[str, Callable[[], object]], repeats: int = 7,
     if not calls or repeats < 1:
         raise ValueError(f'nothing to time: {len(calls)} calls, repeats={repeats}')
     on_gpu = torch.device(device).type == 'cuda'
-    wait = partial(torch.cuda.synchronize, device) if on_gpu else _no_wait
+    wait = partial(torch.cuda.synchronize, device) if on_gpu else lambda: None
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
     for number in range(warmup + repeats):
         for name in list(calls) if number % 2 == 0 else reversed(calls):
@@ -70,7 +70,3 @@ def threads(number: int) -> Iterator[None]:
     finally:
         torch.set_num_threads(before[0])
         cv2.setNumThreads(before[1])
-
-
-def _no_wait() -> None:
-    pass

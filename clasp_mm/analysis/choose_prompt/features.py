@@ -65,12 +65,9 @@ def prompt_features(backbone: PCMoESwin, images: Tensor, tasks: Sequence[Any],
         embedded = backbone.embed(normalize(images[start:start + batch_size].to(device)))
         for task, own in zip(tasks, found, strict=True):
             maps = backbone.from_embed(embedded, task)[0]
-            own.append((_pooled(maps) if grid is None else _tokens(maps, grid)).cpu().numpy())
+            made = maps[-1].float().mean((2, 3)) if grid is None else _tokens(maps, grid)
+            own.append(made.cpu().numpy())
     return [np.concatenate(parts) for parts in found]
-
-
-def _pooled(maps: Sequence[Tensor]) -> Tensor:
-    return maps[-1].float().mean((2, 3))                                        # (B, C)
 
 
 def _tokens(maps: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:

@@ -103,12 +103,7 @@ def _mutual(nearest: np.ndarray) -> np.ndarray:
 
 
 class _Encoding:
-    """Sparse rows of non-negative weights of sum 1 (equations 7 and 11).
-
-    Args:
-        columns: Columns of each row, ascending.
-        weights: Weights of each row.
-    """
+    """Sparse rows of non-negative weights of sum 1 (equations 7 and 11), columns ascending."""
 
     def __init__(self, columns: list[np.ndarray], weights: list[np.ndarray]) -> None:
         self.columns, self.weights = columns, weights

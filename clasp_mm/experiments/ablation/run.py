@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -134,20 +134,17 @@ class _Ablation:
                    if not training.is_done()}
         self.say(f'{len(missing)} of {len(trainings)} trainings, '
                  f'{self.options.parallel} at a time')
-        self.run_jobs([training.job(self.options.processes, name)
-                       for name, training in missing.items()])
+        run_jobs([training.job(self.options.processes, name)
+                  for name, training in missing.items()], parallel=self.options.parallel)
         self.score(trainings)
-        results = {row.title: [self.result(row, seed) for seed in range(self.options.seeds)]
-                   for row in self.rows}
+        results = {row.title: [read_json(self.result_file(row, seed))
+                               for seed in range(self.options.seeds)] for row in self.rows}
         return dict(table=self.options.table, budget=self.options.budget,
                     seeds=self.options.seeds, **self.budget._asdict(), rows=results,
                     labels=self.report_labels())
 
     def say(self, text: str) -> None:
         self.quickstart.say(text)
-
-    def run_jobs(self, jobs: Sequence[Job]) -> None:
-        run_jobs(jobs, parallel=self.options.parallel)
 
     def check_settings(self) -> None:
         """Refuse a folder that was begun with another budget or other code."""
@@ -171,7 +168,7 @@ class _Ablation:
             if not stage1.is_done():
                 jobs.append(stage1.job(self.options.processes, name=f'seed{seed} dino'))
         self.say(f'stage 1: {", ".join(job.name for job in jobs) or "done"}')
-        self.run_jobs(jobs)
+        run_jobs(jobs, parallel=self.options.parallel)
 
     def training(self, row: Row, seed: int) -> Training:
         """One row's training from the stage 1 of its seed."""
@@ -223,8 +220,9 @@ class _Ablation:
         for row in self.rows:
             for seed in range(self.options.seeds):
                 training = trainings.get((row.key, seed))
+                config = (training or self.quickstart.stage1(0)).config_file  # else random weights
                 job = dict(
-                    config=str(training.config_file if training else self.random_config()),
+                    config=str(config),
                     checkpoint=str(training.result) if training else None,
                     hash=file_hash(training.result) if training else None, seed=seed,
                     data=str(self.dir / 'data'),
@@ -244,17 +242,10 @@ class _Ablation:
                     sys.executable, '-m', 'clasp_mm.experiments.ablation.score', str(ticket)],
                     file.with_suffix('.log'), env=ONE_THREAD))
         self.say(f'{len(jobs)} scorings')
-        self.run_jobs(jobs)
-
-    def random_config(self) -> Path:
-        """Config of random weights: stage 1's."""
-        return self.quickstart.stage1(0).config_file
+        run_jobs(jobs, parallel=self.options.parallel)
 
     def result_file(self, row: Row, seed: int) -> Path:
         return self.dir / 'results' / f'{row.key}-seed{seed}.json'
-
-    def result(self, row: Row, seed: int) -> dict[str, Any]:
-        return read_json(self.result_file(row, seed))
 
 
 def uses_labels(cfg: Config) -> bool:

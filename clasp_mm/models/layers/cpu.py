@@ -4,8 +4,7 @@ GPUs, and traces, exports, compiled code, function transforms and modes that cou
 torch makes of the plain operators. The private names of torch that the models use are here.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -18,18 +17,6 @@ _ONEDNN = (torch_at_least(2, 4) and torch.backends.mkldnn.is_available()
 _CUT_BY_QUESTION = not torch_at_least(2, 13)  # seen on 2.4, not on 2.13
 _LARGE = 2**23  # elements: above 32 MiB the C library asks the system for fresh pages every time
 _PART = 2**21
-_on = True
-
-
-@contextmanager
-def switched_off() -> Iterator[None]:
-    """Compute on the CPU as on a GPU, so that the operators of a GPU's step can be counted."""
-    global _on
-    before, _on = _on, False
-    try:
-        yield
-    finally:
-        _on = before
 
 
 def is_transformed() -> bool:
@@ -43,7 +30,7 @@ def is_transformed() -> bool:
 
 def runs_plainly_on_cpu(x: Tensor) -> bool:
     """Whether operators on ``x`` are run by a CPU and no more: nothing compiles or records them."""
-    return (_on and x.device.type == 'cpu'
+    return (x.device.type == 'cpu'
             and not (is_compiling() or torch.jit.is_tracing()
                      or torch._C._len_torch_dispatch_stack() or is_transformed()))
 
