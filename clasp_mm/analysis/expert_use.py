@@ -12,10 +12,7 @@ from torch import nn
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.images import warn_unreadable
 from clasp_mm.datasets.inputs import input_batches
-from clasp_mm.evaluation.functional.conflict import (
-    expert_activation_divergence,
-    expert_divergences,
-)
+from clasp_mm.evaluation.functional.conflict import expert_activation_divergence, expert_divergences
 from clasp_mm.evaluation.task_conflict import expert_use as use_of_batch
 from clasp_mm.models.layers import TASKS
 from clasp_mm.utils.tables import markdown_table

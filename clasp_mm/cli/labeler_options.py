@@ -5,16 +5,7 @@ from typing import TYPE_CHECKING
 
 from clasp_mm.utils.device import computes_in_bfloat16
 
-from .options import (
-    PROMPTS,
-    add_clip,
-    add_device,
-    add_out,
-    add_semantic_weight,
-    add_vocabulary,
-    clip_weights,
-    read_vocabulary,
-)
+from . import options
 
 if TYPE_CHECKING:
     from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler
@@ -26,7 +17,7 @@ def add_labeler_arguments(parser: argparse.ArgumentParser,
     data = parser.add_argument_group('images')
     data.add_argument('--data-root', required=True, help='folder of the images, or of an LMDB')
     data.add_argument('--list', default='', help='file with one image name per line')
-    add_out(data, out)
+    options.add_out(data, out)
     networks = parser.add_argument_group('networks')
     networks.add_argument('--teacher', required=True,
                           help='published model; any Swin checkpoint (DINO training, ImageNet) of '
@@ -34,12 +25,12 @@ def add_labeler_arguments(parser: argparse.ArgumentParser,
                           'regions of one colour, before anything is trained')
     networks.add_argument('--teacher-config', help='config of the pretraining run, for a '
                           'training checkpoint')
-    networks.add_argument('--teacher-task', choices=PROMPTS,
+    networks.add_argument('--teacher-task', choices=options.PROMPTS,
                           help='prompt of a teacher that has PC-MoE')
-    add_semantic_weight(networks, 'teacher-')
-    add_clip(networks)
-    add_vocabulary(networks)
-    add_device(networks)
+    options.add_semantic_weight(networks, 'teacher-')
+    options.add_clip(networks)
+    options.add_vocabulary(networks)
+    options.add_device(networks)
     networks.add_argument('--batch-size', type=int, default=64, help='images (%(default)s)')
     networks.add_argument('--clip-batch-size', type=int, default=256,
                           help='regions per CLIP forward (%(default)s)')
@@ -82,7 +73,7 @@ def labeler_from_arguments(args: argparse.Namespace) -> 'CLIPLabeler':
     from clasp_mm.zoo.get_model import get_model
     if not 0 <= args.stage <= 3:
         raise ValueError(f'--stage must be 0 to 3, got {args.stage}')
-    vocabulary = read_vocabulary(args)
+    vocabulary = options.read_vocabulary(args)
     if args.teacher == 'none':
         if args.teacher_config or args.teacher_task or args.teacher_semantic_weight is not None:
             raise ValueError('--teacher none has no config, no task and no semantic weight')
@@ -95,7 +86,7 @@ def labeler_from_arguments(args: argparse.Namespace) -> 'CLIPLabeler':
             source['semantic_weight'] = args.teacher_semantic_weight
         teacher = get_model(**source, out_indices=tuple(range(args.stage + 1)))
     labeler = build_labeler(
-        clip=dict(name=args.clip, pretrained=clip_weights(args)), teacher=teacher,
+        clip=dict(name=args.clip, pretrained=options.clip_weights(args)), teacher=teacher,
         vocabulary=vocabulary, device=args.device, clip_batch_size=args.clip_batch_size,
         task=args.teacher_task, cluster_numbers=args.clusters,
         image_size=args.image_size,

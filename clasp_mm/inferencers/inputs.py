@@ -10,12 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from clasp_mm.datasets.images import (
-    IMAGE_SUFFIXES,
-    UnreadableImageError,
-    list_files,
-    read_image,
-)
+from clasp_mm.datasets.images import IMAGE_SUFFIXES, UnreadableImageError, list_files, read_image
 from clasp_mm.utils.files import printable
 
 _CHUNK_BYTES = 1 << 28  # of images beyond a batch

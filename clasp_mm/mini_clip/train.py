@@ -15,13 +15,7 @@ from clasp_mm.utils.claims import hold
 from clasp_mm.utils.device import pick_device
 from clasp_mm.utils.files import file_hash, read_json, write_json
 
-from .architecture import (
-    ARCHITECTURE,
-    CHECKPOINT_FILE,
-    PREPROCESS,
-    build_mini_clip,
-    save_mini_clip,
-)
+from .architecture import ARCHITECTURE, CHECKPOINT_FILE, PREPROCESS, build_mini_clip, save_mini_clip
 from .batches import batches
 from .evaluate import evaluate_mini_clip
 from .objectives import CandidateTexts, Objective, weighted

@@ -7,6 +7,7 @@ from typing import Any
 
 from clasp_mm.compat import load_file
 from clasp_mm.models.weights.find import METAFILE, verify_hash
+from clasp_mm.models.weights.trained_with import meta_of
 from clasp_mm.utils.files import read_json
 from clasp_mm.utils.tables import markdown_table
 
@@ -93,8 +94,7 @@ def read_models(source: str) -> list[dict[str, Any]]:
         return [_of_meta(read_json(path), source)]
     if path.suffix in ('.pth', '.safetensors') and path.is_file():
         verify_hash(path)
-        content = load_file(path)
-        return [_of_meta(content.get('meta') if isinstance(content, Mapping) else None, source)]
+        return [_of_meta(meta_of(load_file(path)), source)]
     entries = read_zoo()
     if source not in entries:
         raise FileNotFoundError(f'{source} is no published file, no side-car (.json), no '

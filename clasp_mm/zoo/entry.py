@@ -112,17 +112,14 @@ def write_entry(folder: Path, entry: Mapping[str, Any]) -> None:
     Raises:
         ValueError: The metafile there is none, or the entry is wrong.
     """
-    with locked(folder / METAFILE):  # nobody else's entry is lost
-        _put_entry(folder / METAFILE, entry)
-
-
-def _put_entry(path: Path, entry: Mapping[str, Any]) -> None:
-    content = read_yaml(path) if path.is_file() else {}
-    if not isinstance(content, Mapping) or not isinstance(content.get('Models', []), list):
-        raise ValueError(f'{path} is no metafile: it needs a list of models under `Models`')
-    check_entry(entry, path, (path.parent, shipped_file('model-index.yml').parent))
-    models = [dict(entry) if model.get('Name') == entry['Name'] else model
-              for model in content.get('Models', [])]
-    if entry['Name'] not in [model['Name'] for model in models]:
-        models.append(dict(entry))
-    write_yaml(path, {'Collections': [{'Name': 'Published'}], **content, 'Models': models})
+    path = folder / METAFILE
+    with locked(path):  # nobody else's entry is lost
+        content = read_yaml(path) if path.is_file() else {}
+        if not isinstance(content, Mapping) or not isinstance(content.get('Models', []), list):
+            raise ValueError(f'{path} is no metafile: it needs a list of models under `Models`')
+        check_entry(entry, path, (folder, shipped_file('model-index.yml').parent))
+        models = [dict(entry) if model.get('Name') == entry['Name'] else model
+                  for model in content.get('Models', [])]
+        if entry['Name'] not in [model['Name'] for model in models]:
+            models.append(dict(entry))
+        write_yaml(path, {'Collections': [{'Name': 'Published'}], **content, 'Models': models})

@@ -14,7 +14,7 @@ from torch import nn
 from clasp_mm.compat import load_file
 from clasp_mm.models.weights.find import HASHED_NAME, find_weights
 from clasp_mm.models.weights.swin import load_backbone
-from clasp_mm.models.weights.trained_with import published_backbone
+from clasp_mm.models.weights.trained_with import meta_of, published_backbone
 from clasp_mm.registry import MODELS
 
 from .config import entry_config, open_config
@@ -135,8 +135,7 @@ def check_task(content: Any, path: Path, cfg: Config) -> None:
     A published file says its task; a run's checkpoint has its config, as text that is only
     searched, not run.
     """
-    meta = content.get('meta') if isinstance(content, Mapping) else None
-    meta = meta if isinstance(meta, Mapping) else {}
+    meta = meta_of(content)
     types = re.findall(r"\btype='([\w.]+)'", str(meta.get('cfg', '')))
     found = meta.get('task') or task_of_types([*types, str(meta.get('algorithm'))])
     wanted = model_task(cfg.model)

@@ -219,7 +219,7 @@ def list_models(pattern: str = '*', task: str | None = None,
         name for name, entry in read_zoo().items()
         if fnmatch.fnmatchcase(name, f'{pattern}*')
         and (not weights or _has_weights(entry, published))
-        and (task is None or task in _tasks(entry))
+        and task in (None, entry['Metadata']['Task'], *(r['Task'] for r in entry['Results'] or ()))
         and (licence is None or fnmatch.fnmatchcase(entry['Metadata']['Data Licence'], licence)))
 
 
@@ -262,7 +262,3 @@ def task_of_types(types: Iterable[str]) -> str | None:
 def _has_weights(entry: Mapping[str, Any], published: Mapping[str, Any]) -> bool:
     weights = entry.get('Weights') or entry['Name']
     return '://' in weights or weights in published
-
-
-def _tasks(entry: Mapping[str, Any]) -> set[str]:
-    return {entry['Metadata']['Task'], *(r['Task'] for r in entry['Results'] or ())}

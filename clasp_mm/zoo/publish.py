@@ -19,17 +19,13 @@ from mmengine.registry import DefaultScope
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from clasp_mm.compat import (
-    SAFETENSORS_META,
-    SAFETENSORS_SUM,
-    load_file,
-    safetensors_sum,
-)
+from clasp_mm.compat import SAFETENSORS_META, SAFETENSORS_SUM, load_file, safetensors_sum
 from clasp_mm.engine.checkpoints import last_checkpoint
 from clasp_mm.engine.provenance import describe_changes, git_state
 from clasp_mm.engine.run_report import write_run_report
 from clasp_mm.models.weights.coverage import check_finite, check_weights
 from clasp_mm.models.weights.swin import load_backbone
+from clasp_mm.models.weights.trained_with import meta_of
 from clasp_mm.pseudo_labels.store import LabelStore
 from clasp_mm.registry import MODELS
 from clasp_mm.utils.config_text import config_differences, read_config_text
@@ -110,7 +106,7 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
     config = find_config(checkpoint) if found else Path(config)
     cfg = read_zoo_config(config) if found else Config.fromfile(config)
     content = load_file(checkpoint)
-    training = content.get('meta') or {} if isinstance(content, Mapping) else {}
+    training = meta_of(content)
     refusals = config_refusals(cfg, entry=about is not None)
     differences = _config_differences(cfg, config, training, checkpoint)
     if not allow_dirty:
@@ -152,7 +148,9 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
     side_car = dict(
         meta, sha256_8=hashes[own], files=list(names.values()), parameters=weights.parameters,
         coverage=weights.coverage, epoch=training.get('epoch'), iter=training.get('iter'),
-        seed=training.get('seed'), data=_data(cfg),
+        seed=training.get('seed'),
+        data=_plain({key: value for key, value in cfg.train_dataloader.dataset.items()
+                     if key != 'pipeline'}),
         training_data=about.data if about else None, config_differences=differences,
         git=git_state(), torch_version=torch.__version__, config=_plain(cfg.to_dict()))
     files['.json'] = json.dumps(side_car, indent=2).encode()
@@ -356,8 +354,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Sequence | set) and not isinstance(value, str | bytes):
         return [_plain(one) for one in value]
     return value if isinstance(value, str | int | float | None) else str(value)
-
-
-def _data(cfg: Config) -> dict:
-    dataset = cfg.train_dataloader.dataset
-    return _plain({key: value for key, value in dataset.items() if key != 'pipeline'})

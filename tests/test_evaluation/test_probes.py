@@ -6,7 +6,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from clasp_mm.evaluation import linear_probe_attributes, linear_probe_segmentation
-from clasp_mm.evaluation.probes.linear import _class_shares, predict_attributes
+from clasp_mm.evaluation.probes.folds import predict_attributes
+from clasp_mm.evaluation.probes.linear import _class_shares
 
 
 def people(seed, number, channels=12, noise=1., classes=4):

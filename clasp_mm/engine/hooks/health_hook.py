@@ -8,16 +8,8 @@ from mmengine.dist import all_gather, all_reduce, is_main_process
 from mmengine.runner import Runner
 from torch import Tensor
 
+from clasp_mm.evaluation import health
 from clasp_mm.evaluation.functional import expert_activation_divergence
-from clasp_mm.evaluation.health import (
-    STATUS,
-    effective_rank,
-    entropy,
-    expert_load,
-    judge,
-    prompt_distance,
-    target_entropies,
-)
 from clasp_mm.models.layers import TASKS
 from clasp_mm.registry import HOOKS
 
@@ -62,14 +54,14 @@ class HealthHook(AlgorithmHook):
         stats = self.statistics(images)
         if not is_main_process():
             return
-        status, causes = judge(stats)
+        status, causes = health.judge(stats)
         step = runner.iter + 1
         early = status == 'red' and step <= min(self.warmup, runner.max_iters // 10)
         if early:
             status = 'amber'
             causes = (f'{causes[0]} (normal in the first steps)', *causes[1:])
         scalars = {f'health/{name}': value for name, value in stats.items()}
-        scalars['health/status'] = STATUS.index(status)
+        scalars['health/status'] = health.STATUS.index(status)
         for name, value in scalars.items():
             runner.message_hub.update_scalar(name, value)
         runner.visualizer.add_scalars(scalars, step=step)
@@ -85,13 +77,13 @@ class HealthHook(AlgorithmHook):
         maps, own_gates = backbone.from_embed(embedded, model.task)
         features = maps[-1].mean((2, 3)).float()
         targets = model.dino_loss.targets(teacher.head(features)[None], model.teacher_temp)
-        own, mean = target_entropies(targets[0])
+        own, mean = health.target_entropies(targets[0])
         all_reduce(own, 'mean')
         all_reduce(mean, 'mean')
         features = torch.cat(all_gather(features))
         stats = dict(
-            effective_rank=effective_rank(features), rank_limit=float(min(features.shape)),
-            target_entropy=own.item(), mean_target_entropy=entropy(mean),
+            effective_rank=health.effective_rank(features), rank_limit=float(min(features.shape)),
+            target_entropy=own.item(), mean_target_entropy=health.entropy(mean),
             log_prototypes=math.log(len(mean)), log_images=math.log(len(features)))
         stats['information'] = stats['mean_target_entropy'] - stats['target_entropy']
         if model.dino_loss.centering == 'mean':
@@ -114,11 +106,11 @@ class HealthHook(AlgorithmHook):
                 own_gates if task == self.model.task else backbone.from_embed(embedded, task)[1])])
             for task in TASKS])
         all_reduce(gates, 'mean')
-        largest, unused = expert_load(gates)
+        largest, unused = health.expert_load(gates)
         prompts = [stage.moe.prompts for stage in backbone.stages
                    if stage.moe is not None and stage.moe.prompts is not None]
         return dict(
-            prompt_distance=prompt_distance(prompts) if prompts else 1.0,
+            prompt_distance=health.prompt_distance(prompts) if prompts else 1.0,
             gate_distance=expert_activation_divergence(gates), largest_expert=largest,
             unused_experts=unused, num_experts=float(gates.shape[-1]))
 

@@ -6,10 +6,7 @@ from typing import Any
 import torch
 from mmengine.runner import Runner
 
-from clasp_mm.evaluation.functional.conflict import (
-    expert_activation_divergence,
-    gradient_conflict_ratio,
-)
+from clasp_mm.evaluation.functional import expert_activation_divergence, gradient_conflict_ratio
 from clasp_mm.evaluation.task_conflict import expert_use, task_gradients
 from clasp_mm.registry import HOOKS
 

@@ -7,11 +7,7 @@ from torch import nn
 from clasp_mm.models import PCMoESwin
 from clasp_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
-from .trainable_constructor import (
-    TrainableOptimWrapperConstructor,
-    merge_groups,
-    settings_key,
-)
+from .trainable_constructor import TrainableOptimWrapperConstructor, merge_groups, settings_key
 
 _SPARED = ('.relative_position_bias_table', '.moe.prompts')
 

@@ -16,16 +16,7 @@ from torch.nn import functional as F
 
 from ..functional.attribute import attribute_metrics
 from ..functional.parsing import ConfusionMatrix
-from .folds import (
-    as_rows,
-    finite,
-    fit_linear,
-    make_folds,
-    placed,
-    predict_attributes,
-    predict_folds,
-    standardiser,
-)
+from . import folds
 
 _IGNORE = 255
 _VAL_BATCH = 32
@@ -70,21 +61,21 @@ def linear_probe_segmentation(train_feats: np.ndarray | Tensor, train_maps: np.n
         raise ValueError(f'every training label is {_IGNORE}, there is nothing to learn from')
     if len(used) > max_tokens:
         used = used[torch.linspace(0, len(used) - 1, max_tokens).long()]
-    tokens, shares, weights = (placed(one[used]) for one in (tokens, shares, weights))
-    mean, scale = standardiser(tokens)
+    tokens, shares, weights = (folds.placed(one[used]) for one in (tokens, shares, weights))
+    mean, scale = folds.standardiser(tokens)
     tokens, weights = (tokens - mean) / scale, weights.sum()
 
     def loss(logits: Tensor) -> Tensor:
         return -(shares * logits.log_softmax(dim=1)).sum() / weights
 
-    weight, bias = fit_linear(tokens, num_classes, loss, l2, max_iter)
+    weight, bias = folds.fit_linear(tokens, num_classes, loss, l2, max_iter)
     val_maps = np.asarray(val_maps)
     if len(val_maps) != len(val_feats):
         raise ValueError(f'{len(val_feats)} val_feats but {len(val_maps)} val_maps')
     matrix = ConfusionMatrix(num_classes, _IGNORE)
     for begin in range(0, len(val_feats), _VAL_BATCH):
         labels = val_maps[begin:begin + _VAL_BATCH]
-        features = placed(val_feats[begin:begin + _VAL_BATCH]).permute(0, 2, 3, 1)
+        features = folds.placed(val_feats[begin:begin + _VAL_BATCH]).permute(0, 2, 3, 1)
         logits = ((features - mean) / scale @ weight + bias).permute(0, 3, 1, 2)
         logits = F.interpolate(logits, size=labels.shape[1:], mode='bilinear')
         matrix.update(logits.argmax(dim=1).cpu().numpy(), labels)
@@ -121,7 +112,8 @@ def linear_probe_attributes(train_feats: np.ndarray | Tensor, train_labels: np.n
         ValueError: Shapes do not match, a feature is not finite, or there are fewer identities
             than folds.
     """
-    train_feats, val_feats = as_rows('train_feats', train_feats), as_rows('val_feats', val_feats)
+    train_feats = folds.as_rows('train_feats', train_feats)
+    val_feats = folds.as_rows('val_feats', val_feats)
     train_labels, train_ids = np.asarray(train_labels), np.asarray(train_ids)
     if train_labels.ndim != 2 or not len(train_feats) == len(train_labels) == len(train_ids):
         raise ValueError(f'train_feats {tuple(train_feats.shape)}, train_labels '
@@ -134,14 +126,14 @@ def linear_probe_attributes(train_feats: np.ndarray | Tensor, train_labels: np.n
     if val_labels.shape != (len(val_feats), train_labels.shape[1]):
         raise ValueError(f'val_labels {val_labels.shape} must be ({len(val_feats)}, '
                          f'{train_labels.shape[1]})')
-    fold = make_folds(train_ids, num_folds=num_folds)
+    fold = folds.make_folds(train_ids, num_folds=num_folds)
 
     def mean_accuracy(l2: float) -> float:
-        held_out = predict_folds(train_feats, train_labels, fold, l2, max_iter)
+        held_out = folds.predict_folds(train_feats, train_labels, fold, l2, max_iter)
         return attribute_metrics(held_out, train_labels)['mA']
 
     l2 = max(sorted(l2_choices, reverse=True), key=mean_accuracy)
-    probabilities = predict_attributes(train_feats, train_labels, val_feats, l2, max_iter)
+    probabilities = folds.predict_attributes(train_feats, train_labels, val_feats, l2, max_iter)
     return {**attribute_metrics(probabilities, val_labels), 'l2': l2}
 
 
@@ -168,4 +160,4 @@ def _class_shares(maps: np.ndarray, feature_shape: torch.Size, num_classes: int)
 
 
 def _maps(name: str, features: np.ndarray | Tensor) -> Tensor:
-    return finite(name, features, '(images, channels, rows, columns)', 4).float()
+    return folds.finite(name, features, '(images, channels, rows, columns)', 4).float()

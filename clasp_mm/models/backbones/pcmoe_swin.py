@@ -13,6 +13,7 @@ from clasp_mm.registry import MODELS, WEIGHT_INITIALIZERS
 
 from ..compiling import Compilation, compilable
 from ..layers.cpu import chunked
+from ..layers.linear import init_linear
 from ..layers.pc_moe import TASKS, Gates, PCMoE, task_index, task_weights
 from ..layers.swin_block import PatchEmbed, PatchMerging, SwinBlock
 from .archs import arch_settings, moe_settings, stage_indices
@@ -163,7 +164,7 @@ class PCMoESwin(BaseModule):
                 _Stage(blocks, PCMoE(dim, **moe_args) if i in moe_stages else None,
                        None if last else PatchMerging(dim, strides[i + 1])))
             self.add_module(f'norm{i}', nn.LayerNorm(dim))
-        self.apply(_init_plain)
+        self.apply(init_linear)
         self._zero_moe_outputs()
 
         self.has_moe = bool(moe_stages)
@@ -369,10 +370,3 @@ class PCMoESwin(BaseModule):
         for stage in self.stages:
             if stage.moe is not None:
                 stage.moe.zero_output()
-
-
-def _init_plain(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from clasp_mm.registry import MODELS
 
+from ..layers.linear import init_linear
 from ..losses import GlobalLoss, average_together, share_of_mean, upcast
 
 
@@ -34,8 +35,7 @@ class AttrHead(BaseModule):
                              f'attribute, got {list(attribute_sizes)}')
         self.attribute_sizes = tuple(attribute_sizes)
         self.classifier = nn.Linear(in_channels, sum(self.attribute_sizes))
-        nn.init.trunc_normal_(self.classifier.weight, std=0.02)
-        nn.init.zeros_(self.classifier.bias)
+        init_linear(self.classifier)
         sizes = torch.tensor(self.attribute_sizes)
         owner = torch.repeat_interleave(torch.arange(len(sizes)), sizes,
                                         output_size=sum(self.attribute_sizes))

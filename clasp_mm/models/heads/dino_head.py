@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from clasp_mm.registry import MODELS
 
+from ..layers.linear import init_linear
+
 
 class NormalizedLinear(nn.Module):
     """Cosine to ``out_features`` unit prototypes; DINO's weight-normalised layer with gain 1."""
@@ -63,14 +65,7 @@ class DINOHead(BaseModule):
         self.mlp = nn.Sequential(*layers[:-1])
         self.last_layer = NormalizedLinear(bottleneck_dim, out_dim, learn_gain=not norm_last_layer)
         self.out_dim = out_dim
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Truncated normal weights of std 0.02 and zero biases in the MLP, as DINO does."""
-        for module in self.mlp:
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
+        self.mlp.apply(init_linear)  # as DINO does
 
     def forward(self, x: Tensor) -> Tensor:
         """Map pooled features (B, C) to logits (B, out_dim)."""

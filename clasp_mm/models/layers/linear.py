@@ -6,6 +6,14 @@ from torch import Tensor, nn
 from .cpu import has_hooks, onednn_linear, onednn_takes
 
 
+def init_linear(module: nn.Module) -> None:
+    """Truncated normal weights of std 0.02 and zero biases, where it is a linear layer."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = False) -> Tensor:
     """Linear map, then GELU if asked for.
 

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from clasp_mm.utils.names import did_you_mean
 
 from .cpu import runs_plainly_on_cpu
-from .linear import linear
+from .linear import init_linear, linear
 
 TASKS = ('appearance', 'part', 'attribute')
 """The three pretext tasks, in the order of their prompts."""
@@ -200,11 +200,7 @@ class PCMoE(nn.Module):
             self.register_buffer('one_hot', torch.eye(num_experts), persistent=False)
         if prompt_residual:
             self.prompt_fc = nn.Linear(dim, dim)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        self.apply(init_linear)
         self.zero_output()
 
     @property

@@ -70,14 +70,11 @@ def _fetch(address: str, partial: Path, path: Path) -> None:
                 raise OSError(error.errno,
                               f'{error.strerror} (writing {str(partial)!r})') from error
             reason = str(error)
-        except http.client.InvalidURL as error:
+        except (http.client.InvalidURL, ValueError) as error:  # or a length that is no number
             reason = str(error)
             break
         except http.client.HTTPException as error:  # an answer that is none of HTTP
             reason = f'{type(error).__name__}: {" ".join(str(error).split())}'
-        except ValueError as error:  # of an address that is none, or a length that is no number
-            reason = str(error)
-            break
     got = f'; {partial.stat().st_size} bytes are kept, and the next call goes on from there' if (
         partial.is_file() and HASHED_NAME.search(path.name)) else ''
     raise FileNotFoundError(

@@ -36,7 +36,7 @@ def published_backbone(checkpoint: Any, where: Any) -> dict[str, Any] | None:
         ValueError: It names another type, an argument that the type does not have, or anything but
             numbers, text and lists of them.
     """
-    stated = _meta(checkpoint).get('backbone')
+    stated = meta_of(checkpoint).get('backbone')
     return None if stated is None else check_backbone(stated, where)
 
 
@@ -78,7 +78,8 @@ def _is_plain(value: Any) -> bool:
     return value is None or type(value) in (str, int, float, bool)
 
 
-def _meta(checkpoint: Any) -> Mapping[str, Any]:
+def meta_of(checkpoint: Any) -> Mapping[str, Any]:
+    """``meta`` of what a file holds; empty where it has none."""
     meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
     return meta if isinstance(meta, Mapping) else {}
 
@@ -90,7 +91,7 @@ def stated_backbone(checkpoint: Any) -> dict[str, Any]:
     own backbones only what they take from a file counts, see :func:`published_backbone`. ``type``
     has its library before it.
     """
-    meta = _meta(checkpoint)
+    meta = meta_of(checkpoint)
     backbone, scope = meta.get('backbone'), None
     if backbone is None:
         try:
