@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from mmengine.logging import MMLogger
 
 from clasp_mm.compat import check_records, load_file
+from clasp_mm.models.weights.trained_with import meta_of
 
 _RUN = frozenset({'meta', 'state_dict', 'optimizer', 'message_hub'})  # what Runner.resume reads
 
@@ -70,9 +71,8 @@ def _checkpoints(folder: str | os.PathLike) -> Iterator[_Found]:
         except ValueError as error:
             MMLogger.get_current_instance().warning(f'passed over: {error}')
             continue
-        meta = content.get('meta') if isinstance(content, Mapping) else None
         if isinstance(content, Mapping) and 'state_dict' in content:
-            meta = meta if isinstance(meta, Mapping) else {}
+            meta = meta_of(content)
             epoch, iteration = (int(meta.get(key, 0)) for key in ('epoch', 'iter'))
             yield _Found(epoch, iteration, _is_resumable(content), path)
 

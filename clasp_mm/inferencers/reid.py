@@ -1,6 +1,7 @@
 """Features of people for re-identification, by mmpretrain."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,12 +91,10 @@ def embed_files(model: nn.Module, paths: Sequence[str | Path], progress: bool = 
         FileNotFoundError: None can be read.
     """
     features, places, unreadable = [], [], []
-    for start in tqdm(range(0, len(paths), BATCH), desc='features', disable=not progress):
-        images = []
-        for place, image in read_images(paths[start:start + BATCH], unreadable):
-            images.append(image)
-            places.append(start + place)
-        features += [result['feature'] for result in predict(model, images)]
+    readable = read_images(tqdm(paths, desc='features', disable=not progress), unreadable)
+    while read := list(islice(readable, BATCH)):
+        places += [place for place, _ in read]
+        features += [result['feature'] for result in predict(model, [image for _, image in read])]
     if not places:
         raise FileNotFoundError(f'none of {len(paths)} images can be read; the first: '
                                 f'{unreadable[0]}')

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -83,17 +84,14 @@ class ProbeHook(Hook):
         own = range(rank * share, min((rank + 1) * share, number))
         found: dict[int, np.ndarray] = {}
         unreadable: list[str] = []
-        for begin in range(own.start, own.stop, self.batch_size):
-            paths = self.folder.paths[begin:min(begin + self.batch_size, own.stop)]
-            read = list(read_images(paths, unreadable))
-            if read:
-                rows = [begin + place for place, _ in read]
-                batch = [resize_images([image for _, image in read], self.size)
-                         .flip(1)]  # the preprocessor takes BGR
-                batch = model.data_preprocessor(dict(inputs=batch, data_samples=None))['inputs']
-                task = model.task if self.task is None else self.task
-                pooled = model.teacher.backbone(batch[0], task)[-1].mean((2, 3)).float().cpu()
-                found.update(zip(rows, pooled.numpy(), strict=True))
+        task = model.task if self.task is None else self.task
+        readable = read_images(self.folder.paths[own.start:own.stop], unreadable)
+        while read := list(islice(readable, self.batch_size)):
+            places, images = zip(*read, strict=True)
+            batch = [resize_images(images, self.size).flip(1)]  # the preprocessor takes BGR
+            batch = model.data_preprocessor(dict(inputs=batch, data_samples=None))['inputs']
+            pooled = model.teacher.backbone(batch[0], task)[-1].mean((2, 3)).float().cpu()
+            found.update(zip(np.add(places, own.start).tolist(), pooled.numpy(), strict=True))
         gathered: list[tuple[dict[int, np.ndarray], list[str]]] = all_gather_object(
             (found, unreadable))
         everything = {row: feature for part, _ in gathered for row, feature in part.items()}
