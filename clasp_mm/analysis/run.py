@@ -18,13 +18,12 @@ from clasp_mm.visualization.analysis import draw_bars, draw_embeddings
 from clasp_mm.visualization.analysis_page import write_analysis
 from clasp_mm.visualization.figures import draw_expert_use
 from clasp_mm.zoo.get_model import get_model
+from clasp_mm.zoo.index import PRETRAINING
 from clasp_mm.zoo.publish import find_config
 
 from .expert_use import ead_table, expert_use, find_images, summarize_use
 from .task_conflict import System, conflict_table, measure_system
 from .tsne import agreement_table, tsne_figures
-
-PRETRAINING = ('clasp_mm.DINO', 'clasp_mm.SOLIDER', 'clasp_mm.CLASP')
 
 
 def write_expert_use(backbone: nn.Module, folder: str | os.PathLike, out: Path,

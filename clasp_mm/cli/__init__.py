@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Any
 
 from clasp_mm.utils.names import did_you_mean
 from clasp_mm.version import __version__
@@ -85,7 +85,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f'clasp_mm {__version__}')
             return 0
         if not word or word not in node:
-            _no_verb(word, node, prog)
+            names = [name for name in node if name]
+            print(f'{prog}: no verb {word!r}{did_you_mean(word, names) or "."} There are '
+                  f'{", ".join(names)}.', file=sys.stderr)
+            raise SystemExit(2)
         node, prog = node[word], f'{prog} {word}'
     return _call(_module(node), prog, words)
 
@@ -165,10 +168,3 @@ def _listing(node: dict[str, Any], prog: str) -> str:
             told = inside[''] if isinstance(inside, dict) else _module(inside).__doc__
             lines.append(f'  {name:12} {told.splitlines()[0]}')
     return '\n'.join([*lines, '', f'`{prog} VERB --help` tells the rest.'])
-
-
-def _no_verb(word: str, node: dict[str, Any], prog: str) -> NoReturn:
-    names = [name for name in node if name]
-    hint = did_you_mean(word, names) or '.'
-    print(f'{prog}: no verb {word!r}{hint} There are {", ".join(names)}.', file=sys.stderr)
-    raise SystemExit(2)

@@ -69,7 +69,11 @@ def run(args: argparse.Namespace) -> None:
         print(f'process {own_process()[0]} is done; others still embed into {index}',
               file=sys.stderr)
         return
-    _warn(found, len(source))
+    for fault in found.unreadable[:20]:
+        print(f'left out, {fault}', file=sys.stderr)
+    if found.unreadable:
+        print(f'{len(found.unreadable)} of {len(source)} images could not be read; the page names '
+              'them', file=sys.stderr)
     if args.json:
         print(json.dumps(found.to_dict(), indent=1))
     else:
@@ -117,15 +121,6 @@ def _default_index(folder: str) -> Path:
     path = os.path.realpath(os.path.expanduser(folder))
     digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
     return Path('work_dirs', 'search', f'{printable(os.path.basename(path))}-{digest}')
-
-
-def _warn(found: Found, total: int) -> None:
-    import sys
-    for fault in found.unreadable[:20]:
-        print(f'left out, {fault}', file=sys.stderr)
-    if found.unreadable:
-        print(f'{len(found.unreadable)} of {total} images could not be read; the page names them',
-              file=sys.stderr)
 
 
 def _said(found: Found) -> str:

@@ -90,6 +90,7 @@ def _train(cfg) -> None:
 
     import clasp_mm
     from clasp_mm.engine.launch import check_batches
+    from clasp_mm.zoo.index import PRETRAINING
     from clasp_mm.zoo.publish import config_refusals, publish_run
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     check_batches(runner)
@@ -98,7 +99,6 @@ def _train(cfg) -> None:
         runner.logger.warning(f'publish_model will refuse this run: {refusal}')
     with work():
         runner.train()
-        if is_main_process() and cfg.model.type in (
-                'clasp_mm.DINO', 'clasp_mm.SOLIDER', 'clasp_mm.CLASP'):
+        if is_main_process() and cfg.model.type in PRETRAINING:
             path = publish_run(cfg.work_dir, Path(cfg.work_dir) / Path(cfg.filename).name)
             runner.logger.info(f'published {path}')

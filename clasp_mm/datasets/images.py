@@ -235,7 +235,11 @@ def _look_at_head(data: bytes | memoryview) -> int:
     """EXIF orientation, 1 (as it stands) to 8; an error where the stated size is too large."""
     try:
         with Image.open(io.BytesIO(data)) as file:
-            _check_size(*file.size)
+            width, height = file.size
+            if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+                raise UnreadableImageError(
+                    f'the image is too large: {width} x {height} pixels are more than '
+                    f'{MAX_PIXELS}, or a side is above {MAX_SIDE}')
             # Pillow would decode a PNG to look for more.
             plain = file.format == 'PNG' and not _png_has_exif(data)
             return 1 if plain else _orientation(file.getexif())
@@ -245,12 +249,6 @@ def _look_at_head(data: bytes | memoryview) -> int:
         raise UnreadableImageError(f'the image is too large: {error}') from error
     except Exception:  # not Pillow's to read, or damaged EXIF: the decoder will say what is wrong
         return 1
-
-
-def _check_size(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
-        raise UnreadableImageError(f'the image is too large: {width} x {height} pixels are more '
-                                   f'than {MAX_PIXELS}, or a side is above {MAX_SIDE}')
 
 
 def _orientation(exif: Image.Exif) -> int:

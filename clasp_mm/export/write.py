@@ -23,7 +23,7 @@ from clasp_mm.utils.resources import config_file
 from clasp_mm.version import __version__
 from clasp_mm.zoo.config import entry_config
 from clasp_mm.zoo.get_model import entry_weights, get_model
-from clasp_mm.zoo.index import read_zoo
+from clasp_mm.zoo.index import PRETRAINING, read_zoo
 
 from .run import METADATA, ExportedModel
 
@@ -179,8 +179,7 @@ def _load(source: str | Path, checkpoint: str | Path | None,
     head = cfg.get('model', {}).get('head', {}).get('type')
     load_task = _TASKS_OF_HEADS.get(head)
     if load_task is None:
-        if named or str(cfg.get('model', {}).get('type')) in (
-                'clasp_mm.DINO', 'clasp_mm.SOLIDER', 'clasp_mm.CLASP'):
+        if named or cfg.get('model', {}).get('type') in PRETRAINING:
             return _backbone(source, checkpoint, overrides)
         raise ValueError(f'{source} has a model.head of type {head!r}: backbones of pretraining '
                          f'configs and {", ".join(_TASKS_OF_HEADS)} can be exported')

@@ -107,7 +107,10 @@ class Inferencer:
                progress: bool = False, rank: int = 0, world_size: int = 1
                ) -> Iterator[dict[str, Any]]:
         """As calling it, an entry at a time, so that a long video's need not all be kept."""
-        self._check_options(boxes=boxes, gallery=gallery, camera=camera, query=query)
+        for name, value in dict(boxes=boxes, gallery=gallery, camera=camera, query=query).items():
+            if value is not None and self.task not in _OPTIONS[name]:
+                raise ValueError(f'{name}= goes with {", ".join(_OPTIONS[name])}, not with '
+                                 f'{self.task}')
         files = find_inputs(images)
         known = None if boxes is None else KnownBoxes(boxes, list(files), min_score)
         options = self._options(gallery, camera, query, progress)
@@ -192,12 +195,6 @@ class Inferencer:
         except ValueError:
             check_task(load_file(checkpoint), checkpoint, cfg)  # which says it better
             raise
-
-    def _check_options(self, **given: Any) -> None:
-        for name, value in given.items():
-            if value is not None and self.task not in _OPTIONS[name]:
-                raise ValueError(f'{name}= goes with {", ".join(_OPTIONS[name])}, not with '
-                                 f'{self.task}')
 
     def _options(self, gallery: Any, camera: int | None, query: Any, progress: bool
                  ) -> dict[str, Any]:

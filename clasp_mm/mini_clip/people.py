@@ -78,7 +78,11 @@ def draw_people(number: int, *, seed: int, split: str, size: tuple[int, int],
     Raises:
         ValueError: If the vocabulary has other parts or attributes than the default one.
     """
-    _check_vocabulary(vocabulary)
+    for kind in ('part_names', 'attribute_names', 'attribute_sizes'):
+        given, known = getattr(vocabulary, kind), getattr(DEFAULT_VOCABULARY, kind)
+        if given != known:
+            raise ValueError(f'synthetic people are annotated with {kind} {known}, the vocabulary '
+                             f'has {given}; change its texts only')
     numbers = [min(_BLOCK, number - start) for start in range(0, number, _BLOCK)]
     seeds = [block_seed(seed, split, block) for block in range(len(numbers))]
     blocks = []
@@ -90,14 +94,6 @@ def draw_people(number: int, *, seed: int, split: str, size: tuple[int, int],
     return PeopleTable(facts=[facts for block in blocks for facts in block.facts], **{
         name: torch.cat([torch.from_numpy(getattr(block, name)) for block in blocks])
         for name in ('images', 'parsing', 'attributes', 'scenes')})
-
-
-def _check_vocabulary(vocabulary: Vocabulary) -> None:
-    for kind in ('part_names', 'attribute_names', 'attribute_sizes'):
-        given, known = getattr(vocabulary, kind), getattr(DEFAULT_VOCABULARY, kind)
-        if given != known:
-            raise ValueError(f'synthetic people are annotated with {kind} {known}, the vocabulary '
-                             f'has {given}; change its texts only')
 
 
 def _draw_block(size: tuple[int, int], seed: int, number: int) -> PeopleTable:

@@ -4,7 +4,6 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 
-BACKGROUND = 0
 IGNORE = 255
 
 

@@ -88,7 +88,13 @@ def embed_images(model: nn.Module, source: LUPerson, out: str | os.PathLike,
                           channels=features.shape[1], unreadable=faults)
             _write(out, folder, features, source, rows, result)
         shutil.rmtree(index.folder, ignore_errors=True)
-        _write_page(out, result, features, rows, source, num_queries, num_neighbours)
+        neighbours = neighbour_rows(source, rows, features, num_queries, num_neighbours)
+        model = [result.get('checkpoint', ''), *np.atleast_1d(result.get('task') or [])]
+        write_page(
+            out.with_suffix('.html'), 'neighbours', 'Nearest neighbours',
+            f'{len(neighbours)} of {len(rows)} images with their nearest neighbours by cosine of '
+            f'the {features.shape[1]} features.', ' '.join(map(str, model)), source.source,
+            rows=neighbours)
     warn_unreadable(faults, len(source))
     return result
 
@@ -153,17 +159,6 @@ def _write_parquet(path: Path, features: np.ndarray, source: LUPerson, rows: np.
                                         schema=schema))
 
 
-def _write_page(out: Path, result: dict, features: np.ndarray, rows: np.ndarray,
-                source: LUPerson, num_queries: int, num_neighbours: int) -> None:
-    neighbours = neighbour_rows(source, rows, features, num_queries, num_neighbours)
-    model = [result.get('checkpoint', ''), *np.atleast_1d(result.get('task') or [])]
-    write_page(
-        out.with_suffix('.html'), 'neighbours', 'Nearest neighbours',
-        f'{len(neighbours)} of {len(rows)} images with their nearest neighbours by cosine of the '
-        f'{features.shape[1]} features.', ' '.join(map(str, model)), source.source,
-        rows=neighbours)
-
-
 def load_backbone(args: argparse.Namespace, default_task: str | None = None) -> nn.Module:
     """The backbone that the options of ``clasp embed`` ask for.
 
@@ -175,7 +170,8 @@ def load_backbone(args: argparse.Namespace, default_task: str | None = None) -> 
         ValueError: A prompt or a semantic weight must be chosen.
     """
     path = find_weights(args.checkpoint)
-    if args.config is None and (path.suffix != '.pth' or _is_published(path)):
+    if args.config is None and (path.suffix != '.pth'
+                                or published_backbone(load_file(path), path) is not None):
         spec = dict(source=path)
     else:
         spec = dict(source=args.config or buildable(read_zoo_config(find_config(path))),
@@ -192,7 +188,3 @@ def load_backbone(args: argparse.Namespace, default_task: str | None = None) -> 
         raise ValueError(f'{path.name} has a semantic controller: choose --semantic-weight 0 '
                          '(appearance) to 1 (semantics)')
     return model
-
-
-def _is_published(path: Path) -> bool:
-    return published_backbone(load_file(path), path) is not None

@@ -141,7 +141,18 @@ class FeatureIndex:
             ValueError: The index is damaged.
         """
         with locked(self.folder, f'another process embeds into {self.folder}: waiting for it'):
-            return self._update(batch_size, num_workers, progress)
+            write_json(self.folder / 'index.json', dict(
+                source=self.source.source, encoder=self.encoder.name, size=self.encoder.size))
+            kept, known = self._known()
+            missing = self._missing(known)
+            gone = int((~np.isin(known, self.keys)).sum())
+            new, faults = self._embed(missing, batch_size, num_workers, progress)
+            live = len(self.keys) - len(faults)
+            segments = len(kept) + math.ceil(new / SEGMENT_ROWS)
+            if gone > live or segments > 2 * math.ceil(live / SEGMENT_ROWS) + _SPARE_SEGMENTS:
+                self._compact()
+            self._segments = self._map()
+            return Update(live, new, gone, faults)
 
     def embed_share(self, batch_size: int = 64, num_workers: int = 2, progress: bool = True,
                     rank: int = 0, world_size: int = 1) -> int:
@@ -173,20 +184,6 @@ class FeatureIndex:
 
     def _missing(self, known: np.ndarray) -> np.ndarray:
         return np.flatnonzero(~np.isin(self.keys, known))
-
-    def _update(self, batch_size: int, num_workers: int, progress: bool) -> Update:
-        write_json(self.folder / 'index.json', dict(
-            source=self.source.source, encoder=self.encoder.name, size=self.encoder.size))
-        kept, known = self._known()
-        missing = self._missing(known)
-        gone = int((~np.isin(known, self.keys)).sum())
-        new, faults = self._embed(missing, batch_size, num_workers, progress)
-        live = len(self.keys) - len(faults)
-        segments = len(kept) + math.ceil(new / SEGMENT_ROWS)
-        if gone > live or segments > 2 * math.ceil(live / SEGMENT_ROWS) + _SPARE_SEGMENTS:
-            self._compact()
-        self._segments = self._map()
-        return Update(live, new, gone, faults)
 
     def scores(self, directions: np.ndarray) -> np.ndarray:
         """Products of all features, in the order of the source, with some vectors.

@@ -119,7 +119,10 @@ def buildable(cfg: Config) -> Config:
                 _CALL.search(value) or (place[0] == 'model' and _FILE.search(value)))):
             raise ValueError(f'{shown} may be run, so no config that came with files may have it'
                              f'{trusted}')
-    _own_metainfo(values, cfg.filename)
+    # Descriptions of key points come from mmpose itself: it would run the file of that path.
+    for node in [values, *(value for _, _, value in walk(values))]:
+        if isinstance(node, Mapping) and 'from_file' in node:
+            node['from_file'] = _description(node['from_file'], cfg.filename)
     return Config(values, filename=cfg.filename, cfg_text=cfg.text)
 
 
@@ -147,13 +150,6 @@ def _without_weights(node: Any) -> Any:
     if isinstance(node, list | tuple):
         return type(node)(map(_without_weights, node))
     return node
-
-
-def _own_metainfo(values: Any, where: str) -> None:
-    """Take descriptions of key points from mmpose itself: it would run the file of that path."""
-    for node in [values, *(value for _, _, value in walk(values))]:
-        if isinstance(node, Mapping) and 'from_file' in node:
-            node['from_file'] = _description(node['from_file'], where)
 
 
 def _description(name: Any, where: str) -> str:

@@ -60,7 +60,11 @@ def get_model(source: str | os.PathLike | Config,
     if weights is not None:
         content = load_file(weights)
         if cfg is None:
-            cfg = _published_backbone(content, weights)
+            backbone = published_backbone(content, weights)
+            if backbone is None:
+                raise ValueError(f'{weights} is no published model of clasp_mm; publish it with '
+                                 'clasp publish, or give get_model its config and pretrained=')
+            cfg = Config(dict(model=dict(backbone=backbone)))
         else:
             check_task(content, weights, cfg)
     backbone = cfg.get('model', {}).get('backbone')
@@ -119,14 +123,6 @@ def entry_weights(entry: Mapping[str, Any]) -> Path:
             f'{Path(entry["Config"]).name}) and put {entry["Name"]}_DATE-SHA8.pth into a folder of '
             'CLASP_ZOO, name a file in pretrained, or take random weights by pretrained=False'
             ) from error
-
-
-def _published_backbone(content: Any, path: Path) -> Config:
-    backbone = published_backbone(content, path)
-    if backbone is None:
-        raise ValueError(f'{path} is no published model of clasp_mm; publish it with '
-                         'clasp publish, or give get_model its config and pretrained=')
-    return Config(dict(model=dict(backbone=backbone)))
 
 
 def check_task(content: Any, path: Path, cfg: Config) -> None:

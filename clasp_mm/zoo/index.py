@@ -47,6 +47,7 @@ TASKS = {'pretrain': 'Pretraining', 'reid': 'Re-identification',
          'attribute': 'Attribute Recognition', 'pose': 'Pose Estimation',
          'parsing': 'Human Parsing', 'detection': 'Pedestrian Detection',
          'person_search': 'Person Search'}
+PRETRAINING = ('clasp_mm.DINO', 'clasp_mm.SOLIDER', 'clasp_mm.CLASP')  # types of models
 SOURCES = ('ours, measured', 'paper')
 _FIELDS = ('Name', 'In Collection', 'Config', 'Metadata')
 _METADATA = ('Task', 'Host', 'Training Data', 'Data Licence', 'Recipe', 'Input Size', 'Parameters',
