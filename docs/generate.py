@@ -109,14 +109,22 @@ def commands() -> str:
 # Reference
 
 def public() -> str:
-    """The documentation of each public name."""
+    """The documentation of each public name, of classes with their own methods."""
     parts = []
     for name in clasp_mm.__all__[1:]:
         thing = getattr(clasp_mm, name)
         kind = 'class' if inspect.isclass(thing) else 'function'
-        members = '\n   :members:' if kind == 'class' and 'apis' in clasp_mm._PUBLIC[name] else ''
+        names = methods(thing) if kind == 'class' else []
+        members = f'\n   :members: {", ".join(names)}' if names else ''
         parts.append(f'## {name}\n\n```{{eval-rst}}\n.. auto{kind}:: clasp_mm.{name}{members}\n```')
     return '\n\n'.join(parts)
+
+
+def methods(thing: type) -> list[str]:
+    """The public methods that a class itself defines and documents."""
+    return [name for name, value in vars(thing).items()
+            if (name == '__call__' or not name.startswith('_'))
+            and (inspect.isfunction(value) or isinstance(value, classmethod)) and value.__doc__]
 
 
 def components() -> str:

@@ -212,6 +212,14 @@ def test_commands_page_has_every_verb_with_what_it_reads_and_writes():
     assert all('<br>`clasp ' in row[1] and len(row) == 4 for row in rows.values())
 
 
+def test_reference_shows_the_methods_of_public_classes():
+    page = generator().public()
+    for name, methods in dict(ReIDIndex='build, search, save, load', Inferencer='__call__, stream',
+                              SemanticSwin='forward, from_embed, get_layer_depth').items():
+        assert f'autoclass:: clasp_mm.{name}\n   :members: {methods}\n' in page
+    assert 'autofunction:: clasp_mm.inference\n```' in page
+
+
 def test_benchmark_tables_tell_which_goals_were_missed():
     page = generator().benchmarks()
     runs = json.loads((DOCS / 'benchmarks.json').read_text('utf-8'))['runs']

@@ -58,7 +58,7 @@ Nothing is converted: the official downloads are used as they are. DIR should ho
              annotation/test/train_test/{Train,TestG50,TestG100,...,TestG4000}.mat
   prw        frames/*.jpg, annotations/*.jpg.mat, frame_{train,test}.mat, query_info.txt
 Both are given out by their authors for research on request; they show real people who did not ask
-to be in them, and must not be passed on. configs/person_search/README.md says more.
+to be in them, and must not be passed on. docs/data/person_search.md says more.
 """,
 }
 PERSON_SEARCH = ('cuhk_sysu', 'prw')

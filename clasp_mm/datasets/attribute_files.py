@@ -63,7 +63,7 @@ def read_attribute_file(path: str | os.PathLike) -> AttributeTable:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f'no attribute file {path}: see configs/attribute/README.md for the layouts; '
+            f'no attribute file {path}: see docs/data/attribute.md for the layouts; '
             'clasp data check attribute DIR tells what else is missing')
     readers = {'.mat': _read_mat, '.pkl': _read_pickle}
     if path.suffix not in readers:

@@ -23,7 +23,7 @@ class _Told:
             if path and '://' not in path and not Path(path).is_file():
                 raise FileNotFoundError(
                     f'no {what} file {path} (data_root={self.data_root!r}): see '
-                    'configs/pose/README.md for the layout; of COCO, '
+                    'docs/data/pose.md for the layout; of COCO, '
                     'clasp data check pose DIR tells what else is missing')
             if path and not path.endswith('.json'):  # MMEngine would run what a pickle asks for
                 raise ValueError(f'{what} file {path} is no .json, as COCO gives them out')

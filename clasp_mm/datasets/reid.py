@@ -73,7 +73,7 @@ class ReIDDataset(BaseDataset):
     def load_data_list(self) -> list[dict]:
         if not Path(self.data_root).is_dir():
             raise FileNotFoundError(f'data_root={self.data_root!r} is no folder; '
-                                    'configs/reid/README.md shows the layouts')
+                                    'docs/data/reid.md shows the layouts')
         parts = ('query', 'gallery') if self.split == 'test' else (self.split, )
         shots = {part: self._read_known(part) for part in parts}
         numbers = {name: number for number, name in enumerate(sorted(set().union(
@@ -140,7 +140,7 @@ def _people(shots: Iterable[ReIDSample]) -> set[str | int]:
 def _images(folder: Path) -> list[str]:
     """Names of the images in and below a folder, sorted."""
     if not folder.is_dir():
-        raise FileNotFoundError(f'no folder {folder}; configs/reid/README.md shows the layouts')
+        raise FileNotFoundError(f'no folder {folder}; docs/data/reid.md shows the layouts')
     return list(list_images(folder))
 
 
@@ -200,7 +200,7 @@ class MSMT17(ReIDDataset):
                        if Path(self.data_root, name).is_dir()), None)
         if folder is None:
             raise FileNotFoundError(f'no folder {side} or mask_{side}_v2 in {self.data_root}; '
-                                    'configs/reid/README.md shows the layouts')
+                                    'docs/data/reid.md shows the layouts')
         shots = []
         for name in self.LISTS[part]:
             path = Path(self.data_root, name)

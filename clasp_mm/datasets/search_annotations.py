@@ -183,5 +183,5 @@ def _entries(file: Path, name: str) -> np.ndarray:
 
 def _load(file: Path) -> dict[str, Any]:
     if not file.is_file():
-        raise FileNotFoundError(f'no {file}; configs/person_search/README.md shows the layouts')
+        raise FileNotFoundError(f'no {file}; docs/data/person_search.md shows the layouts')
     return load_mat(file, squeeze_me=True)

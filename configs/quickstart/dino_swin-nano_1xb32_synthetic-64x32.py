@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 # Minutes on one core: nano Swin, small crops, and colours that a short run can learn. So few steps do
-# better with targets balanced over the batch than with DINO's centre (README, Results), and without
+# better with targets balanced over the batch than with DINO's centre (docs/paper.md, Quickstart), and without
 # local crops, which draw a short run to the street behind.
 model = dict(
     backbone=dict(arch='nano', window_size=4, drop_path_rate=0.),

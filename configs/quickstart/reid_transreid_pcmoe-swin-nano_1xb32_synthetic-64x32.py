@@ -4,7 +4,7 @@ _base_ = [
 ]
 
 # Minutes on one core: people as large as in the quickstart's pretraining, a small network, AdamW. No triplet
-# loss: in so few steps its hardest pairs pull all features together (configs/reid/README.md, Quickstart).
+# loss: in so few steps its hardest pairs pull all features together (configs/reid/README.md, Our numbers).
 size = (64, 32)
 train_pipeline = _base_.train_pipeline
 train_pipeline[1].scale = size[::-1]
