@@ -6,6 +6,7 @@ And the costs of its configs, counted into the metafiles.
 import html
 import re
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ BEGIN = '<!-- zoo: written by tools/make_model_zoo.py -->'
 END = '<!-- zoo: end -->'
 _NOTE = ('Parameters and FLOPs (multiply-adds) are the backbone\'s, for one image of the input '
          'size under one prompt.\n**Source**: `paper`, the paper\'s number, not reproduced here; '
-         '`ours, measured`, this repository\'s, on the data\nnamed. A model without weights has '
-         'to be trained.')
+         '`ours, measured`, this repository\'s, on the data\nnamed; two metrics of each, the '
+         '`.json` beside published weights has all. A model without weights has to be trained.')
 _ALONG = ('They come with the clone; `clasp_mm.get_model(NAME)` and `clasp demo TASK IMAGES` find '
           'them there.\nHash: the first 8 digits of the SHA-256, which every load compares with '
           'the file.')
@@ -127,9 +128,12 @@ def _files_table(folder: Path) -> str:
 
 
 def _scores(results: Iterable[Mapping[str, Any]]) -> str:
-    return '; '.join(
-        ', '.join(f'{cell(name)} {cell(value)}' for name, value in result['Metrics'].items())
-        + f' ({cell(result["Dataset"])})' for result in results)
+    """The first two metrics of each result, of one data set together; a passport has them all."""
+    by_data: dict[str, list[str]] = {}
+    for result in results:
+        by_data.setdefault(cell(result['Dataset']), []).extend(
+            f'{cell(name)} {cell(value)}' for name, value in islice(result['Metrics'].items(), 2))
+    return '; '.join(f'{", ".join(found)} ({data})' for data, found in by_data.items())
 
 
 def _cells(entry: Mapping[str, Any], root: Path, folder: Path) -> list[str]:
