@@ -85,12 +85,9 @@ class Diagnosis:
 
 
 def diagnose(accepted: Mapping[str, Mapping[str, str]], versions: Mapping[str, str]) -> Diagnosis:
-    """Compare versions with the accepted ones; nothing is imported.
+    """Compare versions with those of :func:`accepted_versions`; nothing is imported.
 
-    Args:
-        accepted: From :func:`accepted_versions`. mmcv stands beside mmcv-lite,
-            and is accepted in the same versions.
-        versions: Installed version of each installed package.
+    mmcv stands beside mmcv-lite, and is accepted in the same versions.
     """
     core = accepted['core']
     specs = {name: spec for group in accepted.values() for name, spec in group.items()}

@@ -48,12 +48,7 @@ class Report(NamedTuple):
 
 
 class Network(nn.Module):
-    """A backbone and what follows it, from tensors to a tuple of tensors.
-
-    Args:
-        backbone: A :class:`PCMoESwin`, in evaluation mode.
-        rest: Modules that follow, one after the other, such as neck and head.
-    """
+    """A :class:`PCMoESwin` and modules that follow, from tensors to a tuple of tensors."""
 
     def __init__(self, backbone: PCMoESwin, rest: Sequence[nn.Module] = ()) -> None:
         super().__init__()

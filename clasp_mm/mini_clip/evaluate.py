@@ -45,9 +45,7 @@ def name_regions(chosen: Tensor, truth: Tensor, names: tuple[str, ...]) -> dict:
 def judge_attribute(probabilities: Tensor, truth: Tensor) -> dict:
     """Accuracy of one attribute's winners, of those that are kept, and of always the commonest.
 
-    Args:
-        probabilities: (N, V) softmax over the candidate texts.
-        truth: (N,) index of the true value.
+    ``probabilities`` (N, V) are over the candidate texts, ``truth`` (N,) is the true one's index.
     """
     confidence, winner = probabilities.max(1)
     kept = confidence > _KEPT

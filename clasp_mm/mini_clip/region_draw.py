@@ -27,15 +27,9 @@ def part_shares(masks: Tensor, parts: Tensor, num_parts: int) -> Tensor:
 
 
 def draw_exact_regions(parts: Tensor, num_parts: int, generator: torch.Generator) -> Tensor:
-    """For each image the exact mask of one of its parts, each part as likely as another.
+    """The exact mask, (R, H, W) bool, of one part of each image, each of its parts as likely.
 
-    Args:
-        parts: (R, H, W) part labels. An image without a person gets an empty mask.
-        num_parts: P.
-        generator: Generator of the choice.
-
-    Returns:
-        (R, H, W) bool.
+    ``parts`` (R, H, W) are part labels; an image without a person gets an empty mask.
     """
     whole = torch.ones_like(parts, dtype=torch.bool)
     present = (part_shares(whole, parts, num_parts) > 0).float()

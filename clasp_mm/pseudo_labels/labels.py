@@ -171,11 +171,7 @@ class PseudoLabels:
         return np.take_along_axis(table, self.regions[:, which].astype(np.intp), axis=1)
 
     def attr_targets(self, min_attr_prob: float) -> np.ndarray:
-        """Value of each attribute, -1 where its probability is not above the threshold.
-
-        Returns:
-            (B, A) int64.
-        """
+        """(B, A) int64: the attributes' values, -1 where the probability is not above this."""
         return np.where(self.attr_conf > min_attr_prob, self.attr_value.astype(np.int64), -1)
 
 

@@ -20,11 +20,7 @@ def upload(array: np.ndarray | Tensor, device: torch.device) -> Tensor:
 
 
 class Download:
-    """Tensors on their way from their device to the host.
-
-    Args:
-        tensors: By name.
-    """
+    """Tensors, by name, on their way from their device to the host."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self._arrays = {name: tensor.to('cpu', non_blocking=True)

@@ -1,4 +1,4 @@
-"""Similarities of one person and of different people as a picture."""
+"""Similarities of one person and of different people as a picture (H, W, 3) uint8 RGB."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,14 +9,7 @@ from .figures import panels, render
 
 
 def draw_verification(found: Mapping[str, Any]) -> np.ndarray:
-    """Both histograms, the threshold and its interval.
-
-    Args:
-        found: :meth:`clasp_mm.evaluation.functional.verification.Verification.to_dict`.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
-    """
+    """Histograms, threshold and its interval of what ``Verification.to_dict`` gives."""
     figure, (axis, ) = panels(1, width=8, height=3.2)
     edges = np.linspace(-1, 1, len(found['same']) + 1)
     for name, colour in (('different', '#c3541b'), ('same', '#1f77b4')):

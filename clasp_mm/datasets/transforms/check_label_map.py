@@ -38,13 +38,7 @@ class CheckLabelMap(BaseTransform):
 
 
 def label_problem(label: np.ndarray, shape: Sequence[int], num_classes: int) -> str | None:
-    """What is wrong with a label map, or None.
-
-    Args:
-        label: What was read.
-        shape: (height, width) of its image.
-        num_classes: See :class:`CheckLabelMap`.
-    """
+    """What is wrong with the label map of an image of ``shape`` (height, width), or None."""
     if label.ndim != 2:
         return (f'{label.shape[-1]} channels: a picture of colours, not of class numbers; save '
                 'the index map (one byte a pixel)')

@@ -118,11 +118,7 @@ class FeatureDistances:
 
 
 class MatrixDistances:
-    """Distances that are all there; methods as of :class:`FeatureDistances`.
-
-    Args:
-        matrix: (Q, G) float32.
-    """
+    """Distances (Q, G) float32 that are all there; methods as of :class:`FeatureDistances`."""
 
     takes_less = False  # they would be rounded
 
