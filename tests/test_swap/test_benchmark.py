@@ -8,12 +8,12 @@ import torch
 from benchmarks.contest import Options
 from benchmarks.downstream import (
     Task,
-    _config,
     _parsing_sample,
     _pose_sample,
     detection_sample,
     host_faster_rcnn,
     host_upernet,
+    shipped_config,
 )
 from benchmarks.run import benchmark_names, run_benchmarks
 
@@ -30,7 +30,7 @@ def test_groups():
 
 def test_both_sides_predict_the_same_and_learn_alike():
     """Equal weights and a PC-MoE that is the identity yet: the race is over one computation."""
-    cfg = _config('pose/td-hm_pcmoe-swin-tiny_8xb32-210e_coco-256x192.py', QUICK)
+    cfg = shipped_config('pose/td-hm_pcmoe-swin-tiny_8xb32-210e_coco-256x192.py', QUICK)
     cfg.model.backbone.drop_path_rate = 0.
     ours, theirs = (Task(cfg, swap, (96, 64), _pose_sample, 2, QUICK) for swap in (False, True))
     assert type(theirs.model.backbone).__module__.startswith('mmpose')
@@ -57,7 +57,7 @@ def test_both_sides_predict_the_same_and_learn_alike():
      host_faster_rcnn, (128, 128))])
 def test_the_hosts_own_model_predicts_what_ours_does(config, sample, peer, size):
     """Where our config has a faster head or RoIAlign than the host's."""
-    cfg = _config(config, QUICK)
+    cfg = shipped_config(config, QUICK)
     ours, theirs = (Task(cfg, swap, size, sample, 1, QUICK, peer) for swap in (False, True))
     assert 'clasp_mm' not in repr([type(part) for part in theirs.model.modules()])
     assert not any(getattr(part, 'use_torchvision', False) for part in theirs.model.modules())

@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from benchmarks.contest import Options
-from benchmarks.downstream import Task, _attribute_sample, _config
+from benchmarks.downstream import Task, _attribute_sample, shipped_config
 from benchmarks.run import run_benchmarks
 
 QUICK = Options(quick=True, repeats=1)
 
 
 def test_both_sides_have_one_loss_and_one_gradient():
-    cfg = _config('attribute/rethinkpar_pcmoe-swin-tiny_1xb64-30e_pa100k-256x128.py', QUICK)
+    cfg = shipped_config('attribute/rethinkpar_pcmoe-swin-tiny_1xb64-30e_pa100k-256x128.py', QUICK)
     cfg.model.backbone.drop_path_rate = 0.
     ours, theirs = (Task(cfg, swap, (96, 64), _attribute_sample, 3, QUICK)
                     for swap in (False, True))

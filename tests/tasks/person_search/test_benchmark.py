@@ -8,8 +8,8 @@ import torch
 pytest.importorskip('mmdet', reason='needs mmdet: bash tools/setup.sh')
 
 from benchmarks.contest import Options
-from benchmarks.downstream import Task, _config
-from benchmarks.person_search import _QUICK, _sample, host_seqnet, saved_features
+from benchmarks.downstream import Task, shipped_config
+from benchmarks.person_search import _QUICK, host_seqnet, person_sample, saved_features
 from benchmarks.run import run_benchmarks
 from clasp_mm.evaluation.functional import evaluate_person_search
 
@@ -19,8 +19,8 @@ QUICK = Options(quick=True, repeats=1)
 
 
 def test_both_sides_have_one_loss_and_one_gradient():
-    cfg = _config(_QUICK, QUICK)
-    ours, theirs = (Task(cfg, swap, (96, 64), _sample, 1, QUICK, host_seqnet)
+    cfg = shipped_config(_QUICK, QUICK)
+    ours, theirs = (Task(cfg, swap, (96, 64), person_sample, 1, QUICK, host_seqnet)
                     for swap in (False, True))
     assert type(theirs.model.backbone).__mro__[1].__module__.startswith('mmdet')
     ours.take_weights(theirs)
