@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from .options import PROMPTS, add_device_and_precision, add_out, add_semantic_weight, add_size
+from .options import (
+    PROMPTS,
+    add_device_and_precision,
+    add_out,
+    add_semantic_weight,
+    add_size_of_model,
+    size_of_model,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--task', nargs='+', choices=PROMPTS,
                         help='prompt of a backbone with PC-MoE; several: their mean')
     add_semantic_weight(parser)
-    add_size(parser)
+    add_size_of_model(parser)
     add_out(parser, 'work_dirs/features')
     parser.add_argument('--format', choices=('npy', 'parquet'), default='npy',
                         help='of DIR/features.*; parquet needs pyarrow (%(default)s)')
@@ -38,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
     source = LUPerson(args.folder, args.list)
     rank, world_size = own_process()
     result = embed_images(
-        model, source, out, tuple(args.size), args.batch_size, args.workers,
+        model, source, out, size_of_model(args), args.batch_size, args.workers,
         args.queries, args.neighbours,
         meta=dict(source=source.source, checkpoint=args.checkpoint, task=args.task,
                   semantic_weight=getattr(model, 'semantic_weight', None)),

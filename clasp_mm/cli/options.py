@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -86,6 +86,25 @@ def add_size(parser: argparse._ActionsContainer, default: Sequence[int] | None =
     parser.add_argument('--size', type=int, nargs=2, default=default, metavar=('H', 'W'),
                         help='of the input in pixels' + (
                             f' ({default[0]} {default[1]})' if default else more))
+
+
+def add_size_of_model(parser: argparse._ActionsContainer) -> None:
+    """Add ``--size``, whose default :func:`size_of_model` finds."""
+    add_size(parser, None, '; default: what a published model was trained at, else 256 128')
+
+
+def size_of_model(args: argparse.Namespace) -> tuple[int, int]:
+    """``--size``, or what the published file that is named states, or (256, 128)."""
+    if args.size:
+        return tuple(args.size)
+    from clasp_mm.compat import load_file
+    from clasp_mm.models.weights.find import find_weights
+    from clasp_mm.models.weights.trained_with import trained_size
+    weights, stated = args.checkpoint or args.model, None
+    if weights and not weights.endswith('.py'):
+        with suppress(FileNotFoundError):  # a model of the zoo without weights
+            stated = trained_size(load_file(find_weights(weights)))
+    return stated or (256, 128)
 
 
 def add_clip(parser: argparse._ActionsContainer) -> None:

@@ -13,8 +13,9 @@ from .options import (
     add_clip,
     add_device_and_precision,
     add_semantic_weight,
-    add_size,
+    add_size_of_model,
     clip_weights,
+    size_of_model,
 )
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     alike.add_argument('--task', nargs='+', choices=PROMPTS,
                        help='prompt of a backbone with PC-MoE; several: their mean (appearance)')
     add_semantic_weight(alike)
-    add_size(alike)
+    add_size_of_model(alike)
     parser.add_argument('--batch-size', type=int, default=64, help='images (%(default)s)')
     parser.add_argument('--workers', type=int, default=2, help='processes that read (%(default)s)')
     add_device_and_precision(parser)
@@ -115,7 +116,7 @@ def _search(args: argparse.Namespace) -> tuple[Found | None, LUPerson, Path]:
         if not args.checkpoint:
             raise ValueError('look-alikes are compared by a backbone: give --checkpoint')
         backbone = load_backbone(args, 'appearance')
-        look = backbone_encoder(backbone, tuple(args.size),
+        look = backbone_encoder(backbone, size_of_model(args),
                             getattr(backbone, 'semantic_weight', backbone.task), args.amp)
     index = args.index or _default_index(args.folder)
     rank, world_size = own_process()
