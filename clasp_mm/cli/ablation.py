@@ -1,4 +1,4 @@
-"""Train, score and tabulate the rows of one of the paper's ablation tables, or five systems."""
+"""Train, score and tabulate the rows of the paper's ablation tables, or five systems."""
 
 import argparse
 from pathlib import Path
@@ -14,6 +14,7 @@ call it once more to go on after an interruption, or to add seeds.
 
 examples:
   clasp ablation --table I --budget quickstart --seeds 3
+  clasp ablation --table I II III IV systems            # one after the other
   clasp ablation --table systems                        # the README's proof
   clasp ablation --table systems --budget long          # at a size that can tell: hours
   clasp ablation --table balance --seeds 1              # of the experts
@@ -22,7 +23,7 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--table', required=True,
+    parser.add_argument('--table', required=True, nargs='+',
                         choices=('I', 'II', 'III', 'IV', 'balance', 'systems'),
                         help='of the paper; balance: of the experts; systems: DINO to CLASP side '
                         'by side')
@@ -47,9 +48,10 @@ def run(args: argparse.Namespace) -> None:
     from clasp_mm.experiments.ablation.page import write_table
     from clasp_mm.experiments.ablation.run import AblationOptions, run_ablation
     work_dir = args.out or Path('work_dirs/ablation') / args.budget
-    done = run_ablation(AblationOptions(
-        table=args.table, budget=args.budget, seeds=args.seeds, work_dir=work_dir,
-        parallel=args.parallel, processes=args.processes,
-        epochs=args.epochs and tuple(args.epochs), identities=args.identities,
-        held_out=args.held_out))
-    print(write_table(done, work_dir))
+    for table in args.table:
+        done = run_ablation(AblationOptions(
+            table=table, budget=args.budget, seeds=args.seeds, work_dir=work_dir,
+            parallel=args.parallel, processes=args.processes,
+            epochs=args.epochs and tuple(args.epochs), identities=args.identities,
+            held_out=args.held_out))
+        print(write_table(done, work_dir))

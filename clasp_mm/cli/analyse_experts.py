@@ -2,7 +2,14 @@
 
 import argparse
 
-from .options import add_backbone, add_device, add_out, add_size, read_backbone
+from .options import (
+    add_backbone,
+    add_device,
+    add_out,
+    add_size_of_model,
+    read_backbone,
+    size_of_model,
+)
 
 EPILOG = """\
 FOLDER holds images, or synthetic people (clasp data draw). Writes expert_use.png, .json and .md.
@@ -17,7 +24,7 @@ example:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_backbone(parser)
     parser.add_argument('folder', help='images')
-    add_size(parser)
+    add_size_of_model(parser)
     parser.add_argument('--images', type=int, default=640, help='at most (%(default)s)')
     add_device(parser)
     add_out(parser)
@@ -26,4 +33,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from clasp_mm.analysis.run import write_expert_use
     backbone = read_backbone(args)
-    print(write_expert_use(backbone, args.folder, args.out, tuple(args.size), args.images))
+    print(write_expert_use(backbone, args.folder, args.out, size_of_model(args), args.images))

@@ -6,7 +6,7 @@ intervals, tells which are tied with the best, and ends with the line for your c
 
 import argparse
 
-from .options import add_device, add_out, add_size
+from .options import add_device, add_out, add_size_of_model, size_of_model
 
 EPILOG = """\
 labels, by --kind:
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--table', metavar='CSV', help='labels, image names relative to the folder')
     parser.add_argument('--maps', metavar='DIR', help='label maps')
     parser.add_argument('--checkpoint', metavar='FILE', help='weights, where model is a config')
-    add_size(parser)
+    add_size_of_model(parser)
     parser.add_argument('--batch-size', type=int, default=32, help='images (%(default)s)')
     parser.add_argument('--resamples', type=int, default=1000, help='for intervals (%(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of their draw (%(default)s)')
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
         print(gap, file=sys.stderr)
     stages = dict(out_indices=(0, 1, 2, 3)) if args.kind == 'maps' else {}
     backbone = get_model(args.model, pretrained=args.checkpoint, **stages).to(args.device)
-    choice = choose_prompt(backbone, labels, tuple(args.size), args.resamples, args.seed,
+    choice = choose_prompt(backbone, labels, size_of_model(args), args.resamples, args.seed,
                            args.batch_size)
     for fault in choice.unreadable:
         print(f'left out, {fault}', file=sys.stderr)

@@ -2,7 +2,14 @@
 
 import argparse
 
-from .options import add_backbone, add_device, add_out, add_size, read_backbone
+from .options import (
+    add_backbone,
+    add_device,
+    add_out,
+    add_size_of_model,
+    read_backbone,
+    size_of_model,
+)
 
 EPILOG = """\
 PEOPLE is a folder of synthetic people with ground truth (clasp data draw). Writes t-SNE_whole.png,
@@ -18,7 +25,7 @@ example:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_backbone(parser)
     parser.add_argument('people', help='folder of synthetic people')
-    add_size(parser)
+    add_size_of_model(parser)
     parser.add_argument('--number', type=int, default=12, help='identities (%(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of t-SNE (%(default)s)')
     add_device(parser)
@@ -28,4 +35,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from clasp_mm.analysis.run import write_tsne
     backbone = read_backbone(args)
-    print(write_tsne(backbone, args.people, args.out, tuple(args.size), args.number, args.seed))
+    print(write_tsne(backbone, args.people, args.out, size_of_model(args), args.number, args.seed))

@@ -2,7 +2,7 @@
 
 import argparse
 
-from .options import add_any_swin, add_device_and_precision, add_out
+from .options import add_any_swin, add_device_and_precision, add_out, size_of_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> None:
     source = LUPerson(args.folder, args.list)
     rank, world_size = own_process()
     result = embed_images(
-        model, source, out, tuple(args.size), args.batch_size, args.workers,
+        model, source, out, size_of_model(args), args.batch_size, args.workers,
         args.queries, args.neighbours,
         meta=dict(source=source.source, checkpoint=args.checkpoint, task=args.task,
                   semantic_weight=getattr(model, 'semantic_weight', None)),

@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -86,6 +86,25 @@ def add_size(parser: argparse._ActionsContainer, default: Sequence[int] | None =
                             f' ({default[0]} {default[1]})' if default else more))
 
 
+def add_size_of_model(parser: argparse._ActionsContainer) -> None:
+    """Add ``--size``, whose default :func:`size_of_model` finds."""
+    add_size(parser, None, '; default: what a published model was trained at, else 256 128')
+
+
+def size_of_model(args: argparse.Namespace) -> tuple[int, int]:
+    """``--size``, or what the published file that is named states, or (256, 128)."""
+    if args.size:
+        return tuple(args.size)
+    from clasp_mm.compat import load_file
+    from clasp_mm.models.weights.find import find_weights
+    from clasp_mm.models.weights.trained_with import trained_size
+    weights, stated = args.checkpoint or args.model, None
+    if weights and not weights.endswith('.py'):
+        with suppress(FileNotFoundError):  # a model of the zoo without weights
+            stated = trained_size(load_file(find_weights(weights)))
+    return stated or (256, 128)
+
+
 def add_clip(parser: argparse._ActionsContainer) -> None:
     parser.add_argument('--clip', default='ViT-B-32', help='open_clip model, local-dir:DIR or an '
                         'architecture file (.json); %(default)s')
@@ -142,7 +161,7 @@ def add_any_swin(parser: argparse._ActionsContainer, required: bool = False,
     parser.add_argument('--task', nargs='+', choices=PROMPTS,
                         help=f'prompt of a backbone with PC-MoE; several: their mean{default}')
     add_semantic_weight(parser)
-    add_size(parser)
+    add_size_of_model(parser)
 
 
 def add_out(parser: argparse._ActionsContainer, default: str = 'work_dirs/analysis') -> None:

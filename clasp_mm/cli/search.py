@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
 
-from .options import add_any_swin, add_clip, add_device_and_precision, clip_weights
+from .options import (
+    add_any_swin,
+    add_clip,
+    add_device_and_precision,
+    clip_weights,
+    size_of_model,
+)
 
 if TYPE_CHECKING:
     from clasp_mm.datasets import LUPerson
@@ -104,7 +110,7 @@ def _search(args: argparse.Namespace) -> tuple[Found | None, LUPerson, Path]:
         if not args.checkpoint:
             raise ValueError('look-alikes are compared by a backbone: give --checkpoint')
         backbone = load_backbone(args, 'appearance')
-        look = backbone_encoder(backbone, tuple(args.size),
+        look = backbone_encoder(backbone, size_of_model(args),
                             getattr(backbone, 'semantic_weight', backbone.task), args.amp)
     index = args.index or _default_index(args.folder)
     rank, world_size = own_process()

@@ -8,9 +8,10 @@ import time
 
 import pytest
 
+from clasp_mm import cli
 from clasp_mm.engine.jobs import Job, run_jobs
 from clasp_mm.engine.provenance import code_digest
-from clasp_mm.experiments.ablation import claims, run
+from clasp_mm.experiments.ablation import claims, page, run
 from clasp_mm.experiments.ablation.page import write_table
 from clasp_mm.experiments.ablation.run import AblationOptions
 from clasp_mm.experiments.ablation.tables import TABLES, quickstart_config
@@ -175,6 +176,15 @@ def test_the_table_has_mean_and_spread_and_a_line_a_seed(tmp_path):
     assert found[:2] == [('random weights', '0', '10.0', ''), ('random weights', '1', '11.0', '')]
     assert found[-2:] == [('CLASP', '0', '12.0', '0.5'), ('CLASP', '1', '14.0', '0.7')]
     assert (tmp_path / 'systems.png').stat().st_size > 10_000
+
+
+def test_one_call_makes_several_tables_in_the_order_asked(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run, 'run_ablation', lambda options: options)
+    monkeypatch.setattr(page, 'write_table', lambda options, folder: (
+        f'{options.table} {options.seeds} {options.work_dir} {folder}'))
+    cli.main(['ablation', '--table', 'II', 'I', '--seeds', '2', '--out', str(tmp_path)])
+    assert capsys.readouterr().out == ''.join(
+        f'{table} 2 {tmp_path} {tmp_path}\n' for table in ('II', 'I'))
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from timm.models.swin_transformer import SwinTransformer as TimmSwin
 
 from clasp_mm.models import PCMoESwin, SemanticSwin
 from clasp_mm.models.weights.swin import CheckpointError, load_backbone
+from clasp_mm.models.weights.trained_with import trained_size
 from clasp_mm.registry import MODELS
 from clasp_mm.utils.config_text import read_config_text
 from tests.source_tree import ROOT
@@ -150,3 +151,11 @@ def test_a_published_solider_in_a_pcmoe_names_its_class():
     content = published(dict(type='clasp_mm.SemanticSwin', arch=ARCH, semantic_weight=.2))
     with pytest.raises(CheckpointError, match=r"(?s)SemanticSwin.*type='clasp_mm.SemanticSwin'"):
         load_backbone(plain(), content)
+
+
+@pytest.mark.parametrize('passport, size', [
+    (dict(input_size='64x32'), (64, 32)), (dict(input_size='x'), None),
+    (dict(input_size=None), None), (dict(), None), ('64x32', None)])
+def test_a_passport_states_the_size_of_its_images(passport, size):
+    assert trained_size(dict(state_dict={}, meta=dict(passport=passport))) == size
+    assert trained_size(dict(state_dict={})) is None

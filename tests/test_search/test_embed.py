@@ -175,6 +175,18 @@ def test_command_embeds_by_a_training_checkpoint(people, checkpoint, tmp_path, c
     assert written['task'] == ['appearance', 'part']
 
 
+def test_images_are_as_large_as_those_that_a_published_model_was_trained_on(people, checkpoint,
+                                                                            tmp_path):
+    def size(*more):
+        assert main(['embed', str(people), '--task', 'appearance', '--out', str(tmp_path / 'out'),
+                     '--workers', '0', '--device', 'cpu', *more]) == 0
+        return json.loads((tmp_path / 'out' / 'features.json').read_text())['size']
+
+    assert size('--checkpoint', 'clasp_nano') == [64, 32]
+    assert size('--checkpoint', 'clasp_nano', '--size', '32', '16') == [32, 16]
+    assert size('--checkpoint', str(checkpoint)) == [256, 128]  # says nothing of it
+
+
 @pytest.mark.parametrize('more, words', [
     ((), '--task appearance|part|attribute'),
     (('--task', 'part', '--checkpoint', 'gone.pth'), 'gone.pth'),

@@ -1,6 +1,7 @@
 """What a checkpoint says of the settings that its backbone was trained with."""
 
 import inspect
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -38,6 +39,14 @@ def published_backbone(checkpoint: Any, where: Any) -> dict[str, Any] | None:
     """
     stated = meta_of(checkpoint).get('backbone')
     return None if stated is None else check_backbone(stated, where)
+
+
+def trained_size(checkpoint: Any) -> tuple[int, int] | None:
+    """(H, W) of the images that a published file was trained on; None where it states none."""
+    passport = meta_of(checkpoint).get('passport')
+    stated = passport.get('input_size') if isinstance(passport, Mapping) else None
+    found = re.fullmatch(r'(\d{1,4})x(\d{1,4})', str(stated))
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def check_backbone(stated: Any, where: Any) -> dict[str, Any]:
