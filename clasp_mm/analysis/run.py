@@ -52,8 +52,13 @@ def write_tsne(backbone: nn.Module, people: str | os.PathLike, out: Path, size: 
                number: int = 12, seed: int = 0) -> str:
     """Write ``t-SNE_whole.png``, ``t-SNE_part.png``, ``t-SNE.json`` and ``.md`` into a folder.
 
-    Arguments as of :func:`.tsne.tsne_figures`; ``people`` is a folder of synthetic
-    people with ground truth, ``number`` how many identities are drawn at most.
+    Args:
+        backbone: Backbone in evaluation mode, with PC-MoE.
+        people: Folder of synthetic people with ground truth.
+        out: Where to write.
+        size: (H, W) of the input.
+        number: Identities that are drawn at most.
+        seed: Seed of t-SNE.
 
     Returns:
         How well neighbours agree, as a table in Markdown.

@@ -21,10 +21,16 @@ NEIGHBOURS = 5
 
 
 def part_means(maps: torch.Tensor, parts: torch.Tensor, num_parts: int) -> torch.Tensor:
-    """Mean feature (B, P, C) of each of P parts in each image; NaN where an image does not show it.
+    """Mean feature of each part of each image.
 
-    ``maps`` are (B, C, h, w). ``parts`` (B, H, W) are 0 for the background and else 1 to P; a cell
-    of the map counts for a part by the share of the cell's pixels that are the part's.
+    Args:
+        maps: (B, C, h, w).
+        parts: (B, H, W), 0 is the background and others 1 to ``num_parts``; a cell of the map
+            counts for a part by the share of the cell's pixels that are the part's.
+        num_parts: P.
+
+    Returns:
+        (B, P, C); NaN where an image does not show the part.
     """
     masks = F.one_hot(parts.long(), num_parts + 1)[..., 1:].permute(0, 3, 1, 2).to(maps.dtype)
     weights = F.adaptive_avg_pool2d(masks, maps.shape[-2:]).flatten(2)            # (B, P, hw)
@@ -34,9 +40,16 @@ def part_means(maps: torch.Tensor, parts: torch.Tensor, num_parts: int) -> torch
 @torch.inference_mode()
 def gather_features(backbone: nn.Module, truth: GroundTruth, index: np.ndarray,
                     size: tuple[int, int]) -> dict[str, dict[str, np.ndarray]]:
-    """Features of the images ``index`` (N,) of synthetic people under each prompt.
+    """Features of synthetic people under each prompt.
 
-    Prompt -> ``whole`` (N, C), the pooled last map, and ``part`` (N, P, c), of the first.
+    Args:
+        backbone: Backbone in evaluation mode.
+        truth: Whose images.
+        index: Images, (N,).
+        size: (H, W) of the input.
+
+    Returns:
+        Prompt -> ``whole`` (N, C), the pooled last map, and ``part`` (N, P, c), of the first.
     """
     device = next(backbone.parameters()).device
     table = np.asarray(LIP_TO_PART, np.int64)
@@ -61,9 +74,15 @@ def embed_2d(features: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def neighbour_agreement(points: np.ndarray, labels: np.ndarray, k: int = NEIGHBOURS) -> float:
-    """Share, 0 to 1, of the k nearest neighbours of points (N, D), N > k, with the point's label.
+    """Share of the k nearest neighbours of the points that have the point's label.
 
-    Points at random give about the sum of the squared shares of the labels.
+    Args:
+        points: (N, D), N > k.
+        labels: (N,).
+        k: Neighbours of each point, itself not among them.
+
+    Returns:
+        0 to 1; points at random give about the sum of the squared shares of the labels.
     """
     near = NearestNeighbors(n_neighbors=k).fit(points).kneighbors(return_distance=False)
     return float((labels[near] == labels[:, None]).mean())

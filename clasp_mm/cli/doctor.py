@@ -85,9 +85,12 @@ class Diagnosis:
 
 
 def diagnose(accepted: Mapping[str, Mapping[str, str]], versions: Mapping[str, str]) -> Diagnosis:
-    """Compare versions with those of :func:`accepted_versions`; nothing is imported.
+    """Compare versions with the accepted ones; nothing is imported.
 
-    mmcv stands beside mmcv-lite, and is accepted in the same versions.
+    Args:
+        accepted: From :func:`accepted_versions`. mmcv stands beside mmcv-lite,
+            and is accepted in the same versions.
+        versions: Installed version of each installed package.
     """
     core = accepted['core']
     specs = {name: spec for group in accepted.values() for name, spec in group.items()}

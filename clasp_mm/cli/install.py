@@ -46,7 +46,11 @@ COMPILER = ('mmcv is built with a C++17 compiler, for a GPU also with the nvcc o
 
 
 class SetUp:
-    """The steps of ``clasp install``, in their order; each may be called again."""
+    """The steps, in their order; each may be called again.
+
+    Args:
+        args: The command line of ``clasp install``.
+    """
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args

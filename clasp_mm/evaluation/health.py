@@ -68,10 +68,14 @@ def prompt_distance(prompts: Sequence[Tensor]) -> float:
 
 
 def expert_load(gates: Tensor) -> tuple[float, float]:
-    """Load of the busiest expert, and share of the experts of all stages that no task uses.
+    """Load of the busiest expert, and share of the experts that no task uses.
 
-    ``gates`` (T, S, n) are each expert's mean gate for each task and stage, rows sum to 1. The load
-    is the largest share of a stage that one expert carries, the mean over tasks taken first.
+    Args:
+        gates: (T, S, n), mean gate of every expert for each task and stage; rows sum to 1.
+
+    Returns:
+        The largest share of a stage's load that one expert carries, the mean over tasks taken
+        first; and the share of experts, over all stages, without any load.
     """
     load = gates.mean(0)
     return load.max().item(), (load <= 0).float().mean().item()

@@ -48,7 +48,12 @@ class Report(NamedTuple):
 
 
 class Network(nn.Module):
-    """A :class:`PCMoESwin` and modules that follow, from tensors to a tuple of tensors."""
+    """A backbone and what follows it, from tensors to a tuple of tensors.
+
+    Args:
+        backbone: A :class:`PCMoESwin`, in evaluation mode.
+        rest: Modules that follow, one after the other, such as neck and head.
+    """
 
     def __init__(self, backbone: PCMoESwin, rest: Sequence[nn.Module] = ()) -> None:
         super().__init__()

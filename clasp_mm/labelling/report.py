@@ -109,7 +109,15 @@ def _read_parsing(folder: Path, name: str) -> np.ndarray:
 
 
 class LabelEvaluation:
-    """Sums over images from which :meth:`compute` takes all figures; ``grid`` is (h, w)."""
+    """Sums over images from which :meth:`compute` takes all figures.
+
+    Args:
+        vocabulary: Vocabulary of the labels.
+        cluster_numbers: The k of the labels.
+        grid: (h, w) of the tokens.
+        min_foreground: The spatial filter's threshold.
+        min_person_cosine: The semantic filter's.
+    """
 
     def __init__(self, vocabulary: Vocabulary, cluster_numbers: Sequence[int],
                  grid: tuple[int, int], min_foreground: float, min_person_cosine: float) -> None:

@@ -45,7 +45,9 @@ def name_regions(chosen: Tensor, truth: Tensor, names: tuple[str, ...]) -> dict:
 def judge_attribute(probabilities: Tensor, truth: Tensor) -> dict:
     """Accuracy of one attribute's winners, of those that are kept, and of always the commonest.
 
-    ``probabilities`` (N, V) are over the candidate texts, ``truth`` (N,) is the true one's index.
+    Args:
+        probabilities: (N, V) softmax over the candidate texts.
+        truth: (N,) index of the true value.
     """
     confidence, winner = probabilities.max(1)
     kept = confidence > _KEPT

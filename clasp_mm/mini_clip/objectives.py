@@ -18,7 +18,15 @@ LOSS_WEIGHTS = dict(region=1., attribute=3., person=.3, caption=.3, parsing=1.)
 
 
 def mean_direction(embeddings: Tensor, groups: Sequence[range]) -> Tensor:
-    """For each group of rows the normalised mean (D,) of their unit embeddings (T, D)."""
+    """One direction per group of texts: the normalised mean of their unit embeddings.
+
+    Args:
+        embeddings: unit vectors (T, D).
+        groups: for each group the rows that belong to it.
+
+    Returns:
+        (len(groups), D) unit vectors.
+    """
     means = torch.stack([embeddings[rows.start:rows.stop].mean(0) for rows in groups])
     return F.normalize(means, dim=-1)
 
@@ -51,10 +59,13 @@ class CandidateTexts:
 
 
 def region_loss(regions: Tensor, shares: Tensor, parts: Tensor, scale: Tensor) -> Tensor:
-    """Cross-entropy of naming masked images (R, D) by the directions of part texts (P, D).
+    """Cross-entropy of naming regions; the target is how much of each part a region holds.
 
-    The target is the share of each part among the region's person pixels (R, P), rows sum to one;
-    embeddings are unit vectors, ``scale`` is the factor from cosine to logit.
+    Args:
+        regions: unit embeddings of masked images (R, D).
+        shares: share of each part among the region's person pixels (R, P), rows sum to one.
+        parts: part text directions (P, D).
+        scale: factor from cosine to logit.
     """
     return F.cross_entropy(scale * regions @ parts.T, shares)
 
@@ -78,8 +89,11 @@ def attribute_loss(people: Tensor, targets: Tensor, attributes: Sequence[Tensor]
 def person_loss(images: Tensor, is_person: Tensor, person: Tensor, scale: Tensor) -> Tensor:
     """Sigmoid loss of "a photo of a person", with the filter's cosine as its turning point.
 
-    ``images`` are unit embeddings (B, D), of people where ``is_person`` (B,), else of scenes;
-    ``person`` (D,) is the direction of the filter's text, ``scale`` as in :func:`region_loss`.
+    Args:
+        images: unit embeddings (B, D) of people and of scenes without people.
+        is_person: (B,) bool.
+        person: direction (D,) of the filter's text.
+        scale: factor from cosine to logit.
     """
     logits = scale * (images @ person - PERSON_COSINE)
     return F.binary_cross_entropy_with_logits(logits, is_person.float())

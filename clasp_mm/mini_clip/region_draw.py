@@ -27,9 +27,15 @@ def part_shares(masks: Tensor, parts: Tensor, num_parts: int) -> Tensor:
 
 
 def draw_exact_regions(parts: Tensor, num_parts: int, generator: torch.Generator) -> Tensor:
-    """The exact mask, (R, H, W) bool, of one part of each image, each of its parts as likely.
+    """For each image the exact mask of one of its parts, each part as likely as another.
 
-    ``parts`` (R, H, W) are part labels; an image without a person gets an empty mask.
+    Args:
+        parts: (R, H, W) part labels. An image without a person gets an empty mask.
+        num_parts: P.
+        generator: Generator of the choice.
+
+    Returns:
+        (R, H, W) bool.
     """
     whole = torch.ones_like(parts, dtype=torch.bool)
     present = (part_shares(whole, parts, num_parts) > 0).float()

@@ -171,7 +171,11 @@ class PseudoLabels:
         return np.take_along_axis(table, self.regions[:, which].astype(np.intp), axis=1)
 
     def attr_targets(self, min_attr_prob: float) -> np.ndarray:
-        """(B, A) int64: the attributes' values, -1 where the probability is not above this."""
+        """Value of each attribute, -1 where its probability is not above the threshold.
+
+        Returns:
+            (B, A) int64.
+        """
         return np.where(self.attr_conf > min_attr_prob, self.attr_value.astype(np.int64), -1)
 
 

@@ -18,9 +18,13 @@ _CENTRE_CLUSTERS = 12
 
 
 def split_norms(norms: Tensor) -> Tensor:
-    """Exact 2-means of scalars (B, L): the split of the sorted values with least inertia.
+    """Exact 2-means of scalars: the split of the sorted values with least inertia.
 
-    True for the cluster of larger values; all False where all values are equal.
+    Args:
+        norms: (B, L).
+
+    Returns:
+        (B, L) bool, True for the cluster of larger values; all False where all values are equal.
     """
     values, order = norms.double().sort(dim=1)
     length = values.shape[1]

@@ -20,7 +20,11 @@ def upload(array: np.ndarray | Tensor, device: torch.device) -> Tensor:
 
 
 class Download:
-    """Tensors, by name, on their way from their device to the host."""
+    """Tensors on their way from their device to the host.
+
+    Args:
+        tensors: By name.
+    """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self._arrays = {name: tensor.to('cpu', non_blocking=True)

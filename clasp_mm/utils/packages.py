@@ -83,9 +83,13 @@ def version_fault(name: str, version: str | None, accepted: str) -> str:
 
 
 def unaccepted(scope: str) -> list[str]:
-    """What is installed of a host (``mmseg``), or of what it stands on, in a version not accepted.
+    """What is installed of a host, and of what it stands on, in a version that is not accepted.
 
-    A sentence for each.
+    Args:
+        scope: The host's scope in configs, as ``mmseg``.
+
+    Returns:
+        A sentence for each.
     """
     groups = accepted_versions(('core', 'hosts'))
     accepted = groups['core'] | groups['hosts']
@@ -100,9 +104,12 @@ def unaccepted(scope: str) -> list[str]:
 
 
 def installer(command: str) -> list[str]:
-    """The beginning of a command line that installs or uninstalls (``command``) in this Python.
+    """The beginning of a command line that installs into the running Python.
 
     uv makes environments without pip: there ``uv pip`` is used, or pip is unpacked from Python.
+
+    Args:
+        command: ``install`` or ``uninstall``.
 
     Raises:
         RuntimeError: There is neither pip nor uv.

@@ -1,4 +1,4 @@
-"""Pictures of the analyses: task conflict, cost, convergence, embeddings; (H, W, 3) uint8 RGB."""
+"""Pictures of the analyses: task conflict, cost, convergence, embeddings."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,15 @@ _LEGEND = 16  # names, more than which would take the room of the points
 
 
 def draw_bars(names: Sequence[str], bars: Mapping[str, Sequence[float | None]]) -> np.ndarray:
-    """A panel of bars for each measure, one for each system; a value that is None is written so."""
+    """A panel of bars for each measure, one bar for each system.
+
+    Args:
+        names: Systems.
+        bars: Measure -> its value for each system; None where not defined, which is written so.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
     across = min(len(bars), 3)
     figure, axes = panels(len(bars), across, max(2.6, 1.1 * len(names) + .8) * across, 3.2)
     for axis, (title, values) in zip(axes, bars.items(), strict=True):
@@ -33,7 +41,11 @@ def draw_bars(names: Sequence[str], bars: Mapping[str, Sequence[float | None]]) 
 def draw_seeds(measures: Mapping[str, Mapping[str, Sequence[float]]]) -> np.ndarray:
     """A panel for each measure: a line for each row, its seeds as dots, their mean as a bar.
 
-    Measure -> row -> its values over the seeds; none where not defined.
+    Args:
+        measures: Measure -> row -> its values over the seeds; none where not defined.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
     """
     names = list(next(iter(measures.values())))
     across = min(3, len(measures))
@@ -63,7 +75,13 @@ def draw_embeddings(points: Mapping[str, np.ndarray], labels: Mapping[str, Seque
                     title: str) -> np.ndarray:
     """A grid of scatter plots: a row for each prompt, a column for each colouring.
 
-    ``points`` are prompt -> (N, 2), ``labels`` what colours the points -> (N,) names.
+    Args:
+        points: Prompt -> (N, 2).
+        labels: What colours the points -> (N,) names.
+        title: Above all.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
     """
     figure = Figure(figsize=(3.1 * len(labels), 2.9 * len(points) + .4), dpi=110,
                     layout='constrained')
@@ -90,7 +108,17 @@ def draw_embeddings(points: Mapping[str, np.ndarray], labels: Mapping[str, Seque
 
 def draw_convergence(runs: Mapping[str, tuple[Sequence[float], Sequence[float]]], target: float,
                      metric: str, unit: str) -> np.ndarray:
-    """Scores of each run over its places, epochs or hours (``unit``), with the one to reach."""
+    """Score of each run over epochs or hours, with the score to reach.
+
+    Args:
+        runs: Name -> places and scores.
+        target: The score.
+        metric: Its name.
+        unit: What the places are.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
     figure, (axis, ) = panels(1, width=6.5, height=3.6)
     for name, (places, scores) in runs.items():
         axis.plot(places, scores, marker='.', label=name)

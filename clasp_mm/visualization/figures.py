@@ -1,4 +1,4 @@
-"""Figures of a run, as pictures (H, W, 3) uint8 RGB."""
+"""Figures of a run, as pictures."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,7 +38,14 @@ def panels(count: int, across: int = 1, width: float = 11, height: float = 3,
 
 
 def draw_expert_use(use: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Heat maps of mean gates, task -> (stages, n)."""
+    """Heat maps of mean gates.
+
+    Args:
+        use: Task -> (stages, n).
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
     figure = Figure(figsize=(11, 2.6), dpi=110, layout='constrained')
     axes = figure.subplots(1, len(use), sharey=True)
     top = max(float(gates.max()) for gates in use.values())
@@ -65,7 +72,11 @@ def draw_part_iou(scores: Mapping[str, Mapping[str, float]]) -> np.ndarray:
 
 
 def draw_losses(logs: Mapping[str, Path]) -> np.ndarray:
-    """Curves of every logged loss, a panel for each training: title -> ``scalars.json``."""
+    """Curves of every logged loss, one panel for each training.
+
+    Args:
+        logs: Title -> ``scalars.json`` as MMEngine writes it, one JSON object a line.
+    """
     figure, axes = panels(len(logs), len(logs))
     for axis, (title, path) in zip(axes, logs.items(), strict=True):
         rows = [row for row in read_rows(path) if 'loss' in row]
@@ -80,10 +91,14 @@ def draw_losses(logs: Mapping[str, Path]) -> np.ndarray:
 
 def draw_curves(rows: Sequence[Mapping[str, float | None]],
                 curves: Mapping[str, Sequence[str]]) -> np.ndarray:
-    """Curves, title -> their names, over the steps, two panels beside each other.
+    """Curves over the steps, two panels beside each other.
 
-    ``rows`` are what was logged at each ``step``; one may lack a name or hold None. The loss is
-    drawn on a logarithmic axis.
+    Args:
+        rows: What was logged at each ``step``; a row may lack a name or hold None.
+        curves: Title -> names of its curves; the loss is drawn on a logarithmic axis.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
     """
     figure, axes = panels(len(curves), 2, height=2.7)
     for axis, (title, names) in zip(axes, curves.items(), strict=True):

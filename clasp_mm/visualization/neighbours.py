@@ -43,8 +43,12 @@ def neighbour_rows(source: Any, rows: Sequence[int], features: np.ndarray, num_q
                    num_neighbours: int) -> list[Row]:
     """Rows of some of the images, spread evenly, each with its nearest neighbours by cosine.
 
-    ``rows`` (N,) tells of each of the (N, C) features its image in the source, a
-    :class:`clasp_mm.datasets.LUPerson`.
+    Args:
+        source: A :class:`clasp_mm.datasets.LUPerson`.
+        rows: Of each feature, its image in the source, (N,).
+        features: (N, C).
+        num_queries: How many rows.
+        num_neighbours: Of each.
     """
     @cache
     def cell(at: int) -> Cell:
@@ -62,9 +66,15 @@ def neighbour_rows(source: Any, rows: Sequence[int], features: np.ndarray, num_q
 
 def nearest_neighbours(features: np.ndarray, queries: np.ndarray, count: int,
                        ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and cosines (Q, min(count, N - 1)) of the nearest neighbours of ``queries`` (Q,), exact.
+    """Exact nearest neighbours by cosine, itself left out.
 
-    Nearest come first, itself is left out. The (N, C) features are read in chunks.
+    Args:
+        features: (N, C), read in chunks.
+        queries: Rows, (Q,).
+        count: Neighbours of each, fewer where there are not so many.
+
+    Returns:
+        Rows and cosines, nearest first, each (Q, min(count, N - 1)).
     """
     count = min(count, len(features) - 1)
     asked = _unit(features[queries])

@@ -52,7 +52,12 @@ def write_page(path: str | os.PathLike, template: str, title: str, note: str = '
 
 
 def data_uri(image: np.ndarray | bytes, kind: str = 'png') -> str:
-    """A picture, (H, W, 3) uint8 RGB or bytes of a png or jpg, as an address that holds it."""
+    """A picture as an address that holds it.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, or the bytes of a file.
+        kind: 'png' or 'jpg'.
+    """
     if not isinstance(image, bytes):
         image = cv2.imencode(f'.{kind}', image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85] * (
             kind == 'jpg'))[1].tobytes()

@@ -1,4 +1,4 @@
-"""Pictures of pseudo-labels, (H, W, 3) uint8 RGB: regions, names, probabilities; and their page."""
+"""Pictures of pseudo-labels: regions, names and probabilities, on one page."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -52,9 +52,15 @@ class Example:
 
 
 def paint_parts(image: np.ndarray, parts: np.ndarray, alpha: float = 0.65) -> np.ndarray:
-    """Lay part labels (h, w), brought to the image's size by nearest, over an image.
+    """Lay part labels over an image.
 
-    The background is darkened, ignored tokens are gray; ``alpha`` is the weight of the colours.
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        parts: (h, w) uint8 labels, brought to the image's size by nearest.
+        alpha: Weight of the colours.
+
+    Returns:
+        (H, W, 3) uint8; background darkened, ignored tokens gray.
     """
     parts = cv2.resize(parts, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     colours = np.tile(_IGNORED, (256, 1))
@@ -65,7 +71,12 @@ def paint_parts(image: np.ndarray, parts: np.ndarray, alpha: float = 0.65) -> np
 
 
 def outline_regions(image: np.ndarray, regions: np.ndarray) -> np.ndarray:
-    """Draw borders and numbers of regions (h, w), of which 0 is the background, on an image."""
+    """Draw region borders and numbers on an image.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        regions: (h, w) uint8 region numbers, 0 background.
+    """
     size = image.shape[1::-1]
     full = cv2.resize(regions, size, interpolation=cv2.INTER_NEAREST_EXACT)
     border = np.zeros(full.shape, bool)
@@ -89,7 +100,8 @@ def draw_example(example: Example, grid: tuple[int, int], cluster_numbers: Seque
                  height: int = 320) -> np.ndarray:
     """Image, truth if known, then regions and part labels for each k, side by side.
 
-    The height is less for a strip wider than ``_MAX_ASPECT`` heights.
+    Returns:
+        (height, W, 3) uint8 RGB; of a strip wider than ``_MAX_ASPECT`` heights, less high.
     """
     zoom = min(height / example.image.shape[0], _MAX_ASPECT * height / example.image.shape[1])
     size = [max(1, round(side * zoom)) for side in example.image.shape[1::-1]]

@@ -38,10 +38,14 @@ def draw_ranked_list(query: np.ndarray, found: Sequence[np.ndarray], distances: 
 
 
 def select_queries(average_precision: np.ndarray, count: int = 4) -> dict[str, list[int]]:
-    """``count`` queries around the median, the best and the worst, so that a page does not flatter.
+    """Queries around the median, the best and the worst, so that a page does not flatter.
 
-    By (Q,) average precisions, NaN for queries that were skipped: ``'median'``, ``'best'`` and
-    ``'worst'`` -> rows of queries, none twice.
+    Args:
+        average_precision: (Q,), NaN for queries that were skipped.
+        count: How many of each.
+
+    Returns:
+        ``'median'``, ``'best'`` and ``'worst'``: rows of queries, none twice.
     """
     order = np.argsort(average_precision, kind='stable')
     order = order[~np.isnan(average_precision[order])]

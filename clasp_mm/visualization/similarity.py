@@ -1,4 +1,4 @@
-"""Similarities of one person and of different people as a picture (H, W, 3) uint8 RGB."""
+"""Similarities of one person and of different people as a picture."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,14 @@ from .figures import panels, render
 
 
 def draw_verification(found: Mapping[str, Any]) -> np.ndarray:
-    """Histograms, threshold and its interval of what ``Verification.to_dict`` gives."""
+    """Both histograms, the threshold and its interval.
+
+    Args:
+        found: :meth:`clasp_mm.evaluation.functional.verification.Verification.to_dict`.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
     figure, (axis, ) = panels(1, width=8, height=3.2)
     edges = np.linspace(-1, 1, len(found['same']) + 1)
     for name, colour in (('different', '#c3541b'), ('same', '#1f77b4')):

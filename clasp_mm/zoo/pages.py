@@ -90,7 +90,11 @@ def table(entries: Iterable[Mapping[str, Any]], root: Path, folder: Path) -> str
 
 
 def count_costs(root: Path) -> None:
-    """Write ``Parameters`` and ``FLOPs`` of every model below ``root`` into the metafiles."""
+    """Write ``Parameters`` and ``FLOPs`` of every model into the metafiles.
+
+    Args:
+        root: Folder of ``model-index.yml``.
+    """
     known: dict[tuple[str, Any], tuple[int, int]] = {}
     for name in read_yaml(root / 'model-index.yml')['Import']:
         with locked(root / name):

@@ -81,7 +81,11 @@ def make_passport(cfg: Config, checkpoint: Path, meta: Mapping[str, Any], ema: b
 
 
 def dataset_hash(dataset: Mapping[str, Any] | None) -> str | None:
-    """Hash of the data that a config's dataset reads, also wrapped or several; None without."""
+    """Hash of the data that a config's dataset reads; None where they are not there.
+
+    Args:
+        dataset: Config of a data set, or of one wrapped, or several.
+    """
     if not dataset:
         return None
     inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
@@ -197,9 +201,12 @@ def _starts(folder: Path) -> list[dict[str, Any]]:
 
 
 def logged_results(folder: Path, step: int | None, metric: str | None) -> dict[str, float]:
-    """The metrics of a checkpoint's own validation, ``metric`` first, from the logs of its run.
+    """The metrics of a checkpoint's own validation, from the logs of its run.
 
-    ``step`` is its epoch, or its iteration where the run counts those.
+    Args:
+        folder: Folder of the run.
+        step: Epoch of the checkpoint, or iteration where the run counts those.
+        metric: The one to name first.
     """
     found: dict[str, float] = {}
     for row in read_logs(folder):

@@ -81,10 +81,14 @@ def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, iou_threshold: float, s
 
 
 def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
-    """Group boxes (n, 5), with scores: each that NMS keeps, and then those it suppresses.
+    """Group boxes: each that NMS keeps, and then those it suppresses, by falling scores.
 
-    A box belongs to a better one from that IoU on. Per box that is kept: the indices of its group,
-    itself first, by falling scores.
+    Args:
+        dets: (n, 5): boxes and scores, on the CPU.
+        iou_threshold: A box belongs to a better one from this IoU on.
+
+    Returns:
+        Per box that is kept: the indices of its group, itself first.
     """
     order = dets[:, 4].contiguous().sort(0, descending=True)[1].numpy()
     rows = dets.float().numpy()
@@ -114,10 +118,15 @@ def _area(boxes: np.ndarray, offset: int) -> np.ndarray:
 
 def bbox_overlaps(bboxes1: Tensor, bboxes2: Tensor, ious: Tensor, mode: int, aligned: bool,
                   offset: int) -> None:
-    """Fill ``ious`` with the overlaps of boxes (m, 4) and (n, 4).
+    """Fill ``ious`` with the overlaps of boxes: of all pairs, or row by row if ``aligned``.
 
-    They are (m, n), or (m,), row by row, if ``aligned``. ``mode`` 0 is intersection over union, 1
-    intersection over the area of the first; ``offset`` is 0 or 1.
+    Args:
+        bboxes1: (m, 4).
+        bboxes2: (n, 4); n = m if ``aligned``.
+        ious: (m, n), or (m,) if ``aligned``.
+        mode: 0: intersection over union; 1: over the area of the first.
+        aligned: See above.
+        offset: 0 or 1.
     """
     first = bboxes1 if aligned else bboxes1[:, None]
     low = torch.max(first[..., :2], bboxes2[..., :2])

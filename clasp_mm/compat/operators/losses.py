@@ -46,10 +46,15 @@ def sigmoid_focal_loss_backward(input: Tensor, target: Tensor, weight: Tensor, g
 
 def softmax_focal_loss_forward(input: Tensor, target: Tensor, weight: Tensor, output: Tensor,
                                gamma: float, alpha: float) -> None:
-    """-alpha (1 - p)^gamma log p of the target's probability p, a focal loss in ``output`` (n,).
+    """-alpha (1 - p)^gamma log p of the target's probability p.
 
-    ``input`` (n, c) are probabilities, the softmax of the logits; at a target below 0 the loss
-    is 0. The others are those of :func:`sigmoid_focal_loss_forward`, ``alpha`` for all targets.
+    Args:
+        input: (n, c): probabilities, the softmax of the logits.
+        target: (n,): classes; below 0: the loss is 0.
+        weight: (c,): factors by the target; empty: none.
+        output: (n,), to be filled.
+        gamma: How fast sure answers fade.
+        alpha: A factor.
     """
     p, log_p, factor = _softmax_parts(input, target, weight)
     output.copy_(-alpha * (1 - p) ** gamma * log_p * factor)

@@ -13,12 +13,22 @@ _SOLARIZED = np.where(np.arange(256) < 128, np.arange(256), 255 - np.arange(256)
 
 def crop_resize(image: np.ndarray, top: int, left: int, height: int, width: int,
                 size: tuple[int, int]) -> np.ndarray:
-    """Cut a box out of an image, (H, W, 3) uint8, and bring it to a size of (height, width).
+    """Cut a box out and bring it to a size.
 
-    The box is in pixels. An axis that shrinks is averaged over the area each new pixel covers, an
-    axis that grows is interpolated bicubically. Plain bicubic sampling would alias where it
-    shrinks: at half size it is 3.6 grey levels off Pillow's filtered bicubic on photographs, this
-    is 1.3.
+    An axis that shrinks is averaged over the area each new pixel covers, an axis that grows is
+    interpolated bicubically. Plain bicubic sampling would alias where it shrinks: at half size it
+    is 3.6 grey levels off Pillow's filtered bicubic on photographs, this is 1.3.
+
+    Args:
+        image: (H, W, 3) uint8.
+        top: First row of the box; ``left``, ``height``, ``width`` likewise, in pixels.
+        left: First column.
+        height: Rows.
+        width: Columns.
+        size: (height, width) of the result.
+
+    Returns:
+        (size[0], size[1], 3) uint8.
     """
     crop = image[top:top + height, left:left + width]
     shrunk = (min(width, size[1]), min(height, size[0]))

@@ -38,7 +38,13 @@ class CheckLabelMap(BaseTransform):
 
 
 def label_problem(label: np.ndarray, shape: Sequence[int], num_classes: int) -> str | None:
-    """What is wrong with the label map of an image of ``shape`` (height, width), or None."""
+    """What is wrong with a label map, or None.
+
+    Args:
+        label: What was read.
+        shape: (height, width) of its image.
+        num_classes: See :class:`CheckLabelMap`.
+    """
     if label.ndim != 2:
         return (f'{label.shape[-1]} channels: a picture of colours, not of class numbers; save '
                 'the index map (one byte a pixel)')

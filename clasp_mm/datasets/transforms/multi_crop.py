@@ -162,11 +162,17 @@ class MultiCrop(BaseTransform):
 
 def draw_box(height: int, width: int, scale: tuple[float, float],
              aspect_ratio: tuple[float, float]) -> tuple[int, int, int, int]:
-    """Draw (top, left, height, width) as torchvision's ``RandomResizedCrop`` does.
+    """Draw the box of a random resized crop, as torchvision's ``RandomResizedCrop`` does.
 
-    ``scale`` is the range of the box's share of the image's area, ``aspect_ratio`` that of its
-    width / height. After ten boxes that do not fit, it is the central box of the nearest aspect
-    ratio, of at least one pixel.
+    Args:
+        height: Rows of the image.
+        width: Columns.
+        scale: Range of the box's share of the image's area.
+        aspect_ratio: Range of the box's width / height.
+
+    Returns:
+        (top, left, height, width). After ten boxes that do not fit, the central box of the nearest
+        aspect ratio, of at least one pixel.
     """
     low, high = math.log(aspect_ratio[0]), math.log(aspect_ratio[1])
     for _ in range(10):
@@ -198,10 +204,17 @@ def render(image: np.ndarray, view: View) -> np.ndarray:
 
 def move_map(part_map: np.ndarray, image_size: tuple[int, int], view: View,
              map_size: tuple[int, int]) -> np.ndarray:
-    """Move the label map (h, w) of an image of (H, W) pixels through a view's crop and flip.
+    """Move a label map through a view's crop and flip.
 
-    Each cell of the result gets the label under its centre. The centres are computed in integers,
-    so no rounding moves a label.
+    Args:
+        part_map: (h, w) labels over the whole image.
+        image_size: (H, W) of the image, pixels.
+        view: The view; its box is in pixels of the image.
+        map_size: (rows, columns) of the result.
+
+    Returns:
+        (*map_size) labels: in each cell that of the label under the cell's centre. The centres are
+        computed in integers, so no rounding moves a label.
     """
     top, left, height, width = view.box
     rows = _centres(top, height, map_size[0], image_size[0], part_map.shape[0])

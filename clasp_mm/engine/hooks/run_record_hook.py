@@ -107,10 +107,14 @@ class RunRecordHook(Hook):
 
 
 def record_code(folder: Path, start: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Add the state of the code, which is returned, to the ``git.json`` of a run's work directory.
+    """Add the state of the code to a run's ``git.json``.
 
-    ``start`` is what else is known of this start, by default the time; the state is
-    :func:`~clasp_mm.engine.provenance.git_state`'s.
+    Args:
+        folder: The run's work directory.
+        start: What else is known of this start; by default the time.
+
+    Returns:
+        The state, see :func:`~clasp_mm.engine.provenance.git_state`.
     """
     state = git_state() or dict(commit=None)
     _add_start(folder / 'git.json', {**(start or dict(started=_now())), **state})

@@ -50,7 +50,12 @@ def settings_key(settings: dict) -> Hashable:
 
 
 def merge_groups(groups: list[dict], keys: list[Hashable] | None = None) -> dict[Hashable, dict]:
-    """Key (by default the settings) -> one group for all of that key, in the order of the keys."""
+    """Key -> one group for all of that key, in the order in which the keys come.
+
+    Args:
+        groups: Parameter groups of an optimizer.
+        keys: One for each; by default that of their settings.
+    """
     merged: dict[Hashable, dict] = {}
     for key, group in zip(keys or map(settings_key, groups), groups, strict=True):
         merged.setdefault(key, dict(group, params=[]))['params'] += group['params']

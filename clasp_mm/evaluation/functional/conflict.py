@@ -10,9 +10,15 @@ Gradients = Mapping[str, Mapping[str, Tensor]]
 
 
 def gradient_cosines(gradients: Gradients) -> dict[tuple[str, str], dict[str, float]]:
-    """Cosine, -1 to 1, of the gradients of each pair of tasks in each layer they share.
+    """Cosine of the gradients of each pair of tasks in each layer they share.
 
     A layer is shared by two tasks where both have a gradient there that is not zero.
+
+    Args:
+        gradients: Task -> layer -> gradient, of any shape, the same for all tasks.
+
+    Returns:
+        (task, task) -> layer -> cosine, -1 to 1.
     """
     pairs = list(combinations(gradients, 2))
     norms = {task: {name: g.double().norm() for name, g in layers.items()}
@@ -50,7 +56,14 @@ def gradient_conflict_ratio(gradients: Gradients) -> float:
 
 
 def expert_divergences(use: Tensor) -> dict[tuple[int, int], Tensor]:
-    """``1 - sum_j min(p_a(j), p_b(j))``, (S,) by stage, of the tasks at the places (a, b)."""
+    """``1 - sum_j min(p_a(j), p_b(j))`` of each pair of tasks a, b in each stage.
+
+    Args:
+        use: See :func:`expert_activation_divergence`.
+
+    Returns:
+        Places of the two tasks -> (S,).
+    """
     if use.dim() != 3 or len(use) < 2:
         raise ValueError(f'the use of experts has shape {tuple(use.shape)}; it needs '
                          '(tasks, stages, experts) and at least two tasks')

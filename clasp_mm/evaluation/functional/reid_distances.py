@@ -118,7 +118,11 @@ class FeatureDistances:
 
 
 class MatrixDistances:
-    """Distances (Q, G) float32 that are all there; methods as of :class:`FeatureDistances`."""
+    """Distances that are all there; methods as of :class:`FeatureDistances`.
+
+    Args:
+        matrix: (Q, G) float32.
+    """
 
     takes_less = False  # they would be rounded
 

@@ -38,9 +38,17 @@ def make_folds(groups: Sequence[int], classes: np.ndarray | None = None, num_fol
 
 def fold_classes(features: np.ndarray | Tensor, labels: np.ndarray, fold: np.ndarray, l2: float,
                  max_iter: int = _MAX_ITER) -> np.ndarray:
-    """Classes (N,) by the logistic regression of :func:`predict_classes` on the other folds.
+    """Classes by multinomial logistic regression on the other folds, see :func:`predict_classes`.
 
-    ``features`` are (N, C), ``labels`` (N,) from 0, negative: not to learn from, ``fold`` is (N,).
+    Args:
+        features: (N, C).
+        labels: (N,) class numbers from 0; negative: not to learn from.
+        fold: (N,).
+        l2: Weight decay.
+        max_iter: Iterations of L-BFGS.
+
+    Returns:
+        (N,) class numbers.
     """
     rows, labels = placed(torch.as_tensor(features).float()), np.asarray(labels)
     classes = torch.from_numpy(labels).to(rows.device, torch.int64)
@@ -56,9 +64,17 @@ def fold_classes(features: np.ndarray | Tensor, labels: np.ndarray, fold: np.nda
 
 def fold_attributes(features: np.ndarray | Tensor, labels: np.ndarray, fold: np.ndarray,
                     l2: float, max_iter: int = _MAX_ITER) -> np.ndarray:
-    """Probabilities (N, A) by :func:`.probes.linear_probe_attributes` on the other folds.
+    """Probabilities by the probe of :func:`.probes.linear_probe_attributes` on the other folds.
 
-    ``features`` are (N, C), ``labels`` (N, A) of 1, 0 and -1 for unknown, ``fold`` is (N,).
+    Args:
+        features: (N, C).
+        labels: (N, A) of 1, 0 and -1 for unknown.
+        fold: (N,).
+        l2: Weight decay.
+        max_iter: Iterations of L-BFGS.
+
+    Returns:
+        (N, A).
     """
     rows, found = as_rows('features', features), np.empty(labels.shape)
     for part in np.unique(fold):

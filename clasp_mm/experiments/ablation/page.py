@@ -30,7 +30,15 @@ _LABELS = {'foreground_iou': 'foreground IoU', 'mean_iou': 'part IoU', 'kept': '
 
 
 def write_table(results: Mapping[str, Any], folder: Path) -> str:
-    """Write ``TABLE.json``, ``.csv`` (a line a seed), ``.png`` and ``.md``, and give its text."""
+    """Write ``TABLE.json``, ``.csv`` (a line a seed), ``.md`` and ``.png``.
+
+    Args:
+        results: Of :func:`.run.run_ablation`.
+        folder: Where to.
+
+    Returns:
+        What the ``.md`` holds.
+    """
     rows = {title: [columns(one) for one in seeds] for title, seeds in results['rows'].items()}
     name = results['table']
     report = dict(results, machine=machine(), command=shlex.join(sys.argv))

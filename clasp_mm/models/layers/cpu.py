@@ -41,7 +41,14 @@ def has_hooks(module: nn.Module) -> bool:
 
 
 def needs_chunks(module: nn.Module, rows: int, width: int, x: Tensor) -> bool:
-    """Whether :func:`chunked` would make more than one call of ``rows`` rows."""
+    """Whether :func:`chunked` would make more than one call.
+
+    Args:
+        module: What is computed.
+        rows: How many rows are mapped, each by itself.
+        width: Elements of the largest layer that is made of one row.
+        x: The rows, or what they are taken from.
+    """
     return (not torch.is_grad_enabled() and runs_plainly_on_cpu(x)
             and rows * width > _LARGE and rows > 1 and not has_hooks(module))
 

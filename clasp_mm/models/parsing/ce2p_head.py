@@ -130,7 +130,12 @@ class CE2PHead(BaseDecodeHead):
         return self.loss_by_feat(self.forward_all(inputs), batch_data_samples)
 
     def loss_by_feat(self, seg_logits: CE2POutput, batch_data_samples: list) -> dict[str, Tensor]:
-        """Losses at the size of the labels, ``gt_sem_seg`` (1, H, W) of the samples."""
+        """Losses at the size of the labels.
+
+        Args:
+            seg_logits: What the branches gave.
+            batch_data_samples: mmsegmentation's samples, with ``gt_sem_seg`` (1, H, W).
+        """
         label = self._stack_batch_gt(batch_data_samples).squeeze(1)
         target = edge_target = None
         if 'soft_sem_seg' in batch_data_samples[0]:

@@ -32,9 +32,12 @@ class HumanParser(EncoderDecoder):
 
 
 def set_prediction(sample: SegDataSample, logits: Tensor) -> None:
-    """Give a sample ``seg_logits`` (C, H, W) and, at the picture's size, their ``pred_sem_seg``.
+    """Give a sample ``seg_logits`` and, at the picture's size, their classes ``pred_sem_seg``.
 
-    Without ``affine`` (``clasp_mm.PersonAffine``'s) the classes stay where they are.
+    Args:
+        sample: Sample with ``ori_shape`` and ``affine`` (``clasp_mm.PersonAffine``'s); without the
+            latter the classes stay where they are.
+        logits: (C, H, W).
     """
     classes = logits.argmax(0)
     if 'affine' in sample.metainfo:

@@ -22,7 +22,12 @@ class SelfCorrectingParser(HumanParser):
     _averaged: tuple[HumanParser, int] | None = None  # a tuple: no part of the state dict
 
     def correct_labels(self, averaged: HumanParser, cycle: int) -> None:
-        """Use soft labels of a model of this architecture from now on: :func:`refine_labels`."""
+        """Use soft labels from now on.
+
+        Args:
+            averaged: A model of this architecture.
+            cycle: See :func:`~clasp_mm.models.losses.parsing.refine_labels`.
+        """
         self._averaged = averaged, cycle
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:

@@ -20,9 +20,14 @@ from .dino import DINO
 
 
 def semantic_draws(keys: np.ndarray, num_parts: int) -> tuple[np.ndarray, np.ndarray]:
-    """Semantic weight and erased part of each image, by its key, (B,) uint64, alone.
+    """Semantic weight and erased part of each image, by its key alone.
 
-    The weight is lambda ~ Bernoulli(0.5), (B,) float32, the part one of 1 to ``num_parts``, int64.
+    Args:
+        keys: (B,) uint64.
+        num_parts: Number of parts.
+
+    Returns:
+        lambda ~ Bernoulli(0.5), (B,) float32, and a part of 1 to ``num_parts``, (B,) int64.
     """
     draws = uniforms(keys, 2, stream=2)
     return ((draws[:, 0] < 0.5).astype(np.float32),

@@ -198,11 +198,15 @@ def load_backbone(model: nn.Module,
 def backbone_weights(checkpoint: Any,
                      prefix: str | None = None,
                      name: str = 'the checkpoint') -> BackboneWeights:
-    """Find the Swin in what :func:`torch.load` gave, and give it this project's names.
+    """Find the Swin in a checkpoint and give it this project's names.
+
+    Args:
+        checkpoint: What :func:`torch.load` gave.
+        prefix: See :func:`load_backbone`.
+        name: What to call the checkpoint in errors.
 
     Raises:
-        ValueError: The checkpoint, which errors call ``name``, holds no tensors, nothing under
-            ``prefix`` (see :func:`load_backbone`), or no Swin.
+        ValueError: If it holds no tensors, nothing under ``prefix``, or no Swin.
     """
     tensors = _tensors(checkpoint, name)
     if prefix is None:
