@@ -1,5 +1,7 @@
 """Options of the verbs that label images."""
 
+from __future__ import annotations
+
 import argparse
 from typing import TYPE_CHECKING
 
@@ -66,7 +68,7 @@ def add_labeler_arguments(parser: argparse.ArgumentParser,
                         help='of the confidences (default: the CLIP model\'s own)')
 
 
-def labeler_from_arguments(args: argparse.Namespace) -> 'CLIPLabeler':
+def labeler_from_arguments(args: argparse.Namespace) -> CLIPLabeler:
     """The labeler that the options of :func:`add_labeler_arguments` describe."""
     from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
     from clasp_mm.pseudo_labels.colour_teacher import ColourTeacher

@@ -1,5 +1,7 @@
 """What several verbs share: arguments, and how errors end; nothing heavy is imported for it."""
 
+from __future__ import annotations
+
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
@@ -123,7 +125,7 @@ def add_vocabulary(parser: argparse._ActionsContainer) -> None:
                         help='parts, attributes and texts (default: the built-in ones)')
 
 
-def read_vocabulary(args: argparse.Namespace) -> 'Vocabulary':
+def read_vocabulary(args: argparse.Namespace) -> Vocabulary:
     """What ``--vocabulary`` names, or the built-in one."""
     from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary
     from clasp_mm.utils.files import read_json
@@ -137,7 +139,7 @@ def add_backbone(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--checkpoint', metavar='FILE', help='(training) checkpoint of a config')
 
 
-def read_backbone(args: argparse.Namespace) -> 'nn.Module':
+def read_backbone(args: argparse.Namespace) -> nn.Module:
     """The backbone that :func:`add_backbone` asked for, on ``--device``."""
     from clasp_mm.zoo.get_model import get_model
     return get_model(args.model, args.checkpoint).to(args.device)

@@ -1,5 +1,7 @@
 """The quirks of torch and of the host libraries: each is mended in memory, where it is met."""
 
+from __future__ import annotations
+
 import functools
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,7 @@ else:  # before torch 2.3
     is_compiling = torch._utils.is_compiling
 
 
-def prepare_cpu_distributed(cfg: 'Config') -> None:
+def prepare_cpu_distributed(cfg: Config) -> None:
     """Let a Runner with ``launcher='pytorch'`` train on machines without a GPU, over gloo.
 
     mmengine 0.10.7 calls ``torch.cuda.set_device`` before it joins the process group and gives

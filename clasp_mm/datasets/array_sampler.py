@@ -1,5 +1,7 @@
 """The order of millions of images, without an object for each, entered at any point."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 import torch
@@ -59,7 +61,7 @@ class Visit(int):
     seed: int
     epoch: int
 
-    def __new__(cls, index: int, seed: int, epoch: int) -> 'Visit':
+    def __new__(cls, index: int, seed: int, epoch: int) -> Visit:
         visit = super().__new__(cls, index)
         visit.seed, visit.epoch = seed, epoch
         return visit

@@ -1,5 +1,7 @@
 """A folder of images whose sub-folders are their classes."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +25,7 @@ class LabelledFolder(NamedTuple):
     classes: list[str]
 
     @classmethod
-    def read(cls, root: str | os.PathLike) -> 'LabelledFolder':
+    def read(cls, root: str | os.PathLike) -> LabelledFolder:
         """Read the names of all images below ``root/CLASS/``.
 
         Raises:

@@ -1,5 +1,7 @@
 """Millions of image names as one byte buffer, without a Python object per name."""
 
+from __future__ import annotations
+
 import codecs
 import os
 from collections.abc import Iterable, Iterator
@@ -35,7 +37,7 @@ class NameTable:
         self._path = path
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike) -> 'NameTable':
+    def from_file(cls, path: str | os.PathLike) -> NameTable:
         """Map a text file with one name per line; blank lines do not count.
 
         One that a byte-order mark declares as UTF-16 or UTF-32 is read instead.
@@ -66,7 +68,7 @@ class NameTable:
         return cls(buffer, starts, (ends[keep] - starts).astype(np.int32), path)
 
     @classmethod
-    def from_names(cls, names: Iterable[bytes]) -> 'NameTable':
+    def from_names(cls, names: Iterable[bytes]) -> NameTable:
         """Copy names, given as UTF-8 bytes, into a table of their own.
 
         Raises:
@@ -100,7 +102,7 @@ class NameTable:
         """The names without the spaces around them; lines of nothing else do not count."""
         return [name for line in self if (name := line.strip())]
 
-    def take(self, indices: np.ndarray) -> 'NameTable':
+    def take(self, indices: np.ndarray) -> NameTable:
         """The named subset, in the given order, over the same buffer."""
         return NameTable(self._buffer, self._starts[indices], self._lengths[indices], self._path)
 

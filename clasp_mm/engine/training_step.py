@@ -1,5 +1,7 @@
 """A training step of DINO or CLASP on random images: a call that can be timed, and its cost."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 
 import torch
@@ -54,7 +56,7 @@ class TrainingStep:
             samples.update(attr_target=torch.stack(values, 1))
         return samples
 
-    def compile(self) -> 'TrainingStep':
+    def compile(self) -> TrainingStep:
         """Compile what the backbones of student and teacher compute, for each size of crop."""
         compile_backbones(self.model, Compilation(dynamic=False))
         return self

@@ -1,5 +1,7 @@
 """A gallery of people that is searched by image."""
 
+from __future__ import annotations
+
 import json
 import os
 from collections.abc import Sequence
@@ -60,7 +62,7 @@ class ReIDIndex:
 
     @classmethod
     def build(cls, model: nn.Module, folder: str | os.PathLike, progress: bool = True
-              ) -> 'ReIDIndex':
+              ) -> ReIDIndex:
         """Index all images in and below a folder; those that cannot be read are named and skipped.
 
         Args:
@@ -119,7 +121,7 @@ class ReIDIndex:
             np.savez(file, features=self.features, header=np.frombuffer(header.encode(), np.uint8))
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> 'ReIDIndex':
+    def load(cls, path: str | os.PathLike) -> ReIDIndex:
         """Read what :meth:`save` wrote.
 
         Raises:

@@ -1,5 +1,7 @@
 """Pictures, videos and plain data of what was found."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack

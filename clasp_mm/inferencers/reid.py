@@ -1,5 +1,7 @@
 """Features of people for re-identification, by mmpretrain."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -38,7 +40,7 @@ def _build(cfg: Config, device: torch.device) -> Built:
 load = loader(_build)
 
 
-def predict(model: nn.Module, images: Sequence[np.ndarray], index: 'ReIDIndex | None' = None,
+def predict(model: nn.Module, images: Sequence[np.ndarray], index: ReIDIndex | None = None,
             count: int = 10, camera: int | None = None, batch_size: int = BATCH
             ) -> list[dict[str, np.ndarray]]:
     """Compute the feature of the person in each image and search a gallery for it.

@@ -1,5 +1,7 @@
 """Training batches: augmented people, empty scenes, masked regions, and what is true of them."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
@@ -32,7 +34,7 @@ class Batch:
     captions: tuple[str, ...]  # T distinct ones
     holds: Tensor  # (B + B / 8, T) bool
 
-    def to(self, device: torch.device) -> 'Batch':
+    def to(self, device: torch.device) -> Batch:
         """The same on a device."""
         return Batch(**{item.name: upload(value, device) if isinstance(value, Tensor) else value
                         for item in fields(self) for value in [getattr(self, item.name)]})

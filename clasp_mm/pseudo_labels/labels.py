@@ -1,5 +1,7 @@
 """What decides a pseudo-label, what labels are, and what they are made of."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 
@@ -84,7 +86,7 @@ class LabelSettings:
             raise ValueError(f'min_person_cosine must be in [-1, 1), got {self.min_person_cosine}')
 
     @classmethod
-    def from_dict(cls, spec: Mapping) -> 'LabelSettings':
+    def from_dict(cls, spec: Mapping) -> LabelSettings:
         """Build from plain data; an unknown name is an error that offers the nearest one."""
         names = [item.name for item in fields(cls)]
         for name in spec:
@@ -129,7 +131,7 @@ class PseudoLabels:
 
     @classmethod
     def empty(cls, batch: int, grid: tuple[int, int], cluster_numbers: Sequence[int],
-              num_attributes: int) -> 'PseudoLabels':
+              num_attributes: int) -> PseudoLabels:
         """Labels of images without foreground, as unreadable ones have."""
         total = sum(cluster_numbers)
         return cls(

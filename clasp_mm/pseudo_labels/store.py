@@ -1,5 +1,7 @@
 """Pseudo-labels of a list of images on disk: memory-mapped arrays, one row per image."""
 
+from __future__ import annotations
+
 import errno
 import hashlib
 import json
@@ -370,7 +372,7 @@ class StoreWriter:
                 self.partial.rename(self.path)
         return LabelStore(self.path)
 
-    def __enter__(self) -> 'StoreWriter':
+    def __enter__(self) -> StoreWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,

@@ -1,5 +1,7 @@
 """Text embeddings of a vocabulary: one direction for each part and attribute value."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +26,7 @@ class TextBank:
     person: Tensor
 
     @classmethod
-    def build(cls, clip: CLIPModel, vocabulary: Vocabulary) -> 'TextBank':
+    def build(cls, clip: CLIPModel, vocabulary: Vocabulary) -> TextBank:
         def stack(groups: list[list[str]]) -> Tensor:
             return torch.stack([clip.encode_texts(texts) for texts in groups])
 
@@ -34,7 +36,7 @@ class TextBank:
                              for attribute in vocabulary.attributes),
             person=clip.encode_texts(vocabulary.person_texts))
 
-    def to(self, device: str | torch.device) -> 'TextBank':
+    def to(self, device: str | torch.device) -> TextBank:
         """The same on a device."""
         return TextBank(self.parts.to(device),
                         tuple(texts.to(device) for texts in self.attributes),

@@ -1,5 +1,7 @@
 """The words CLIP chooses from: part names, attributes and texts."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
@@ -67,7 +69,7 @@ class Vocabulary:
         return json.loads(json.dumps(asdict(self)))
 
     @classmethod
-    def from_dict(cls, spec: dict) -> 'Vocabulary':
+    def from_dict(cls, spec: dict) -> Vocabulary:
         """Build from plain data, as a config or a store's side-car gives it."""
         unknown = set(spec) - {'parts', 'attributes', 'part_templates', 'person_texts'}
         if unknown:

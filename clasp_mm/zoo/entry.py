@@ -1,5 +1,7 @@
 """A published model's entry in the metafile of its zoo folder."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +35,7 @@ class About:
     recipe: str | None = None
     dataset: str | None = None
 
-    def completed(self, name: str, config: Path) -> 'tuple[About, list[str]]':
+    def completed(self, name: str, config: Path) -> tuple[About, list[str]]:
         """With what the library's metafiles say of the model of that name, or of that config.
 
         Returns:

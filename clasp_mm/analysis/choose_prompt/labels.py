@@ -1,5 +1,7 @@
 """A few hundred images and what is known of them."""
 
+from __future__ import annotations
+
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,7 +50,7 @@ class Labels:
                          'equals no other')
         return found
 
-    def take(self, rows: np.ndarray) -> 'Labels':
+    def take(self, rows: np.ndarray) -> Labels:
         """Those rows only."""
         return replace(self, paths=tuple(self.paths[row] for row in rows),
                        values=self.values[rows], groups=self.groups[rows],

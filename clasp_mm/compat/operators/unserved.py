@@ -1,5 +1,7 @@
 """The operators of mmcv that nothing stands in for: who asks for them, and what to do."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -36,7 +38,7 @@ _TYPES = {
 }
 
 
-def check_operators(cfg: 'Config | Mapping') -> None:
+def check_operators(cfg: Config | Mapping) -> None:
     """Refuse a config whose training would call an operator that nothing stands in for.
 
     A compiled mmcv serves them all: with it, nothing is refused.

@@ -1,5 +1,7 @@
 """Person search: the score of CUHK-SYSU and PRW, and of the detections below it."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any, NamedTuple
@@ -16,7 +18,7 @@ class _People(NamedTuple):
     starts: np.ndarray
 
     @classmethod
-    def join(cls, boxes: Sequence[np.ndarray]) -> '_People':
+    def join(cls, boxes: Sequence[np.ndarray]) -> _People:
         counts = [len(one) for one in boxes]
         rows = [np.asarray(one, np.float64).reshape(-1, 4) for one in boxes]
         return cls(np.concatenate([np.zeros((0, 4)), *rows]), np.concatenate([[0], np.cumsum(

@@ -1,5 +1,7 @@
 """k-reciprocal re-ranking in the memory of one query-by-gallery matrix."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 import numpy as np
@@ -110,14 +112,14 @@ class _Encoding:
 
     @classmethod
     def build(cls, columns: list[np.ndarray], distances: FeatureDistances,
-              largest: np.ndarray) -> '_Encoding':
+              largest: np.ndarray) -> _Encoding:
         counts = [len(own) for own in columns]
         rows = np.repeat(np.arange(len(columns)), counts)
         values = np.exp(-distances.exact(rows, np.concatenate(columns)) / largest[rows])
         values = np.split(values, np.cumsum(counts)[:-1])
         return cls(columns, [own / own.sum() for own in values])
 
-    def averaged(self, nearest: np.ndarray) -> '_Encoding':
+    def averaged(self, nearest: np.ndarray) -> _Encoding:
         """Each row the mean of its neighbours' (equation 11)."""
         columns, weights = [], []
         for near in nearest:

@@ -3,6 +3,8 @@
 Beside :mod:`.probes` they complete the frozen evaluation of all six tasks.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -101,7 +103,7 @@ class PeopleProbe(NamedTuple):
 
     @classmethod
     def fit(cls, batches: Iterable[tuple[Tensor, Sequence[np.ndarray]]], stride: int,
-            l2: float = 1e-2) -> 'PeopleProbe':
+            l2: float = 1e-2) -> PeopleProbe:
         """Learn from scenes.
 
         Args:

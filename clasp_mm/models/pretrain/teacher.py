@@ -1,5 +1,7 @@
 """The momentum teacher of DINO, SOLIDER and CLASP."""
 
+from __future__ import annotations
+
 from copy import deepcopy
 from typing import Any
 
@@ -31,12 +33,12 @@ class Teacher(nn.Module):
         self.requires_grad_(False)
         self.eval()
 
-    def _apply(self, *args: Any, **kwargs: Any) -> 'Teacher':
+    def _apply(self, *args: Any, **kwargs: Any) -> Teacher:
         """As torch's, which may put other tensors in the place of these."""
         self._tensors = None
         return super()._apply(*args, **kwargs)
 
-    def train(self, mode: bool = True) -> 'Teacher':
+    def train(self, mode: bool = True) -> Teacher:
         """Stay in evaluation mode whatever the student does."""
         return super().train(False)
 
