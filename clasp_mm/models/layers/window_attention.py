@@ -109,8 +109,7 @@ class ShiftedWindowAttention(nn.Module):
                                  'pad_small_map=True')
             shift = 0
         num_windows = -(-hw[0] // window) * -(-hw[1] // window)
-        # Then the mask of each window is not repeated for each image of a batch.
-        as_heads = shift > 0 and x.device.type != 'cpu'
+        as_heads = shift > 0 and _takes_windows_as_heads(x)
         layout = window_layout(*hw, window, shift, x.device, window_last=as_heads)
         msa, width = self.w_msa, 3 * window * window * dim
         if batch == 1 and needs_chunks(self, num_windows, width, x):
@@ -158,6 +157,11 @@ class ShiftedWindowAttention(nn.Module):
                 bias = bias.expand(q.shape[0] // bias.shape[0], -1, -1, -1, -1).flatten(0, 1)
             out = _fused_attention(q, k, v, bias, drop)
         return out.transpose(1, 2).flatten(2)
+
+
+def _takes_windows_as_heads(x: Tensor) -> bool:
+    """Whether the mask of each window is not repeated for each image of a batch."""
+    return x.device.type != 'cpu'
 
 
 def _fused_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, drop: float) -> Tensor:
