@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
     with redirect_stdout(sys.stderr):  # loggers write there; a reader of JSON wants it alone
         found, source, index = _search(args)
         if found:
-            _write_page(args.html, found, source)
+            _write_page(args, found, source)
     if found is None:
         print(f'process {own_process()[0]} is done; others still embed into {index}',
               file=sys.stderr)
@@ -147,7 +147,7 @@ def _table(found: Found) -> str:
                      for row in [heads, *rows])
 
 
-def _write_page(path: Path, found: Found, source: LUPerson) -> None:
+def _write_page(args: argparse.Namespace, found: Found, source: LUPerson) -> None:
     from clasp_mm.datasets.images import UnreadableImageError, read_image
     from clasp_mm.visualization.neighbours import Cell, thumbnail
     from clasp_mm.visualization.pages import write_page
@@ -171,9 +171,11 @@ def _write_page(path: Path, found: Found, source: LUPerson) -> None:
     scale = _SCALES[found.parts[0].kind][1]
     if several:
         scale = 'mean of the parts, each brought to mean 0 and deviation 1 over the folder'
-    write_page(path, 'search', ', '.join(words), f'The best {len(hits)} of '
+    models = [f'{Path(args.checkpoint if kind.startswith("look") else args.clip).name} ({kind})'
+              for kind in found.updates]
+    write_page(args.html, 'search', ', '.join(words), f'The best {len(hits)} of '
                f'{len(source) - len(found.unreadable)} images. Score: {scale}.',
-               ', '.join(found.updates), source.source, hits=hits, pictures=pictures,
+               ', '.join(models), source.source, hits=hits, pictures=pictures,
                parts=[(own, _SCALES[part.kind][1], *spread) for part, own, spread in
                       zip(found.parts, words, found.spread.tolist(), strict=True)],
                unreadable=found.unreadable)

@@ -298,6 +298,7 @@ def test_command_prints_a_table_and_writes_a_page(folder, fake_clip, capsys):
     assert order == sorted(order) and page.count('data:image/jpeg') == 3
     assert 'bad&lt;i&gt;.jpg' in page and 'not an identification' in page
     assert 'The best 3 of 6 images' in page and page.count(': relative cosine ') == 6
+    assert 'ViT-B-32 (clip-colour/clip)' in page  # which model
 
 
 def test_command_prints_json_alone(folder, fake_clip, capsys):
@@ -323,6 +324,7 @@ def test_command_finds_what_looks_alike(folder, tmp_path, capsys):
     assert 'red ü.png' not in capsys.readouterr().out
     page = (folder.parent / 'page.html').read_text()
     assert page.count('data:image/jpeg') == 6 and '<h1>red ü.png</h1>' in page  # query and five
+    assert 'm.pth (look-' in page and '-appearance-32x16)' in page
 
 
 @pytest.mark.parametrize('more, words', [
