@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+pytest.importorskip('mmdet.models')  # here, so that no test is charged with the seconds it takes
+
 WIDTHS = [16, 32, 64, 128]  # of the stages of a ResNet-50 that starts with 4 channels
 NARROW = {256: 32, 1024: 64, 512: 32}
 KEYS = ('in_channels', 'feat_channels', 'out_channels', 'conv_out_channels', 'fc_out_channels',
