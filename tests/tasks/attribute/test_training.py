@@ -42,6 +42,7 @@ def cfg(pa100k, tmp_path):
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.batch_size = 4
         loader.dataset.data_root = str(pa100k)
+    cfg.test_dataloader.dataset.split = 'test'  # which the quickstart does not draw
     cfg.train_dataloader.dataset.pipeline = cfg.test_pipeline
     cfg.train_cfg.update(max_epochs=3, val_interval=1)
     # Any loss is a plateau to it: each validation divides the learning rate.
