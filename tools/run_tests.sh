@@ -21,4 +21,6 @@ done
 bash "$ROOT/tools/setup.sh" --venv "$VENV" --with-tests
 VENV="$(cd "$VENV" && pwd)"
 cd "$ROOT"
+# The tests' tensors are tiny: more threads would only wait for each other, above all on a busy machine.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 exec "$VENV/bin/python" -m pytest ${args[@]+"${args[@]}"}

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+from argparse import Namespace
 
 import numpy as np
 import pytest
@@ -132,9 +133,9 @@ def test_a_backbone_that_is_none_of_ours(make, mark, tmp_path):
                 lambda: export_model(path, tmp_path / 'x.pt2', size=(64, 32), format='torch')):
         with pytest.raises(ValueError, match=r'made_\S+ states'):
             use()
-    from clasp_mm.search.embed import _is_published
+    from clasp_mm.search.embed import load_backbone
     with pytest.raises(ValueError, match='states'):
-        _is_published(path)
+        load_backbone(Namespace(checkpoint=path, config=None))
 
 
 def test_arguments_of_a_backbone_that_do_not_fit_are_a_clear_error(tmp_path):
