@@ -76,7 +76,13 @@ def fold_attributes(features: np.ndarray | Tensor, labels: np.ndarray, fold: np.
     Returns:
         (N, A).
     """
-    rows, found = as_rows('features', features), np.empty(labels.shape)
+    return predict_folds(as_rows('features', features), labels, fold, l2, max_iter)
+
+
+def predict_folds(rows: Tensor, labels: np.ndarray, fold: np.ndarray, l2: float, max_iter: int
+                  ) -> np.ndarray:
+    """:func:`fold_attributes` of features that :func:`as_rows` has put where they are fitted."""
+    found = np.empty(labels.shape)
     for part in np.unique(fold):
         inside = fold == part
         found[inside] = predict_attributes(rows[as_numbers(~inside)], labels[~inside],

@@ -129,7 +129,7 @@ def linear_probe_attributes(train_feats: np.ndarray | Tensor, train_labels: np.n
     fold = folds.make_folds(train_ids, num_folds=num_folds)
 
     def mean_accuracy(l2: float) -> float:
-        held_out = folds.fold_attributes(train_feats, train_labels, fold, l2, max_iter)
+        held_out = folds.predict_folds(train_feats, train_labels, fold, l2, max_iter)
         return attribute_metrics(held_out, train_labels)['mA']
 
     l2 = max(sorted(l2_choices, reverse=True), key=mean_accuracy)
