@@ -14,10 +14,10 @@ from tests.test_compat.conftest import called_by_mmcv
 pytest.importorskip('mmcv')
 
 
-def align(mode):
+def align(mode, ratio=2):
     from mmcv.ops import roi_align
     maps = torch.zeros(2, 3, 9, 9, requires_grad=True)
-    roi_align(maps, torch.zeros(4, 5), 3, 0.5, 2, mode, True).sum().backward()
+    roi_align(maps, torch.zeros(4, 5), 3, 0.5, ratio, mode, True).sum().backward()
 
 
 def deformed(modulated):
@@ -61,7 +61,8 @@ def masked():
 
 
 @pytest.mark.parametrize('call, arguments, count', [
-    (align, ['avg'], 2), (align, ['max'], 2), (deformed, [True], 2), (deformed, [False], 3),
+    (align, ['avg'], 2), (align, ['avg', 0], 2), (align, ['max'], 2), (deformed, [True], 2),
+    (deformed, [False], 3),
     (psa, ['collect'], 2), (psa, ['distribute'], 2), (reassembled, [], 2), (focal, ['sigmoid'], 2),
     (focal, ['softmax'], 2), (overlaps, [], 1), (masked, [], 2)])
 def test_one_device(call, arguments, count):

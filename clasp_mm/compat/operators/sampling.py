@@ -69,11 +69,14 @@ def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argm
         return torch.ops.torchvision._roi_align_backward(
             grad, rois, spatial_scale, *bins, *grad_input.shape, ratio, aligned)
 
+    if pool_mode and grad.device.type != 'cpu':  # groups would make the host wait
+        grad_input.copy_(spread(grad, rois, bins, sampling_ratio))
+        return
     groups = _by_points(rois, bins, spatial_scale, sampling_ratio, aligned)
     if pool_mode:
-        grad_input.copy_(
-            _spread_mean(grad, rois, grad_input.shape, spatial_scale, groups, aligned)
-            if groups and grad.device.type == 'cpu' else spread(grad, rois, bins, sampling_ratio))
+        if groups:
+            grad_input.copy_(
+                _spread_mean(grad, rois, grad_input.shape, spatial_scale, groups, aligned))
         return
     for rows, points in groups:
         fine = grad.new_zeros(*grad[rows].shape[:2], *_times(bins, points))
