@@ -13,7 +13,6 @@ from clasp_mm.engine.checkpoints import last_checkpoint
 from clasp_mm.engine.run_report import ANALYSES, write_run_report
 from clasp_mm.synthetic import load_ground_truth
 from clasp_mm.utils.device import pick_device
-from clasp_mm.utils.resources import config_file
 from clasp_mm.visualization.analysis import draw_bars, draw_embeddings
 from clasp_mm.visualization.analysis_page import write_analysis
 from clasp_mm.visualization.figures import draw_expert_use
@@ -104,7 +103,7 @@ def analyse_run(work_dir: str | os.PathLike, data: str | os.PathLike,
     if checkpoint is None:
         raise FileNotFoundError(f'no checkpoint in {work_dir}: nothing to analyse yet')
     config = find_config(checkpoint)
-    cfg, out = Config.fromfile(config_file(config)), folder / ANALYSES
+    cfg, out = Config.fromfile(config), folder / ANALYSES
     backbone = get_model(config, checkpoint).to(pick_device(device))
     size, done = input_size(cfg), {}
     if cfg.model.type in PRETRAINING:

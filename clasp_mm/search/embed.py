@@ -89,11 +89,11 @@ def embed_images(model: nn.Module, source: LUPerson, out: str | os.PathLike,
             _write(out, folder, features, source, rows, result)
         shutil.rmtree(index.folder, ignore_errors=True)
         neighbours = neighbour_rows(source, rows, features, num_queries, num_neighbours)
-        model = [result.get('checkpoint', ''), *np.atleast_1d(result.get('task') or [])]
+        named = [result.get('checkpoint', ''), *np.atleast_1d(result.get('task') or [])]
         write_page(
             out.with_suffix('.html'), 'neighbours', 'Nearest neighbours',
             f'{len(neighbours)} of {len(rows)} images with their nearest neighbours by cosine of '
-            f'the {features.shape[1]} features.', ' '.join(map(str, model)), source.source,
+            f'the {features.shape[1]} features.', ' '.join(map(str, named)), source.source,
             rows=neighbours)
     warn_unreadable(faults, len(source))
     return result
