@@ -19,7 +19,6 @@ class LastStage(BaseModule):
 
     def __init__(self, backbone: PCMoESwin, task: str) -> None:
         super().__init__()
-        self.task = task
         before, stage = backbone.stages[-2:]
         self.downsample = deepcopy(before.downsample)
         self.blocks = deepcopy(stage.blocks)
@@ -30,7 +29,13 @@ class LastStage(BaseModule):
 
     def take(self, backbone: PCMoESwin) -> None:
         """Copy the backbone's weights."""
-        self.load_state_dict(LastStage(backbone, self.task).state_dict())
+        before, stage = backbone.stages[-2:]
+        self.downsample.load_state_dict(before.downsample.state_dict())
+        self.blocks.load_state_dict(stage.blocks.state_dict())
+        if self.moe is not None:
+            self.moe.load_state_dict(stage.moe.state_dict())
+        self.norm.load_state_dict(
+            getattr(backbone, f'norm{backbone.num_stages - 1}').state_dict())
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) of regions to (N, 2C, H / 2, W / 2)."""
