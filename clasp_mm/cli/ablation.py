@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from .options import add_epochs, check_counts
+from .options import add_epochs, add_size, check_counts
 
 EPILOG = """\
 Rows are the configs of configs/ablations (see its README) on the quickstart's nano Swin and
@@ -16,7 +16,7 @@ examples:
   clasp ablation --table I --budget quickstart --seeds 3
   clasp ablation --table I II III IV systems            # one after the other
   clasp ablation --table systems                        # the README's proof
-  clasp ablation --table systems --budget long          # at a size that can tell: hours
+  clasp ablation --table systems --budget long          # that can tell: an hour or two
   clasp ablation --table balance --seeds 1              # of the experts
   clasp ablation --table IV --processes 4 --parallel 1  # 4 GPUs for each row
 """
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='of the paper; balance: of the experts; systems: DINO to CLASP side '
                         'by side')
     parser.add_argument('--budget', default='quickstart', choices=('quickstart', 'long'),
-                        help='minutes a row at 64x32, or hours at 128x64 (%(default)s)')
+                        help='256 people and 448 steps a row, or 2,000 and 2,000 (%(default)s)')
     parser.add_argument('--seeds', type=int, default=3, help='how many (%(default)s)')
     parser.add_argument('--out', type=Path, metavar='DIR',
                         help='(default: work_dirs/ablation/BUDGET, which all tables share)')
@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="synthetic people to pretrain on, in place of the budget's")
     parser.add_argument('--held-out', type=int, metavar='N',
                         help="synthetic people to score on, in place of the budget's")
+    add_size(parser, None, ", in place of the budget's 64 32")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -53,5 +54,5 @@ def run(args: argparse.Namespace) -> None:
             table=table, budget=args.budget, seeds=args.seeds, work_dir=work_dir,
             parallel=args.parallel, processes=args.processes,
             epochs=args.epochs and tuple(args.epochs), identities=args.identities,
-            held_out=args.held_out))
+            held_out=args.held_out, size=args.size and tuple(args.size)))
         print(write_table(done, work_dir))

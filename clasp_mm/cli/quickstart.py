@@ -5,8 +5,8 @@ on two cores) or on your own crops. What is done is not done again: call it once
 an interruption.
 
 --budget long is the proof: five systems (random weights, DINO, SOLIDER, labels without PC-MoE,
-CLASP) from one DINO a seed, on 2,000 drawn people at 128x64, 4,000 and 2,000 steps, scored on all
-six tasks and each claim of the paper judged over the seeds. Hours; the same as clasp ablation
+CLASP) from one DINO a seed, on 2,000 drawn people, 4,000 and 2,000 steps, scored on all six tasks
+and each claim of the paper judged over the seeds. An hour or two; the same as clasp ablation
 --table systems --budget long, which can run one training at a time.
 """
 
@@ -64,6 +64,6 @@ def run_long(args: argparse.Namespace) -> None:
             usage(f'--{name.replace("_", "-")} {getattr(args, name)}: --budget long compares '
                   'systems on drawn people and the mini CLIP; leave one of both out')
     from . import ablation
-    args.table, args.parallel, args.processes = ['systems'], 2, 1
+    args.table, args.parallel, args.processes, args.size = ['systems'], 2, 1, None
     args.seeds = args.seeds or 3
     ablation.run(args)

@@ -24,9 +24,9 @@ from ..quickstart.run import INPUT_SIZE, Options, Quickstart
 from .tables import TABLES, Row, quickstart_config
 
 _USUAL_NUMBERS, _ALL_NUMBERS = (3, 4, 5), (2, 3, 4, 5, 6)  # of regions, k
-# What scores and labels depend on; texts and pages may change between two calls.
-_ROOMS = ('analysis', 'datasets', 'engine', 'evaluation', 'labelling', 'mini_clip', 'models',
-          'pseudo_labels', 'synthetic')
+# What data, labels and weights depend on, and scores beside; texts and pages may change.
+_TRAINING = ('datasets', 'engine', 'labelling', 'mini_clip', 'models', 'pseudo_labels', 'synthetic')
+_SCORING = (*_TRAINING, 'analysis', 'evaluation')
 
 
 class Budget(NamedTuple):
@@ -53,8 +53,8 @@ class Budget(NamedTuple):
 
 # long: batches of 32, so 4,000 steps of stage 1 and 2,000 of stage 2.
 BUDGETS = {'quickstart': Budget(256),
-           'long': Budget(2000, held_out=480, scenes=384, epochs=(8, 4), size=(128, 64),
-                          batches=50, teachers=(1, 2, 4))}
+           'long': Budget(2000, held_out=480, scenes=384, epochs=(8, 4), batches=50,
+                          teachers=(1, 2, 4))}
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class AblationOptions:
         epochs: Epochs of both stages, in place of the budget's.
         identities: In place of the budget's number of people.
         held_out: In place of the budget's number of people to score on.
+        size: (H, W) in place of the budget's crops.
     """
 
     table: str
@@ -83,10 +84,11 @@ class AblationOptions:
     epochs: tuple[int, int] | None = None
     identities: int | None = None
     held_out: int | None = None
+    size: tuple[int, int] | None = None
 
     def resolved(self) -> Budget:
         """The budget with what replaces parts of it."""
-        own = {name: value for name in ('epochs', 'identities', 'held_out')
+        own = {name: value for name in ('epochs', 'identities', 'held_out', 'size')
                if (value := getattr(self, name)) is not None}
         budget = BUDGETS[self.budget]._replace(**own)
         last = budget.epochs[0] if budget.epochs else math.inf
@@ -148,7 +150,7 @@ class _Ablation:
 
     def check_settings(self) -> None:
         """Refuse a folder that was begun with another budget or other code."""
-        own = json.loads(json.dumps(dict(self.budget._asdict(), code=code_digest(_ROOMS))))
+        own = json.loads(json.dumps(dict(self.budget._asdict(), code=code_digest(_TRAINING))))
         file = self.dir / 'ablation.json'
         if file.exists() and (found := read_json(file)) != own:
             known, asked = (', '.join(f'{key}={one.get(key)}' for key in own
@@ -215,8 +217,8 @@ class _Ablation:
         return training
 
     def score(self, trainings: Mapping[tuple[str, int], Training]) -> None:
-        """Score what has no result yet of its very checkpoint."""
-        jobs = []
+        """Score what has no result yet of its very checkpoint by this code."""
+        jobs, code = [], code_digest(_SCORING)
         for row in self.rows:
             for seed in range(self.options.seeds):
                 training = trainings.get((row.key, seed))
@@ -227,7 +229,7 @@ class _Ablation:
                     hash=file_hash(training.result) if training else None, seed=seed,
                     data=str(self.dir / 'data'),
                     wrong_prompts=self.options.table == 'systems',
-                    size=list(self.budget.size), batches=self.budget.batches,
+                    size=list(self.budget.size), batches=self.budget.batches, code=code,
                     out=str(self.result_file(row, seed)))
                 file = self.result_file(row, seed)
                 if file.exists():
