@@ -15,6 +15,7 @@ from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
 
 from clasp_mm.engine.training import Training
+from clasp_mm.evaluation.frozen.people import Scored
 from clasp_mm.experiments.downstream import write_data
 from clasp_mm.experiments.quickstart import Options, run
 from clasp_mm.experiments.quickstart.layout import DOWNSTREAM_DIR, WORK_DIR, published, seed_dir
@@ -49,7 +50,7 @@ def made(tmp_path_factory):
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Quickstart, 'run_missing', leave_random_weights)
-            patch.setattr(run, 'evaluate_backbone', lambda *_: {})
+            patch.setattr(run, 'evaluate_backbone', lambda *_: Scored({}, {}))
             quickstart = Quickstart(Options(WORK_DIR, identities=4, held_out=2))
             quickstart.clip_dir.mkdir(parents=True)
             quickstart.make_data()

@@ -77,7 +77,7 @@ def branch_table(backbone: PCMoESwin, train: GroundTruth, held_out: GroundTruth,
     for stage, seconds in times.items():
         if stage != 0:
             branched = Branched(backbone, stage or 0)
-            found = evaluate_backbone(branched, train, held_out, size)
+            found = evaluate_backbone(branched, train, held_out, size).scores
             scores = {name: found[name] for name in SCORES}
         rows.append(dict(branch_stage=stage, seconds=seconds, time=seconds / times[None], **scores))
     return rows

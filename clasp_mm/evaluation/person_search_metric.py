@@ -83,6 +83,7 @@ class PersonSearchMetric(BaseMetric):
             gt_boxes=[one['gt_boxes'] for one in results],
             gt_pids=[one['gt_pids'] for one in results],
             galleries=None if None in galleries else galleries, **self.options)
+        del scores['average_precision']
         if not scores['num_valid']:
             print_log('mAP and top-k are NaN: '
                       + (f'none of the {len(queries)} queries is shown by a frame of its gallery; '

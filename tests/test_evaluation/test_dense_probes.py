@@ -59,20 +59,24 @@ def test_keypoints_that_lie_in_the_features_are_found():
     rng = np.random.default_rng(0)
     train, points = planted(rng, 40)
     val, truth = planted(rng, 20)
-    assert linear_probe_keypoints(train, points, val, truth, (64, 32)) > 97
+    assert linear_probe_keypoints(train, points, val, truth, (64, 32))['PCK'] > 97
     blind = torch.from_numpy(rng.normal(size=tuple(val.shape))).float()
     assert linear_probe_keypoints(blind[:20].repeat(2, 1, 1, 1), points, blind, truth,
-                                  (64, 32)) < 30
+                                  (64, 32))['PCK'] < 30
 
 
 def test_joints_without_label_do_not_count():
     rng = np.random.default_rng(1)
     train, points = planted(rng, 40)
     val, truth = planted(rng, 10)
-    score = linear_probe_keypoints(train, points, val, truth, (64, 32))
+    score = linear_probe_keypoints(train, points, val, truth, (64, 32))['PCK']
     wrong = truth.copy()
     wrong[:, 1] = [0, 0, 0]  # no label, and no place where the joint would be
-    assert linear_probe_keypoints(train, points, val, wrong, (64, 32)) >= score - 5
+    found = linear_probe_keypoints(train, points, val, wrong, (64, 32))
+    assert found['PCK'] >= score - 5
+    right, labelled = found['counts'].T
+    assert labelled.tolist() == [1] * 10 and (right <= 1).all()
+    assert found['PCK'] == 100 * right.sum() / 10
     with pytest.raises(ValueError, match='no joint'):
         linear_probe_keypoints(train, points, val, truth * 0, (64, 32))
 

@@ -20,6 +20,7 @@ from clasp_mm.models.layers import TASKS
 from clasp_mm.utils.files import read_json
 from clasp_mm.utils.resources import shipped_file
 from tests.source_tree import ROOT
+from tests.test_experiments.test_claims import alike
 
 
 def test_every_ablation_config_is_a_row_and_every_row_a_config():
@@ -156,11 +157,12 @@ def result(shift, ead=None):
 
 
 def test_the_table_has_mean_and_spread_and_a_line_a_seed(tmp_path):
+    rows = ({title: [result(0), result(1)] for title in claims.SYSTEMS[:2]}
+            | {title: [result(0, .1), result(1, .1)] for title in claims.SYSTEMS[2:4]}
+            | {'CLASP': [result(2, .5), result(4, .7)]})
     text = write_table(dict(
-        table='systems', budget='quickstart', seeds=2, identities=256, epochs=None,
-        rows={title: [result(0), result(1)] for title in claims.SYSTEMS[:2]}
-        | {title: [result(0, .1), result(1, .1)] for title in claims.SYSTEMS[2:4]}
-        | {'CLASP': [result(2, .5), result(4, .7)]},
+        table='systems', budget='quickstart', seeds=2, identities=256, epochs=None, rows=rows,
+        sums=alike(rows),
         labels=[dict(seed=seed, epoch=epoch, foreground_iou=.5, mean_iou=.1 + seed / 10, kept=1,
                      kept_accuracy=None, balanced_accuracy=.6) for seed in (0, 1)
                 for epoch in (1, 8)]), tmp_path)

@@ -155,7 +155,8 @@ def test_a_backbone_that_sees_colours_scores_above_one_that_sees_nothing(truth, 
     blind = PCMoESwin(**TINY, moe=None).eval()
     with torch.no_grad():
         blind.patch_embed.projection.weight.zero_()
-    seeing, blind = (evaluate_backbone(m, other_people, truth, (64, 32)) for m in (seeing, blind))
+    seeing, blind = (evaluate_backbone(m, other_people, truth, (64, 32)).scores
+                     for m in (seeing, blind))
     assert seeing['mIoU'] > blind['mIoU'] + 1 and set(seeing['part_iou']) == set(blind['part_iou'])
 
 

@@ -6,7 +6,14 @@ import numpy as np
 
 from clasp_mm.datasets.reid import NO_CAMERA, NOBODY
 from clasp_mm.evaluation.functional import evaluate_reid
-from clasp_mm.evaluation.functional.bootstrap import Tally
+from clasp_mm.evaluation.functional.bootstrap import (
+    Tally,
+    by_group,
+    mean_accuracy,
+    mean_iou,
+    precision_sums,
+    ratio,
+)
 from clasp_mm.evaluation.functional.reid_ranking import with_own_files
 from clasp_mm.evaluation.probes.folds import fold_attributes, fold_classes, make_folds
 
@@ -62,9 +69,7 @@ def _retrieval(labels: Labels, groups: np.ndarray) -> Score:
     def score(features: np.ndarray, _: float) -> Tally:
         result = evaluate_reid(features, features, people, people, cameras, cameras,
                                metric='cosine')
-        precision = result['average_precision']
-        sums = np.stack([np.nan_to_num(precision), ~np.isnan(precision)], 1)
-        return Tally(_by_group(sums, groups), _ratio)
+        return Tally(precision_sums(result['average_precision'], groups), ratio)
 
     return score
 
@@ -82,7 +87,7 @@ def _classes(labels: Labels, groups: np.ndarray) -> Score:
     def score(features: np.ndarray, l2: float) -> Tally:
         right = fold_classes(features, labels.values, fold, l2) == labels.values
         sums = np.stack([100. * right, np.ones(len(right))], 1)
-        return Tally(_by_group(sums, groups), _ratio)
+        return Tally(by_group(sums, groups), ratio)
 
     return score
 
@@ -99,7 +104,7 @@ def _attributes(labels: Labels, groups: np.ndarray) -> Score:
     def score(features: np.ndarray, l2: float) -> Tally:
         found = fold_attributes(features, known, fold, l2) > .5
         sums = np.concatenate([found & positive, positive, ~found & negative, negative], 1)
-        return Tally(_by_group(sums, groups), _mean_accuracy)
+        return Tally(by_group(sums, groups), mean_accuracy)
 
     return score
 
@@ -125,33 +130,6 @@ def _maps(classes: np.ndarray, groups: np.ndarray) -> Score:
         np.add.at(sums[0], (images, truth), 1)
         np.add.at(sums[1], (images, found), 1)
         np.add.at(sums[2], (images[right], truth[right]), 1)
-        return Tally(_by_group(np.concatenate(list(sums), 1), groups), _mean_iou)
+        return Tally(by_group(np.concatenate(list(sums), 1), groups), mean_iou)
 
     return score
-
-
-def _ratio(sums: np.ndarray) -> np.ndarray:
-    """NaN where a resample has nothing that counts."""
-    return np.divide(sums[..., 0], sums[..., 1], where=sums[..., 1] > 0,
-                     out=np.full(sums.shape[:-1], np.nan))
-
-
-def _mean_accuracy(sums: np.ndarray) -> np.ndarray:
-    """Mean accuracy (mA) in percent of true positives, positives, true negatives, negatives."""
-    hits, positive, rejected, negative = np.split(sums, 4, -1)
-    defined = (positive > 0) & (negative > 0)
-    rates = hits / np.maximum(positive, 1) + rejected / np.maximum(negative, 1)
-    return 50 * (rates * defined).sum(-1) / np.maximum(defined.sum(-1), 1)
-
-
-def _mean_iou(sums: np.ndarray) -> np.ndarray:
-    """Mean IoU in percent of pixels labelled, predicted and right; a class of none is left out."""
-    labelled, predicted, right = np.split(sums, 3, -1)
-    union = labelled + predicted - right
-    return 100 * (right / np.maximum(union, 1)).sum(-1) / np.maximum((union > 0).sum(-1), 1)
-
-
-def _by_group(sums: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    total = np.zeros((groups.max() + 1, sums.shape[1]))
-    np.add.at(total, groups, sums)
-    return total

@@ -1,7 +1,7 @@
 """Score frozen backbones on synthetic people that pretraining never saw."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, LIP_TO_PART
 from clasp_mm.synthetic import GroundTruth
 
 from ..functional import evaluate_reid
+from ..functional.bootstrap import by_group, precision_sums
 from ..probes.linear import linear_probe_attributes, linear_probe_segmentation
 
 PART_NAMES = ('background', *DEFAULT_VOCABULARY.part_names)
@@ -20,9 +21,21 @@ PART_PROBE_IMAGES, SCORED_MAPS = 640, 1280  # of all, evenly: their features are
 PROMPTS = dict(reid='appearance', attribute='attribute', parsing='part')
 
 
+class Scored(NamedTuple):
+    """Scores, and what they are functions of.
+
+    Attributes:
+        scores: Metric -> percent, and ``part_iou``.
+        sums: Metric -> (U, F), what each person or scene that was scored adds; the score of sums
+            (F,) is :data:`.tasks.SCORE_OF_SUMS`.
+    """
+
+    scores: dict[str, Any]
+    sums: dict[str, np.ndarray]
+
+
 def evaluate_backbone(backbone: nn.Module, train: GroundTruth, held_out: GroundTruth,
-                      size: tuple[int, int], prompts: Mapping[str, Any] = PROMPTS
-                      ) -> dict[str, Any]:
+                      size: tuple[int, int], prompts: Mapping[str, Any] = PROMPTS) -> Scored:
     """Re-identification, part and attribute scores of frozen features, each with its prompt.
 
     Every held-out image is a query against all others (same identity and camera removed). The
@@ -37,7 +50,8 @@ def evaluate_backbone(backbone: nn.Module, train: GroundTruth, held_out: GroundT
         prompts: Task -> what the backbone is told.
 
     Returns:
-        ``mAP``, ``rank1``, ``mIoU``, ``mA`` in percent, and ``part_iou``, per part.
+        ``mAP``, ``rank1``, ``mIoU``, ``mA`` in percent, and ``part_iou``, per part; the sums of
+        mAP, mIoU and mA for each of the held-out people in the order of their numbers.
     """
     sets = dict(train=train, held_out=held_out)
     paths = {name: [str(truth.root / image) for image in truth.names]
@@ -57,9 +71,25 @@ def evaluate_backbone(backbone: nn.Module, train: GroundTruth, held_out: GroundT
     parts = {name: read_parts(truth, index[name]) for name, truth in sets.items()}
     segmentation = linear_probe_segmentation(dense['train'], parts['train'], dense['held_out'],
                                              parts['held_out'], len(PART_NAMES))
-    return dict(mAP=reid['mAP'], rank1=reid['rank1'], mIoU=segmentation['mIoU'],
-                mA=attributes['mA'],
-                part_iou=dict(zip(PART_NAMES, segmentation['iou'].tolist(), strict=True)))
+    person = people_of(held_out)
+    counts = segmentation['counts']
+    positive, negative = held_out.pa100k == 1, held_out.pa100k == 0
+    found = attributes['probabilities'] > .5
+    return Scored(
+        dict(mAP=reid['mAP'], rank1=reid['rank1'], mIoU=segmentation['mIoU'],
+             mA=attributes['mA'],
+             part_iou=dict(zip(PART_NAMES, segmentation['iou'].tolist(), strict=True))),
+        dict(mAP=precision_sums(reid['average_precision'], person),
+             mIoU=by_group(np.concatenate(
+                 [counts.sum(2), counts.sum(1), counts.diagonal(0, 1, 2)], 1),
+                 person[index['held_out']]),
+             mA=by_group(np.concatenate(
+                 [found & positive, positive, ~found & negative, negative], 1), person)))
+
+
+def people_of(truth: GroundTruth) -> np.ndarray:
+    """Number of each image's person from 0, (N,), in the order of their identities."""
+    return np.unique(truth.identity, return_inverse=True)[1].reshape(-1)
 
 
 def dense_index(held_out: GroundTruth) -> np.ndarray:

@@ -18,8 +18,24 @@ from clasp_mm.datasets.search_annotations import read_cuhk_sysu
 from clasp_mm.synthetic import GroundTruth, write_cuhk_sysu
 
 from ..functional import detection_average_precision, evaluate_person_search
+from ..functional.bootstrap import (
+    average_precision,
+    by_group,
+    mean_accuracy,
+    mean_iou,
+    precision_sums,
+    ratio,
+)
+from ..functional.person_search import right_boxes
 from ..probes.dense import PeopleProbe, linear_probe_keypoints
-from .people import PROMPTS, dense_features, dense_index, evaluate_backbone
+from .people import (
+    PROMPTS,
+    Scored,
+    dense_features,
+    dense_index,
+    evaluate_backbone,
+    people_of,
+)
 
 TASK_PROMPTS = {**PROMPTS, 'pose': 'part', 'detection': 'part',
                 'person_search': ('appearance', 'part')}
@@ -28,11 +44,14 @@ SEMANTIC_WEIGHTS = dict(reid=0.2, attribute=0.8, parsing=0.8, pose=0.8, detectio
                         person_search=0.6)
 METRICS = {'reid': 'mAP', 'attribute': 'mA', 'parsing': 'mIoU', 'pose': 'PCK',
            'detection': 'det AP', 'person_search': 'search mAP'}
+SCORE_OF_SUMS = {'mAP': ratio, 'mA': mean_accuracy, 'mIoU': mean_iou, 'PCK': ratio,
+                 'det AP': average_precision, 'search mAP': ratio}
 SCENES = 96
 _STRIDE = 4          # of the first map
 _SCENE_SCALE = 0.5   # people of the scenes are then about as large as the crops of pretraining
 _POSE_IMAGES = 640
 _BATCH = 8
+_BINS = 64
 
 
 def write_scenes(folder: Path, scenes: int = SCENES, seed: int = 0) -> None:
@@ -42,7 +61,7 @@ def write_scenes(folder: Path, scenes: int = SCENES, seed: int = 0) -> None:
 
 
 def evaluate_tasks(backbone: nn.Module, train: GroundTruth, held_out: GroundTruth, scenes: Path,
-                   size: tuple[int, int], prompts: Mapping[str, Any]) -> dict[str, float]:
+                   size: tuple[int, int], prompts: Mapping[str, Any]) -> Scored:
     """All six tasks.
 
     Args:
@@ -54,17 +73,19 @@ def evaluate_tasks(backbone: nn.Module, train: GroundTruth, held_out: GroundTrut
         prompts: Task -> what the backbone is told.
 
     Returns:
-        Metric -> percent, as in :data:`METRICS`, and ``rank1``.
+        Metric -> percent, as in :data:`METRICS`, and ``rank1``; each metric's sums over the
+        held-out people, of detection over scenes and of person search over people sought.
     """
-    scores = evaluate_backbone(backbone, train, held_out, size, prompts)
-    return dict(
-        {key: scores[key] for key in ('mAP', 'rank1', 'mA', 'mIoU')},
-        PCK=score_pose(backbone, train, held_out, size, prompts['pose']),
-        **score_scenes(backbone, scenes, size, prompts))
+    scores, sums = evaluate_backbone(backbone, train, held_out, size, prompts)
+    del scores['part_iou']
+    pose = score_pose(backbone, train, held_out, size, prompts['pose'])
+    in_scenes = score_scenes(backbone, scenes, size, prompts)
+    return Scored({**scores, **pose.scores, **in_scenes.scores},
+                   {**sums, **pose.sums, **in_scenes.sums})
 
 
 def score_pose(backbone: nn.Module, train: GroundTruth, held_out: GroundTruth,
-               size: tuple[int, int], prompt: Any) -> float:
+               size: tuple[int, int], prompt: Any) -> Scored:
     """PCK at a tenth of the image's height, by a linear probe on ``_POSE_IMAGES`` images."""
     index = np.unique(np.linspace(0, len(train.names) - 1, _POSE_IMAGES).round().astype(int))
     sets = ((train, index), (held_out, dense_index(held_out)))
@@ -75,11 +96,14 @@ def score_pose(backbone: nn.Module, train: GroundTruth, held_out: GroundTruth,
         height, width = truth.parsing(0).shape
         scale = np.array([size[1] / width, size[0] / height, 1], np.float32)
         points.append(truth.keypoints[chosen] * scale)
-    return linear_probe_keypoints(features[0], points[0], features[1], points[1], size)
+    found = linear_probe_keypoints(features[0], points[0], features[1], points[1], size)
+    people = people_of(held_out)[dense_index(held_out)]
+    return Scored({'PCK': found['PCK']}, {
+        'PCK': by_group(found['counts'] * [100, 1], people)})
 
 
 def score_scenes(backbone: nn.Module, folder: Path, size: tuple[int, int],
-                 prompts: Mapping[str, Any]) -> dict[str, float]:
+                 prompts: Mapping[str, Any]) -> Scored:
     """Detection AP of a linear detector, and person search mAP among the true boxes.
 
     Boxes are given to person search, so that its score is that of the features alone.
@@ -104,7 +128,28 @@ def score_scenes(backbone: nn.Module, folder: Path, size: tuple[int, int],
         np.stack([features[image][row] for image, row in zip(images, rows, strict=True)]), images,
         np.stack([one.box for one in queries]), [one.pid for one in queries], truth,
         [one.pids for one in frames], [[number[name] for name in one.gallery] for one in queries])
-    return {'det AP': detection['det_AP'], 'search mAP': search['mAP']}
+    sought = np.unique([one.pid for one in queries], return_inverse=True)[1].reshape(-1)
+    return Scored({'det AP': detection['det_AP'], 'search mAP': search['mAP']}, {
+        'det AP': detection_sums(*zip(*found, strict=True), truth),
+        'search mAP': precision_sums(search['average_precision'], sought)})
+
+
+def detection_sums(boxes: Sequence[np.ndarray], scores: Sequence[np.ndarray],
+                   truth: Sequence[np.ndarray]) -> np.ndarray:
+    """Boxes found and those right, in bins that end with a right one, and true ones, a row a scene.
+
+    ``_BINS`` of equally many right ones, and one of what is less sure than all of them.
+    """
+    confidence, right = np.concatenate(scores), right_boxes(boxes, truth)
+    ends = np.full(_BINS, -np.inf)
+    if right.any():
+        ends = np.quantile(-confidence[right], np.arange(1, _BINS + 1) / _BINS,
+                           method='inverted_cdf')
+    bins = np.eye(_BINS + 1)[np.searchsorted(ends, -confidence)]
+    scene = np.repeat(np.arange(len(truth)), [len(one) for one in scores])
+    return np.concatenate([
+        by_group(np.concatenate([bins, bins * right[:, None]], 1), scene, len(truth)),
+        np.array([[len(one)] for one in truth])], 1)
 
 
 def find_people(backbone: nn.Module, train: Sequence[str], train_boxes: Sequence[np.ndarray],

@@ -20,6 +20,54 @@ class Tally(NamedTuple):
     score: Callable[[np.ndarray], np.ndarray]
 
 
+def draw_units(units: int, resamples: int = 1000, seed: int = 0) -> np.ndarray:
+    """How often each unit is in each resample, (resamples, units): as many as there are in all."""
+    return np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), resamples)
+
+
+def by_group(sums: np.ndarray, groups: np.ndarray, number: int | None = None) -> np.ndarray:
+    """Add rows (N, F) up to one a group of ``number``; ``groups`` (N,) are numbers from 0."""
+    total = np.zeros((groups.max() + 1 if number is None else number, sums.shape[1]))
+    np.add.at(total, groups, sums)
+    return total
+
+
+def ratio(sums: np.ndarray) -> np.ndarray:
+    """First sum over the second, NaN where that is 0."""
+    return np.divide(sums[..., 0], sums[..., 1], where=sums[..., 1] > 0,
+                     out=np.full(sums.shape[:-1], np.nan))
+
+
+def precision_sums(precisions: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Sum and number of the queries' average precisions (Q,), NaN left out, a row a group."""
+    return by_group(np.stack([np.nan_to_num(precisions), ~np.isnan(precisions)], 1), groups)
+
+
+def mean_accuracy(sums: np.ndarray) -> np.ndarray:
+    """Mean accuracy (mA) in percent of true positives, positives, true negatives, negatives."""
+    hits, positive, rejected, negative = np.split(sums, 4, -1)
+    defined = (positive > 0) & (negative > 0)
+    rates = hits / np.maximum(positive, 1) + rejected / np.maximum(negative, 1)
+    return 50 * (rates * defined).sum(-1) / np.maximum(defined.sum(-1), 1)
+
+
+def mean_iou(sums: np.ndarray) -> np.ndarray:
+    """Mean IoU in percent of pixels labelled, predicted and right; a class of none is left out."""
+    labelled, predicted, right = np.split(sums, 3, -1)
+    union = labelled + predicted - right
+    return 100 * (right / np.maximum(union, 1)).sum(-1) / np.maximum((union > 0).sum(-1), 1)
+
+
+def average_precision(sums: np.ndarray) -> np.ndarray:
+    """Average precision in percent of B bins of what was found, surest first: all, right; truths.
+
+    Precision is that at the end of each bin: exact where no bin holds more than one right one.
+    """
+    found, right = np.split(sums[..., :-1], 2, -1)
+    precision = right.cumsum(-1) / np.maximum(found.cumsum(-1), 1)
+    return 100 * (right * precision).sum(-1) / np.maximum(sums[..., -1], 1)
+
+
 class Ranked(NamedTuple):
     """A place in a ranking; intervals are 95 % percentile intervals.
 
@@ -63,7 +111,7 @@ def rank_scores(tallies: Sequence[Tally], resamples: int = 1000, seed: int = 0) 
     scores = np.array([float(tally.score(tally.sums.sum(0))) for tally in tallies])
     if not np.isfinite(scores).all():
         raise ValueError(f'the score of tally {int(np.argmin(np.isfinite(scores)))} is not defined')
-    draws = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), resamples)
+    draws = draw_units(units, resamples, seed)
     sampled = np.stack([tally.score(draws @ tally.sums) for tally in tallies])
     sampled = sampled[:, np.isfinite(sampled).all(0)]
     if not sampled.shape[1]:

@@ -71,8 +71,9 @@ def evaluate_person_search(
 
     Returns:
         In percent: ``mAP``, ``top{k}``; ``det_AP`` and ``det_recall`` of all true boxes at IoU 0.5
-        (SeqNet's, a box and a detection match if each is the other's best); the counts
-        ``num_valid`` and ``num_skipped`` of queries.
+        (SeqNet's, a box and a detection match if each is the other's best);
+        ``average_precision`` ((Q,), NaN for skipped queries); the counts ``num_valid`` and
+        ``num_skipped`` of queries.
 
     Raises:
         ValueError: Lengths do not match, a feature is not finite, or a gallery is empty or names
@@ -101,7 +102,7 @@ def evaluate_person_search(
     query_boxes = np.asarray(query_boxes, np.float64)
     matches = _candidates(found, gt_boxes, gt_pids, set(np.asarray(query_pids).tolist()))
 
-    precisions, places = [], []
+    precisions, places = np.full(len(queries), np.nan), []
     for query, similarity in _similarities(queries, table):
         image, gallery = int(query_images[query]), None
         if galleries is not None:
@@ -119,17 +120,19 @@ def evaluate_person_search(
             people = np.concatenate([queries[query][None], _unit(table[beside])])
             similarity = _with_context(similarity, rows, people, found, table, cbgm[0])
         precision, place = _rank(similarity, rows, list(shown.values()))
-        precisions.append(precision / len(shown))
+        precisions[query] = precision / len(shown) * 100
         places.append(place)
     places = np.array(places)
     names = ('mAP', *(f'top{k}' for k in topk))
-    means = [np.mean(precisions), *(np.mean(places <= k) for k in topk)] if precisions else (
-        [np.nan] * len(names))
+    means = [np.nan] * len(names)
+    if len(places):
+        means = [np.nanmean(precisions), *(np.mean(places <= k) * 100 for k in topk)]
     return {
-        **{name: float(mean) * 100 for name, mean in zip(names, means, strict=True)},
-        **_detection(found, confidence, gt_boxes),
-        'num_valid': len(precisions),
-        'num_skipped': len(queries) - len(precisions),
+        **{name: float(mean) for name, mean in zip(names, means, strict=True)},
+        **_detection(confidence, _right(found, gt_boxes), sum(map(len, gt_boxes))),
+        'average_precision': precisions,
+        'num_valid': len(places),
+        'num_skipped': len(queries) - len(places),
     }
 
 
@@ -247,15 +250,18 @@ def detection_average_precision(boxes: Sequence[np.ndarray], scores: Sequence[np
         >>> detection_average_precision([box], [[.9]], [box])
         {'det_AP': 100.0, 'det_recall': 100.0}
     """
-    return _detection(_People.join(boxes), np.concatenate([np.zeros(0), *scores]), gt_boxes)
+    return _detection(np.concatenate([np.zeros(0), *scores]), right_boxes(boxes, gt_boxes),
+                      sum(map(len, gt_boxes)))
 
 
-def _detection(found: _People, confidence: np.ndarray, gt_boxes: Sequence[np.ndarray]
-               ) -> dict[str, float]:
-    """Average precision times recall, and recall, of the detections."""
-    right, total = np.zeros(len(confidence), bool), 0
+def right_boxes(boxes: Sequence[np.ndarray], gt_boxes: Sequence[np.ndarray]) -> np.ndarray:
+    """Which of all detections, image by image, are right at IoU 0.5, (N,) bool."""
+    return _right(_People.join(boxes), gt_boxes)
+
+
+def _right(found: _People, gt_boxes: Sequence[np.ndarray]) -> np.ndarray:
+    right = np.zeros(len(found.boxes), bool)
     for image, boxes in enumerate(gt_boxes):
-        total += len(boxes)
         rows = found.of(image)
         if len(rows) and len(boxes):
             overlap = _iou(np.asarray(boxes, np.float64), found.boxes[rows])
@@ -263,6 +269,11 @@ def _detection(found: _People, confidence: np.ndarray, gt_boxes: Sequence[np.nda
             best = overlap.argmax(axis=0)
             right[rows] = (overlap[best, column] >= 0.5) & (
                 overlap.argmax(axis=1)[best] == column)
+    return right
+
+
+def _detection(confidence: np.ndarray, right: np.ndarray, total: int) -> dict[str, float]:
+    """Average precision times recall, and recall, of the detections."""
     ranked, hits = np.sort(confidence), np.sort(confidence[right])
     precision = (len(hits) - np.searchsorted(hits, hits, 'left')) / (
         len(ranked) - np.searchsorted(ranked, hits, 'left'))

@@ -6,7 +6,7 @@ Beside :mod:`.probes` they complete the frozen evaluation of all six tasks.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -42,7 +42,7 @@ def gaussians(points: Tensor, visible: Tensor, shape: tuple[int, int], sigma: Te
 def linear_probe_keypoints(train_feats: np.ndarray | Tensor, train_points: np.ndarray,
                            val_feats: np.ndarray | Tensor, val_points: np.ndarray,
                            size: tuple[int, int], threshold: float = 0.1, sigma: float = 1.,
-                           l2: float = 1e-2) -> float:
+                           l2: float = 1e-2) -> dict[str, Any]:
     """PCK of keypoints read off a linear map of each token.
 
     A token's targets are the heights of the joints' Gaussians in its cell. A joint is where its
@@ -59,7 +59,8 @@ def linear_probe_keypoints(train_feats: np.ndarray | Tensor, train_points: np.nd
         l2: Weight decay, see :class:`.ridge.Ridge`.
 
     Returns:
-        Share of labelled joints that are right, in percent.
+        ``PCK``, the share of labelled joints that are right, in percent, and (M, 2) ``counts`` of
+        those right and those labelled in each image.
 
     Raises:
         ValueError: Nothing is labelled, or features are not finite.
@@ -77,15 +78,16 @@ def linear_probe_keypoints(train_feats: np.ndarray | Tensor, train_points: np.nd
     seen = truth[..., 2] > 0
     if not seen.any():
         raise ValueError('no joint of the validation images is labelled')
-    right = 0
+    right = []
     for maps, points, labelled in zip(held_out.split(64), truth.split(64), seen.split(64),
                                       strict=True):
         heat = torch.einsum('bchw,ck->bkhw', maps.to(weight), weight) + bias[:, None, None]
         heat = F.interpolate(heat, size, mode='bicubic').flatten(2).argmax(2).cpu()
         found = torch.stack([heat % size[1], heat // size[1]], -1) + .5
         near = (found - points[..., :2]).norm(dim=-1) <= threshold * size[0]
-        right += int((near & labelled).sum())
-    return 100 * right / int(seen.sum())
+        right.append((near & labelled).sum(1))
+    counts = torch.stack([torch.cat(right), seen.sum(1)], 1).numpy()
+    return {'PCK': 100 * float(counts[:, 0].sum() / counts[:, 1].sum()), 'counts': counts}
 
 
 class PeopleProbe(NamedTuple):

@@ -43,7 +43,8 @@ def linear_probe_segmentation(train_feats: np.ndarray | Tensor, train_maps: np.n
         max_iter: Iterations of L-BFGS.
 
     Returns:
-        The scores of :meth:`~clasp_mm.evaluation.functional.ConfusionMatrix.compute`, in percent.
+        The scores of :meth:`~clasp_mm.evaluation.functional.ConfusionMatrix.compute`, in percent,
+        and ``counts``, (M, num_classes, num_classes) of each image.
 
     Raises:
         ValueError: Shapes do not match, a label is out of range, a feature is not finite, or every
@@ -72,14 +73,19 @@ def linear_probe_segmentation(train_feats: np.ndarray | Tensor, train_maps: np.n
     val_maps = np.asarray(val_maps)
     if len(val_maps) != len(val_feats):
         raise ValueError(f'{len(val_feats)} val_feats but {len(val_maps)} val_maps')
-    matrix = ConfusionMatrix(num_classes, _IGNORE)
+    matrices = []
     for begin in range(0, len(val_feats), _VAL_BATCH):
         labels = val_maps[begin:begin + _VAL_BATCH]
         features = folds.placed(val_feats[begin:begin + _VAL_BATCH]).permute(0, 2, 3, 1)
         logits = ((features - mean) / scale @ weight + bias).permute(0, 3, 1, 2)
         logits = F.interpolate(logits, size=labels.shape[1:], mode='bilinear')
-        matrix.update(logits.argmax(dim=1).cpu().numpy(), labels)
-    return matrix.compute()
+        for found, truth in zip(logits.argmax(dim=1).cpu().numpy(), labels, strict=True):
+            matrices.append(ConfusionMatrix(num_classes, _IGNORE))
+            matrices[-1].update(found, truth)
+    counts = np.stack([one.counts for one in matrices])
+    total = ConfusionMatrix(num_classes, _IGNORE)
+    total.counts = counts.sum(axis=0)
+    return {**total.compute(), 'counts': counts}
 
 
 def linear_probe_attributes(train_feats: np.ndarray | Tensor, train_labels: np.ndarray,
@@ -105,8 +111,8 @@ def linear_probe_attributes(train_feats: np.ndarray | Tensor, train_labels: np.n
         max_iter: Iterations of L-BFGS.
 
     Returns:
-        The scores of :func:`~clasp_mm.evaluation.functional.attribute_metrics` in percent, and
-        ``l2``, the weight decay chosen.
+        The scores of :func:`~clasp_mm.evaluation.functional.attribute_metrics` in percent,
+        ``probabilities`` (M, A), and ``l2``, the weight decay chosen.
 
     Raises:
         ValueError: Shapes do not match, a feature is not finite, or there are fewer identities
@@ -134,7 +140,8 @@ def linear_probe_attributes(train_feats: np.ndarray | Tensor, train_labels: np.n
 
     l2 = max(sorted(l2_choices, reverse=True), key=mean_accuracy)
     probabilities = folds.predict_attributes(train_feats, train_labels, val_feats, l2, max_iter)
-    return {**attribute_metrics(probabilities, val_labels), 'l2': l2}
+    return {**attribute_metrics(probabilities, val_labels), 'probabilities': probabilities,
+            'l2': l2}
 
 
 def _class_shares(maps: np.ndarray, feature_shape: torch.Size, num_classes: int) -> Tensor:

@@ -1,12 +1,13 @@
-"""The paper's claims, judged by paired differences over seeds."""
+"""The paper's claims, judged by paired differences over seeds and people."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import ttest_1samp
+from scipy.stats import t as student
 
-from clasp_mm.evaluation.frozen.tasks import METRICS, TASK_PROMPTS
+from clasp_mm.evaluation.frozen.tasks import METRICS, SCORE_OF_SUMS, TASK_PROMPTS
+from clasp_mm.evaluation.functional.bootstrap import draw_units
 from clasp_mm.models.layers import TASKS
 from clasp_mm.utils.tables import markdown_table
 
@@ -50,7 +51,8 @@ CLAIMS = (
 )
 
 
-def judge_claims(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+def judge_claims(rows: Mapping[str, Sequence[Mapping[str, Any]]],
+                 sums: Mapping[str, Sequence[Mapping[str, np.ndarray]]]) -> list[dict[str, Any]]:
     """Judge every claim.
 
     A claim is confirmed where the interval of every one of its differences lies on its side of 0,
@@ -59,42 +61,71 @@ def judge_claims(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[s
     Args:
         rows: Title -> results of its seeds (see :func:`.score.score_row`), of the same seeds in the
             same order.
+        sums: Title -> of each seed what :func:`.score.score_row` has of each person and scene; the
+            same ones for all titles and seeds.
 
     Returns:
         For each of ``CLAIMS`` its ``text``, ``verdict`` and ``differences``, each with ``metric``,
         ``over``, ``mean`` and ``interval`` (None of a single seed).
     """
     values = {title: [figures(result) for result in results] for title, results in rows.items()}
-    return [_judge(claim, values) for claim in CLAIMS]
+    resampled = {title: [figures(resample(result, sums[title][seed]))
+                         for seed, result in enumerate(results)]
+                 for title, results in rows.items()}
+    return [_judge(claim, values, resampled) for claim in CLAIMS]
 
 
-def _judge(claim: Claim, values: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, Any]:
+def _judge(claim: Claim, values: Mapping[str, Sequence[Mapping[str, Any]]],
+           resampled: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     differences = []
     for other in claim.others:
         for metric in claim.metrics:
-            paired = np.array([
-                own[metric] - (0 if other is None else values[other][seed][metric])
-                for seed, own in enumerate(values[claim.system])])
-            differences.append(dict(metric=metric, over=other, mean=float(paired.mean()),
-                                    interval=interval(paired)))
+            seeds, people = (np.array([
+                own[metric] - (0 if other is None else found[other][seed][metric])
+                for seed, own in enumerate(found[claim.system])]) for found in (values, resampled))
+            differences.append(dict(
+                metric=metric, over=other, mean=float(seeds.mean()),
+                interval=interval(seeds, float(np.var(people.mean(0))))))
     ends = [sorted(claim.sign * end for end in one['interval'] or (-1, 1)) for one in differences]
     verdict = ('confirmed' if all(low > 0 for low, _ in ends) else
                'refuted' if any(high < 0 for _, high in ends) else 'not decided')
     return dict(text=claim.text, verdict=verdict, differences=differences)
 
 
-def interval(values: np.ndarray) -> tuple[float, float] | None:
-    """95 % interval of the mean of paired differences by Student's t, None of a single one.
+def interval(seeds: np.ndarray, people: float = 0.) -> tuple[float, float] | None:
+    """95 % interval of a mean over seeds, None of a single one.
 
-    A bootstrap of three seeds is about their range, which leaves out the truth too often.
+    The variance of the mean over seeds and that over people add up. Student's t has the degrees of
+    freedom of Welch and Satterthwaite, those of people being many. Seeds are not resampled: a
+    bootstrap of three is about their range, which leaves out the truth too often.
+
+    Args:
+        seeds: (S,) paired differences.
+        people: Variance of their mean over resamples of the people, by the bootstrap.
     """
-    if len(values) < 2:
+    if len(seeds) < 2:
         return None
-    low, high = ttest_1samp(values, 0.).confidence_interval()
-    return float(low), float(high)
+    own = seeds.var(ddof=1) / len(seeds)
+    if not (total := own + people):
+        return float(seeds.mean()), float(seeds.mean())
+    freedom = (len(seeds) - 1) * (total / own) ** 2 if own else np.inf
+    half = student.ppf(.975, freedom) * total ** .5
+    return float(seeds.mean() - half), float(seeds.mean() + half)
 
 
-def figures(result: Mapping[str, Any]) -> dict[str, float]:
+def resample(result: Mapping[str, Any], sums: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """A result with the (R,) scores of resamples of people and scenes in place of each score."""
+    found: dict[str, Any] = {prompt: {} for prompt in ('', *result['under_prompt'])}
+    for key, units in sums.items():
+        prompt, _, metric = key.rpartition('/')
+        found[prompt][metric] = SCORE_OF_SUMS[metric](draw_units(len(units)) @ units)
+    scores = found.pop('')
+    both = scores['mAP'] * scores['mIoU'], scores['mAP'] + scores['mIoU']
+    return dict(result, under_prompt=found, scores=dict(
+        scores, HM=2 * both[0] / np.maximum(both[1], 1e-9)))
+
+
+def figures(result: Mapping[str, Any]) -> dict[str, Any]:
     """The values of one row and seed that claims speak of; None where a system has none."""
     own = {**result['scores'], 'gcr': result['gcr'], 'ead': result['ead']}
     for task, metric in METRICS.items():
@@ -107,7 +138,8 @@ def figures(result: Mapping[str, Any]) -> dict[str, float]:
 
 def claims_table(claims: Sequence[Mapping[str, Any]]) -> str:
     """The verdicts in Markdown, each with its differences and intervals."""
-    return markdown_table(['the paper says', 'here', 'paired differences over seeds'], [
+    columns = ['the paper says', 'here', 'paired differences, 95 % interval over seeds and people']
+    return markdown_table(columns, [
         [claim['text'], claim['verdict'], '; '.join(map(_difference, claim['differences']))]
         for claim in claims])
 

@@ -42,8 +42,9 @@ def write_table(results: Mapping[str, Any], folder: Path) -> str:
     rows = {title: [columns(one) for one in seeds] for title, seeds in results['rows'].items()}
     name = results['table']
     report = dict(results, machine=machine(), command=shlex.join(sys.argv))
+    sums = report.pop('sums')
     if name == 'systems':
-        report['claims'] = judge_claims(results['rows'])
+        report['claims'] = judge_claims(results['rows'], sums)
     text = markdown(rows, report)
     lines = io.StringIO()
     table = csv.writer(lines, lineterminator='\n')

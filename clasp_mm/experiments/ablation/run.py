@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
@@ -21,6 +22,7 @@ from clasp_mm.utils.files import file_hash, read_json, write_json
 
 from ..quickstart.layout import seed_dir
 from ..quickstart.run import INPUT_SIZE, Options, Quickstart
+from .score import sums_file
 from .tables import TABLES, Row, quickstart_config
 
 _USUAL_NUMBERS, _ALL_NUMBERS = (3, 4, 5), (2, 3, 4, 5, 6)  # of regions, k
@@ -99,8 +101,9 @@ def run_ablation(options: AblationOptions) -> dict[str, Any]:
     """Run what is not done yet of a table, and write it.
 
     Returns:
-        ``rows`` (title -> results of its seeds, see :func:`.score.score_row`), ``labels`` (how
-        good those of each teacher are), and the options.
+        ``rows`` and ``sums`` (title -> results of its seeds, and what each person and scene adds
+        to them, see :func:`.score.score_row`), ``labels`` (how good those of each teacher are),
+        and the options.
 
     Raises:
         HeldError: Another process runs a table in the folder.
@@ -143,6 +146,8 @@ class _Ablation:
                                for seed in range(self.options.seeds)] for row in self.rows}
         return dict(table=self.options.table, budget=self.options.budget,
                     seeds=self.options.seeds, **self.budget._asdict(), rows=results,
+                    sums={row.title: [dict(np.load(sums_file(self.result_file(row, seed))))
+                                      for seed in range(self.options.seeds)] for row in self.rows},
                     labels=self.report_labels())
 
     def say(self, text: str) -> None:
@@ -232,7 +237,7 @@ class _Ablation:
                     size=list(self.budget.size), batches=self.budget.batches, code=code,
                     out=str(self.result_file(row, seed)))
                 file = self.result_file(row, seed)
-                if file.exists():
+                if file.exists() and sums_file(file).exists():
                     known = read_json(file)['job']
                     if known | dict(wrong_prompts=True) == job | dict(wrong_prompts=True) and (
                             known['wrong_prompts'] or not job['wrong_prompts']):

@@ -296,7 +296,8 @@ class Quickstart:
                 'CLASP': clasp}
             for title, backbone in backbones.items():
                 backbone.to(pick_device())
-                scores[title] = evaluate_backbone(backbone, train, held_out, self.options.size)
+                scores[title] = evaluate_backbone(
+                    backbone, train, held_out, self.options.size).scores
         return dict(seed=seed, scores=scores,
                     published={title: str(path) for title, path in published.items()},
                     expert_use=expert_use(clasp, *self.shown, self.options.size))
