@@ -167,9 +167,8 @@ def test_tools_say_who_has_their_folder(tmp_path, monkeypatch, tool, arguments):
 def test_a_downstream_task_has_its_folder_alone(tmp_path, monkeypatch):
     from clasp_mm.experiments import downstream
     monkeypatch.setattr(downstream, 'WORK_DIR', tmp_path)
-    (tmp_path / 'backbone.pth').touch()
     with hold(tmp_path / 'pose'), pytest.raises(HeldError):
-        downstream.run_downstream('pose', tmp_path / 'backbone.pth')
+        downstream.run_downstream('pose', {})
     assert not (tmp_path / 'data').exists()
 
 

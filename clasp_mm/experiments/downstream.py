@@ -1,4 +1,4 @@
-"""Fine-tune a task from the quickstart's backbone and from random weights, at equal budget."""
+"""Fine-tune a task from pretrained backbones and from random weights, at equal budget."""
 
 import os
 import shlex
@@ -6,12 +6,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmengine.config import Config
 from rich.console import Console
 
 from clasp_mm import synthetic
+from clasp_mm.engine.checkpoints import last_checkpoint
 from clasp_mm.engine.jobs import run_jobs
 from clasp_mm.engine.training import Training
 from clasp_mm.models.layers.pc_moe import TASKS
@@ -20,13 +21,13 @@ from clasp_mm.utils.files import read_json, read_logs, write_json, write_text
 from clasp_mm.utils.resources import shipped_file
 from clasp_mm.utils.tables import markdown_table, mean_std
 
+from .ablation.tables import TABLES
 from .quickstart.layout import DOWNSTREAM_DIR as WORK_DIR
 from .quickstart.layout import WORK_DIR as QUICKSTART_DIR
 from .quickstart.layout import published, seed_dir
 from .quickstart.report import machine
 
 DATA_SEED = 0
-STARTS = ('pretrained', 'random')
 # Writer, images to train on, images to score on. Their people are not those of pretraining. The
 # first point of the miss rate, 0.01 false positives an image, is four of them in 400 streets.
 DATA: Mapping[str, tuple[Callable, int, int]] = {
@@ -39,50 +40,63 @@ DATA: Mapping[str, tuple[Callable, int, int]] = {
 }
 
 
-def run_downstream(task: str, backbone: Path | None = None, seeds: int = 1,
-                   prompts: Sequence[str] = (), train_images: int | None = None
-                   ) -> dict[str, Any]:
-    """Draw the data, train the models of every seed side by side, and write the table.
+class Start(NamedTuple):
+    """What a network is fine-tuned from.
 
-    Below ``work_dirs/quickstart_downstream``: ``data/TASK``, ``TASK/seedN/{pretrained,random}``
-    and ``TASK/seedN/pretrained_PROMPT`` (runs of clasp train), ``TASK.json`` and ``TASK.md``;
-    ``TASK-N`` in place of ``TASK`` with ``train_images=N``. What is done is not done again.
+    Attributes:
+        folder: Name of its runs' folders.
+        backbones: Weights of each seed; None draws random ones.
+        prompt: In place of the config's.
+    """
+
+    folder: str
+    backbones: Sequence[Path | None]
+    prompt: str | None = None
+
+
+def run_downstream(task: str, starts: Mapping[str, Start], seeds: int = 1,
+                   train_images: int | None = None, systems: Path | None = None,
+                   parallel: int = 2) -> dict[str, Any]:
+    """Draw the data, train the models of every seed, and write the table.
+
+    Below ``work_dirs/quickstart_downstream``: ``data/TASK``, ``TASK/seedN/START`` (runs of clasp
+    train), ``TASK.json`` and ``TASK.md``; ``TASK-N`` in place of ``TASK`` with ``train_images=N``,
+    and ``TASK-DIR`` where the starts are the systems of a folder. What is done is not done again.
 
     Args:
         task: One of ``DATA``.
-        backbone: Published weights for all seeds; None takes the quickstart's of the same seed.
+        starts: Title -> what to train from, of :func:`quickstart_starts` or :func:`system_starts`.
         seeds: How many; the data are the same for all.
-        prompts: Other prompts than the config's to fine-tune the backbone under as well.
         train_images: Labelled images to train on, each seen as much more often as there are fewer
             of them, so that the number of steps stays; None takes those of ``DATA``.
+        systems: The folder that the starts are from.
+        parallel: Trainings at the same time.
 
     Returns:
         What ``TASK.json`` holds.
 
     Raises:
-        FileNotFoundError: There is no such backbone, or the quickstart had fewer seeds.
         HeldError: Another process has the task's folder.
         RuntimeError: A training failed; the message names its log.
-        ValueError: There is no such prompt, or ``train_images`` does not divide those of ``DATA``.
+        ValueError: ``train_images`` does not divide those of ``DATA``.
     """
-    if unknown := set(prompts) - set(TASKS):
-        raise ValueError(f'no prompt {", ".join(sorted(unknown))}; there are {", ".join(TASKS)}')
-    starts = {start: None for start in STARTS} | {
-        f'pretrained, task={prompt}': prompt for prompt in prompts}
-    console, backbones = Console(), find_backbones(backbone, seeds)
-    config = find_config(task)
+    console, config = Console(), find_config(task)
     _, most, scored = DATA[task]
     counts = [train_images or most, scored]
     if most % counts[0]:
         raise ValueError(f'{task} trains on {most} images or a part of them that divides {most}, '
                          f'not {train_images}')
-    name = task if train_images is None else f'{task}-{train_images}'
+    data = task if train_images is None else f'{task}-{train_images}'
+    name = data if systems is None else f'{data}-{systems.name}'
     with hold(WORK_DIR / name):
         console.rule(f'{task}: synthetic data', align='left')
-        write_data(task, counts, name)
-        runs, metric = _train_all(task, config, name, backbones, starts, train_images, console)
+        write_data(task, counts, data)
+        runs, metric = _train_all(task, config, name, starts, seeds, train_images, parallel,
+                                  console)
+    backbones = dict.fromkeys(str(path) for start in starts.values() for path in start.backbones
+                              if path)
     report = dict(task=task, config=str(config.relative_to(config.parents[2])), metric=metric,
-                  backbones=list(map(str, dict.fromkeys(backbones))), images=counts,
+                  backbones=list(backbones), images=counts,
                   command=shlex.join(sys.argv), machine=machine(), runs=runs)
     write_json(WORK_DIR / f'{name}.json', report)
     write_text(WORK_DIR / f'{name}.md', markdown(report))
@@ -90,32 +104,83 @@ def run_downstream(task: str, backbone: Path | None = None, seeds: int = 1,
     return report
 
 
-def _train_all(task: str, config: Path, name: str, backbones: Sequence[Path],
-               starts: Mapping[str, str | None], train_images: int | None, console: Console
+def _train_all(task: str, config: Path, name: str, starts: Mapping[str, Start], seeds: int,
+               train_images: int | None, parallel: int, console: Console
                ) -> tuple[list[dict[str, Any]], str]:
     """Train every seed from every start; the runs' scores and costs, and the metric's name."""
     runs, metric = [], ''
-    for seed, backbone in enumerate(backbones):
-        console.rule(f'{task}: seed {seed}, all starts side by side', align='left')
+    for seed in range(seeds):
+        console.rule(f'{task}: seed {seed}, {parallel} at a time', align='left')
         trainings = {}
-        for start, prompt in starts.items():
+        for title, start in starts.items():
             cfg = few_images(Config.fromfile(config), task, train_images)
             cfg.randomness = dict(cfg.get('randomness', {}), seed=seed)
-            if start == 'random':
+            if (backbone := start.backbones[seed]) is None:
                 cfg.model.backbone.init_cfg = None
             else:
                 cfg.model.backbone.init_cfg.checkpoint = str(backbone)
-            if prompt:
-                cfg.model.backbone.task = prompt
+            if start.prompt:
+                cfg.model.backbone.task = start.prompt
                 if 'tasks' in cfg.model.get('roi_head', {}):  # of person search
-                    cfg.model.roi_head.tasks = (prompt, prompt)
+                    cfg.model.roi_head.tasks = (start.prompt, start.prompt)
             metric = cfg.default_hooks.checkpoint.save_best
-            folder = f'pretrained_{prompt}' if prompt else start
-            trainings[start] = Training(WORK_DIR / name / f'seed{seed}' / folder, cfg)
-        run_missing(trainings)
-        runs += [dict(seed=seed, start=start, **read_run(training.folder, metric))
-                 for start, training in trainings.items()]
+            trainings[title] = Training(WORK_DIR / name / f'seed{seed}' / start.folder, cfg)
+        run_missing(trainings, parallel)
+        runs += [dict(seed=seed, start=title, **read_run(training.folder, metric))
+                 for title, training in trainings.items()]
     return runs, metric
+
+
+def quickstart_starts(backbone: Path | None, seeds: int, prompts: Sequence[str] = ()
+                      ) -> dict[str, Start]:
+    """The quickstart's CLASP backbone, or a given one, and random weights.
+
+    Args:
+        backbone: For all seeds; None takes the quickstart's of the same seed.
+        seeds: How many.
+        prompts: Other prompts than the config's to fine-tune the backbone under as well.
+
+    Raises:
+        FileNotFoundError: There is no such backbone, or the quickstart had fewer seeds.
+        ValueError: There is no such prompt.
+    """
+    if unknown := set(prompts) - set(TASKS):
+        raise ValueError(f'no prompt {", ".join(sorted(unknown))}; there are {", ".join(TASKS)}')
+    found = find_backbones(backbone, seeds)
+    return {'pretrained': Start('pretrained', found),
+            'random': Start('random', [None] * seeds),
+            **{f'pretrained, task={prompt}': Start(f'pretrained_{prompt}', found, prompt)
+               for prompt in prompts}}
+
+
+def system_starts(folder: Path, seeds: int, titles: Sequence[str] = ()) -> dict[str, Start]:
+    """The systems of ``clasp ablation --table systems``, or some, in one network.
+
+    PC-MoE starts as the identity where a system has none; SOLIDER's controller is left out.
+
+    Args:
+        folder: What was ``--out`` there.
+        seeds: How many.
+        titles: Of the systems; none takes all.
+
+    Raises:
+        FileNotFoundError: A system of a seed was not trained there.
+        ValueError: There is no such system.
+    """
+    rows = {row.title: row for row in TABLES['systems']}
+    if unknown := set(titles) - set(rows):
+        raise ValueError(f'no system {", ".join(sorted(unknown))}; there are {", ".join(rows)}')
+    starts = {}
+    for title in titles or rows:
+        row, backbones = rows[title], []
+        for seed in range(seeds):
+            backbones.append(last_checkpoint(seed_dir(folder, seed) / row.key))
+            if row.config and backbones[-1] is None:
+                raise FileNotFoundError(
+                    f'{title} of seed {seed} is not in {folder}: run `clasp ablation --table '
+                    f'systems --seeds {seed + 1} --out {folder}` first')
+        starts[title] = Start(row.key, backbones)
+    return starts
 
 
 def write_data(task: str, counts: Sequence[int], name: str) -> None:
@@ -163,11 +228,11 @@ def find_config(task: str) -> Path:
     return next(shipped_file('configs/quickstart').glob(f'{task}_*.py'))
 
 
-def run_missing(trainings: Mapping[str, Training]) -> None:
-    """Train what is not done, side by side, and keep beside each run what it cost."""
+def run_missing(trainings: Mapping[str, Training], parallel: int) -> None:
+    """Train what is not done, and keep beside each run what it cost."""
     missing = {start: training for start, training in trainings.items()
                if not training.is_done() or not (training.folder / 'cost.json').is_file()}
-    usage = run_jobs([training.job() for training in missing.values()])
+    usage = run_jobs([training.job() for training in missing.values()], parallel=parallel)
     for training in missing.values():
         write_json(training.folder / 'cost.json', usage[training.name])
 
@@ -205,7 +270,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         markdown_table([f'{report["metric"]} after epoch', *steps, 'seconds a run'], rows),
         '', f'`{report["command"]}`: `{report["config"]}` on {train} synthetic images, '
         f'scored on {val} with other people; seeds {", ".join(map(str, seeds))}, mean ± standard '
-        f'deviation; all starts side by side, one thread each; {own["cores"]} cores, '
+        f'deviation; one thread each; {own["cores"]} cores, '
         f'{own["gpu"] or "no GPU"}, torch {own["torch"]}; pretrained: '
         + ', '.join(report['backbones']) + '.'
     ]) + '\n'

@@ -14,8 +14,10 @@ from clasp_mm.experiments.downstream import (
     few_images,
     find_backbones,
     markdown,
+    quickstart_starts,
     read_run,
     run_downstream,
+    system_starts,
 )
 from clasp_mm.experiments.quickstart.layout import WORK_DIR, point, published
 from clasp_mm.zoo.get_model import get_model
@@ -75,6 +77,25 @@ def test_each_seed_has_its_own_latest_backbone(tmp_path, monkeypatch):
         find_backbones(None, 3)
 
 
+def test_systems_of_a_folder_are_starts(tmp_path):
+    for seed, keys in enumerate((('table1_a_dino', 'full'), ('full',))):
+        for key in keys:
+            run = tmp_path / f'seed{seed}' / key
+            run.mkdir(parents=True)
+            torch.save(dict(state_dict={}, meta=dict(epoch=4, iter=9)), run / 'epoch_4.pth')
+    starts = system_starts(tmp_path, 2, ['random weights', 'CLASP'])
+    assert starts['random weights'] == ('random', [None, None], None)
+    assert starts['CLASP'] == ('full', [tmp_path / f'seed{seed}/full/epoch_4.pth'
+                                        for seed in (0, 1)], None)
+    assert list(system_starts(tmp_path, 1, ['DINO'])) == ['DINO']
+    with pytest.raises(FileNotFoundError, match=r'DINO of seed 1 is not in .*--seeds 2 --out'):
+        system_starts(tmp_path, 2, ['DINO'])
+    with pytest.raises(FileNotFoundError, match='SOLIDER of seed 0'):
+        system_starts(tmp_path, 1)
+    with pytest.raises(ValueError, match=r'no system BYOL; there are random .*, CLASP'):
+        system_starts(tmp_path, 1, ['BYOL'])
+
+
 def test_fewer_images_are_seen_as_much_more_often():
     cfg = Config.fromfile(downstream.shipped_file(QUICKSTART))
     few = few_images(cfg, 'pose', 30)
@@ -85,7 +106,7 @@ def test_fewer_images_are_seen_as_much_more_often():
     assert few.val_evaluator[0].ann_file.startswith('work_dirs/quickstart_downstream/data/pose-30/')
     assert few_images(cfg, 'pose', None) is cfg
     with pytest.raises(ValueError, match='240 images or a part of them'):
-        run_downstream('pose', Path(__file__), train_images=100)
+        run_downstream('pose', {}, train_images=100)
 
 
 @pytest.mark.slow
@@ -101,7 +122,8 @@ def test_both_starts_are_trained_and_compared(tmp_path, monkeypatch):
     write = downstream.DATA['pose'][0]
     monkeypatch.setattr(downstream, 'DATA', dict(pose=(write, 6, 3)))
     monkeypatch.setattr(downstream, 'find_config', lambda task: short.resolve())
-    report = run_downstream('pose', Path('weights.pth'))
+    starts = quickstart_starts(Path('weights.pth'), 1)
+    report = run_downstream('pose', starts)
     first, second = report['runs']
     assert (first['start'], second['start']) == ('pretrained', 'random')
     assert first['steps'] == [1, 2] and len(first['scores']) == 2
@@ -115,6 +137,6 @@ def test_both_starts_are_trained_and_compared(tmp_path, monkeypatch):
         cfg.pop('work_dir')
     assert configs[0].to_dict() == configs[1].to_dict(), 'the same but for the start'
     before = (folder / 'pose/seed0/random/epoch_2.pth').stat().st_mtime_ns
-    assert run_downstream('pose', Path('weights.pth'))['runs'] == report['runs']
+    assert run_downstream('pose', starts)['runs'] == report['runs']
     assert (folder / 'pose/seed0/random/epoch_2.pth').stat().st_mtime_ns == before
     assert 'seconds a run' in (folder / 'pose.md').read_text()
