@@ -16,15 +16,14 @@ case "$1 $2" in
     *last_checkpoint*) ls "$3"/*.pth; exit ;;
 esac
 case "$1" in
-    -c) printf -- '--result\nreid/mAP=%s\n' "${#4}" ;;
-    tools/quickstart.py)
-        mkdir -p work_dirs/quickstart/seed0/clasp
-        touch work_dirs/quickstart/report.json
-        mkdir -p work_dirs/quickstart/seed0/dino_stage2
-        touch work_dirs/quickstart/seed0/{clasp,dino_stage2}/epoch_7.pth ;;
+    -c) printf -- '--result\nreid/mAP=%s\n' "${#3}" ;;
+    tools/run_ablation.py)
+        mkdir -p work_dirs/ablation/long/{results,seed0/{full,table1_a_dino}}
+        touch work_dirs/ablation/long/results/full-seed0.json
+        touch work_dirs/ablation/long/seed0/{full,table1_a_dino}/epoch_4.pth ;;
     tools/quickstart_downstream.py)
-        mkdir -p work_dirs/quickstart_downstream/$2/seed0/pretrained
-        touch work_dirs/quickstart_downstream/$2/seed0/pretrained/$2.pth ;;
+        mkdir -p work_dirs/quickstart_downstream/$2-long/seed0/full
+        touch work_dirs/quickstart_downstream/$2-long/seed0/full/$2.pth ;;
     tools/publish_model.py)
         file="$5/$3_20260101-$(cat hash 2>/dev/null || echo 01234567)"
         touch "$file".{safetensors,json,py}
@@ -57,24 +56,25 @@ def test_makes_publishes_and_lists(make, tmp_path):
     done, calls = make('pose', 'reid')
     assert done.returncode == 0, done.stderr
     tools = [line.split()[0].removeprefix('tools/') for line in calls]
-    assert tools == ['-c', 'quickstart.py', *['-c', '-c', 'publish_model.py'] * 2,
+    assert tools == ['-c', 'run_ablation.py', *['-c', '-c', 'publish_model.py'] * 2,
                      *['quickstart_downstream.py', '-c', 'publish_model.py'] * 2,
                      'make_model_zoo.py', 'make_model_zoo.py']
     zoo = tmp_path / 'zoo'
-    for line, run, name, digits in ((4, 'dino_stage2', 'dino_nano', 4),
-                                    (7, 'clasp', 'clasp_nano', 5)):
+    for line, run, name in ((4, 'table1_a_dino', 'dino_nano'), (7, 'full', 'clasp_nano')):
+        digits = len(f'work_dirs/ablation/long/results/{run}-seed0.json')
         assert calls[line].startswith(
-            f'tools/publish_model.py work_dirs/quickstart/seed0/{run}/epoch_7.pth {name} --out '
+            f'tools/publish_model.py work_dirs/ablation/long/seed0/{run}/epoch_4.pth {name} --out '
             f'{zoo} --no-pth --half --result reid/mAP={digits} --data synthetic people')
-        assert '--scored-on work_dirs/quickstart/data/held_out/list.txt' in calls[line]
-    assert calls[8] == 'tools/quickstart_downstream.py pose '
-    assert 'pretrained/pose.pth pose_nano --out' in calls[10]
+        assert '--scored-on work_dirs/ablation/long/data/held_out/list.txt' in calls[line]
+    assert calls[8] == ('tools/quickstart_downstream.py pose --systems work_dirs/ablation/long '
+                        '--only CLASP ')
+    assert 'pose-long/seed0/full/pose.pth pose_nano --out' in calls[10]
     assert '--recipe bash tools/make_quickstart_zoo.sh pose --dataset' in calls[10]
     assert '| the table |' in done.stdout and 'all calls 0 min' in done.stdout
     assert len(list(zoo.glob('*.safetensors'))) == 4
     (tmp_path / 'hash').write_text('89abcdef')
     done, calls = make('pose')
-    assert done.returncode == 0 and not any('tools/quickstart.py' in line for line in calls)
+    assert done.returncode == 0 and not any('run_ablation.py' in line for line in calls)
     assert sum('publish_model' in line for line in calls) == 3  # which keeps what is the same
     assert sorted(path.name for path in zoo.glob('[dp]*')) == [
         f'{name}_20260101-89abcdef.{suffix}' for name in ('dino_nano', 'pose_nano')
