@@ -24,9 +24,9 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--table', required=True, nargs='+',
-                        choices=('I', 'II', 'III', 'IV', 'balance', 'systems'),
-                        help='of the paper; balance: of the experts; systems: DINO to CLASP side '
-                        'by side')
+                        choices=('I', 'II', 'III', 'IV', 'balance', 'labels', 'systems'),
+                        help='of the paper; balance: of the experts; labels: true ones for '
+                        "CLIP's; systems: DINO to CLASP side by side")
     parser.add_argument('--budget', default='quickstart', choices=('quickstart', 'long'),
                         help='256 people and 448 steps a row, or 2,000 and 2,000 (%(default)s)')
     parser.add_argument('--seeds', type=int, default=3, help='how many (%(default)s)')

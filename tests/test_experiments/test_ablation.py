@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from clasp_mm import cli
@@ -15,8 +17,13 @@ from clasp_mm.experiments.ablation import claims, page, run
 from clasp_mm.experiments.ablation.page import write_table
 from clasp_mm.experiments.ablation.run import AblationOptions
 from clasp_mm.experiments.ablation.tables import TABLES, quickstart_config
+from clasp_mm.experiments.ablation.true_labels import write_true_labels
 from clasp_mm.mini_clip.architecture import build_mini_clip, save_mini_clip
 from clasp_mm.models.layers import TASKS
+from clasp_mm.pseudo_labels.labels import LabelSettings
+from clasp_mm.pseudo_labels.store import LabelStore
+from clasp_mm.pseudo_labels.vocabulary import LIP_TO_PART
+from clasp_mm.synthetic import SyntheticPeople, load_ground_truth, write_people
 from clasp_mm.utils.files import read_json
 from clasp_mm.utils.resources import shipped_file
 from tests.source_tree import ROOT
@@ -36,7 +43,7 @@ def test_rows_of_a_table_are_apart_and_keep_the_quickstarts_data_and_schedule(ta
     for row in TABLES[table]:
         if row.config:
             cfg = quickstart_config(row)
-            texts[row.key] = cfg.pretty_text
+            texts[row.key] = f'{cfg.pretty_text} {row.true_labels}'
             assert cfg.model.backbone.arch == 'nano'
             assert (cfg.train_cfg.max_epochs, cfg.train_dataloader.batch_size) == (7, 32)
     assert len(set(texts.values())) == len({row.key for row in TABLES[table]} - {'random'})
@@ -144,6 +151,45 @@ def test_a_row_reads_the_same_labels_in_every_table(tmp_path, monkeypatch):
                 assert set(asked) <= set(run.label_numbers(cfg))
     assert all(len(names) == 1 for names in stores.values())
     assert stores['full'] == stores['table1_b_sg'] != stores['table4_var1_s234']
+
+
+def test_true_labels_are_those_of_the_drawing(tmp_path):
+    write_people(tmp_path / 'people', SyntheticPeople(3, 2, seed=5, size=(64, 32)), workers=1,
+                 progress=False)
+    truth = load_ground_truth(tmp_path / 'people')
+    for _ in range(2):  # the second finds it done
+        write_true_labels(truth, tmp_path / 'store', LabelSettings(cluster_numbers=(2, 3)), (16, 8))
+    store = LabelStore(tmp_path / 'store')
+    labels = store.read([store.row_of(name) for name in truth.names.tolist()])
+    assert (labels.attr_value == truth.attributes).all() and (labels.attr_conf == 1).all()
+    assert labels.accepted(.99, .99).all()
+    table = np.array(LIP_TO_PART)
+    for image in range(6):
+        parts = table[truth.parsing(image)][2::4, 2::4].reshape(-1)  # the cells' centres
+        areas = sorted(((parts == part).sum() for part in set(parts) - {0}), reverse=True)
+        for which, columns in ((0, [0, 1]), (1, [2, 3, 4])):
+            regions = labels.regions[image, which]
+            for region, column in enumerate(columns, 1):
+                part, tokens = labels.region_label[image, column], regions == region
+                assert (tokens == (parts == part)).all() and part > 0
+                assert tokens.sum() == areas[region - 1]
+                assert labels.region_conf[image, column] == 1
+
+
+def test_a_row_of_true_labels_reads_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, 'load_ground_truth', lambda folder: folder)
+    monkeypatch.setattr(run, 'write_true_labels', lambda truth, store, settings, grid: (
+        written.append((truth, store.name, settings.cluster_numbers, grid))))
+    monkeypatch.setattr(run.Quickstart, 'labeler', lambda self, stage1, **settings: None)
+    monkeypatch.setattr(run.Quickstart, 'label', lambda self, folder, *_: [folder / 'clip'])
+    written, stores = [], {}
+    ablation = run._Ablation(AblationOptions('labels', tmp_path))
+    for row in TABLES['labels']:
+        cfg = ablation.training(row, 1).cfg
+        stores[row.title] = Path(cfg.train_dataloader.dataset.pipeline[0].store)
+    assert [path.name for path in stores.values()] == ['clip', 'true_labels-345'] * 2
+    assert written == [(tmp_path / 'data' / 'train', 'true_labels-345', (3, 4, 5), (32, 16))] * 2
+    assert {path.parent for path in stores.values()} == {tmp_path, tmp_path / 'seed1'}
 
 
 def result(shift, ead=None):

@@ -16,14 +16,17 @@ from clasp_mm.engine.jobs import ONE_THREAD, Job, run_jobs
 from clasp_mm.engine.provenance import code_digest
 from clasp_mm.engine.training import Training
 from clasp_mm.evaluation.frozen.tasks import write_scenes
+from clasp_mm.pseudo_labels.labels import LabelSettings
+from clasp_mm.synthetic import load_ground_truth
 from clasp_mm.utils.claims import hold
 from clasp_mm.utils.config_text import config_differences
 from clasp_mm.utils.files import file_hash, read_json, write_json
 
 from ..quickstart.layout import seed_dir
-from ..quickstart.run import INPUT_SIZE, Options, Quickstart
+from ..quickstart.run import INPUT_SIZE, LABEL_SETTINGS, Options, Quickstart
 from .score import sums_file
 from .tables import TABLES, Row, quickstart_config
+from .true_labels import write_true_labels
 
 _USUAL_NUMBERS, _ALL_NUMBERS = (3, 4, 5), (2, 3, 4, 5, 6)  # of regions, k
 # What data, labels and weights depend on, and scores beside; texts and pages may change.
@@ -181,7 +184,11 @@ class _Ablation:
         """One row's training from the stage 1 of its seed."""
         cfg = self.configs[row.key]
         stage1 = self.quickstart.stage1(seed)
-        store = self.label(cfg, seed) if uses_labels(cfg) else None
+        store = None
+        if row.true_labels:
+            store = self.true_labels(cfg)
+        elif uses_labels(cfg):
+            store = self.label(cfg, seed)
         return self.own(self.quickstart.prepare(
             self.dir / f'seed{seed}' / row.key, cfg, seed, 1, self.quickstart.data, store=store,
             model=dict(stage1=str(stage1.result))))
@@ -192,6 +199,14 @@ class _Ablation:
             self.quickstart.stage1(seed), cluster_numbers=label_numbers(cfg))
         return self.quickstart.label(
             self.dir / f'seed{seed}', self.quickstart.data, labeler)[0]
+
+    def true_labels(self, cfg: Config) -> Path:
+        """The store of true labels that a config reads, of the same regions and places."""
+        size, numbers = LABEL_SETTINGS['input_size'], label_numbers(cfg)
+        store = self.dir / f'true_labels-{"".join(map(str, numbers))}'
+        write_true_labels(load_ground_truth(self.quickstart.train_dir), store, LabelSettings(
+            cluster_numbers=numbers, **LABEL_SETTINGS), (size[0] // 4, size[1] // 4))
+        return store
 
     def report_labels(self) -> list[dict[str, Any]]:
         """How good the labels of the teachers of stage 1 are, where the budget asks for it."""

@@ -17,15 +17,18 @@ class Row(NamedTuple):
     Attributes:
         title: What the table calls it.
         config: Its config, relative to the repository; None for random weights.
+        true_labels: Labels are those of the drawing in place of the teacher's and CLIP's.
     """
 
     title: str
     config: str | None
+    true_labels: bool = False
 
     @property
     def key(self) -> str:
         """Name of its run: rows of several tables with one config share the run."""
-        return 'random' if self.config is None else Path(self.config).stem
+        name = 'random' if self.config is None else Path(self.config).stem
+        return f'{name}-true_labels' if self.true_labels else name
 
 
 def _row(title: str, name: str) -> Row:
@@ -60,6 +63,9 @@ TABLES: dict[str, tuple[Row, ...]] = {
                          ('switch', 'Switch', ('0.01', '0.1', '1')),
                          ('importance_load', 'importance and load', ('0.003', '0.01', '0.1', '1')))
                      for alpha in alphas),
+    'labels': tuple(row._replace(title=f'{name}, {kind} labels', true_labels=true)
+                    for name, row in (('no PC-MoE', _F), ('CLASP', _row('', 'full')))
+                    for kind, true in (("CLIP's", False), ('true', True))),
     'systems': (Row('random weights', None), Row('DINO', _A.config), Row('SOLIDER', SOLIDER),
                 Row('DINO + pseudo-labels', _F.config),
                 Row('CLASP', f'configs/ablations/{_FULL}.py')),

@@ -1,0 +1,62 @@
+"""Labels as right as they can be, in place of the teacher's and CLIP's: what they may cost."""
+
+from pathlib import Path
+
+import numpy as np
+
+from clasp_mm.pseudo_labels.hashing import hash_names
+from clasp_mm.pseudo_labels.labels import LabelSettings, PseudoLabels
+from clasp_mm.pseudo_labels.store import StoreWriter, list_digest, make_header
+from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, LIP_TO_PART
+from clasp_mm.synthetic import GroundTruth
+
+_ROWS = 1024  # at a time
+
+
+def write_true_labels(truth: GroundTruth, out: Path, settings: LabelSettings,
+                      grid: tuple[int, int]) -> None:
+    """Write a store of true parts and attributes, all sure, once.
+
+    The regions of each k are the k largest parts of the image, largest first; what is of no part
+    or of a smaller one is background. A token has the part of its centre.
+
+    Args:
+        truth: Of the images.
+        out: Folder of the store; one that is there is left alone.
+        settings: Whose cluster numbers count.
+        grid: (h, w) of the tokens.
+    """
+    if out.exists():
+        return
+    names = truth.names.tolist()
+    hashes = hash_names(names)
+    header = make_header(len(names), list_digest(hashes), DEFAULT_VOCABULARY, 'truth', 'truth',
+                         settings, grid)
+    with StoreWriter(out, header, hashes) as writer:
+        for rows in np.array_split(writer.todo, -(-len(writer.todo) // _ROWS)):
+            writer.write(rows, _true_labels(truth, rows, settings, grid), np.ones(len(rows), bool))
+        writer.finish()
+
+
+def _true_labels(truth: GroundTruth, rows: np.ndarray, settings: LabelSettings,
+                 grid: tuple[int, int]) -> PseudoLabels:
+    numbers = settings.cluster_numbers
+    labels = PseudoLabels.empty(len(rows), grid, numbers, len(DEFAULT_VOCABULARY.attributes))
+    labels.foreground[:] = labels.person_cosine[:] = labels.attr_conf[:] = 1
+    labels.attr_value[:] = truth.attributes[rows]
+    table = np.array(LIP_TO_PART, np.uint8)
+    starts = np.cumsum([0, *numbers])
+    for at, row in enumerate(rows.tolist()):
+        parts = table[truth.parsing(row)]
+        down, across = (((np.arange(cells) + .5) * size / cells).astype(int)
+                        for cells, size in zip(grid, parts.shape, strict=True))
+        tokens = parts[down][:, across].reshape(-1)
+        area = np.bincount(tokens, minlength=len(DEFAULT_VOCABULARY.parts) + 1)
+        area[0] = 0
+        largest = np.argsort(-area, kind='stable')[:np.count_nonzero(area)]
+        for which, k in enumerate(numbers):
+            for region, part in enumerate(largest[:k]):
+                labels.regions[at, which, tokens == part] = region + 1
+                labels.region_label[at, starts[which] + region] = part
+                labels.region_conf[at, starts[which] + region] = 1
+    return labels
