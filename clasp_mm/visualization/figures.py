@@ -111,5 +111,5 @@ def draw_curves(rows: Sequence[Mapping[str, float | None]],
         if title == 'loss':
             axis.set_yscale('log')
         if len(names) > 1:
-            axis.legend(frameon=False, fontsize=8)
+            axis.legend(frameon=False, fontsize=8, loc='center left', bbox_to_anchor=(1, .5))
     return render(figure)
