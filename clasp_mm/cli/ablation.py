@@ -19,6 +19,7 @@ examples:
   clasp ablation --table systems --budget long          # that can tell: an hour or two
   clasp ablation --table balance --seeds 1              # of the experts
   clasp ablation --table IV --processes 4 --parallel 1  # 4 GPUs for each row
+  clasp ablation --table systems --budget long --arch tiny --size 256 128 --parallel 1  # a GPU
 """
 
 
@@ -42,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--held-out', type=int, metavar='N',
                         help="synthetic people to score on, in place of the budget's")
     add_size(parser, None, ", in place of the budget's 64 32")
+    parser.add_argument('--arch', choices=('nano', 'tiny', 'small', 'base'),
+                        help="of the Swin, in place of the budget's nano")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -54,5 +57,5 @@ def run(args: argparse.Namespace) -> None:
             table=table, budget=args.budget, seeds=args.seeds, work_dir=work_dir,
             parallel=args.parallel, processes=args.processes,
             epochs=args.epochs and tuple(args.epochs), identities=args.identities,
-            held_out=args.held_out, size=args.size and tuple(args.size)))
+            held_out=args.held_out, size=args.size and tuple(args.size), arch=args.arch))
         print(write_table(done, work_dir))

@@ -64,6 +64,7 @@ def run_long(args: argparse.Namespace) -> None:
             usage(f'--{name.replace("_", "-")} {getattr(args, name)}: --budget long compares '
                   'systems on drawn people and the mini CLIP; leave one of both out')
     from . import ablation
-    args.table, args.parallel, args.processes, args.size = ['systems'], 2, 1, None
+    args.table, args.parallel, args.processes = ['systems'], 2, 1
+    args.size = args.arch = None
     args.seeds = args.seeds or 3
     ablation.run(args)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from clasp_mm import cli
 from clasp_mm.engine.jobs import Job, run_jobs
@@ -23,6 +24,7 @@ from clasp_mm.models.layers import TASKS
 from clasp_mm.pseudo_labels.labels import LabelSettings
 from clasp_mm.pseudo_labels.store import LabelStore
 from clasp_mm.pseudo_labels.vocabulary import LIP_TO_PART
+from clasp_mm.registry import MODELS
 from clasp_mm.synthetic import SyntheticPeople, load_ground_truth, write_people
 from clasp_mm.utils.files import read_json
 from clasp_mm.utils.resources import shipped_file
@@ -115,6 +117,24 @@ def test_a_budget_sizes_crops_maps_and_steps_of_every_row(tmp_path, budget):
             own.size, (own.size[0] // 4, own.size[1] // 4))
     kept = stages[0].cfg.default_hooks.checkpoint.max_keep_ckpts
     assert kept == (-1 if own.teachers else 2)
+
+
+def test_heads_fit_a_larger_swin(tmp_path):
+    """Tiny has 96, 192, 384 and 768 channels; parts are read from the map of stage 2."""
+    options = AblationOptions('systems', tmp_path, budget='long', arch='tiny', size=(256, 128))
+    ablation = run._Ablation(options)
+    assert options.resolved()[4:6] == ((256, 128), 'tiny')
+    widths = dict(head=768, part_head=192, attr_head=768)
+    cfgs = [ablation.quickstart.stage1(0).cfg, *(
+        ablation.quickstart.prepare(tmp_path / row.key, ablation.configs[row.key], 0, 1,
+                                    ablation.quickstart.data).cfg
+        for row in TABLES['systems'] if row.config)]
+    for cfg in cfgs:
+        heads = {name: head['in_channels'] for name, head in cfg.model.items()
+                 if name in widths and head}
+        assert heads == {name: widths[name] for name in heads} and cfg.model.backbone.arch == 'tiny'
+    maps = MODELS.build(cfgs[-1].model.backbone)(torch.zeros(1, 3, 64, 32), 'part')
+    assert [one.shape[1] for one in maps] == [192, 768]
 
 
 def test_a_shorter_stage_has_the_teachers_it_has(tmp_path):

@@ -43,6 +43,7 @@ class Budget(NamedTuple):
         scenes: To learn and, as many, to score on.
         epochs: Of both stages; None takes those of the configs.
         size: (H, W) of the crops.
+        arch: Of the Swin.
         batches: Over which conflict is measured.
         teachers: Epochs of stage 1 whose teachers' labels are reported.
     """
@@ -52,6 +53,7 @@ class Budget(NamedTuple):
     scenes: int = 96
     epochs: tuple[int, int] | None = None
     size: tuple[int, int] = INPUT_SIZE
+    arch: str = 'nano'
     batches: int = 8
     teachers: tuple[int, ...] = ()
 
@@ -78,6 +80,7 @@ class AblationOptions:
         identities: In place of the budget's number of people.
         held_out: In place of the budget's number of people to score on.
         size: (H, W) in place of the budget's crops.
+        arch: In place of the budget's Swin.
     """
 
     table: str
@@ -90,10 +93,11 @@ class AblationOptions:
     identities: int | None = None
     held_out: int | None = None
     size: tuple[int, int] | None = None
+    arch: str | None = None
 
     def resolved(self) -> Budget:
         """The budget with what replaces parts of it."""
-        own = {name: value for name in ('epochs', 'identities', 'held_out', 'size')
+        own = {name: value for name in ('epochs', 'identities', 'held_out', 'size', 'arch')
                if (value := getattr(self, name)) is not None}
         budget = BUDGETS[self.budget]._replace(**own)
         last = budget.epochs[0] if budget.epochs else math.inf
@@ -129,7 +133,7 @@ class _Ablation:
         self.budget = budget = options.resolved()
         self.quickstart = Quickstart(Options(
             work_dir=self.dir, epochs=budget.epochs, identities=budget.identities,
-            held_out=budget.held_out, size=budget.size, teachers=budget.teachers))
+            held_out=budget.held_out, size=budget.size, arch=budget.arch, teachers=budget.teachers))
 
     def run(self) -> dict[str, Any]:
         self.check_settings()

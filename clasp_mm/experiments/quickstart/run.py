@@ -31,6 +31,7 @@ from clasp_mm.evaluation.frozen.people import evaluate_backbone
 from clasp_mm.labelling.make_store import make_store
 from clasp_mm.labelling.report import read_labelled_images, read_synthetic_people, report_labels
 from clasp_mm.mini_clip.architecture import CHECKPOINT_FILE
+from clasp_mm.models.backbones.archs import arch_settings
 from clasp_mm.models.weights.swin import load_backbone
 from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler
 from clasp_mm.pseudo_labels.clip_model import build_clip
@@ -75,6 +76,7 @@ class Options:
         held_out: Number of synthetic people to evaluate on.
         epochs: Epochs of stage 1 and of stage 2; None takes those of the configs.
         size: (H, W) of the crops.
+        arch: Of the Swin.
         teachers: Epochs of stage 1 whose teachers' labels are reported beside the last's.
 
     Raises:
@@ -90,6 +92,7 @@ class Options:
     held_out: int = 160
     epochs: tuple[int, int] | None = None
     size: tuple[int, int] = INPUT_SIZE
+    arch: str = 'nano'
     teachers: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -217,6 +220,7 @@ class Quickstart:
         cfg.train_dataloader.batch_size = min(cfg.train_dataloader.batch_size, self.images)
         if store is not None:
             cfg.train_dataloader.dataset.pipeline[0].store = str(store)
+        set_arch(cfg, self.options.arch)
         for step in cfg.train_dataloader.dataset.pipeline:
             if step.type == 'clasp_mm.MultiCrop':
                 height, width = step.global_size = self.options.size
@@ -331,8 +335,9 @@ class Quickstart:
                 'others to evaluate on')
         clip = ('the mini CLIP, a stand-in trained on synthetic people' if options.clip is None
                 else f'{options.clip} ({options.clip_pretrained})')
-        return dict(data=data, model=f'nano Swin at {self.options.size[0]}x{self.options.size[1]}, '
-                    f'{options.seeds} seed(s), labels by {clip}', input_size=self.options.size,
+        height, width = options.size
+        return dict(data=data, model=f'{options.arch} Swin at {height}x{width}, '
+                    f'{options.seeds} seed(s), labels by {clip}', input_size=options.size,
                     **{key: str(value) if isinstance(value, Path) else value
                        for key, value in asdict(options).items()})
 
@@ -344,6 +349,16 @@ class Quickstart:
         contact_sheet(SyntheticPeople(self.options.held_out, IMAGES_PER_IDENTITY, HELD_OUT_SEED),
                       path, identities=4)
         return {'Synthetic people, with their ground truth': read_image(path)[..., ::-1]}
+
+
+def set_arch(cfg: Config, arch: str) -> None:
+    """Put another size of Swin into a config of the nano; the heads' inputs grow with it."""
+    backbone = cfg.model.backbone
+    wider = arch_settings(arch)['embed_dims'] / arch_settings(backbone.arch)['embed_dims']
+    backbone.arch = arch
+    for head in cfg.model.values():
+        if isinstance(head, dict) and 'in_channels' in head and head is not backbone:
+            head.in_channels = int(head.in_channels * wider)
 
 
 def label_key(labeler: CLIPLabeler) -> str:
