@@ -17,6 +17,7 @@ from clasp_mm.engine.provenance import code_digest
 from clasp_mm.experiments.ablation import claims, page, run
 from clasp_mm.experiments.ablation.page import write_table
 from clasp_mm.experiments.ablation.run import AblationOptions
+from clasp_mm.experiments.ablation.score import sums_file
 from clasp_mm.experiments.ablation.tables import TABLES, quickstart_config
 from clasp_mm.experiments.ablation.true_labels import write_true_labels
 from clasp_mm.mini_clip.architecture import build_mini_clip, save_mini_clip
@@ -26,7 +27,7 @@ from clasp_mm.pseudo_labels.store import LabelStore
 from clasp_mm.pseudo_labels.vocabulary import LIP_TO_PART
 from clasp_mm.registry import MODELS
 from clasp_mm.synthetic import SyntheticPeople, load_ground_truth, write_people
-from clasp_mm.utils.files import read_json
+from clasp_mm.utils.files import read_json, write_json
 from clasp_mm.utils.resources import shipped_file
 from tests.source_tree import ROOT
 from tests.test_experiments.test_claims import alike
@@ -49,6 +50,26 @@ def test_rows_of_a_table_are_apart_and_keep_the_quickstarts_data_and_schedule(ta
             assert cfg.model.backbone.arch == 'nano'
             assert (cfg.train_cfg.max_epochs, cfg.train_dataloader.batch_size) == (7, 32)
     assert len(set(texts.values())) == len({row.key for row in TABLES[table]} - {'random'})
+
+
+def test_scores_of_other_code_or_without_their_sums_are_made_anew(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(run, 'run_jobs', lambda jobs, parallel: asked.append(len(jobs)))
+    ablation = run._Ablation(AblationOptions('systems', tmp_path, seeds=1))
+    ablation.rows = ablation.rows[:1]  # random weights, which need no training
+
+    def score(**changes):
+        ablation.score({})
+        file = ablation.result_file(ablation.rows[0], 0)
+        write_json(file, dict(job=read_json(file.with_suffix('.job')) | changes))
+        sums_file(file).touch()
+
+    score(code='abc')
+    score()
+    score()
+    sums_file(ablation.result_file(ablation.rows[0], 0)).unlink()
+    score()
+    assert asked == [1, 1, 0, 1]
 
 
 def job(folder, name, seconds=.3):
