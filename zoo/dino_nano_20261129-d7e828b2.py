@@ -29,29 +29,13 @@ load_from = None
 log_level = 'INFO'
 max_epochs = 7
 model = dict(
-    attr_head=dict(
-        attribute_sizes=(
-            2,
-            3,
-            2,
-            2,
-            2,
-            2,
-            3,
-            3,
-            3,
-        ),
-        in_channels=256,
-        type='clasp_mm.AttrHead'),
+    attr_head=None,
     attr_weight=16.0,
     backbone=dict(
         arch='nano',
         drop_path_rate=0.0,
-        moe=dict(expert_hidden=8, num_experts=10, num_prompts=3, top_k=6),
-        out_indices=(
-            1,
-            3,
-        ),
+        moe=None,
+        out_indices=(3, ),
         type='clasp_mm.PCMoESwin',
         window_size=4),
     balance='importance_load',
@@ -80,14 +64,10 @@ model = dict(
         type='clasp_mm.DINOHead'),
     momentum=0.99,
     num_global=2,
-    part_head=dict(
-        in_channels=64,
-        in_index=0,
-        num_classes=10,
-        type='clasp_mm.PartSegHead'),
+    part_head=None,
     part_weight=16.0,
     semantic_views='one',
-    stage1='work_dirs/quickstart/seed0/dino/epoch_12.pth',
+    stage1='work_dirs/ablation/long/seed0/dino/epoch_8.pth',
     student_temp=0.1,
     teacher_temp=0.01,
     type='clasp_mm.CLASP',
@@ -152,30 +132,30 @@ param_scheduler = [
         start_factor=0.01,
         type='mmengine.LinearLR'),
     dict(
-        T_max=6,
+        T_max=3,
         begin=1,
         by_epoch=True,
         convert_to_iter_based=True,
-        end=7,
+        end=4,
         eta_min=1e-05,
         type='mmengine.CosineAnnealingLR'),
     dict(
         begin=0,
         by_epoch=True,
         convert_to_iter_based=True,
-        end=7,
+        end=4,
         eta_min=0.4,
         type='mmpretrain.CosineAnnealingWeightDecay'),
 ]
 randomness = dict(seed=0)
 resume = False
-train_cfg = dict(max_epochs=7, type='mmengine.EpochBasedTrainLoop')
+train_cfg = dict(max_epochs=4, type='mmengine.EpochBasedTrainLoop')
 train_dataloader = dict(
     batch_size=32,
     collate_fn=dict(type='default_collate'),
     dataset=dict(
         ann_file='list.txt',
-        data_root='work_dirs/quickstart/data/train',
+        data_root='work_dirs/ablation/long/data/train',
         pipeline=[
             dict(
                 cluster_numbers=(
@@ -183,7 +163,7 @@ train_dataloader = dict(
                     4,
                     5,
                 ),
-                store='work_dirs/quickstart/seed0/labels-6d445a87',
+                store='work_dirs/ablation/long/seed0/labels-12993ded',
                 type='clasp_mm.CLIPPseudoLabeler'),
             dict(
                 aspect_ratio=(
@@ -286,4 +266,4 @@ train_pipeline = [
         type='clasp_mm.MultiCrop'),
     dict(type='clasp_mm.PackViews'),
 ]
-work_dir = 'work_dirs/quickstart/seed0/clasp'
+work_dir = 'work_dirs/ablation/long/seed0/table1_a_dino'

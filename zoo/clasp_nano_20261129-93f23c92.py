@@ -29,12 +29,33 @@ load_from = None
 log_level = 'INFO'
 max_epochs = 7
 model = dict(
+    attr_head=dict(
+        attribute_sizes=(
+            2,
+            3,
+            2,
+            2,
+            2,
+            2,
+            3,
+            3,
+            3,
+        ),
+        in_channels=256,
+        type='clasp_mm.AttrHead'),
+    attr_weight=16.0,
     backbone=dict(
         arch='nano',
         drop_path_rate=0.0,
-        moe=None,
+        moe=dict(expert_hidden=8, num_experts=10, num_prompts=3, top_k=6),
+        out_indices=(
+            1,
+            3,
+        ),
         type='clasp_mm.PCMoESwin',
         window_size=4),
+    balance='importance_load',
+    balance_weight=0.003,
     center_momentum=0.9,
     centering='sinkhorn_knopp',
     data_preprocessor=dict(
@@ -59,10 +80,17 @@ model = dict(
         type='clasp_mm.DINOHead'),
     momentum=0.99,
     num_global=2,
-    stage1='work_dirs/quickstart/seed0/dino/epoch_12.pth',
+    part_head=dict(
+        in_channels=64,
+        in_index=0,
+        num_classes=10,
+        type='clasp_mm.PartSegHead'),
+    part_weight=16.0,
+    semantic_views='one',
+    stage1='work_dirs/ablation/long/seed0/dino/epoch_8.pth',
     student_temp=0.1,
     teacher_temp=0.01,
-    type='clasp_mm.DINO',
+    type='clasp_mm.CLASP',
     warmup_teacher_temp=0.01)
 multi_crop = dict(
     aspect_ratio=(
@@ -110,7 +138,10 @@ optim_wrapper = dict(
     constructor='clasp_mm.TrainableOptimWrapperConstructor',
     optimizer=dict(lr=0.001, type='AdamW', weight_decay=0.04),
     paramwise_cfg=dict(
-        bias_decay_mult=0.0, flat_decay_mult=0.0, norm_decay_mult=0.0),
+        bias_decay_mult=0.0,
+        custom_keys=dict({'.moe.': dict(lr_mult=10.0)}),
+        flat_decay_mult=0.0,
+        norm_decay_mult=0.0),
     type='clasp_mm.DINOOptimWrapper')
 param_scheduler = [
     dict(
@@ -121,31 +152,39 @@ param_scheduler = [
         start_factor=0.01,
         type='mmengine.LinearLR'),
     dict(
-        T_max=6,
+        T_max=3,
         begin=1,
         by_epoch=True,
         convert_to_iter_based=True,
-        end=7,
+        end=4,
         eta_min=1e-05,
         type='mmengine.CosineAnnealingLR'),
     dict(
         begin=0,
         by_epoch=True,
         convert_to_iter_based=True,
-        end=7,
+        end=4,
         eta_min=0.4,
         type='mmpretrain.CosineAnnealingWeightDecay'),
 ]
 randomness = dict(seed=0)
 resume = False
-train_cfg = dict(max_epochs=7, type='mmengine.EpochBasedTrainLoop')
+train_cfg = dict(max_epochs=4, type='mmengine.EpochBasedTrainLoop')
 train_dataloader = dict(
     batch_size=32,
     collate_fn=dict(type='default_collate'),
     dataset=dict(
         ann_file='list.txt',
-        data_root='work_dirs/quickstart/data/train',
+        data_root='work_dirs/ablation/long/data/train',
         pipeline=[
+            dict(
+                cluster_numbers=(
+                    3,
+                    4,
+                    5,
+                ),
+                store='work_dirs/ablation/long/seed0/labels-12993ded',
+                type='clasp_mm.CLIPPseudoLabeler'),
             dict(
                 aspect_ratio=(
                     0.4,
@@ -171,6 +210,14 @@ train_dataloader = dict(
                     0.1,
                 ),
                 jitter_prob=1.0,
+                local_scale=(
+                    0.05,
+                    0.8,
+                ),
+                local_size=(
+                    128,
+                    64,
+                ),
                 map_size=(
                     16,
                     8,
@@ -188,6 +235,14 @@ train_dataloader = dict(
     pin_memory=False,
     sampler=dict(shuffle=True, type='clasp_mm.ResumableSampler'))
 train_pipeline = [
+    dict(
+        cluster_numbers=(
+            3,
+            4,
+            5,
+        ),
+        store='work_dirs/quickstart/seed0/labels',
+        type='clasp_mm.CLIPPseudoLabeler'),
     dict(
         aspect_ratio=(
             0.4,
@@ -213,6 +268,14 @@ train_pipeline = [
             0.1,
         ),
         jitter_prob=1.0,
+        local_scale=(
+            0.05,
+            0.8,
+        ),
+        local_size=(
+            128,
+            64,
+        ),
         map_size=(
             16,
             8,
@@ -223,4 +286,4 @@ train_pipeline = [
         type='clasp_mm.MultiCrop'),
     dict(type='clasp_mm.PackViews'),
 ]
-work_dir = 'work_dirs/quickstart/seed0/dino_stage2'
+work_dir = 'work_dirs/ablation/long/seed0/full'

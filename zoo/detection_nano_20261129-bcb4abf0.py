@@ -39,8 +39,7 @@ model = dict(
         channels_last=True,
         drop_path_rate=0.0,
         init_cfg=dict(
-            checkpoint=
-            'work_dirs/quickstart/seed0/published/2ebeeb16/clasp_nano_20261129-46682263.pth',
+            checkpoint='work_dirs/ablation/long/seed0/full/epoch_4.pth',
             type='clasp_mm.Pretrained'),
         moe=dict(expert_hidden=8, num_experts=10, num_prompts=3, top_k=6),
         out_indices=(
@@ -312,4 +311,4 @@ visualizer = dict(
     vis_backends=[
         dict(type='LocalVisBackend'),
     ])
-work_dir = 'work_dirs/quickstart_downstream/detection/seed0/pretrained'
+work_dir = 'work_dirs/quickstart_downstream/detection-long/seed0/full'

@@ -36,8 +36,7 @@ model = dict(
         arch='nano',
         drop_path_rate=0.0,
         init_cfg=dict(
-            checkpoint=
-            'work_dirs/quickstart/seed0/published/2ebeeb16/clasp_nano_20261129-46682263.pth',
+            checkpoint='work_dirs/ablation/long/seed0/full/epoch_4.pth',
             type='clasp_mm.Pretrained'),
         moe=dict(expert_hidden=8, num_experts=10, num_prompts=3, top_k=6),
         task='attribute',
@@ -121,7 +120,7 @@ test_dataloader = dict(
                 type='Resize'),
             dict(type='PackInputs'),
         ],
-        split='test',
+        split='val',
         test_mode=True,
         type='clasp_mm.AttributeDataset'),
     num_workers=0,
@@ -213,4 +212,4 @@ val_dataloader = dict(
     persistent_workers=False,
     sampler=dict(shuffle=False, type='DefaultSampler'))
 val_evaluator = dict(type='clasp_mm.AttributeMetric')
-work_dir = 'work_dirs/quickstart_downstream/attribute/seed0/pretrained'
+work_dir = 'work_dirs/quickstart_downstream/attribute-long/seed0/full'

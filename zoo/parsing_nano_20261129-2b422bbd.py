@@ -48,8 +48,7 @@ model = dict(
         arch='nano',
         drop_path_rate=0.0,
         init_cfg=dict(
-            checkpoint=
-            'work_dirs/quickstart/seed0/published/2ebeeb16/clasp_nano_20261129-46682263.pth',
+            checkpoint='work_dirs/ablation/long/seed0/full/epoch_4.pth',
             type='clasp_mm.Pretrained'),
         moe=dict(expert_hidden=8, num_experts=10, num_prompts=3, top_k=6),
         out_indices=(
@@ -457,4 +456,4 @@ visualizer = dict(
     vis_backends=[
         dict(type='LocalVisBackend'),
     ])
-work_dir = 'work_dirs/quickstart_downstream/parsing/seed0/pretrained'
+work_dir = 'work_dirs/quickstart_downstream/parsing-long/seed0/full'
