@@ -87,7 +87,7 @@ scores() {  # of a row, as options of publish_model.py, a word a line
 import json, sys
 scores = json.load(open(sys.argv[1]))["scores"]
 for name, key in (("reid/mAP", "mAP"), ("reid/rank1", "rank1"), ("parsing/mIoU", "mIoU"),
-                  ("attribute/mA", "mA"), ("pose/PCK", "PCK")):
+                  ("attribute/mA", "mA")):
     print(f"--result\n{name}={scores[key]:.4g}")' $SYSTEMS/results/"$1"-seed0.json
 }
 publish_backbone() {  # name, row of the table
