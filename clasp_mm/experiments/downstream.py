@@ -21,7 +21,7 @@ from clasp_mm.utils.files import read_json, read_logs, write_json, write_text
 from clasp_mm.utils.resources import shipped_file
 from clasp_mm.utils.tables import markdown_table, mean_std
 
-from .ablation.tables import TABLES
+from .ablation.tables import SOLIDER, TABLES
 from .quickstart.layout import DOWNSTREAM_DIR as WORK_DIR
 from .quickstart.layout import WORK_DIR as QUICKSTART_DIR
 from .quickstart.layout import published, seed_dir
@@ -47,11 +47,13 @@ class Start(NamedTuple):
         folder: Name of its runs' folders.
         backbones: Weights of each seed; None draws random ones.
         prompt: In place of the config's.
+        left_aside: Patterns of the weights' tensors that the network does not have.
     """
 
     folder: str
     backbones: Sequence[Path | None]
     prompt: str | None = None
+    left_aside: Sequence[str] = ()
 
 
 def run_downstream(task: str, starts: Mapping[str, Start], seeds: int = 1,
@@ -119,6 +121,8 @@ def _train_all(task: str, config: Path, name: str, starts: Mapping[str, Start], 
                 cfg.model.backbone.init_cfg = None
             else:
                 cfg.model.backbone.init_cfg.checkpoint = str(backbone)
+            if start.left_aside:
+                cfg.model.backbone.init_cfg.allow_unexpected = list(start.left_aside)
             if start.prompt:
                 cfg.model.backbone.task = start.prompt
                 if 'tasks' in cfg.model.get('roi_head', {}):  # of person search
@@ -179,7 +183,8 @@ def system_starts(folder: Path, seeds: int, titles: Sequence[str] = ()) -> dict[
                 raise FileNotFoundError(
                     f'{title} of seed {seed} is not in {folder}: run `clasp ablation --table '
                     f'systems --seeds {seed + 1} --out {folder}` first')
-        starts[title] = Start(row.key, backbones)
+        left_aside = ('semantic_embed_*', ) if row.config == SOLIDER else ()
+        starts[title] = Start(row.key, backbones, left_aside=left_aside)
     return starts
 
 

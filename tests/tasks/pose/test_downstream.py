@@ -20,6 +20,7 @@ from clasp_mm.experiments.downstream import (
     system_starts,
 )
 from clasp_mm.experiments.quickstart.layout import WORK_DIR, point, published
+from clasp_mm.models.backbones import PCMoESwin, SemanticSwin
 from clasp_mm.zoo.get_model import get_model
 
 from .conftest import QUICKSTART
@@ -84,9 +85,9 @@ def test_systems_of_a_folder_are_starts(tmp_path):
             run.mkdir(parents=True)
             torch.save(dict(state_dict={}, meta=dict(epoch=4, iter=9)), run / 'epoch_4.pth')
     starts = system_starts(tmp_path, 2, ['random weights', 'CLASP'])
-    assert starts['random weights'] == ('random', [None, None], None)
+    assert starts['random weights'] == ('random', [None, None], None, ())
     assert starts['CLASP'] == ('full', [tmp_path / f'seed{seed}/full/epoch_4.pth'
-                                        for seed in (0, 1)], None)
+                                        for seed in (0, 1)], None, ())
     assert list(system_starts(tmp_path, 1, ['DINO'])) == ['DINO']
     with pytest.raises(FileNotFoundError, match=r'DINO of seed 1 is not in .*--seeds 2 --out'):
         system_starts(tmp_path, 2, ['DINO'])
@@ -140,3 +141,30 @@ def test_both_starts_are_trained_and_compared(tmp_path, monkeypatch):
     assert run_downstream('pose', starts)['runs'] == report['runs']
     assert (folder / 'pose/seed0/random/epoch_2.pth').stat().st_mtime_ns == before
     assert 'seconds a run' in (folder / 'pose.md').read_text()
+
+
+def test_soliders_weights_start_the_same_network(tmp_path, monkeypatch):
+    """Its controller is left aside; the others' configs name nothing to leave."""
+    monkeypatch.setattr(downstream, 'WORK_DIR', tmp_path / 'work')
+    monkeypatch.setattr(downstream, 'DATA', dict(pose=(lambda *_, **__: None, 1, 1)))
+    monkeypatch.setattr(downstream, 'read_run', lambda *_: dict(steps=[1], scores=[0.], seconds=0))
+    started = {}
+    monkeypatch.setattr(downstream, 'run_missing', lambda runs, parallel: started.update(runs))
+    nano = dict(arch='nano', window_size=4)
+    for key, backbone in (('table1_a_dino', PCMoESwin(**nano, moe=None)), (
+            'solider_swin-nano_1xb32_synthetic-64x32', SemanticSwin(**nano))):
+        run = tmp_path / 'seed0' / key
+        run.mkdir(parents=True)
+        torch.save(dict(state_dict=backbone.state_dict(), meta=dict(epoch=4, iter=9)),
+                   run / 'epoch_4.pth')
+    run_downstream('pose', system_starts(tmp_path, 1, ['DINO', 'SOLIDER']), systems=tmp_path)
+    for title, training in started.items():
+        init = training.cfg.model.backbone.init_cfg
+        assert init.get('allow_unexpected') == (
+            ['semantic_embed_*'] if title == 'SOLIDER' else None)
+        model = PCMoESwin(**nano, moe=dict(num_experts=10, top_k=6, num_prompts=3, expert_hidden=8),
+                          init_cfg=dict(init, type='clasp_mm.Pretrained'))
+        model.init_weights()
+        weights = torch.load(init.checkpoint, weights_only=True)['state_dict']
+        torch.testing.assert_close(model.patch_embed.projection.weight,
+                                   weights['patch_embed.projection.weight'])
