@@ -140,7 +140,7 @@ def test_what_few_people_decide_is_not_decided():
         seed['mAP'] = np.array([[10., 1.]] + 9 * [[0., 1.]])
     claim = judge_claims(rows, sums)[2]
     low, high = claim['differences'][0]['interval']
-    # one of ten drawn ten times: 10 times a binomial's mean, whose deviation is .3 ** .5 * ...
+    # ten draws of one in ten, each worth 10: the mean's variance is 10 ** 2 * .1 * .9 / 10
     half = 1.96 * 10 * (.1 * .9 / 10) ** .5
     assert (low, high) == pytest.approx((1 - half, 1 + half), rel=.1)
     assert claim['verdict'] == 'not decided'

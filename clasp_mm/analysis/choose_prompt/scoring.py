@@ -8,6 +8,7 @@ from clasp_mm.datasets.reid import NO_CAMERA, NOBODY
 from clasp_mm.evaluation.functional import evaluate_reid
 from clasp_mm.evaluation.functional.bootstrap import (
     Tally,
+    accuracy_sums,
     by_group,
     mean_accuracy,
     mean_iou,
@@ -103,8 +104,7 @@ def _attributes(labels: Labels, groups: np.ndarray) -> Score:
 
     def score(features: np.ndarray, l2: float) -> Tally:
         found = fold_attributes(features, known, fold, l2) > .5
-        sums = np.concatenate([found & positive, positive, ~found & negative, negative], 1)
-        return Tally(by_group(sums, groups), mean_accuracy)
+        return Tally(accuracy_sums(found, positive, negative, groups), mean_accuracy)
 
     return score
 

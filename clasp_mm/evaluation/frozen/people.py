@@ -13,7 +13,7 @@ from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, LIP_TO_PART
 from clasp_mm.synthetic import GroundTruth
 
 from ..functional import evaluate_reid
-from ..functional.bootstrap import by_group, precision_sums
+from ..functional.bootstrap import accuracy_sums, by_group, precision_sums
 from ..probes.linear import linear_probe_attributes, linear_probe_segmentation
 
 PART_NAMES = ('background', *DEFAULT_VOCABULARY.part_names)
@@ -73,8 +73,6 @@ def evaluate_backbone(backbone: nn.Module, train: GroundTruth, held_out: GroundT
                                              parts['held_out'], len(PART_NAMES))
     person = people_of(held_out)
     counts = segmentation['counts']
-    positive, negative = held_out.pa100k == 1, held_out.pa100k == 0
-    found = attributes['probabilities'] > .5
     return Scored(
         dict(mAP=reid['mAP'], rank1=reid['rank1'], mIoU=segmentation['mIoU'],
              mA=attributes['mA'],
@@ -83,8 +81,8 @@ def evaluate_backbone(backbone: nn.Module, train: GroundTruth, held_out: GroundT
              mIoU=by_group(np.concatenate(
                  [counts.sum(2), counts.sum(1), counts.diagonal(0, 1, 2)], 1),
                  person[index['held_out']]),
-             mA=by_group(np.concatenate(
-                 [found & positive, positive, ~found & negative, negative], 1), person)))
+             mA=accuracy_sums(attributes['probabilities'] > .5, held_out.pa100k == 1,
+                              held_out.pa100k == 0, person)))
 
 
 def people_of(truth: GroundTruth) -> np.ndarray:

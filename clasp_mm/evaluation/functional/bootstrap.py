@@ -43,6 +43,13 @@ def precision_sums(precisions: np.ndarray, groups: np.ndarray) -> np.ndarray:
     return by_group(np.stack([np.nan_to_num(precisions), ~np.isnan(precisions)], 1), groups)
 
 
+def accuracy_sums(found: np.ndarray, positive: np.ndarray, negative: np.ndarray,
+                  groups: np.ndarray) -> np.ndarray:
+    """What :func:`mean_accuracy` is of, a row a group; all (N, A) bool but ``groups``."""
+    return by_group(np.concatenate(
+        [found & positive, positive, ~found & negative, negative], 1), groups)
+
+
 def mean_accuracy(sums: np.ndarray) -> np.ndarray:
     """Mean accuracy (mA) in percent of true positives, positives, true negatives, negatives."""
     hits, positive, rejected, negative = np.split(sums, 4, -1)

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from clasp_mm.evaluation.frozen.tasks import METRICS, SCORE_OF_SUMS, TASK_PROMPTS
+from clasp_mm.evaluation.functional import harmonic_mean
 from clasp_mm.evaluation.functional.bootstrap import draw_units
 from clasp_mm.models.layers import TASKS
 from clasp_mm.utils.tables import markdown_table
@@ -116,13 +117,13 @@ def interval(seeds: np.ndarray, people: float = 0.) -> tuple[float, float] | Non
 def resample(result: Mapping[str, Any], sums: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """A result with the (R,) scores of resamples of people and scenes in place of each score."""
     found: dict[str, Any] = {prompt: {} for prompt in ('', *result['under_prompt'])}
+    draws = {number: draw_units(number) for number in {len(units) for units in sums.values()}}
     for key, units in sums.items():
         prompt, _, metric = key.rpartition('/')
-        found[prompt][metric] = SCORE_OF_SUMS[metric](draw_units(len(units)) @ units)
+        found[prompt][metric] = SCORE_OF_SUMS[metric](draws[len(units)] @ units)
     scores = found.pop('')
-    both = scores['mAP'] * scores['mIoU'], scores['mAP'] + scores['mIoU']
-    return dict(result, under_prompt=found, scores=dict(
-        scores, HM=2 * both[0] / np.maximum(both[1], 1e-9)))
+    scores['HM'] = np.vectorize(harmonic_mean)(scores['mAP'], scores['mIoU'])
+    return dict(result, under_prompt=found, scores=scores)
 
 
 def figures(result: Mapping[str, Any]) -> dict[str, Any]:
