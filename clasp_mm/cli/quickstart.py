@@ -6,8 +6,8 @@ an interruption.
 
 --budget long is the proof: five systems (random weights, DINO, SOLIDER, labels without PC-MoE,
 CLASP) from one DINO a seed, on 2,000 drawn people, 4,000 and 2,000 steps, scored on all six tasks
-and each claim of the paper judged over the seeds. An hour or two; the same as clasp ablation
---table systems --budget long, which can run one training at a time.
+and each claim of the paper judged over the seeds. Two hours on two cores; the same as clasp
+ablation --table systems --budget long, which can run one training at a time.
 """
 
 import argparse

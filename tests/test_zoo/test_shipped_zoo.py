@@ -20,7 +20,7 @@ from clasp_mm.zoo.publish import publish_model
 from tests.source_tree import ROOT
 from tests.test_inferencers.test_inferencer import build
 
-MOST, MOST_TOGETHER = 6e6, 33.5e6  # bytes
+MOST, MOST_TOGETHER = 5e6, 32e6  # bytes
 PEOPLE = np.random.default_rng(0).integers(0, 256, (2, 64, 32, 3), np.uint8)
 
 
