@@ -42,15 +42,17 @@ def test_what_makes_the_host_wait(wait):
     assert not counter.waits
 
 
-@pytest.mark.parametrize('name', ['dino', 'clasp'])
 @pytest.mark.parametrize('batch', [8, 96])
-def test_operators_and_waits_of_a_step(name, batch):
-    counter = count_step(step_config(name), batch)
-    assert counter.operators.total() <= BOUNDS[name]
-    assert not counter.waits
+def test_operators_and_waits_of_a_step(batch):
+    counters = {name: count_step(step_config(name), batch) for name in ('dino', 'clasp')}
     update = ('_fused_adamw_', '_foreach_norm', '_foreach_mul_', '_foreach_lerp_', '_foreach_copy_')
-    # DINO's teacher has no buffers to copy.
-    assert [counter.operators[one] for one in update] == [2, 1, 1, 1, name == 'clasp']
+    for name, counter in counters.items():
+        assert counter.operators.total() <= BOUNDS[name]
+        assert not counter.waits
+        # DINO's teacher has no buffers to copy.
+        assert [counter.operators[one] for one in update] == [2, 1, 1, 1, name == 'clasp']
+    ours, theirs = (counters[name].operators.total() for name in ('clasp', 'dino'))
+    assert ours <= 1.5 * theirs
 
 
 def test_collectives_of_two_processes(monkeypatch):

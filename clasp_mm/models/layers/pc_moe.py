@@ -18,6 +18,8 @@ TASKS = ('appearance', 'part', 'attribute')
 
 _PART_BYTES = 32 * 2 ** 20  # of the experts' weights of the images that go together
 
+_NO_RIVAL = -1e4  # a logit that any other beats, with gradients of 0 and not of infinity
+
 _PROMPTS_OF_TASK = {
     2: ((0,), (1,), (1,)),
     3: ((0,), (1,), (2,)),
@@ -26,15 +28,13 @@ _PROMPTS_OF_TASK = {
 
 
 class Gates(NamedTuple):
-    """Gate statistics of one PC-MoE, for the balance loss and for analysis.
+    """Gate statistics of one PC-MoE, for the balance loss and for analysis; stacked, of several.
 
     Attributes:
-        probs: (B, n) float32, softmax over all experts of the logits that the top-k selection
-            saw (with their noise in training).
-        gates: (B, n) float32, the weights of the experts: sum to 1, at most K are not zero.
-        load: (B, n) float32, the probability that a new draw of an expert's own noise, the others'
-            as drawn, puts it among the K (Shazeer et al., arXiv 1701.06538, eq. 8 and 9); without
-            noise, 1 for the K.
+        gates: (..., n) float32, the weights of the experts: sum to 1, at most K are not zero.
+        logits: (..., n) float32, what the top-k selection saw: with noise in training.
+        clean: (..., n) float32, the logits without noise.
+        noise_std: (..., n) float32, the standard deviation of each logit's noise; 0 without.
 
     Example:
         >>> _, gates = PCMoE(8, num_experts=4, top_k=2)(torch.zeros(1, 6, 8), task_weights('part'))
@@ -42,9 +42,29 @@ class Gates(NamedTuple):
         (2, torch.Size([1, 4]))
     """
 
-    probs: Tensor
     gates: Tensor
-    load: Tensor
+    logits: Tensor
+    clean: Tensor
+    noise_std: Tensor
+
+    @property
+    def probs(self) -> Tensor:
+        """(..., n) softmax over all experts of the logits."""
+        return self.logits.softmax(-1)
+
+    @property
+    def load(self) -> Tensor:
+        """(..., n) probability that a new draw of an expert's own noise puts it among the K.
+
+        The other experts' noise stays as drawn (Shazeer et al., arXiv 1701.06538, eq. 8 and 9).
+        An expert of the K stays where it beats the first of the others, these enter where they
+        beat the last of the K; without noise it is 1 for the K.
+        """
+        kept = self.gates > 0
+        first = self.logits.masked_fill(kept, _NO_RIVAL).amax(-1, keepdim=True)
+        last = self.logits.masked_fill(~kept, -_NO_RIVAL).amin(-1, keepdim=True)
+        margin = self.clean - torch.where(kept, first, last)
+        return torch.special.ndtr(margin / self.noise_std.clamp(min=1e-6))
 
 
 def task_index(task: str) -> int:
@@ -273,23 +293,18 @@ class PCMoE(nn.Module):
             products = dict(zip(layers, F.linear(z, weight).split(rows, 1), strict=True))
         low = products.get('channel')
         if self.global_gate is None:
-            uniform = z.new_full((z.shape[0], self.num_experts), 1 / self.num_experts)
-            return Gates(uniform, uniform, torch.ones_like(uniform)), None, low
+            same = z.new_zeros(z.shape[0], self.num_experts)
+            return Gates(same + 1 / self.num_experts, same, same, same), None, low
         logits = clean = self._own_logits(products['global'], prompt_weights)
         if self.training:
             noise_std = F.softplus(self._own_logits(products['noise'], prompt_weights))
             logits = clean + torch.randn_like(clean) * noise_std
-        some = self.top_k < self.num_experts
-        values, kept = logits.topk(self.top_k + (some and self.training), dim=1)
-        best, kept = values[:, :self.top_k], kept[:, :self.top_k]
-        gates = torch.zeros_like(logits).scatter(1, kept, best.softmax(1))
-        load = (gates > 0).to(gates.dtype)
-        if some and self.training:
-            # An expert of the K stays where it beats the first of the others, these enter where
-            # they beat the last of the K.
-            bar = torch.where(load > 0, values[:, -1:], best[:, -1:])
-            load = torch.special.ndtr((clean - bar) / noise_std.clamp(min=1e-6))
-        return Gates(logits.softmax(1), gates, load), kept if some else None, low
+        else:
+            noise_std = torch.zeros_like(clean)
+        values, kept = logits.topk(self.top_k, dim=1)
+        gates = torch.zeros_like(logits).scatter(1, kept, values.softmax(1))
+        kept = kept if self.top_k < self.num_experts else None
+        return Gates(gates, logits, clean, noise_std), kept, low
 
     def _own_logits(self, logits: Tensor, prompt_weights: Tensor) -> Tensor:
         """Those of an image's prompts, where each has its own."""

@@ -29,9 +29,9 @@ def load_balance_term(probs: Tensor, gates: Tensor, task: Tensor,
         [tensor(1.)]
     """
     selected = gates > 0
-    total, members = _sum_per_task(probs, task, num_tasks)
-    chosen, _ = _sum_per_task((selected / selected.sum(-1, keepdim=True)).to(probs.dtype), task,
-                              num_tasks)
+    sums, members = _sum_per_task(
+        torch.stack((probs, selected / selected.sum(-1, keepdim=True))), task, num_tasks)
+    total, chosen = sums.unbind()
     chosen, count = yield chosen, members.sum(1)
     probability = share_of_mean(total, count)
     share = share_of_mean(chosen, count)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from clasp_mm.registry import MODELS
 
-from ..layers import TASKS
+from ..layers import TASKS, Gates
 from ..losses import (
     GlobalLoss,
     average_together,
@@ -183,10 +183,11 @@ class CLASP(DINO):
         if not gates:
             return []
         passes = [gates, local_gates] if local_gates else [gates]
-        probs, *seen = (torch.cat([torch.stack([getattr(g, name) for g in stages])
-                                   for stages in passes], 1)                # (S, N + R + V B, n)
-                        for name in ('probs', *self.balance_fields))
+        by_field = zip(*(zip(*stages, strict=True) for stages in passes), strict=True)
+        stacked = Gates(*(torch.cat([torch.stack(stages) for stages in field], 1)
+                          for field in by_field))                           # (S, N + R + V B, n)
         if local_gates:
-            task = F.pad(task, (0, len(local_gates[0].probs)), value=APPEARANCE)
+            task = F.pad(task, (0, len(local_gates[0].gates)), value=APPEARANCE)
+        seen = [getattr(stacked, name) for name in self.balance_fields]
         return [named('loss_moe', self.balance_term(*seen, task, len(TASKS))),
-                named('gate_entropy', gate_entropy(probs))]
+                named('gate_entropy', gate_entropy(stacked.probs))]
