@@ -165,8 +165,8 @@ class _Ablation:
         own = json.loads(json.dumps(dict(self.budget._asdict(), code=code_digest(_TRAINING))))
         file = self.dir / 'ablation.json'
         if file.exists() and (found := read_json(file)) != own:
-            known, asked = (', '.join(f'{key}={one.get(key)}' for key in own
-                                      if own[key] != found.get(key)) for one in (found, own))
+            known, asked = (', '.join(f'{key}={one.get(key)}' for key in {**found, **own}
+                                      if own.get(key) != found.get(key)) for one in (found, own))
             raise ValueError(f'{self.dir} was begun with {known}, and is asked to go on with '
                              f'{asked}: name another --out'
                              + (f', or go back to the code of {self.dir}/seed0/dino/git.json'
