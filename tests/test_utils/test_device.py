@@ -119,7 +119,8 @@ def test_linear_probes_are_fitted_where_the_program_computes(where, mapped, monk
             rows, kinds[:, None], range(8), rows, kinds[:, None]): torch.float64,
         lambda: classes.linear_accuracy(rows, kinds, rows, kinds): torch.float64,
         lambda: folds.fold_classes(rows, kinds, fold, 1.): mapped,
-        lambda: folds.fold_attributes(rows, kinds[:, None], fold, 1.): torch.float64}
+        lambda: folds.fold_attributes(
+            folds.as_rows('rows', rows), kinds[:, None], fold, 1.): torch.float64}
     for call, dtype in calls.items():
         with pytest.raises(Fit) as given:
             call()

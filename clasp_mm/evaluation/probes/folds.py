@@ -62,12 +62,12 @@ def fold_classes(features: np.ndarray | Tensor, labels: np.ndarray, fold: np.nda
     return found
 
 
-def fold_attributes(features: np.ndarray | Tensor, labels: np.ndarray, fold: np.ndarray,
-                    l2: float, max_iter: int = _MAX_ITER) -> np.ndarray:
+def fold_attributes(rows: Tensor, labels: np.ndarray, fold: np.ndarray, l2: float,
+                    max_iter: int = _MAX_ITER) -> np.ndarray:
     """Probabilities by the probe of :func:`.probes.linear_probe_attributes` on the other folds.
 
     Args:
-        features: (N, C).
+        rows: (N, C) features, of :func:`as_rows`.
         labels: (N, A) of 1, 0 and -1 for unknown.
         fold: (N,).
         l2: Weight decay.
@@ -76,12 +76,6 @@ def fold_attributes(features: np.ndarray | Tensor, labels: np.ndarray, fold: np.
     Returns:
         (N, A).
     """
-    return predict_folds(as_rows('features', features), labels, fold, l2, max_iter)
-
-
-def predict_folds(rows: Tensor, labels: np.ndarray, fold: np.ndarray, l2: float, max_iter: int
-                  ) -> np.ndarray:
-    """:func:`fold_attributes` of features that :func:`as_rows` has put where they are fitted."""
     found = np.empty(labels.shape)
     for part in np.unique(fold):
         inside = fold == part
