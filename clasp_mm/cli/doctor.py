@@ -120,10 +120,8 @@ def torch_pair_cure(torch_version: str) -> str:
     """The pip line for a torchvision built for another torch; they pair as 2.x with 0.(x + 15)."""
     from packaging.version import Version
     public = Version(torch_version)
-    pair = (f'{public.major}.{public.minor}.{public.micro}',
-            f'0.{public.minor + 15}.{public.micro}')
-    return shown('pip', 'install', '--force-reinstall', f'torch==={pair[0]}',
-                 f'torchvision==={pair[1]}')
+    return shown('pip', 'install', '--force-reinstall', f'torch==={public.base_version}',
+                 f'torchvision===0.{public.minor + 15}.{public.micro}')
 
 
 def prove_host(*modules: str) -> None:
@@ -188,15 +186,13 @@ def run(args: argparse.Namespace) -> int:
         from rich.console import Console
         metadata.version(DISTRIBUTION)
         accepted = accepted_versions()
-    except metadata.PackageNotFoundError:
+    except metadata.PackageNotFoundError as error:
         root = Path(__file__).resolve().parents[2]
-        sys.stderr.write(f'{DISTRIBUTION} runs from {root} but is not installed: '
-                         + shown('pip', 'install', '-e', str(root)) + '\n')
-        return 1
+        raise RuntimeError(f'{DISTRIBUTION} runs from {root} but is not installed: '
+                           + shown('pip', 'install', '-e', str(root))) from error
     except ModuleNotFoundError as error:
-        sys.stderr.write(f'{error.name} is missing, which the doctor itself needs: '
-                         + shown('pip', 'install', error.name) + '\n')
-        return 1
+        raise ImportError(f'{error.name} is missing, which the doctor itself needs: '
+                          + shown('pip', 'install', error.name)) from error
     console = Console(highlight=False)
     names = {'mmcv', *(name for group in accepted.values() for name in group)}
     result = diagnose(accepted, installed_versions(names))

@@ -84,7 +84,9 @@ def run(args: argparse.Namespace) -> None:
         print(json.dumps(found.to_dict(), indent=1))
     else:
         print(_table(found))
-        print(f'{_said(found)}; page: {args.html}; index: {index}')
+        told = [f'{update.num_images} images, {update.new} embedded now, {update.gone} old '
+                'features of files gone or changed' for update in found.updates.values()]
+        print('; '.join([*told, f'page: {args.html}', f'index: {index}']))
 
 
 def _search(args: argparse.Namespace) -> tuple[Found | None, LUPerson, Path]:
@@ -127,11 +129,6 @@ def _default_index(folder: str) -> Path:
     path = os.path.realpath(os.path.expanduser(folder))
     digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
     return Path('work_dirs', 'search', f'{printable(os.path.basename(path))}-{digest}')
-
-
-def _said(found: Found) -> str:
-    return '; '.join(f'{update.num_images} images, {update.new} embedded now, {update.gone} old '
-                     'features of files gone or changed' for update in found.updates.values())
 
 
 def _table(found: Found) -> str:

@@ -207,11 +207,7 @@ def few_images(cfg: Config, task: str, train_images: int | None) -> Config:
 
 
 def find_backbones(path: Path | None, seeds: int) -> list[Path]:
-    """What each seed starts from: the given file, or the quickstart's CLASP backbone of that seed.
-
-    Raises:
-        FileNotFoundError: There is no such file, or the quickstart had fewer seeds.
-    """
+    """What each seed starts from: the file that is given, or the quickstart's CLASP backbone."""
     if path is not None:
         if not path.is_file():
             raise FileNotFoundError(f'no backbone at {path}')
