@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -72,16 +72,15 @@ class Package:
     optional: bool = False
 
 
-@dataclass
-class Diagnosis:
+class Diagnosis(NamedTuple):
     """What the versions alone tell: a row per package, the faults of each part, and the cures.
 
     A cure is a purpose and its command.
     """
 
     packages: dict[str, Package]
-    faults: dict[str, list[str]] = field(default_factory=dict)
-    cures: list[tuple[str, str]] = field(default_factory=list)
+    faults: dict[str, list[str]]
+    cures: list[tuple[str, str]]
 
 
 def diagnose(accepted: Mapping[str, Mapping[str, str]], versions: Mapping[str, str]) -> Diagnosis:
@@ -102,18 +101,17 @@ def diagnose(accepted: Mapping[str, Mapping[str, str]], versions: Mapping[str, s
     if lite.installed and full.installed:
         lite.state = full.state = 'conflict'
     bad = [name for name, package in packages.items() if package.state != 'ok' and name != other]
-    result = Diagnosis(packages)
-    for part in PARTS:
-        result.faults[part.name] = [name for name in bad if name in (*core, mmcv, *part.needs)]
+    faults = {part.name: [name for name in bad if name in (*core, mmcv, *part.needs)]
+              for part in PARTS}
     by_pip = [name for name in bad if name in core or name == 'open_clip_torch']
+    cures = []
     if by_pip:
-        result.cures.append(('for pretraining', shown(
+        cures.append(('for pretraining', shown(
             'pip', 'install', *(name + packages[name].accepted for name in by_pip))))
     if len(by_pip) < len(bad):
         needed = 'pretraining, ' if mmcv in bad else ''
-        result.cures.append((f'for {needed}pose, detection and parsing',
-                             shown('clasp_mm', 'install')))
-    return result
+        cures.append((f'for {needed}pose, detection and parsing', shown('clasp_mm', 'install')))
+    return Diagnosis(packages, faults, cures)
 
 
 def torch_pair_cure(torch_version: str) -> str:

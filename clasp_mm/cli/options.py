@@ -124,10 +124,10 @@ def add_backbone(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--checkpoint', metavar='FILE', help='(training) checkpoint of a config')
 
 
-def read_backbone(args: argparse.Namespace) -> nn.Module:
-    """The backbone that :func:`add_backbone` asked for, on ``--device``."""
+def read_backbone(args: argparse.Namespace) -> tuple[nn.Module, tuple[int, int]]:
+    """The backbone that :func:`add_backbone` asked for, on ``--device``, and its ``--size``."""
     from clasp_mm.zoo.get_model import get_model
-    return get_model(args.model, args.checkpoint).to(args.device)
+    return get_model(args.model, args.checkpoint).to(args.device), size_of_model(args)
 
 
 def add_semantic_weight(parser: argparse._ActionsContainer, of: str = '') -> None:
