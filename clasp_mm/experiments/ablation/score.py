@@ -71,8 +71,8 @@ def score_row(config: Path, checkpoint: Path | None, seed: int, data: Path,
         under_prompt[task], more = evaluate(dict.fromkeys(TASK_PROMPTS, task))
         sums |= {f'{task}/{key}': value for key, value in more.items()}
     return dict(
-        scores=scores, gcr=conflict.get('gcr'), ead=conflict.get('ead'),
-        gcr_of=conflict.get('gcr_of'), expert_use=conflict.get('expert_use'),
+        scores=scores,
+        **{key: conflict.get(key) for key in ('gcr', 'ead', 'gcr_of', 'expert_use')},
         parameters=sum(parameter.numel() for parameter in backbone.parameters()),
         step_seconds=None if checkpoint is None else step_seconds(checkpoint.parent),
         under_prompt=under_prompt), sums

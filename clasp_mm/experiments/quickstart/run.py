@@ -158,20 +158,18 @@ class Quickstart:
 
     def run_seed(self, seed: int) -> dict[str, Any]:
         folder, stage1 = seed_dir(self.dir, seed), self.stage1(seed)
-        jobs = [stage1, *self.clip_jobs()]
-        self.say(f'seed {seed}: ' + ' beside '.join(job.name for job in jobs))
-        self.run_missing(jobs)
+        jobs = self.clip_jobs()
+        self.say(f'seed {seed}: ' + ' beside '.join(job.name for job in (stage1, *jobs)))
+        self.run_missing([stage1], jobs)
         point(folder / STAGE1, stage1.result)
 
         self.say(f'seed {seed}: pseudo-labels')
         store, labels, page = self.label(folder, self.labeler(stage1))
         point(folder / LABELS, store)
-        jobs = [self.prepare(folder / 'dino_stage2', Config.fromfile(shipped_file(DINO_STAGE2)),
-                             seed, stage1),
-                self.prepare(folder / 'clasp', Config.fromfile(shipped_file(CLASP)), seed, stage1,
-                             store)]
-        self.say(f'seed {seed}: stage 2, ' + ' beside '.join(job.name for job in jobs))
-        self.run_missing(jobs)
+        dino, clasp = (Config.fromfile(shipped_file(config)) for config in (DINO_STAGE2, CLASP))
+        self.say(f'seed {seed}: stage 2, dino_stage2 beside clasp')
+        self.run_missing([self.prepare(folder / 'dino_stage2', dino, seed, stage1),
+                          self.prepare(folder / 'clasp', clasp, seed, stage1, store)])
 
         self.say(f'seed {seed}: publish and evaluate')
         return dict(self.evaluate(seed, folder), labels=labels, label_page=str(page))
@@ -237,11 +235,10 @@ class Quickstart:
                    str(self.clip_dir), '--threads', '1', '--people', '3072', '--steps', '450']
         return [Job('mini_clip', command, self.dir / 'mini_clip.log', env=ONE_THREAD)]
 
-    def run_missing(self, jobs: Sequence[Training | Job]) -> None:
-        """Run side by side what is not there yet, and keep what it cost."""
-        missing = [job.job() if isinstance(job, Training) else job for job in jobs
-                   if not (isinstance(job, Training) and job.is_done())]
-        self.cost.update(run_jobs(missing))
+    def run_missing(self, trainings: Sequence[Training], jobs: Sequence[Job] = ()) -> None:
+        """Run side by side the trainings that are not done and the jobs; keep what they cost."""
+        missing = [training.job() for training in trainings if not training.is_done()]
+        self.cost.update(run_jobs([*missing, *jobs]))
 
     def labeler(self, stage1: Training, epoch: int | None = None, **settings: Any) -> CLIPLabeler:
         """CLIP and the teacher of an epoch of stage 1, by default the last.
