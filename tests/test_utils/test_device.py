@@ -126,7 +126,7 @@ def test_linear_probes_are_fitted_where_the_program_computes(where, mapped, monk
             call()
         assert given.value.args == (where, dtype)
 
-    monkeypatch.setattr(ridge.Ridge, 'solve', lambda self, l2: fit(self.products))
+    monkeypatch.setattr(ridge.Ridge, 'solve', lambda self: fit(self.products))
     with pytest.raises(Fit) as given:  # its rows were added before
         dense.linear_probe_keypoints(maps, np.ones((2, 1, 3)), maps, np.ones((2, 1, 3)), (4, 4))
     assert given.value.args == (where, torch.float64)
