@@ -92,9 +92,9 @@ def sums_file(result: str | Path) -> Path:
 def main() -> None:
     """Score the row that a file of :mod:`.run` describes."""
     job = read_json(sys.argv[1])
-    result, sums = score_row(Path(job['config']), job['checkpoint'] and Path(job['checkpoint']),
-                       job['seed'], Path(job['data']), job['wrong_prompts'],
-                       tuple(job['size']), job['batches'])
+    result, sums = score_row(
+        Path(job['config']), job['checkpoint'] and Path(job['checkpoint']), job['seed'],
+        Path(job['data']), job['wrong_prompts'], tuple(job['size']), job['batches'])
     with replacing(sums_file(job['out'])) as partial, open(partial, 'wb') as file:
         np.savez_compressed(file, **sums)
     write_json(job['out'], {**result, 'job': job})
