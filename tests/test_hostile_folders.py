@@ -179,7 +179,7 @@ def test_quickstart_ends_with_odd_images(tree, tmp_path, backbone, monkeypatch, 
     assert job.evaluate(0, tmp_path)['expert_use']['part'].shape[1] == 3
     named_once(said[-1])
     monkeypatch.setattr(quickstart, 'make_store', lambda *_, **__: None)
-    _, report, _ = job.label(tmp_path / 'seed', job.data, make_labeler())
+    _, report, _ = job.label(tmp_path / 'seed', make_labeler())
     assert [fault.split(':')[0] for fault in report['unreadable']] == UNREADABLE
 
 

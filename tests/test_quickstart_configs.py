@@ -14,7 +14,6 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
 
-from clasp_mm.engine.training import Training
 from clasp_mm.evaluation.frozen.people import Scored
 from clasp_mm.experiments.downstream import write_data
 from clasp_mm.experiments.quickstart import Options, run
@@ -31,15 +30,14 @@ OPTIONS = dict(parsing_schp=['custom_hooks.1.start=1'])
 NEED_HOSTS = ('pose', 'parsing', 'detection', 'person_search')
 
 
-def leave_random_weights(quickstart, jobs):
-    for job in jobs:
-        if not isinstance(job, Training):
-            save_mini_clip(build_mini_clip(), quickstart.clip_dir)
-            continue
-        job.job()  # leaves the config
-        model = MODELS.build(dict(job.cfg.model, stage1=None, _scope_='mmpretrain'))
-        torch.save(dict(state_dict=model.state_dict(), meta=dict(epoch=job.epochs, iter=9)),
-                   job.result)
+def leave_random_weights(quickstart, trainings, jobs=()):
+    if jobs:
+        save_mini_clip(build_mini_clip(), quickstart.clip_dir)
+    for training in trainings:
+        training.job()  # leaves the config
+        model = MODELS.build(dict(training.cfg.model, stage1=None, _scope_='mmpretrain'))
+        torch.save(dict(state_dict=model.state_dict(), meta=dict(epoch=training.epochs, iter=9)),
+                   training.result)
 
 
 @pytest.fixture(scope='module')

@@ -38,13 +38,7 @@ class Branched(nn.Module):
 
 
 def pass_times(backbone: PCMoESwin, images: Tensor, repeats: int = 7) -> dict[int | None, float]:
-    """Median seconds for all tasks: by separate passes (None), and by branch stage.
-
-    Args:
-        backbone: Backbone in evaluation mode.
-        images: (B, 3, H, W).
-        repeats: Rounds, all ways by turns.
-    """
+    """Median seconds of all tasks on (B, 3, H, W): by separate passes (None), by branch stage."""
     calls: dict[Any, Any] = {None: lambda: [backbone(images, task) for task in TASKS]}
     for stage in range(backbone.num_stages):
         calls[stage] = lambda stage=stage: forward_tasks(backbone, images, TASKS, stage)

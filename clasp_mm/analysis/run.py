@@ -27,14 +27,10 @@ from .tsne import agreement_table, tsne_figures
 
 def write_expert_use(backbone: nn.Module, folder: str | os.PathLike, out: Path,
                      size: tuple[int, int], images: int = 640) -> str:
-    """Write ``expert_use.png``, ``.json`` and ``.md`` into a folder.
+    """Write ``expert_use.png``, ``.json`` and ``.md`` into ``out``.
 
-    Args:
-        backbone: Backbone in evaluation mode, with PC-MoE.
-        folder: Images, of which some evenly taken are shown to the backbone.
-        out: Where to write.
-        size: (H, W) of the input.
-        images: How many at most.
+    The backbone, in evaluation mode and with PC-MoE, is shown at most so many of the folder's
+    images, evenly taken, at (H, W).
 
     Returns:
         The table of EAD by pair of tasks and stage, in Markdown.
@@ -49,15 +45,9 @@ def write_expert_use(backbone: nn.Module, folder: str | os.PathLike, out: Path,
 
 def write_tsne(backbone: nn.Module, people: str | os.PathLike, out: Path, size: tuple[int, int],
                number: int = 12, seed: int = 0) -> str:
-    """Write ``t-SNE_whole.png``, ``t-SNE_part.png``, ``t-SNE.json`` and ``.md`` into a folder.
+    """Write ``t-SNE_whole.png``, ``t-SNE_part.png``, ``t-SNE.json`` and ``.md`` into ``out``.
 
-    Args:
-        backbone: Backbone in evaluation mode, with PC-MoE.
-        people: Folder of synthetic people with ground truth.
-        out: Where to write.
-        size: (H, W) of the input.
-        number: Identities that are drawn at most.
-        seed: Seed of t-SNE.
+    ``people`` is a folder of synthetic ones with ground truth; for the others see tsne_figures.
 
     Returns:
         How well neighbours agree, as a table in Markdown.

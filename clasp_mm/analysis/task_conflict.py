@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -75,7 +76,7 @@ def measure_system(system: System, batches: int = 8, seed: int = 0,
     set_random_seed(seed)
     pooled: dict[tuple[str, str], list[float]] = {}
     use, seen = None, 0
-    for data_batch in loader:
+    for data_batch in islice(loader, batches):
         views, samples = first_images(model, data_batch, len(data_batch['inputs'][0]))
         for pair, layers in gradient_cosines(task_gradients(model, views, samples)).items():
             pooled.setdefault(pair, []).extend(layers.values())
@@ -83,8 +84,6 @@ def measure_system(system: System, batches: int = 8, seed: int = 0,
         if gates is not None:
             use = gates if use is None else use + gates
         seen += 1
-        if seen == batches:
-            break
     cosines = [value for values in pooled.values() for value in values]
     return dict(
         name=system.name, gcr=_negative(cosines), cosines=len(cosines), batches=seen,

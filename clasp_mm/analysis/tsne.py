@@ -11,8 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from clasp_mm.datasets.inputs import batches
+from clasp_mm.evaluation.frozen.people import read_parts
 from clasp_mm.models.layers import TASKS
-from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, LIP_TO_PART
+from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
 from clasp_mm.synthetic import GroundTruth
 from clasp_mm.utils.tables import markdown_table, number_or_dash
 
@@ -40,25 +41,18 @@ def part_means(maps: torch.Tensor, parts: torch.Tensor, num_parts: int) -> torch
 @torch.inference_mode()
 def gather_features(backbone: nn.Module, truth: GroundTruth, index: np.ndarray,
                     size: tuple[int, int]) -> dict[str, dict[str, np.ndarray]]:
-    """Features of synthetic people under each prompt.
-
-    Args:
-        backbone: Backbone in evaluation mode.
-        truth: Whose images.
-        index: Images, (N,).
-        size: (H, W) of the input.
+    """Features of the images ``index`` (N,) of synthetic people under each prompt.
 
     Returns:
         Prompt -> ``whole`` (N, C), the pooled last map, and ``part`` (N, P, c), of the first.
     """
     device = next(backbone.parameters()).device
-    table = np.asarray(LIP_TO_PART, np.int64)
     found: dict[str, dict[str, list]] = {task: dict(whole=[], part=[]) for task in TASKS}
     start = 0
     for images in batches([str(truth.root / truth.names[i]) for i in index], size, device):
         chosen = index[start:start + len(images)]
         start += len(images)
-        parts = torch.from_numpy(np.stack([table[truth.parsing(i)] for i in chosen])).to(device)
+        parts = torch.from_numpy(read_parts(truth, chosen)).to(device)
         for task, features in found.items():
             maps = backbone(images, task)
             features['whole'].append(maps[-1].mean((2, 3)).cpu().numpy())
@@ -122,7 +116,7 @@ def tsne_figures(backbone: nn.Module, truth: GroundTruth, size: tuple[int, int],
                          'needed: draw more people')
     labels: dict[str, np.ndarray] = dict(identity=np.char.mod('%03d', truth.identity[index]))
     for name in ('gender', 'viewpoint'):
-        at = [attribute.name for attribute in DEFAULT_VOCABULARY.attributes].index(name)
+        at = DEFAULT_VOCABULARY.attribute_names.index(name)
         values = np.asarray(DEFAULT_VOCABULARY.attributes[at].values)
         labels[name] = values[truth.attributes[index, at]]
     features = gather_features(backbone, truth, index, size)

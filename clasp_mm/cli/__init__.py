@@ -14,7 +14,7 @@ from typing import Any
 from clasp_mm.utils.names import did_you_mean
 from clasp_mm.version import __version__
 
-from .options import USER_ERRORS, import_from_clone, keeps_traceback, set_device
+from .options import USER_ERRORS, import_from_clone, set_device
 
 # verb -> its module here, or a group of verbs; '' is what the group is about
 VERBS: dict[str, Any] = {
@@ -137,7 +137,7 @@ def _call(verb: Any, prog: str, words: Sequence[str], as_tool: bool = False,
     except KeyboardInterrupt:
         code = 130
     except USER_ERRORS as error:
-        if keeps_traceback(error):
+        if getattr(error, 'of_the_work', False):  # see options.work
             raise
         said = f'{prog}: {error}' if str(error) else f'{prog}: {type(error).__name__}'
         if as_tool:

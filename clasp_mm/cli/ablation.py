@@ -50,12 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     check_counts(args, 'seeds', 'parallel', 'processes', 'identities', 'held_out')
     from clasp_mm.experiments.ablation.page import write_table
-    from clasp_mm.experiments.ablation.run import AblationOptions, run_ablation
+    from clasp_mm.experiments.ablation.run import Ablation
     work_dir = args.out or Path('work_dirs/ablation') / args.budget
+    replaced = dict(epochs=args.epochs and tuple(args.epochs), identities=args.identities,
+                    held_out=args.held_out, size=args.size and tuple(args.size), arch=args.arch)
+    replaced = {name: value for name, value in replaced.items() if value is not None}
     for table in args.table:
-        done = run_ablation(AblationOptions(
-            table=table, budget=args.budget, seeds=args.seeds, work_dir=work_dir,
-            parallel=args.parallel, processes=args.processes,
-            epochs=args.epochs and tuple(args.epochs), identities=args.identities,
-            held_out=args.held_out, size=args.size and tuple(args.size), arch=args.arch))
-        print(write_table(done, work_dir))
+        ablation = Ablation(table, work_dir, args.budget, args.seeds, args.parallel,
+                            args.processes, **replaced)
+        print(write_table(ablation.run(), work_dir))

@@ -32,8 +32,7 @@ def run(args: argparse.Namespace) -> None:
     from clasp_mm.inferencers.verification import calibrate
     from clasp_mm.visualization.analysis import write_png
     from clasp_mm.visualization.similarity import draw_verification
-    found = calibrate(args.config, args.checkpoint, args.folder,
-                      args.out / 'calibrated.pth',
+    found = calibrate(args.config, args.checkpoint, args.folder, args.out / 'calibrated.pth',
                       args.false_match_rate, args.device)
     print(f'{found.num_people} people, {found.num_same} pairs of one person, '
           f'{found.num_different} of different ones\n'

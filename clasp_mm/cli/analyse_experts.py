@@ -2,14 +2,7 @@
 
 import argparse
 
-from .options import (
-    add_backbone,
-    add_device,
-    add_out,
-    add_size_of_model,
-    read_backbone,
-    size_of_model,
-)
+from . import options
 
 EPILOG = """\
 FOLDER holds images, or synthetic people (clasp data draw). Writes expert_use.png, .json and .md.
@@ -22,15 +15,15 @@ example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_backbone(parser)
+    options.add_backbone(parser)
     parser.add_argument('folder', help='images')
-    add_size_of_model(parser)
+    options.add_size_of_model(parser)
     parser.add_argument('--images', type=int, default=640, help='at most (%(default)s)')
-    add_device(parser)
-    add_out(parser)
+    options.add_device(parser)
+    options.add_out(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     from clasp_mm.analysis.run import write_expert_use
-    backbone = read_backbone(args)
-    print(write_expert_use(backbone, args.folder, args.out, size_of_model(args), args.images))
+    backbone, size = options.read_backbone(args)
+    print(write_expert_use(backbone, args.folder, args.out, size, args.images))

@@ -2,14 +2,7 @@
 
 import argparse
 
-from .options import (
-    add_backbone,
-    add_device,
-    add_out,
-    add_size_of_model,
-    read_backbone,
-    size_of_model,
-)
+from . import options
 
 EPILOG = """\
 PEOPLE is a folder of synthetic people with ground truth (clasp data draw). Writes t-SNE_whole.png,
@@ -23,16 +16,16 @@ example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_backbone(parser)
+    options.add_backbone(parser)
     parser.add_argument('people', help='folder of synthetic people')
-    add_size_of_model(parser)
+    options.add_size_of_model(parser)
     parser.add_argument('--number', type=int, default=12, help='identities (%(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of t-SNE (%(default)s)')
-    add_device(parser)
-    add_out(parser)
+    options.add_device(parser)
+    options.add_out(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     from clasp_mm.analysis.run import write_tsne
-    backbone = read_backbone(args)
-    print(write_tsne(backbone, args.people, args.out, size_of_model(args), args.number, args.seed))
+    backbone, size = options.read_backbone(args)
+    print(write_tsne(backbone, args.people, args.out, size, args.number, args.seed))

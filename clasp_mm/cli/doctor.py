@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -72,16 +72,15 @@ class Package:
     optional: bool = False
 
 
-@dataclass
-class Diagnosis:
+class Diagnosis(NamedTuple):
     """What the versions alone tell: a row per package, the faults of each part, and the cures.
 
     A cure is a purpose and its command.
     """
 
     packages: dict[str, Package]
-    faults: dict[str, list[str]] = field(default_factory=dict)
-    cures: list[tuple[str, str]] = field(default_factory=list)
+    faults: dict[str, list[str]]
+    cures: list[tuple[str, str]]
 
 
 def diagnose(accepted: Mapping[str, Mapping[str, str]], versions: Mapping[str, str]) -> Diagnosis:
@@ -102,28 +101,25 @@ def diagnose(accepted: Mapping[str, Mapping[str, str]], versions: Mapping[str, s
     if lite.installed and full.installed:
         lite.state = full.state = 'conflict'
     bad = [name for name, package in packages.items() if package.state != 'ok' and name != other]
-    result = Diagnosis(packages)
-    for part in PARTS:
-        result.faults[part.name] = [name for name in bad if name in (*core, mmcv, *part.needs)]
+    faults = {part.name: [name for name in bad if name in (*core, mmcv, *part.needs)]
+              for part in PARTS}
     by_pip = [name for name in bad if name in core or name == 'open_clip_torch']
+    cures = []
     if by_pip:
-        result.cures.append(('for pretraining', shown(
+        cures.append(('for pretraining', shown(
             'pip', 'install', *(name + packages[name].accepted for name in by_pip))))
     if len(by_pip) < len(bad):
         needed = 'pretraining, ' if mmcv in bad else ''
-        result.cures.append((f'for {needed}pose, detection and parsing',
-                             shown('clasp_mm', 'install')))
-    return result
+        cures.append((f'for {needed}pose, detection and parsing', shown('clasp_mm', 'install')))
+    return Diagnosis(packages, faults, cures)
 
 
 def torch_pair_cure(torch_version: str) -> str:
     """The pip line for a torchvision built for another torch; they pair as 2.x with 0.(x + 15)."""
     from packaging.version import Version
     public = Version(torch_version)
-    pair = (f'{public.major}.{public.minor}.{public.micro}',
-            f'0.{public.minor + 15}.{public.micro}')
-    return shown('pip', 'install', '--force-reinstall', f'torch==={pair[0]}',
-                 f'torchvision==={pair[1]}')
+    return shown('pip', 'install', '--force-reinstall', f'torch==={public.base_version}',
+                 f'torchvision===0.{public.minor + 15}.{public.micro}')
 
 
 def prove_host(*modules: str) -> None:
@@ -188,15 +184,13 @@ def run(args: argparse.Namespace) -> int:
         from rich.console import Console
         metadata.version(DISTRIBUTION)
         accepted = accepted_versions()
-    except metadata.PackageNotFoundError:
+    except metadata.PackageNotFoundError as error:
         root = Path(__file__).resolve().parents[2]
-        sys.stderr.write(f'{DISTRIBUTION} runs from {root} but is not installed: '
-                         + shown('pip', 'install', '-e', str(root)) + '\n')
-        return 1
+        raise RuntimeError(f'{DISTRIBUTION} runs from {root} but is not installed: '
+                           + shown('pip', 'install', '-e', str(root))) from error
     except ModuleNotFoundError as error:
-        sys.stderr.write(f'{error.name} is missing, which the doctor itself needs: '
-                         + shown('pip', 'install', error.name) + '\n')
-        return 1
+        raise ImportError(f'{error.name} is missing, which the doctor itself needs: '
+                          + shown('pip', 'install', error.name)) from error
     console = Console(highlight=False)
     names = {'mmcv', *(name for group in accepted.values() for name in group)}
     result = diagnose(accepted, installed_versions(names))

@@ -27,6 +27,8 @@ from clasp_mm.utils.packages import (
     shown,
 )
 
+from .options import usage
+
 EPILOG = """\
 Finished steps are kept: a second call does what is left. pip's own settings hold (PIP_INDEX_URL,
 PIP_FIND_LINKS ...).
@@ -229,11 +231,7 @@ class SetUp:
         if installed('xtcocotools') and not probe('import xtcocotools.mask')[0]:
             self.tell("xtcocotools does not work here: removed, clasp_mm's evaluation serves")
             self.pip('uninstall', 'xtcocotools')
-        self.operators()
-
-    def operators(self) -> None:
-        """Let the hosts' own tools find clasp_mm's operators too."""
-        try:
+        try:  # so that the hosts' own tools find clasp_mm's operators too
             install_operators(mmcv_folder().parent)
         except PermissionError as error:
             self.tell(f"{error}: clasp_mm's operators serve where clasp_mm is imported")
@@ -307,8 +305,7 @@ def run(args: argparse.Namespace) -> int:
     for name in ('wheels', 'source'):
         folder = getattr(args, name)
         if folder is not None and not folder.is_dir():
-            sys.stderr.write(f'--{name}: {folder} is no folder\n')
-            return 2
+            usage(f'--{name}: {folder} is no folder')
         setattr(args, name, folder and folder.resolve())
     setup = SetUp(args)
     if setup.done_before():

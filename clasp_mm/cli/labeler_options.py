@@ -31,7 +31,8 @@ def add_labeler_arguments(parser: argparse.ArgumentParser,
                           help='prompt of a teacher that has PC-MoE')
     options.add_semantic_weight(networks, 'teacher-')
     options.add_clip(networks)
-    options.add_vocabulary(networks)
+    networks.add_argument('--vocabulary', metavar='JSON',
+                          help='parts, attributes and texts (default: the built-in ones)')
     options.add_device(networks)
     networks.add_argument('--batch-size', type=int, default=64, help='images (%(default)s)')
     networks.add_argument('--clip-batch-size', type=int, default=256,
@@ -72,10 +73,13 @@ def labeler_from_arguments(args: argparse.Namespace) -> CLIPLabeler:
     """The labeler that the options of :func:`add_labeler_arguments` describe."""
     from clasp_mm.datasets.transforms.clip_pseudo_labeler import build_labeler
     from clasp_mm.pseudo_labels.colour_teacher import ColourTeacher
+    from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary
+    from clasp_mm.utils.files import read_json
     from clasp_mm.zoo.get_model import get_model
     if not 0 <= args.stage <= 3:
         raise ValueError(f'--stage must be 0 to 3, got {args.stage}')
-    vocabulary = options.read_vocabulary(args)
+    vocabulary = (Vocabulary.from_dict(read_json(args.vocabulary)) if args.vocabulary
+                  else DEFAULT_VOCABULARY)
     if args.teacher == 'none':
         if args.teacher_config or args.teacher_task or args.teacher_semantic_weight is not None:
             raise ValueError('--teacher none has no config, no task and no semantic weight')

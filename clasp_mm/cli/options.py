@@ -16,8 +16,6 @@ from clasp_mm.utils.device import PRECISIONS, announce_device, set_matmul_precis
 if TYPE_CHECKING:
     from torch import nn
 
-    from clasp_mm.pseudo_labels.vocabulary import Vocabulary
-
 PROMPTS = ('appearance', 'part', 'attribute')
 TASKS = ('pose', 'parsing', 'detection', 'attribute', 'reid', 'person_search')
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
@@ -120,29 +118,16 @@ def clip_weights(args: argparse.Namespace) -> str | None:
     return None if own else args.clip_pretrained
 
 
-def add_vocabulary(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument('--vocabulary', metavar='JSON',
-                        help='parts, attributes and texts (default: the built-in ones)')
-
-
-def read_vocabulary(args: argparse.Namespace) -> Vocabulary:
-    """What ``--vocabulary`` names, or the built-in one."""
-    from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary
-    from clasp_mm.utils.files import read_json
-    return Vocabulary.from_dict(read_json(args.vocabulary)) if args.vocabulary else \
-        DEFAULT_VOCABULARY
-
-
 def add_backbone(parser: argparse.ArgumentParser) -> None:
     """Add a backbone's model and ``--checkpoint``."""
     parser.add_argument('model', help='published backbone, name of the zoo, or a config')
     parser.add_argument('--checkpoint', metavar='FILE', help='(training) checkpoint of a config')
 
 
-def read_backbone(args: argparse.Namespace) -> nn.Module:
-    """The backbone that :func:`add_backbone` asked for, on ``--device``."""
+def read_backbone(args: argparse.Namespace) -> tuple[nn.Module, tuple[int, int]]:
+    """The backbone that :func:`add_backbone` asked for, on ``--device``, and its ``--size``."""
     from clasp_mm.zoo.get_model import get_model
-    return get_model(args.model, args.checkpoint).to(args.device)
+    return get_model(args.model, args.checkpoint).to(args.device), size_of_model(args)
 
 
 def add_semantic_weight(parser: argparse._ActionsContainer, of: str = '') -> None:
@@ -229,8 +214,3 @@ def work() -> Iterator[None]:
     except USER_ERRORS as error:
         error.of_the_work = True
         raise
-
-
-def keeps_traceback(error: BaseException) -> bool:
-    """Whether an error comes from inside :func:`work`."""
-    return getattr(error, 'of_the_work', False)

@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING
 
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
 
-from .options import (
-    add_any_swin,
-    add_clip,
-    add_device_and_precision,
-    clip_weights,
-    size_of_model,
-)
+from . import options
 
 if TYPE_CHECKING:
     from clasp_mm.datasets import LUPerson
@@ -52,13 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--index', type=Path, metavar='DIR', help='where the features are kept '
                         '(default: a folder of work_dirs/search here)')
     words = parser.add_argument_group('words')
-    add_clip(words)
+    options.add_clip(words)
     words.add_argument('--attributes', metavar='FILE',
                        help='your own, beside ' + ', '.join(DEFAULT_VOCABULARY.attribute_names))
-    add_any_swin(parser.add_argument_group('look-alikes'), default=' (appearance)')
+    options.add_any_swin(parser.add_argument_group('look-alikes'), default=' (appearance)')
     parser.add_argument('--batch-size', type=int, default=64, help='images (%(default)s)')
     parser.add_argument('--workers', type=int, default=2, help='processes that read (%(default)s)')
-    add_device_and_precision(parser)
+    options.add_device_and_precision(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -84,7 +78,9 @@ def run(args: argparse.Namespace) -> None:
         print(json.dumps(found.to_dict(), indent=1))
     else:
         print(_table(found))
-        print(f'{_said(found)}; page: {args.html}; index: {index}')
+        told = [f'{update.num_images} images, {update.new} embedded now, {update.gone} old '
+                'features of files gone or changed' for update in found.updates.values()]
+        print('; '.join([*told, f'page: {args.html}', f'index: {index}']))
 
 
 def _search(args: argparse.Namespace) -> tuple[Found | None, LUPerson, Path]:
@@ -105,13 +101,13 @@ def _search(args: argparse.Namespace) -> tuple[Found | None, LUPerson, Path]:
     kinds = {part.kind for part in parts}
     clip = look = None
     if kinds - {'image'}:
-        clip = build_clip(args.clip, clip_weights(args), args.device)
+        clip = build_clip(args.clip, options.clip_weights(args), args.device)
     if 'image' in kinds:
         if not args.checkpoint:
             raise ValueError('look-alikes are compared by a backbone: give --checkpoint')
         backbone = load_backbone(args, 'appearance')
-        look = backbone_encoder(backbone, size_of_model(args),
-                            getattr(backbone, 'semantic_weight', backbone.task), args.amp)
+        look = backbone_encoder(backbone, options.size_of_model(args),
+                                getattr(backbone, 'semantic_weight', backbone.task), args.amp)
     index = args.index or _default_index(args.folder)
     rank, world_size = own_process()
     found = search_images(source, parts, index, clip, look, args.count, args.batch_size,
@@ -127,11 +123,6 @@ def _default_index(folder: str) -> Path:
     path = os.path.realpath(os.path.expanduser(folder))
     digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
     return Path('work_dirs', 'search', f'{printable(os.path.basename(path))}-{digest}')
-
-
-def _said(found: Found) -> str:
-    return '; '.join(f'{update.num_images} images, {update.new} embedded now, {update.gone} old '
-                     'features of files gone or changed' for update in found.updates.values())
 
 
 def _table(found: Found) -> str:

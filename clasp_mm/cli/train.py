@@ -4,7 +4,7 @@ On several GPUs: bash tools/dist_train.sh CONFIG GPUS [the options below].
 """
 
 import argparse
-from contextlib import ExitStack
+from contextlib import nullcontext
 
 from .options import add_config_arguments, work
 
@@ -48,37 +48,34 @@ def run(args: argparse.Namespace) -> None:
     if args.launcher == 'pytorch':
         from clasp_mm.utils.processes import end_with_parent
         end_with_parent()  # which is torchrun
-    with ExitStack() as stack:
-        _run(args, stack)
-
-
-def _run(args: argparse.Namespace, stack: ExitStack) -> None:
-    from mmengine.dist import is_main_process
-
     from clasp_mm.engine import launch
     cfg = launch.load_config(args.config, args.work_dir, args.launcher, args.cfg_options)
-    if args.estimate is None:
-        stack.enter_context(launch.hold_work_dir(cfg))
-    if args.resume or (cfg.get('resume') and not cfg.get('load_from')):
-        launch.set_resume(cfg, args.resume or 'auto')
-    if args.amp:
-        launch.set_amp(cfg, args.amp)
-    if args.compile:
-        launch.set_compile(cfg)
-    if args.tensorboard:
-        launch.add_tensorboard(cfg)
-    if args.no_validate:
-        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-    if args.estimate is None:
-        _train(cfg)
-    else:
-        from rich.console import Console
+    with launch.hold_work_dir(cfg) if args.estimate is None else nullcontext():
+        if args.resume or (cfg.get('resume') and not cfg.get('load_from')):
+            launch.set_resume(cfg, args.resume or 'auto')
+        if args.amp:
+            launch.set_amp(cfg, args.amp)
+        if args.compile:
+            launch.set_compile(cfg)
+        if args.tensorboard:
+            launch.add_tensorboard(cfg)
+        if args.no_validate:
+            cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+        if args.estimate is None:
+            _train(cfg)
+        else:
+            _estimate(cfg, args.estimate)
+        launch.leave_together()
 
-        from clasp_mm.engine.estimate import describe, estimate
-        report = estimate(cfg, args.estimate)
-        if is_main_process():
-            Console(highlight=False, soft_wrap=True).print(describe(report), markup=False)
-    launch.leave_together()
+
+def _estimate(cfg, steps: int) -> None:
+    from mmengine.dist import is_main_process
+    from rich.console import Console
+
+    from clasp_mm.engine.estimate import describe, estimate
+    report = estimate(cfg, steps)
+    if is_main_process():
+        Console(highlight=False, soft_wrap=True).print(describe(report), markup=False)
 
 
 def _train(cfg) -> None:

@@ -90,9 +90,8 @@ def judge(stats: Mapping[str, float]) -> Verdict:
             are centred, ``centre_drift``; for a PC-MoE ``prompt_distance``, ``gate_distance``,
             ``largest_expert``, ``unused_experts``, ``num_experts``.
     """
-    found = [*_bad_numbers(stats)]
-    if not found:
-        found += [*_bad_targets(stats), *_bad_features(stats), *_bad_experts(stats)]
+    found = _bad_numbers(stats) or [
+        *_bad_targets(stats), *_bad_features(stats), *_bad_experts(stats)]
     found.sort(key=lambda pair: -pair[0])
     return Verdict(STATUS[max((level for level, _ in found), default=0)],
                    tuple(cause for _, cause in found))

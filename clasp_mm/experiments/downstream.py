@@ -207,11 +207,7 @@ def few_images(cfg: Config, task: str, train_images: int | None) -> Config:
 
 
 def find_backbones(path: Path | None, seeds: int) -> list[Path]:
-    """What each seed starts from: the given file, or the quickstart's CLASP backbone of that seed.
-
-    Raises:
-        FileNotFoundError: There is no such file, or the quickstart had fewer seeds.
-    """
+    """What each seed starts from: the file that is given, or the quickstart's CLASP backbone."""
     if path is not None:
         if not path.is_file():
             raise FileNotFoundError(f'no backbone at {path}')
@@ -235,10 +231,10 @@ def find_config(task: str) -> Path:
 
 def run_missing(trainings: Mapping[str, Training], parallel: int) -> None:
     """Train what is not done, and keep beside each run what it cost."""
-    missing = {start: training for start, training in trainings.items()
-               if not training.is_done() or not (training.folder / 'cost.json').is_file()}
-    usage = run_jobs([training.job() for training in missing.values()], parallel=parallel)
-    for training in missing.values():
+    missing = [training for training in trainings.values()
+               if not training.is_done() or not (training.folder / 'cost.json').is_file()]
+    usage = run_jobs([training.job() for training in missing], parallel=parallel)
+    for training in missing:
         write_json(training.folder / 'cost.json', usage[training.name])
 
 
@@ -248,10 +244,7 @@ def read_run(folder: Path, metric: str) -> dict[str, Any]:
     Raises:
         ValueError: No validation of the run's logs has ``metric``.
     """
-    scores: dict[int, float] = {}
-    for row in read_logs(folder):
-        if metric in row:
-            scores[row['step']] = row[metric]
+    scores = {row['step']: row[metric] for row in read_logs(folder) if metric in row}
     if not scores:
         raise ValueError(f'no {metric} in the logs of {folder}')
     steps = sorted(scores)

@@ -1,4 +1,4 @@
-"""Pictures of the analyses: task conflict, cost, convergence, embeddings."""
+"""Pictures of the analyses, (H, W, 3) uint8 RGB: task conflict, cost, convergence, embeddings."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -21,9 +21,6 @@ def draw_bars(names: Sequence[str], bars: Mapping[str, Sequence[float | None]]) 
     Args:
         names: Systems.
         bars: Measure -> its value for each system; None where not defined, which is written so.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
     """
     across = min(len(bars), 3)
     figure, axes = panels(len(bars), across, max(2.6, 1.1 * len(names) + .8) * across, 3.2)
@@ -43,9 +40,6 @@ def draw_seeds(measures: Mapping[str, Mapping[str, Sequence[float]]]) -> np.ndar
 
     Args:
         measures: Measure -> row -> its values over the seeds; none where not defined.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
     """
     names = list(next(iter(measures.values())))
     across = min(3, len(measures))
@@ -79,9 +73,6 @@ def draw_embeddings(points: Mapping[str, np.ndarray], labels: Mapping[str, Seque
         points: Prompt -> (N, 2).
         labels: What colours the points -> (N,) names.
         title: Above all.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
     """
     figure = Figure(figsize=(3.1 * len(labels), 2.9 * len(points) + .4), dpi=110,
                     layout='constrained')
@@ -108,17 +99,7 @@ def draw_embeddings(points: Mapping[str, np.ndarray], labels: Mapping[str, Seque
 
 def draw_convergence(runs: Mapping[str, tuple[Sequence[float], Sequence[float]]], target: float,
                      metric: str, unit: str) -> np.ndarray:
-    """Score of each run over epochs or hours, with the score to reach.
-
-    Args:
-        runs: Name -> places and scores.
-        target: The score.
-        metric: Its name.
-        unit: What the places are.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
-    """
+    """Score of each run (name -> places, scores) over ``unit``, with the score to reach."""
     figure, (axis, ) = panels(1, width=6.5, height=3.6)
     for name, (places, scores) in runs.items():
         axis.plot(places, scores, marker='.', label=name)
@@ -129,6 +110,6 @@ def draw_convergence(runs: Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
 
 def write_png(picture: np.ndarray, path: str | os.PathLike) -> None:
-    """Write (H, W, 3) uint8 RGB, whole or not at all."""
+    """Write a picture, whole or not at all."""
     with replacing(path) as partial:
         partial.write_bytes(cv2.imencode('.png', picture[..., ::-1])[1].tobytes())

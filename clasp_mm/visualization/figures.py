@@ -1,4 +1,4 @@
-"""Figures of a run, as pictures."""
+"""Figures of a run, as pictures (H, W, 3), uint8 RGB."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from clasp_mm.utils.files import read_rows
 
 
 def render(figure: Figure) -> np.ndarray:
-    """A figure as an image (H, W, 3), uint8 RGB."""
+    """A figure as a picture."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
@@ -19,13 +19,9 @@ def render(figure: Figure) -> np.ndarray:
 
 def panels(count: int, across: int = 1, width: float = 11, height: float = 3,
            ) -> tuple[Figure, np.ndarray]:
-    """A figure of ``count`` panels, so many across, and their axes (count,).
+    """A figure of so many panels, so many ``across``, and their axes (count,).
 
-    Args:
-        count: How many.
-        across: How many beside each other.
-        width: Of the figure, in inches.
-        height: Of each line of panels.
+    ``width`` is the figure's, in inches, ``height`` that of each line of panels.
     """
     down = -(-count // across)
     figure = Figure(figsize=(width, height * down), dpi=110, layout='constrained')
@@ -38,14 +34,7 @@ def panels(count: int, across: int = 1, width: float = 11, height: float = 3,
 
 
 def draw_expert_use(use: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Heat maps of mean gates.
-
-    Args:
-        use: Task -> (stages, n).
-
-    Returns:
-        (H, W, 3) uint8 RGB.
-    """
+    """Heat maps of mean gates: task -> (stages, n)."""
     figure = Figure(figsize=(11, 2.6), dpi=110, layout='constrained')
     axes = figure.subplots(1, len(use), sharey=True)
     top = max(float(gates.max()) for gates in use.values())
@@ -72,11 +61,7 @@ def draw_part_iou(scores: Mapping[str, Mapping[str, float]]) -> np.ndarray:
 
 
 def draw_losses(logs: Mapping[str, Path]) -> np.ndarray:
-    """Curves of every logged loss, one panel for each training.
-
-    Args:
-        logs: Title -> ``scalars.json`` as MMEngine writes it, one JSON object a line.
-    """
+    """Curves of every logged loss, a panel for each training: title -> log, see read_rows."""
     figure, axes = panels(len(logs), len(logs))
     for axis, (title, path) in zip(axes, logs.items(), strict=True):
         rows = [row for row in read_rows(path) if 'loss' in row]
@@ -96,9 +81,6 @@ def draw_curves(rows: Sequence[Mapping[str, float | None]],
     Args:
         rows: What was logged at each ``step``; a row may lack a name or hold None.
         curves: Title -> names of its curves; the loss is drawn on a logarithmic axis.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
     """
     figure, axes = panels(len(curves), 2, height=2.7)
     for axis, (title, names) in zip(axes, curves.items(), strict=True):

@@ -43,12 +43,7 @@ def neighbour_rows(source: Any, rows: Sequence[int], features: np.ndarray, num_q
                    num_neighbours: int) -> list[Row]:
     """Rows of some of the images, spread evenly, each with its nearest neighbours by cosine.
 
-    Args:
-        source: A :class:`clasp_mm.datasets.LUPerson`.
-        rows: Of each feature, its image in the source, (N,).
-        features: (N, C).
-        num_queries: How many rows.
-        num_neighbours: Of each.
+    ``features`` (N, C) are of the images ``rows`` (N,) of a :class:`clasp_mm.datasets.LUPerson`.
     """
     @cache
     def cell(at: int) -> Cell:

@@ -71,12 +71,7 @@ def paint_parts(image: np.ndarray, parts: np.ndarray, alpha: float = 0.65) -> np
 
 
 def outline_regions(image: np.ndarray, regions: np.ndarray) -> np.ndarray:
-    """Draw region borders and numbers on an image.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        regions: (h, w) uint8 region numbers, 0 background.
-    """
+    """Draw borders and numbers of regions (h, w), uint8, 0 background, on (H, W, 3) uint8 RGB."""
     size = image.shape[1::-1]
     full = cv2.resize(regions, size, interpolation=cv2.INTER_NEAREST_EXACT)
     border = np.zeros(full.shape, bool)
@@ -128,14 +123,8 @@ def write_label_page(path: str | os.PathLike, data: str, examples: Sequence[Exam
                      cluster_numbers: Sequence[int], result: Mapping[str, Any]) -> None:
     """Write one HTML page that needs no other file.
 
-    Args:
-        path: The page.
-        data: What the images are.
-        examples: The images to show.
-        vocabulary: Names of parts and attributes.
-        grid: (h, w) of the tokens.
-        cluster_numbers: The k of the labels.
-        result: What :func:`~clasp_mm.labelling.report.report_labels` gives.
+    ``data`` says what the images are, ``grid`` is (h, w) of the tokens, ``result`` what
+    :func:`~clasp_mm.labelling.report.report_labels` gives.
     """
     ks = [f'k = {k}' for k in cluster_numbers]
     write_page(

@@ -13,15 +13,14 @@ def draw_ranked_list(query: np.ndarray, found: Sequence[np.ndarray], distances: 
                      right: Sequence[bool] | None = None, height: int = 160) -> np.ndarray:
     """The query, then its list: green frames are right, red ones wrong, grey ones not known.
 
+    All images are (H, W, 3) uint8 RGB.
+
     Args:
-        query: (H, W, 3) uint8 RGB.
+        query: Image of the person sought.
         found: Images of the gallery, nearest first.
         distances: Of each.
         right: Whether each shows the query's person; None where that is not known.
         height: Of the pictures in pixels; they are half as wide.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
     """
     size = (height // 2, height)
     frames = ([PLAIN] * len(found) if right is None else
@@ -30,11 +29,10 @@ def draw_ranked_list(query: np.ndarray, found: Sequence[np.ndarray], distances: 
     cells += [_cell(image, frame, size, f'{distance:.3f}') for image, frame, distance in
               zip(found, frames, distances, strict=True)]
     gap = np.full((cells[0].shape[0], _GAP, 3), 255, np.uint8)
-    wide = np.full((cells[0].shape[0], 4 * _GAP, 3), 255, np.uint8)
-    parts = [gap, cells[0], wide]
+    parts = [gap, cells[0], gap, gap, gap]
     for cell in cells[1:]:
-        parts += [cell, gap]
-    return np.concatenate(parts, axis=1)
+        parts += [gap, cell]
+    return np.concatenate([*parts, gap], axis=1)
 
 
 def select_queries(average_precision: np.ndarray, count: int = 4) -> dict[str, list[int]]:

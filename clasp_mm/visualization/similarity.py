@@ -9,13 +9,10 @@ from .figures import panels, render
 
 
 def draw_verification(found: Mapping[str, Any]) -> np.ndarray:
-    """Both histograms, the threshold and its interval.
+    """Both histograms, the threshold and its interval, as (H, W, 3) uint8 RGB.
 
     Args:
         found: :meth:`clasp_mm.evaluation.functional.verification.Verification.to_dict`.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
     """
     figure, (axis, ) = panels(1, width=8, height=3.2)
     edges = np.linspace(-1, 1, len(found['same']) + 1)

@@ -182,6 +182,21 @@ def test_probe_survives_what_it_imports():
     assert not works and 'no_such_module_at_all' in line
 
 
+@pytest.mark.parametrize(('error', 'said'), [
+    (importlib.metadata.PackageNotFoundError('clasp_mm'),
+     r'clasp doctor: clasp_mm runs from .* but is not installed: .*pip install -e '),
+    (ModuleNotFoundError(name='packaging'),
+     r'clasp doctor: packaging is missing, which the doctor itself needs: .*packaging')])
+def test_what_the_doctor_itself_lacks_is_one_line_and_1(monkeypatch, capsys, error, said):
+    def missing(name):
+        raise error
+
+    monkeypatch.setattr(doctor.metadata, 'version', missing)
+    assert cli.main(['doctor']) == 1
+    line, = capsys.readouterr().err.splitlines()
+    assert re.match(said, line)
+
+
 def test_unknown_command_names_the_known_ones(capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(['docto'])

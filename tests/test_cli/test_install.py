@@ -148,7 +148,9 @@ def test_wheels_reaches_no_index(machine, tmp_path):
 
 
 def test_wheels_that_are_not_there(machine, tmp_path, capsys):
-    assert cli.main(['install', '--wheels', str(tmp_path / 'none')]) == 2
+    with pytest.raises(SystemExit) as end:
+        cli.main(['install', '--wheels', str(tmp_path / 'none')])
+    assert end.value.code == 2
     assert f'--wheels: {tmp_path}/none is no folder' in capsys.readouterr().err
 
 

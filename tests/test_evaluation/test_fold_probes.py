@@ -40,8 +40,8 @@ def test_attributes_are_those_of_the_probe_on_the_other_folds(data):
     known = np.stack([labels == 0, labels == 1], 1).astype(np.int8)
     known[::5, 1] = -1
     fold = make_folds(np.arange(120))
-    found = fold_attributes(features, known, fold, 1e-2)
     rows = as_rows('features', features)
+    found = fold_attributes(rows, known, fold, 1e-2)
     for part in range(4):
         expected = predict_attributes(rows[fold != part], known[fold != part], rows[fold == part],
                                        1e-2, 60)

@@ -16,7 +16,7 @@ from clasp_mm.engine.jobs import Job, run_jobs
 from clasp_mm.engine.provenance import code_digest
 from clasp_mm.experiments.ablation import claims, page, run
 from clasp_mm.experiments.ablation.page import write_table
-from clasp_mm.experiments.ablation.run import AblationOptions
+from clasp_mm.experiments.ablation.run import Ablation
 from clasp_mm.experiments.ablation.score import sums_file
 from clasp_mm.experiments.ablation.tables import TABLES, quickstart_config
 from clasp_mm.experiments.ablation.true_labels import write_true_labels
@@ -55,7 +55,7 @@ def test_rows_of_a_table_are_apart_and_keep_the_quickstarts_data_and_schedule(ta
 def test_scores_of_other_code_or_without_their_sums_are_made_anew(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(run, 'run_jobs', lambda jobs, parallel: asked.append(len(jobs)))
-    ablation = run._Ablation(AblationOptions('systems', tmp_path, seeds=1))
+    ablation = Ablation('systems', tmp_path, seeds=1)
     ablation.rows = ablation.rows[:1]  # random weights, which need no training
 
     def score(**changes):
@@ -90,21 +90,21 @@ def test_no_more_jobs_run_at_a_time_than_said(tmp_path):
 
 def test_a_folder_of_other_data_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(run.Quickstart, 'make_data', lambda self: pytest.fail('went on'))
-    run._Ablation(AblationOptions('I', tmp_path, identities=24)).check_settings()
+    Ablation('I', tmp_path, identities=24).check_settings()
     with pytest.raises(ValueError, match=r'begun with identities=24, and is asked to go on with '
                        r'identities=32: name another --out$'):
-        run.run_ablation(AblationOptions('I', tmp_path, identities=32))
+        Ablation('I', tmp_path, identities=32).run()
 
 
 def test_a_folder_of_other_code_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(run.Quickstart, 'make_data', lambda self: pytest.fail('went on'))
-    options = AblationOptions('I', tmp_path)
+    ablation = Ablation('I', tmp_path)
     with monkeypatch.context() as other:
         other.setattr(run, 'code_digest', lambda rooms: 'abc')
-        run._Ablation(options).check_settings()
+        ablation.check_settings()
     with pytest.raises(ValueError, match=r'begun with code=abc, and is .* code=\w{12}: name '
                        r'another --out, or go back to the code of .*git\.json'):
-        run.run_ablation(options)
+        ablation.run()
 
 
 def test_the_digest_of_code_follows_every_file_of_its_rooms_alone(tmp_path, monkeypatch):
@@ -122,11 +122,11 @@ def test_the_digest_of_code_follows_every_file_of_its_rooms_alone(tmp_path, monk
 
 @pytest.mark.parametrize('budget', run.BUDGETS)
 def test_a_budget_sizes_crops_maps_and_steps_of_every_row(tmp_path, budget):
-    ablation = run._Ablation(AblationOptions('systems', tmp_path, budget=budget))
+    ablation = Ablation('systems', tmp_path, budget=budget)
     own = ablation.budget
     stages = [ablation.quickstart.stage1(0), *(
-        ablation.quickstart.prepare(tmp_path / row.key, ablation.configs[row.key], 0, 1,
-                                    ablation.quickstart.data)
+        ablation.quickstart.prepare(tmp_path / row.key, ablation.configs[row.key], 0,
+                                    ablation.quickstart.stage1(0))
         for row in TABLES['systems'] if row.config)]
     steps = [one.epochs * own.identities * 8 // one.cfg.train_dataloader.batch_size
              for one in stages]
@@ -142,13 +142,12 @@ def test_a_budget_sizes_crops_maps_and_steps_of_every_row(tmp_path, budget):
 
 def test_heads_fit_a_larger_swin(tmp_path):
     """Tiny has 96, 192, 384 and 768 channels; parts are read from the map of stage 2."""
-    options = AblationOptions('systems', tmp_path, budget='long', arch='tiny', size=(256, 128))
-    ablation = run._Ablation(options)
-    assert options.resolved()[4:6] == ((256, 128), 'tiny')
+    ablation = Ablation('systems', tmp_path, budget='long', arch='tiny', size=(256, 128))
+    assert ablation.budget[4:6] == ((256, 128), 'tiny')
     widths = dict(head=768, part_head=192, attr_head=768)
     cfgs = [ablation.quickstart.stage1(0).cfg, *(
-        ablation.quickstart.prepare(tmp_path / row.key, ablation.configs[row.key], 0, 1,
-                                    ablation.quickstart.data).cfg
+        ablation.quickstart.prepare(tmp_path / row.key, ablation.configs[row.key], 0,
+                                    ablation.quickstart.stage1(0)).cfg
         for row in TABLES['systems'] if row.config)]
     for cfg in cfgs:
         heads = {name: head['in_channels'] for name, head in cfg.model.items()
@@ -159,13 +158,12 @@ def test_heads_fit_a_larger_swin(tmp_path):
 
 
 def test_a_shorter_stage_has_the_teachers_it_has(tmp_path):
-    options = AblationOptions('systems', tmp_path, budget='long', epochs=(2, 2), held_out=16)
-    assert options.resolved()[:4] == (2000, 16, 384, (2, 2))
-    assert options.resolved().teachers == (1,)
+    own = Ablation('systems', tmp_path, budget='long', epochs=(2, 2), held_out=16).budget
+    assert own[:4] == (2000, 16, 384, (2, 2)) and own.teachers == (1,)
 
 
 def test_a_row_begun_with_another_config_is_refused_and_left_alone(tmp_path):
-    ablation = run._Ablation(AblationOptions('systems', tmp_path))
+    ablation = Ablation('systems', tmp_path)
     row = next(row for row in TABLES['systems'] if row.title == 'SOLIDER')
     training = ablation.training(row, 0)
     training.job()  # writes the folder
@@ -181,10 +179,10 @@ def test_a_row_begun_with_another_config_is_refused_and_left_alone(tmp_path):
 def test_a_row_reads_the_same_labels_in_every_table(tmp_path, monkeypatch):
     stores = {}
     monkeypatch.setattr(run.Quickstart, 'labeler', lambda self, stage1, **settings: settings)
-    monkeypatch.setattr(run.Quickstart, 'label', lambda self, folder, data, labeler: [
+    monkeypatch.setattr(run.Quickstart, 'label', lambda self, folder, labeler: [
         folder / str(labeler)])
     for table in TABLES:
-        ablation = run._Ablation(AblationOptions(table, tmp_path))
+        ablation = Ablation(table, tmp_path)
         for row in TABLES[table]:
             if row.config and run.uses_labels(cfg := ablation.configs[row.key]):
                 stores.setdefault(row.key, set()).add(str(ablation.label(cfg, 0)))
@@ -224,7 +222,7 @@ def test_a_row_of_true_labels_reads_them(tmp_path, monkeypatch):
     monkeypatch.setattr(run.Quickstart, 'labeler', lambda self, stage1, **settings: None)
     monkeypatch.setattr(run.Quickstart, 'label', lambda self, folder, *_: [folder / 'clip'])
     written, stores = [], {}
-    ablation = run._Ablation(AblationOptions('labels', tmp_path))
+    ablation = Ablation('labels', tmp_path)
     for row in TABLES['labels']:
         cfg = ablation.training(row, 1).cfg
         stores[row.title] = Path(cfg.train_dataloader.dataset.pipeline[0].store)
@@ -268,9 +266,9 @@ def test_the_table_has_mean_and_spread_and_a_line_a_seed(tmp_path):
 
 
 def test_one_call_makes_several_tables_in_the_order_asked(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(run, 'run_ablation', lambda options: options)
-    monkeypatch.setattr(page, 'write_table', lambda options, folder: (
-        f'{options.table} {options.seeds} {options.work_dir} {folder}'))
+    monkeypatch.setattr(Ablation, 'run', lambda self: self)
+    monkeypatch.setattr(page, 'write_table', lambda ablation, folder: (
+        f'{ablation.table} {len(ablation.seeds)} {ablation.dir} {folder}'))
     cli.main(['ablation', '--table', 'II', 'I', '--seeds', '2', '--out', str(tmp_path)])
     assert capsys.readouterr().out == ''.join(
         f'{table} 2 {tmp_path} {tmp_path}\n' for table in ('II', 'I'))
@@ -302,14 +300,14 @@ def test_a_budget_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
     monkeypatch.setitem(run.BUDGETS, 'toy', run.Budget(
         4, held_out=8, scenes=8, epochs=(2, 2), size=(128, 64), batches=1, teachers=(1,)))
     save_mini_clip(build_mini_clip(), tmp_path / 'mini_clip')
-    options = AblationOptions('toy', tmp_path, budget='toy', seeds=1)
+    ablation = Ablation('toy', tmp_path, budget='toy', seeds=1)
     with monkeypatch.context() as stopped:
-        stopped.setattr(run._Ablation, 'score', lambda self, trainings: 1 / 0)
+        stopped.setattr(Ablation, 'score', lambda self, trainings: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            run.run_ablation(options)
+            ablation.run()
     made = {path: path.stat().st_mtime_ns for path in tmp_path.glob('seed0/*/epoch_2.pth')}
     assert len(made) == 2
-    results = run.run_ablation(options)
+    results = ablation.run()
     assert {path: path.stat().st_mtime_ns for path in made} == made
     assert [(one['seed'], one['epoch']) for one in results['labels']] == [(0, 1), (0, 2)]
     assert '| epochs of the teacher |' in write_table(results, tmp_path)

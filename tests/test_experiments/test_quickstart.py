@@ -6,6 +6,7 @@ import runpy
 import shlex
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -18,7 +19,6 @@ from clasp_mm.cli import main
 from clasp_mm.engine.jobs import Job, run_jobs
 from clasp_mm.engine.training import Training, set_epochs
 from clasp_mm.evaluation.frozen.people import evaluate_backbone
-from clasp_mm.experiments.ablation.run import AblationOptions
 from clasp_mm.experiments.quickstart import Options, run_quickstart
 from clasp_mm.experiments.quickstart.report import _summarize, next_commands, write_report
 from clasp_mm.experiments.quickstart.run import CLASP, Quickstart
@@ -119,14 +119,15 @@ def test_a_wrong_clip_is_told_before_anything_is_made(options, words, tmp_path, 
 
 def test_the_long_budget_is_the_table_of_the_systems(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr('clasp_mm.experiments.ablation.run.run_ablation', asked.append)
+    monkeypatch.setattr('clasp_mm.experiments.ablation.run.Ablation', lambda *given, **replaced: (
+        asked.append((given, replaced)), Mock())[1])
     monkeypatch.setattr('clasp_mm.experiments.ablation.page.write_table', lambda *_: '')
     main(['quickstart', '--budget', 'long'])
     main(['quickstart', '--budget', 'long', '--out', str(tmp_path), '--seeds', '1', '--held-out',
           '8', '--identities', '4', '--epochs', '2', '3'])
     assert asked == [
-        AblationOptions('systems', Path('work_dirs/ablation/long'), 'long'),
-        AblationOptions('systems', tmp_path, 'long', 1, epochs=(2, 3), identities=4, held_out=8)]
+        (('systems', Path('work_dirs/ablation/long'), 'long', 3, 2, 1), {}),
+        (('systems', tmp_path, 'long', 1, 2, 1), dict(epochs=(2, 3), identities=4, held_out=8))]
 
 
 def test_the_long_budget_takes_no_other_images_nor_labels(tmp_path, capsys):

@@ -119,13 +119,14 @@ def test_linear_probes_are_fitted_where_the_program_computes(where, mapped, monk
             rows, kinds[:, None], range(8), rows, kinds[:, None]): torch.float64,
         lambda: classes.linear_accuracy(rows, kinds, rows, kinds): torch.float64,
         lambda: folds.fold_classes(rows, kinds, fold, 1.): mapped,
-        lambda: folds.fold_attributes(rows, kinds[:, None], fold, 1.): torch.float64}
+        lambda: folds.fold_attributes(
+            folds.as_rows('rows', rows), kinds[:, None], fold, 1.): torch.float64}
     for call, dtype in calls.items():
         with pytest.raises(Fit) as given:
             call()
         assert given.value.args == (where, dtype)
 
-    monkeypatch.setattr(ridge.Ridge, 'solve', lambda self, l2: fit(self.products))
+    monkeypatch.setattr(ridge.Ridge, 'solve', lambda self: fit(self.products))
     with pytest.raises(Fit) as given:  # its rows were added before
         dense.linear_probe_keypoints(maps, np.ones((2, 1, 3)), maps, np.ones((2, 1, 3)), (4, 4))
     assert given.value.args == (where, torch.float64)

@@ -17,22 +17,11 @@ from .labels import Labels, read_map
 from .scoring import METRICS, Score, make_score
 
 L2_CHOICES = (1., 1e-1, 1e-2, 1e-3)
+Task = str | tuple  # a prompt by its name, or a mix: the mean of several
 
 
-class Candidate(NamedTuple):
-    """What a backbone may be told.
-
-    Attributes:
-        kind: ``prompt``, of a task, or ``mix``, the mean of several.
-        value: The ``task`` of a config.
-    """
-
-    kind: str
-    value: str | tuple
-
-
-def prompt_candidates(backbone: PCMoESwin) -> list[Candidate]:
-    """All prompts and the means of two or three.
+def prompt_candidates(backbone: PCMoESwin) -> list[Task]:
+    """All prompts and the means of two or three, each as the ``task`` of a config.
 
     Tasks that share a prompt (a backbone of two) count once, under the first name.
 
@@ -44,14 +33,14 @@ def prompt_candidates(backbone: PCMoESwin) -> list[Candidate]:
         raise ValueError(f'{type(backbone).__name__} has no PC-MoE'
                          f'{" in a stage that is computed" if backbone.has_moe else ""}: there is '
                          'no prompt to choose, its features serve every task as they are')
-    found: dict[tuple, Candidate] = {}
+    found: dict[tuple, Task] = {}
     for names in (names for size in (1, 2, 3) for names in combinations(TASKS, size)):
         weights = tuple(task_weights(names, backbone.task_rows.shape[1])[0].tolist())
         if len(names) == 1:
-            found.setdefault(weights, Candidate('prompt', names[0]))
+            found.setdefault(weights, names[0])
         else:  # as many names as stages would be one name a stage
             several = (names, ) * len(names) if len(names) == backbone.num_stages else names
-            found.setdefault(weights, Candidate('mix', several))
+            found.setdefault(weights, several)
     return list(found.values())
 
 
@@ -60,7 +49,7 @@ class Choice(NamedTuple):
 
     Attributes:
         metric: Name of the score.
-        candidates: All of them.
+        candidates: All of them, see :func:`prompt_candidates`.
         ranking: Best first, each an index into ``candidates``.
         num_images: How many images were read.
         unreadable: The others, by name, and why.
@@ -68,31 +57,34 @@ class Choice(NamedTuple):
     """
 
     metric: str
-    candidates: list[Candidate]
+    candidates: list[Task]
     ranking: list[Ranked]
     num_images: int
     unreadable: list[str]
     l2: float | None
 
     @property
-    def best(self) -> Candidate:
+    def best(self) -> Task:
         """The one of highest score."""
         return self.candidates[self.ranking[0].index]
 
     @property
-    def advised(self) -> Candidate:
+    def advised(self) -> Task:
         """The simplest of those tied with the best: a prompt before a mix."""
         tied = [self.candidates[row.index] for row in self.ranking if row.tied]
-        return min(tied, key=lambda candidate: candidate.kind == 'mix')
+        return min(tied, key=lambda task: not isinstance(task, str))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as for JSON."""
-        rows = [dict(row._asdict(), kind=self.candidates[row.index].kind,
-                     task=self.candidates[row.index].value) for row in self.ranking]
+        ranking = []
+        for row in self.ranking:
+            task = self.candidates[row.index]
+            kind = 'prompt' if isinstance(task, str) else 'mix'
+            ranking.append(dict(row._asdict(), kind=kind, task=task))
+            del ranking[-1]['index']
         return dict(metric=self.metric, num_images=self.num_images, l2=self.l2,
-                    unreadable=self.unreadable, advised=self.advised.value, best=self.best.value,
-                    ranking=[{key: value for key, value in row.items() if key != 'index'}
-                             for row in rows])
+                    unreadable=self.unreadable, advised=self.advised, best=self.best,
+                    ranking=ranking)
 
 
 def choose_prompt(backbone: PCMoESwin, labels: Labels, size: tuple[int, int] = (256, 128),
@@ -129,12 +121,11 @@ def choose_prompt(backbone: PCMoESwin, labels: Labels, size: tuple[int, int] = (
         classes = np.stack([read_map(path, own, grid).reshape(-1)
                             for path, own in zip(labels.values, sizes, strict=True)])
     score = make_score(labels, classes)
-    features = prompt_features(backbone, images, [one.value for one in candidates], grid,
-                               batch_size, progress)
+    features = prompt_features(backbone, images, candidates, grid, batch_size, progress)
     l2 = None
     if labels.kind != 'identity':
-        l2 = _weight_decay(score, [own for one, own in zip(candidates, features, strict=True)
-                                   if one.kind == 'prompt'])
+        l2 = _weight_decay(score, [own for task, own in zip(candidates, features, strict=True)
+                                   if isinstance(task, str)])
     tallies = [score(own.astype(np.float32), l2 or 0.)
                for own in tqdm(features, desc='probes', disable=not progress)]
     ranking = rank_scores(tallies, resamples, seed)
@@ -145,10 +136,9 @@ def format_choice(choice: Choice) -> str:
     """The ranking as a Markdown table, and the advice."""
     rows = []
     for rank, row in enumerate(choice.ranking, 1):
-        candidate = choice.candidates[row.index]
         behind = f'{row.behind:.2f} ({row.behind_interval[0]:.2f} to {row.behind_interval[1]:.2f})'
         rows.append([
-            rank, f'`{candidate.value!r}`',
+            rank, f'`{choice.candidates[row.index]!r}`',
             f'{row.score:.1f} ({row.interval[0]:.1f} to {row.interval[1]:.1f})',
             behind if rank > 1 else '', 'tied' if row.tied and rank > 1 else '',
             f'{row.first:.0%}'])
@@ -158,9 +148,9 @@ def format_choice(choice: Choice) -> str:
              f'{len(choice.ranking)} candidates on {choice.num_images} images; {tied - 1} are '
               'tied with the best (the interval of the paired difference reaches 0). The best of '
               'so many looks better than it is: the simplest of the tied is advised.', '',
-              f'    task={choice.advised.value!r}  # the line for your config']
+              f'    task={choice.advised!r}  # the line for your config']
     if choice.best != choice.advised:
-        lines.append(f'    task={choice.best.value!r}  # the one of highest score')
+        lines.append(f'    task={choice.best!r}  # the one of highest score')
     return '\n'.join(lines)
 
 

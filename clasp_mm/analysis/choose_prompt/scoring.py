@@ -16,7 +16,7 @@ from clasp_mm.evaluation.functional.bootstrap import (
     ratio,
 )
 from clasp_mm.evaluation.functional.reid_ranking import with_own_files
-from clasp_mm.evaluation.probes.folds import fold_attributes, fold_classes, make_folds
+from clasp_mm.evaluation.probes.folds import as_rows, fold_attributes, fold_classes, make_folds
 
 from .labels import IGNORE, Labels
 
@@ -103,7 +103,7 @@ def _attributes(labels: Labels, groups: np.ndarray) -> Score:
     fold = make_folds(groups, num_folds=NUM_FOLDS)
 
     def score(features: np.ndarray, l2: float) -> Tally:
-        found = fold_attributes(features, known, fold, l2) > .5
+        found = fold_attributes(as_rows('features', features), known, fold, l2) > .5
         return Tally(accuracy_sums(found, positive, negative, groups), mean_accuracy)
 
     return score
@@ -118,18 +118,14 @@ def _maps(classes: np.ndarray, groups: np.ndarray) -> Score:
     place[present] = np.arange(len(present))
     classes = place[classes]
     fold = make_folds(groups, num_folds=NUM_FOLDS)
-    images = np.broadcast_to(np.arange(len(classes))[:, None], classes.shape)[counted]
+    owners, one_hot = groups[np.nonzero(counted)[0]], np.eye(len(present))
 
     def score(features: np.ndarray, l2: float) -> Tally:
         tokens = features.reshape(-1, features.shape[-1])
         found = fold_classes(tokens, classes.reshape(-1), np.repeat(fold, classes.shape[1]), l2,
                              _TOKEN_ITER)
-        found, truth = found.reshape(classes.shape)[counted], classes[counted]
-        right = found == truth
-        sums = np.zeros((3, len(classes), len(present)))
-        np.add.at(sums[0], (images, truth), 1)
-        np.add.at(sums[1], (images, found), 1)
-        np.add.at(sums[2], (images[right], truth[right]), 1)
-        return Tally(by_group(np.concatenate(list(sums), 1), groups), mean_iou)
+        truth, found = one_hot[classes[counted]], one_hot[found.reshape(classes.shape)[counted]]
+        sums = np.concatenate([truth, found, truth * found], 1)
+        return Tally(by_group(sums, owners, groups.max() + 1), mean_iou)
 
     return score

@@ -17,7 +17,7 @@ from ..functional.bootstrap import accuracy_sums, by_group, precision_sums
 from ..probes.linear import linear_probe_attributes, linear_probe_segmentation
 
 PART_NAMES = ('background', *DEFAULT_VOCABULARY.part_names)
-PART_PROBE_IMAGES, SCORED_MAPS = 640, 1280  # of all, evenly: their features are held in memory
+PART_PROBE_IMAGES, SCORED_MAPS = 640, 1280
 PROMPTS = dict(reid='appearance', attribute='attribute', parsing='part')
 
 
@@ -64,8 +64,7 @@ def evaluate_backbone(backbone: nn.Module, train: GroundTruth, held_out: GroundT
               for name in sets}
     attributes = linear_probe_attributes(pooled['train'], train.pa100k, train.identity,
                                          pooled['held_out'], held_out.pa100k)
-    used = np.linspace(0, len(train.names) - 1, min(PART_PROBE_IMAGES, len(train.names))).round()
-    index = dict(train=used.astype(int), held_out=dense_index(held_out))
+    index = dict(train=evenly(train, PART_PROBE_IMAGES), held_out=evenly(held_out, SCORED_MAPS))
     dense = {name: dense_features(backbone, [paths[name][i] for i in index[name]], size,
                                   prompts['parsing']) for name in sets}
     parts = {name: read_parts(truth, index[name]) for name, truth in sets.items()}
@@ -90,10 +89,10 @@ def people_of(truth: GroundTruth) -> np.ndarray:
     return np.unique(truth.identity, return_inverse=True)[1].reshape(-1)
 
 
-def dense_index(held_out: GroundTruth) -> np.ndarray:
-    """At most ``SCORED_MAPS`` images for the tasks that read maps."""
-    count = len(held_out.names)
-    return np.linspace(0, count - 1, min(SCORED_MAPS, count)).round().astype(int)
+def evenly(truth: GroundTruth, most: int) -> np.ndarray:
+    """At most so many of the images, for the tasks that read maps: features are held in memory."""
+    count = len(truth.names)
+    return np.linspace(0, count - 1, min(most, count)).round().astype(int)
 
 
 def read_parts(truth: GroundTruth, index: Sequence[int]) -> np.ndarray:
@@ -104,7 +103,7 @@ def read_parts(truth: GroundTruth, index: Sequence[int]) -> np.ndarray:
 
 @torch.inference_mode()
 def pooled_features(backbone: nn.Module, paths: Sequence[str], size: tuple[int, int],
-                    task: str | None = None) -> np.ndarray:
+                    task: str | None) -> np.ndarray:
     """Mean over the last map of each image, (N, C) float32."""
     return np.concatenate([maps[-1].mean((2, 3)).cpu().numpy()
                            for maps in _maps(backbone, paths, size, task)])
@@ -112,7 +111,7 @@ def pooled_features(backbone: nn.Module, paths: Sequence[str], size: tuple[int, 
 
 @torch.inference_mode()
 def dense_features(backbone: nn.Module, paths: Sequence[str], size: tuple[int, int],
-                   task: str | None = None) -> np.ndarray:
+                   task: str | None) -> np.ndarray:
     """All maps of the backbone raised to the size of its first and stacked, (N, C, h, w)."""
     stacked = []
     for maps in _maps(backbone, paths, size, task):

@@ -30,10 +30,11 @@ from ..functional.person_search import right_boxes
 from ..probes.dense import PeopleProbe, linear_probe_keypoints
 from .people import (
     PROMPTS,
+    SCORED_MAPS,
     Scored,
     dense_features,
-    dense_index,
     evaluate_backbone,
+    evenly,
     people_of,
 )
 
@@ -46,7 +47,6 @@ METRICS = {'reid': 'mAP', 'attribute': 'mA', 'parsing': 'mIoU', 'pose': 'PCK',
            'detection': 'det AP', 'person_search': 'search mAP'}
 SCORE_OF_SUMS = {'mAP': ratio, 'mA': mean_accuracy, 'mIoU': mean_iou, 'PCK': ratio,
                  'det AP': average_precision, 'search mAP': ratio}
-SCENES = 96
 _STRIDE = 4          # of the first map
 _SCENE_SCALE = 0.5   # people of the scenes are then about as large as the crops of pretraining
 _POSE_IMAGES = 640
@@ -54,7 +54,7 @@ _BATCH = 8
 _BINS = 64
 
 
-def write_scenes(folder: Path, scenes: int = SCENES, seed: int = 0) -> None:
+def write_scenes(folder: Path, scenes: int, seed: int = 0) -> None:
     """Draw as many scenes of detection and person search to learn and to score on, once."""
     for split in ('train', 'val'):
         write_cuhk_sysu(folder, split, scenes, seed=seed)
@@ -62,15 +62,7 @@ def write_scenes(folder: Path, scenes: int = SCENES, seed: int = 0) -> None:
 
 def evaluate_tasks(backbone: nn.Module, train: GroundTruth, held_out: GroundTruth, scenes: Path,
                    size: tuple[int, int], prompts: Mapping[str, Any]) -> Scored:
-    """All six tasks.
-
-    Args:
-        backbone: In evaluation mode, with all its maps as output.
-        train: People whose labels the probes may see.
-        held_out: Other people, who are scored.
-        scenes: Folder of :func:`write_scenes`.
-        size: (H, W) of the crops.
-        prompts: Task -> what the backbone is told.
+    """All six tasks; see :func:`evaluate_backbone`, and for ``scenes`` :func:`write_scenes`.
 
     Returns:
         Metric -> percent, as in :data:`METRICS`, and ``rank1``; each metric's sums over the
@@ -87,8 +79,8 @@ def evaluate_tasks(backbone: nn.Module, train: GroundTruth, held_out: GroundTrut
 def score_pose(backbone: nn.Module, train: GroundTruth, held_out: GroundTruth,
                size: tuple[int, int], prompt: Any) -> Scored:
     """PCK at a tenth of the image's height, by a linear probe on ``_POSE_IMAGES`` images."""
-    index = np.unique(np.linspace(0, len(train.names) - 1, _POSE_IMAGES).round().astype(int))
-    sets = ((train, index), (held_out, dense_index(held_out)))
+    scored = evenly(held_out, SCORED_MAPS)
+    sets = ((train, evenly(train, _POSE_IMAGES)), (held_out, scored))
     features = [dense_features(backbone, [str(truth.root / truth.names[i]) for i in chosen], size,
                                prompt) for truth, chosen in sets]
     points = []
@@ -97,9 +89,8 @@ def score_pose(backbone: nn.Module, train: GroundTruth, held_out: GroundTruth,
         scale = np.array([size[1] / width, size[0] / height, 1], np.float32)
         points.append(truth.keypoints[chosen] * scale)
     found = linear_probe_keypoints(features[0], points[0], features[1], points[1], size)
-    people = people_of(held_out)[dense_index(held_out)]
     return Scored({'PCK': found['PCK']}, {
-        'PCK': by_group(found['counts'] * [100, 1], people)})
+        'PCK': by_group(found['counts'] * [100, 1], people_of(held_out)[scored])})
 
 
 def score_scenes(backbone: nn.Module, folder: Path, size: tuple[int, int],
@@ -153,8 +144,7 @@ def detection_sums(boxes: Sequence[np.ndarray], scores: Sequence[np.ndarray],
 
 
 def find_people(backbone: nn.Module, train: Sequence[str], train_boxes: Sequence[np.ndarray],
-                val: Sequence[str], prompt: Any, most: int = 50
-                ) -> list[tuple[np.ndarray, np.ndarray]]:
+                val: Sequence[str], prompt: Any) -> list[tuple[np.ndarray, np.ndarray]]:
     """Boxes (N_i, 4) in pixels of the files and scores (N_i,) of each validation scene."""
     def batches() -> Iterator[tuple[Tensor, list[np.ndarray]]]:
         for start, maps in scene_features(backbone, train, prompt):
@@ -162,7 +152,7 @@ def find_people(backbone: nn.Module, train: Sequence[str], train_boxes: Sequence
 
     probe = PeopleProbe.fit(batches(), _STRIDE)
     return [(boxes / _SCENE_SCALE, scores) for _, maps in scene_features(backbone, val, prompt)
-            for boxes, scores in probe.detect(maps, _STRIDE, most)]
+            for boxes, scores in probe.detect(maps, _STRIDE)]
 
 
 @torch.inference_mode()
@@ -190,6 +180,6 @@ def crop_features(backbone: nn.Module, path: str, boxes: np.ndarray, size: tuple
         right, bottom = np.maximum(box[2:], (left + 1, top + 1))
         crops.append(np.ascontiguousarray(image[top:bottom, left:right]))
     device = next(backbone.parameters()).device
-    images = normalize(torch.cat([resize_images([crop], size) for crop in crops])).to(device)
+    images = normalize(resize_images(crops, size)).to(device)
     pooled = backbone(images, prompt)[-1].mean((2, 3))
     return nn.functional.normalize(pooled, dim=1).cpu().numpy()

@@ -28,6 +28,13 @@ class _People(NamedTuple):
         """Rows of an image."""
         return np.arange(self.starts[image], self.starts[image + 1])
 
+    def of_all(self, images: np.ndarray) -> np.ndarray:
+        """Rows of some images, in their order."""
+        first = self.starts[images]
+        counts = self.starts[images + 1] - first
+        ends = np.cumsum(counts)
+        return np.repeat(first - ends + counts, counts) + np.arange(ends[-1])
+
 
 def evaluate_person_search(
         boxes: Sequence[np.ndarray], scores: Sequence[np.ndarray],
@@ -103,18 +110,18 @@ def evaluate_person_search(
     matches = _candidates(found, gt_boxes, gt_pids, set(np.asarray(query_pids).tolist()))
 
     precisions, places = np.full(len(queries), np.nan), []
+    every = np.arange(len(boxes))
     for query, similarity in _similarities(queries, table):
-        image, gallery = int(query_images[query]), None
-        if galleries is not None:
-            gallery = _gallery(galleries[query], query, len(boxes))
+        image = int(query_images[query])
+        frames = (every[every != image] if galleries is None
+                  else _gallery(galleries[query], query, len(boxes)))
+        inside = np.zeros(len(boxes), bool)
+        inside[frames] = True
         shown = {frame: rows for frame, rows in matches.get(int(query_pids[query]), {}).items()
-                 if (frame != image if gallery is None else frame in gallery.members)}
+                 if inside[frame]}
         if not shown:
             continue
-        if gallery is None:
-            rows = np.delete(np.arange(len(table)), found.of(image))
-        else:
-            rows = gallery.rows(found)
+        rows = found.of_all(frames)
         if cbgm is not None:
             beside = _beside(query_boxes[query], found.of(image), found, confidence, cbgm[1] - 1)
             people = np.concatenate([queries[query][None], _unit(table[beside])])
@@ -136,19 +143,7 @@ def evaluate_person_search(
     }
 
 
-class _Gallery(NamedTuple):
-    frames: np.ndarray
-    members: frozenset[int]
-
-    def rows(self, found: _People) -> np.ndarray:
-        """Rows of all detections, in the order of the frames."""
-        first = found.starts[self.frames]
-        counts = found.starts[self.frames + 1] - first
-        ends = np.cumsum(counts)
-        return np.repeat(first - ends + counts, counts) + np.arange(ends[-1])
-
-
-def _gallery(images: Sequence[int], query: int, num_images: int) -> _Gallery:
+def _gallery(images: Sequence[int], query: int, num_images: int) -> np.ndarray:
     frames = np.asarray(images, np.int64)
     if not len(frames):
         raise ValueError(f'the gallery of query {query} is empty')
@@ -156,7 +151,7 @@ def _gallery(images: Sequence[int], query: int, num_images: int) -> _Gallery:
         raise ValueError(f'the gallery of query {query} names image '
                          f'{frames.max() if frames.min() >= 0 else frames.min()}, there are '
                          f'{num_images}')
-    return _Gallery(frames, frozenset(frames.tolist()))
+    return frames
 
 
 def _similarities(queries: np.ndarray, table: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

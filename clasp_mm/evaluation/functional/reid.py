@@ -24,11 +24,10 @@ def evaluate_reid(query_features: np.ndarray | Tensor, gallery_features: np.ndar
     """Rank the gallery for each query and score the ranking.
 
     For each query, gallery images of the same identity *and* camera are taken out; a camera that
-    is not known equals no other. Average
-    precision is the mean of the precisions at each true match (no interpolation). A query whose
-    matches were all taken out is skipped and counted. The ranking is that of distances computed in
-    float64 and rounded to float32; equal ones keep the gallery's order. It does not depend on the
-    size of the chunks that are worked on, nor on the device.
+    is not known equals no other. Average precision is the mean of the precisions at each true match
+    (no interpolation). A query whose matches were all taken out is skipped and counted. The ranking
+    is that of distances computed in float64 and rounded to float32; equal ones keep the gallery's
+    order. It does not depend on the size of the chunks that are worked on, nor on the device.
 
     Args:
         query_features: (Q, C).

@@ -17,6 +17,7 @@ from torchvision.ops import nms
 from .ridge import Ridge
 
 _NMS_IOU = 0.5
+_NEAR = 0.1  # of the image's height: a joint within is right
 
 
 def gaussians(points: Tensor, visible: Tensor, shape: tuple[int, int], sigma: Tensor | float
@@ -41,12 +42,11 @@ def gaussians(points: Tensor, visible: Tensor, shape: tuple[int, int], sigma: Te
 
 def linear_probe_keypoints(train_feats: np.ndarray | Tensor, train_points: np.ndarray,
                            val_feats: np.ndarray | Tensor, val_points: np.ndarray,
-                           size: tuple[int, int], threshold: float = 0.1, sigma: float = 1.,
-                           l2: float = 1e-2) -> dict[str, Any]:
-    """PCK of keypoints read off a linear map of each token.
+                           size: tuple[int, int]) -> dict[str, Any]:
+    """PCK at a tenth of the image's height, of keypoints read off a linear map of each token.
 
-    A token's targets are the heights of the joints' Gaussians in its cell. A joint is where its
-    map, raised to the image's size bicubically, is highest.
+    A token's targets are the heights of the joints' Gaussians, as wide as a token, in its cell. A
+    joint is where its map, raised to the image's size bicubically, is highest.
 
     Args:
         train_feats: (N, C, h, w) features.
@@ -54,9 +54,6 @@ def linear_probe_keypoints(train_feats: np.ndarray | Tensor, train_points: np.nd
         val_feats: (M, C, h, w).
         val_points: (M, K, 3).
         size: (H, W) of the image in pixels.
-        threshold: A joint is right within this share of the image's height.
-        sigma: Deviation of the Gaussians, in tokens.
-        l2: Weight decay, see :class:`.ridge.Ridge`.
 
     Returns:
         ``PCK``, the share of labelled joints that are right, in percent, and (M, 2) ``counts`` of
@@ -69,10 +66,10 @@ def linear_probe_keypoints(train_feats: np.ndarray | Tensor, train_points: np.nd
     shape = tuple(train.shape[-2:])
     stride = torch.tensor([size[1] / shape[1], size[0] / shape[0]])
     truth = torch.as_tensor(train_points).float()
-    heat = gaussians(truth[..., :2] / stride, truth[..., 2] > 0, shape, sigma)
+    heat = gaussians(truth[..., :2] / stride, truth[..., 2] > 0, shape, 1.)
     ridge = Ridge(train.shape[1], heat.shape[1])
     ridge.add(_tokens(train), _tokens(heat))
-    weight, bias = ridge.solve(l2)
+    weight, bias = ridge.solve()
 
     truth = torch.as_tensor(val_points).float()
     seen = truth[..., 2] > 0
@@ -84,7 +81,7 @@ def linear_probe_keypoints(train_feats: np.ndarray | Tensor, train_points: np.nd
         heat = torch.einsum('bchw,ck->bkhw', maps.to(weight), weight) + bias[:, None, None]
         heat = F.interpolate(heat, size, mode='bicubic').flatten(2).argmax(2).cpu()
         found = torch.stack([heat % size[1], heat // size[1]], -1) + .5
-        near = (found - points[..., :2]).norm(dim=-1) <= threshold * size[0]
+        near = (found - points[..., :2]).norm(dim=-1) <= _NEAR * size[0]
         right.append((near & labelled).sum(1))
     counts = torch.stack([torch.cat(right), seen.sum(1)], 1).numpy()
     return {'PCK': 100 * float(counts[:, 0].sum() / counts[:, 1].sum()), 'counts': counts}
@@ -127,16 +124,15 @@ class PeopleProbe(NamedTuple):
                 boxes = torch.as_tensor(np.asarray(boxes, np.float32)).reshape(-1, 4)
                 tall = boxes[:, 3] - boxes[:, 1]
                 middle = (boxes[:, :2] + boxes[:, 2:]) / 2 / stride
-                # A bump as wide as a tenth of the person, and no narrower than a token.
-                bumps = gaussians(middle, torch.ones(len(boxes)), shape,
-                                  (tall / stride / 10).clamp(min=1))
-                heat = bumps.amax(0) if len(boxes) else torch.zeros(shape)
-                centre.add(_tokens(features[None]), heat.reshape(-1, 1))
+                heat = torch.zeros(shape)
                 if len(boxes):
-                    value, whose = bumps.max(0)
-                    near = value > .6
+                    # A bump as wide as a tenth of the person, and no narrower than a token.
+                    heat, whose = gaussians(middle, torch.ones(len(boxes)), shape,
+                                            (tall / stride / 10).clamp(min=1)).max(0)
+                    near = heat > .6
                     height.add(features[:, near].T, tall[whose[near]].log()[:, None])
                     aspects += ((boxes[:, 2] - boxes[:, 0]) / tall).tolist()
+                centre.add(_tokens(features[None]), heat.reshape(-1, 1))
         if not aspects:
             raise ValueError('no scene has a person to learn from')
         return cls(centre.solve(l2), height.solve(l2), float(np.mean(aspects)))

@@ -62,26 +62,13 @@ def fold_classes(features: np.ndarray | Tensor, labels: np.ndarray, fold: np.nda
     return found
 
 
-def fold_attributes(features: np.ndarray | Tensor, labels: np.ndarray, fold: np.ndarray,
-                    l2: float, max_iter: int = _MAX_ITER) -> np.ndarray:
-    """Probabilities by the probe of :func:`.probes.linear_probe_attributes` on the other folds.
+def fold_attributes(rows: Tensor, labels: np.ndarray, fold: np.ndarray, l2: float,
+                    max_iter: int = _MAX_ITER) -> np.ndarray:
+    """Probabilities (N, A) by the probe of :func:`.linear.linear_probe_attributes` on other folds.
 
-    Args:
-        features: (N, C).
-        labels: (N, A) of 1, 0 and -1 for unknown.
-        fold: (N,).
-        l2: Weight decay.
-        max_iter: Iterations of L-BFGS.
-
-    Returns:
-        (N, A).
+    ``rows`` are (N, C) features of :func:`as_rows`, ``labels`` (N, A) 1, 0 and -1 for unknown; the
+    rest is as of :func:`fold_classes`.
     """
-    return predict_folds(as_rows('features', features), labels, fold, l2, max_iter)
-
-
-def predict_folds(rows: Tensor, labels: np.ndarray, fold: np.ndarray, l2: float, max_iter: int
-                  ) -> np.ndarray:
-    """:func:`fold_attributes` of features that :func:`as_rows` has put where they are fitted."""
     found = np.empty(labels.shape)
     for part in np.unique(fold):
         inside = fold == part

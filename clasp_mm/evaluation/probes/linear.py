@@ -1,9 +1,8 @@
 """Linear probes: how much of parts and attributes a straight line finds in frozen features.
 
 Both are convex problems started at zero and solved by L-BFGS over all data, so a result depends on
-nothing but its input. They are solved on the device of
-:func:`clasp_mm.utils.device.pick_device`; on a GPU, whose
-float32 products may be TensorFloat's, in float64.
+nothing but its input. They are solved on the device of :func:`.utils.device.pick_device`; on a GPU,
+whose float32 products may be TensorFloat's, in float64.
 """
 
 from collections.abc import Sequence
@@ -135,7 +134,7 @@ def linear_probe_attributes(train_feats: np.ndarray | Tensor, train_labels: np.n
     fold = folds.make_folds(train_ids, num_folds=num_folds)
 
     def mean_accuracy(l2: float) -> float:
-        held_out = folds.predict_folds(train_feats, train_labels, fold, l2, max_iter)
+        held_out = folds.fold_attributes(train_feats, train_labels, fold, l2, max_iter)
         return attribute_metrics(held_out, train_labels)['mA']
 
     l2 = max(sorted(l2_choices, reverse=True), key=mean_accuracy)

@@ -33,7 +33,7 @@ def write_table(results: Mapping[str, Any], folder: Path) -> str:
     """Write ``TABLE.json``, ``.csv`` (a line a seed), ``.md`` and ``.png``.
 
     Args:
-        results: Of :func:`.run.run_ablation`.
+        results: Of :meth:`.run.Ablation.run`.
         folder: Where to.
 
     Returns:

@@ -4,7 +4,6 @@ import json
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,101 +63,72 @@ BUDGETS = {'quickstart': Budget(256),
                           teachers=(1, 2, 4))}
 
 
-@dataclass(frozen=True)
-class AblationOptions:
-    """What to run.
+class Ablation:
+    """A table: its stages in their order; what an earlier call has finished is not done again.
 
     Args:
         table: One of ``TABLES``.
         work_dir: Everything is written below it; tables of one budget share it, and each other's
             runs.
         budget: One of ``BUDGETS``.
-        seeds: How many seeds; data and mini CLIP are the same for all.
+        seeds: How many; data and mini CLIP are the same for all.
         parallel: Trainings at the same time.
         processes: Processes of each training, started by tools/dist_train.sh; 1 starts none.
-        epochs: Epochs of both stages, in place of the budget's.
-        identities: In place of the budget's number of people.
-        held_out: In place of the budget's number of people to score on.
-        size: (H, W) in place of the budget's crops.
-        arch: In place of the budget's Swin.
+        **replaced: Fields of :class:`Budget` in place of the budget's.
     """
 
-    table: str
-    work_dir: Path
-    budget: str = 'quickstart'
-    seeds: int = 3
-    parallel: int = 2
-    processes: int = 1
-    epochs: tuple[int, int] | None = None
-    identities: int | None = None
-    held_out: int | None = None
-    size: tuple[int, int] | None = None
-    arch: str | None = None
-
-    def resolved(self) -> Budget:
-        """The budget with what replaces parts of it."""
-        own = {name: value for name in ('epochs', 'identities', 'held_out', 'size', 'arch')
-               if (value := getattr(self, name)) is not None}
-        budget = BUDGETS[self.budget]._replace(**own)
-        last = budget.epochs[0] if budget.epochs else math.inf
-        return budget._replace(teachers=tuple(e for e in budget.teachers if e < last))
-
-
-def run_ablation(options: AblationOptions) -> dict[str, Any]:
-    """Run what is not done yet of a table, and write it.
-
-    Returns:
-        ``rows`` and ``sums`` (title -> results of its seeds, and what each person and scene adds
-        to them, see :func:`.score.score_row`), ``labels`` (how good those of each teacher are),
-        and the options.
-
-    Raises:
-        HeldError: Another process runs a table in the folder.
-        RuntimeError: If a training or a scoring fails; the message names its log.
-        ValueError: If the folder holds a run of another config, budget or code.
-    """
-    MMLogger.get_instance('ablation', log_level='WARNING')  # the jobs keep full logs
-    with hold(options.work_dir):
-        return _Ablation(options).run()
-
-
-class _Ablation:
-    """The stages in their order; what an earlier call has finished is not done again."""
-
-    def __init__(self, options: AblationOptions) -> None:
-        self.options = options
-        self.rows = TABLES[options.table]
+    def __init__(self, table: str, work_dir: Path, budget: str = 'quickstart', seeds: int = 3,
+                 parallel: int = 2, processes: int = 1, **replaced: Any) -> None:
+        self.table, self.dir, self.budget_name = table, work_dir, budget
+        self.seeds, self.parallel, self.processes = range(seeds), parallel, processes
+        self.rows = TABLES[table]
         self.configs = {row.key: quickstart_config(row) for row in self.rows if row.config}
-        self.dir = options.work_dir
-        self.budget = budget = options.resolved()
+        own = BUDGETS[budget]._replace(**replaced)
+        last = own.epochs[0] if own.epochs else math.inf
+        self.budget = own = own._replace(teachers=tuple(e for e in own.teachers if e < last))
         self.quickstart = Quickstart(Options(
-            work_dir=self.dir, epochs=budget.epochs, identities=budget.identities,
-            held_out=budget.held_out, size=budget.size, arch=budget.arch, teachers=budget.teachers))
+            work_dir, epochs=own.epochs, identities=own.identities, held_out=own.held_out,
+            size=own.size, arch=own.arch, teachers=own.teachers))
+        self.say = self.quickstart.say
 
     def run(self) -> dict[str, Any]:
+        """Run what is not done yet.
+
+        Returns:
+            ``rows`` and ``sums`` (title -> results of its seeds, and what each person and scene
+            adds to them, see :func:`.score.score_row`), ``labels`` (how good those of each teacher
+            are), and the options.
+
+        Raises:
+            HeldError: Another process runs a table in the folder.
+            RuntimeError: If a training or a scoring fails; the message names its log.
+            ValueError: If the folder holds a run of another config, budget or code.
+        """
+        MMLogger.get_instance('ablation', log_level='WARNING')  # the jobs keep full logs
+        with hold(self.dir):
+            return self._run()
+
+    def _run(self) -> dict[str, Any]:
         self.check_settings()
         self.quickstart.make_data()
         write_scenes(self.dir / 'data' / 'scenes', self.budget.scenes)
         self.run_stage1()
         trainings = {(row.key, seed): self.training(row, seed) for row in self.rows
-                     if row.config for seed in range(self.options.seeds)}
+                     if row.config for seed in self.seeds}
         missing = {f'seed{seed} {key}': training for (key, seed), training in trainings.items()
                    if not training.is_done()}
-        self.say(f'{len(missing)} of {len(trainings)} trainings, '
-                 f'{self.options.parallel} at a time')
-        run_jobs([training.job(self.options.processes, name)
-                  for name, training in missing.items()], parallel=self.options.parallel)
+        self.say(f'{len(missing)} of {len(trainings)} trainings, {self.parallel} at a time')
+        run_jobs([training.job(self.processes, name) for name, training in missing.items()],
+                 parallel=self.parallel)
         self.score(trainings)
-        results = {row.title: [read_json(self.result_file(row, seed))
-                               for seed in range(self.options.seeds)] for row in self.rows}
-        return dict(table=self.options.table, budget=self.options.budget,
-                    seeds=self.options.seeds, **self.budget._asdict(), rows=results,
-                    sums={row.title: [dict(np.load(sums_file(self.result_file(row, seed))))
-                                      for seed in range(self.options.seeds)] for row in self.rows},
+        files = {row.title: [self.result_file(row, seed) for seed in self.seeds]
+                 for row in self.rows}
+        return dict(table=self.table, budget=self.budget_name, seeds=len(self.seeds),
+                    **self.budget._asdict(),
+                    rows={title: [*map(read_json, own)] for title, own in files.items()},
+                    sums={title: [dict(np.load(sums_file(file))) for file in own]
+                          for title, own in files.items()},
                     labels=self.report_labels())
-
-    def say(self, text: str) -> None:
-        self.quickstart.say(text)
 
     def check_settings(self) -> None:
         """Refuse a folder that was begun with another budget or other code."""
@@ -177,32 +147,29 @@ class _Ablation:
     def run_stage1(self) -> None:
         """DINO of every seed, beside the mini CLIP."""
         jobs = self.quickstart.clip_jobs()
-        for seed in range(self.options.seeds):
+        for seed in self.seeds:
             stage1 = self.own(self.quickstart.stage1(seed))
             if not stage1.is_done():
-                jobs.append(stage1.job(self.options.processes, name=f'seed{seed} dino'))
+                jobs.append(stage1.job(self.processes, name=f'seed{seed} dino'))
         self.say(f'stage 1: {", ".join(job.name for job in jobs) or "done"}')
-        run_jobs(jobs, parallel=self.options.parallel)
+        run_jobs(jobs, parallel=self.parallel)
 
     def training(self, row: Row, seed: int) -> Training:
         """One row's training from the stage 1 of its seed."""
         cfg = self.configs[row.key]
-        stage1 = self.quickstart.stage1(seed)
         store = None
         if row.true_labels:
             store = self.true_labels(cfg)
         elif uses_labels(cfg):
             store = self.label(cfg, seed)
         return self.own(self.quickstart.prepare(
-            self.dir / f'seed{seed}' / row.key, cfg, seed, 1, self.quickstart.data, store=store,
-            model=dict(stage1=str(stage1.result))))
+            seed_dir(self.dir, seed) / row.key, cfg, seed, self.quickstart.stage1(seed), store))
 
     def label(self, cfg: Config, seed: int) -> Path:
         """The store of a seed's labels that a config reads; it depends on no other row."""
         labeler = self.quickstart.labeler(
             self.quickstart.stage1(seed), cluster_numbers=label_numbers(cfg))
-        return self.quickstart.label(
-            self.dir / f'seed{seed}', self.quickstart.data, labeler)[0]
+        return self.quickstart.label(seed_dir(self.dir, seed), labeler)[0]
 
     def true_labels(self, cfg: Config) -> Path:
         """The store of true labels that a config reads, of the same regions and places."""
@@ -215,11 +182,11 @@ class _Ablation:
     def report_labels(self) -> list[dict[str, Any]]:
         """How good the labels of the teachers of stage 1 are, where the budget asks for it."""
         found = []
-        for seed in range(self.options.seeds if self.budget.teachers else 0):
-            stage1, folder = self.quickstart.stage1(seed), seed_dir(self.dir, seed)
+        for seed in self.seeds if self.budget.teachers else ():
+            stage1 = self.quickstart.stage1(seed)
             for epoch in (*self.budget.teachers, stage1.epochs):
                 report, _ = self.quickstart.report_labels(
-                    folder, self.quickstart.data, self.quickstart.labeler(stage1, epoch))
+                    seed_dir(self.dir, seed), self.quickstart.labeler(stage1, epoch))
                 found.append(dict(
                     seed=seed, epoch=epoch, foreground_iou=report['foreground_iou'],
                     mean_iou=report['mean_iou'], **{name: report['attributes'][name] for name in (
@@ -244,18 +211,17 @@ class _Ablation:
         """Score what has no result yet of its very checkpoint by this code."""
         jobs, code = [], code_digest(_SCORING)
         for row in self.rows:
-            for seed in range(self.options.seeds):
+            for seed in self.seeds:
                 training = trainings.get((row.key, seed))
                 config = (training or self.quickstart.stage1(0)).config_file  # else random weights
+                file = self.result_file(row, seed)
                 job = dict(
                     config=str(config),
                     checkpoint=str(training.result) if training else None,
                     hash=file_hash(training.result) if training else None, seed=seed,
-                    data=str(self.dir / 'data'),
-                    wrong_prompts=self.options.table == 'systems',
+                    data=str(self.dir / 'data'), wrong_prompts=self.table == 'systems',
                     size=list(self.budget.size), batches=self.budget.batches, code=code,
-                    out=str(self.result_file(row, seed)))
-                file = self.result_file(row, seed)
+                    out=str(file))
                 if file.exists() and sums_file(file).exists():
                     known = read_json(file)['job']
                     if known | dict(wrong_prompts=True) == job | dict(wrong_prompts=True) and (
@@ -268,7 +234,7 @@ class _Ablation:
                     sys.executable, '-m', 'clasp_mm.experiments.ablation.score', str(ticket)],
                     file.with_suffix('.log'), env=ONE_THREAD))
         self.say(f'{len(jobs)} scorings')
-        run_jobs(jobs, parallel=self.options.parallel)
+        run_jobs(jobs, parallel=self.parallel)
 
     def result_file(self, row: Row, seed: int) -> Path:
         return self.dir / 'results' / f'{row.key}-seed{seed}.json'

@@ -71,8 +71,8 @@ def score_row(config: Path, checkpoint: Path | None, seed: int, data: Path,
         under_prompt[task], more = evaluate(dict.fromkeys(TASK_PROMPTS, task))
         sums |= {f'{task}/{key}': value for key, value in more.items()}
     return dict(
-        scores=scores, gcr=conflict.get('gcr'), ead=conflict.get('ead'),
-        gcr_of=conflict.get('gcr_of'), expert_use=conflict.get('expert_use'),
+        scores=scores,
+        **{key: conflict.get(key) for key in ('gcr', 'ead', 'gcr_of', 'expert_use')},
         parameters=sum(parameter.numel() for parameter in backbone.parameters()),
         step_seconds=None if checkpoint is None else step_seconds(checkpoint.parent),
         under_prompt=under_prompt), sums
@@ -92,9 +92,9 @@ def sums_file(result: str | Path) -> Path:
 def main() -> None:
     """Score the row that a file of :mod:`.run` describes."""
     job = read_json(sys.argv[1])
-    result, sums = score_row(Path(job['config']), job['checkpoint'] and Path(job['checkpoint']),
-                       job['seed'], Path(job['data']), job['wrong_prompts'],
-                       tuple(job['size']), job['batches'])
+    result, sums = score_row(
+        Path(job['config']), job['checkpoint'] and Path(job['checkpoint']), job['seed'],
+        Path(job['data']), job['wrong_prompts'], tuple(job['size']), job['batches'])
     with replacing(sums_file(job['out'])) as partial, open(partial, 'wb') as file:
         np.savez_compressed(file, **sums)
     write_json(job['out'], {**result, 'job': job})

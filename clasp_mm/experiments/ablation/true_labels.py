@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
+from clasp_mm.evaluation.frozen.people import read_parts
 from clasp_mm.pseudo_labels.hashing import hash_names
 from clasp_mm.pseudo_labels.labels import LabelSettings, PseudoLabels
 from clasp_mm.pseudo_labels.store import StoreWriter, list_digest, make_header
-from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, LIP_TO_PART
+from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
 from clasp_mm.synthetic import GroundTruth
 
 _ROWS = 1024  # at a time
@@ -44,10 +45,8 @@ def _true_labels(truth: GroundTruth, rows: np.ndarray, settings: LabelSettings,
     labels = PseudoLabels.empty(len(rows), grid, numbers, len(DEFAULT_VOCABULARY.attributes))
     labels.foreground[:] = labels.person_cosine[:] = labels.attr_conf[:] = 1
     labels.attr_value[:] = truth.attributes[rows]
-    table = np.array(LIP_TO_PART, np.uint8)
     starts = np.cumsum([0, *numbers])
-    for at, row in enumerate(rows.tolist()):
-        parts = table[truth.parsing(row)]
+    for at, parts in enumerate(read_parts(truth, rows.tolist())):
         down, across = (((np.arange(cells) + .5) * size / cells).astype(int)
                         for cells, size in zip(grid, parts.shape, strict=True))
         tokens = parts[down][:, across].reshape(-1)

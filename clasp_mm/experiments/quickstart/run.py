@@ -157,23 +157,19 @@ class Quickstart:
         return report
 
     def run_seed(self, seed: int) -> dict[str, Any]:
-        folder, data = seed_dir(self.dir, seed), self.data
-        stage1 = self.stage1(seed)
-        jobs = [stage1, *self.clip_jobs()]
-        self.say(f'seed {seed}: ' + ' beside '.join(job.name for job in jobs))
-        self.run_missing(jobs)
+        folder, stage1 = seed_dir(self.dir, seed), self.stage1(seed)
+        jobs = self.clip_jobs()
+        self.say(f'seed {seed}: ' + ' beside '.join(job.name for job in (stage1, *jobs)))
+        self.run_missing([stage1], jobs)
         point(folder / STAGE1, stage1.result)
 
         self.say(f'seed {seed}: pseudo-labels')
-        store, labels, page = self.label(folder, data, self.labeler(stage1))
+        store, labels, page = self.label(folder, self.labeler(stage1))
         point(folder / LABELS, store)
-        stage2 = dict(model=dict(stage1=str(stage1.result)))
-        jobs = [self.prepare(folder / 'dino_stage2', Config.fromfile(shipped_file(DINO_STAGE2)),
-                             seed, 1, data, **stage2),
-                self.prepare(folder / 'clasp', Config.fromfile(shipped_file(CLASP)), seed, 1, data,
-                             store=store, **stage2)]
-        self.say(f'seed {seed}: stage 2, ' + ' beside '.join(job.name for job in jobs))
-        self.run_missing(jobs)
+        dino, clasp = (Config.fromfile(shipped_file(config)) for config in (DINO_STAGE2, CLASP))
+        self.say(f'seed {seed}: stage 2, dino_stage2 beside clasp')
+        self.run_missing([self.prepare(folder / 'dino_stage2', dino, seed, stage1),
+                          self.prepare(folder / 'clasp', clasp, seed, stage1, store)])
 
         self.say(f'seed {seed}: publish and evaluate')
         return dict(self.evaluate(seed, folder), labels=labels, label_page=str(page))
@@ -196,7 +192,7 @@ class Quickstart:
         cfg = Config.fromfile(shipped_file(DINO))
         if self.options.teachers:
             cfg.default_hooks.checkpoint.max_keep_ckpts = -1
-        return self.prepare(seed_dir(self.dir, seed) / 'dino', cfg, seed, 0, self.data)
+        return self.prepare(seed_dir(self.dir, seed) / 'dino', cfg, seed)
 
     def say(self, text: str) -> None:
         elapsed = int(time.perf_counter() - self.start)
@@ -211,12 +207,14 @@ class Quickstart:
                                          (self.held_out_dir, self.options.held_out, HELD_OUT_SEED)):
             write_people(folder, SyntheticPeople(identities, IMAGES_PER_IDENTITY, seed))
 
-    def prepare(self, folder: Path, cfg: Config, seed: int, stage: int, data: dict,
-                store: Path | None = None, **changes: Any) -> Training:
-        """A training of a config, on the quickstart's data and labels."""
+    def prepare(self, folder: Path, cfg: Config, seed: int, stage1: Training | None = None,
+                store: Path | None = None) -> Training:
+        """A training of a config on the quickstart's data, after a stage 1 and on labels if any."""
         cfg = copy.deepcopy(cfg)
-        cfg.merge_from_dict(dict(randomness=dict(seed=seed), train_dataloader=dict(dataset=data),
-                                 **changes))
+        cfg.merge_from_dict(dict(randomness=dict(seed=seed),
+                                 train_dataloader=dict(dataset=self.data)))
+        if stage1 is not None:
+            cfg.model.stage1 = str(stage1.result)
         cfg.train_dataloader.batch_size = min(cfg.train_dataloader.batch_size, self.images)
         if store is not None:
             cfg.train_dataloader.dataset.pipeline[0].store = str(store)
@@ -226,7 +224,7 @@ class Quickstart:
                 height, width = step.global_size = self.options.size
                 step.map_size = (height // 4, width // 4)
         if self.options.epochs is not None:
-            set_epochs(cfg, self.options.epochs[stage])
+            set_epochs(cfg, self.options.epochs[0 if stage1 is None else 1])
         return Training(folder, cfg)
 
     def clip_jobs(self) -> list[Job]:
@@ -237,19 +235,15 @@ class Quickstart:
                    str(self.clip_dir), '--threads', '1', '--people', '3072', '--steps', '450']
         return [Job('mini_clip', command, self.dir / 'mini_clip.log', env=ONE_THREAD)]
 
-    def run_missing(self, jobs: Sequence[Training | Job]) -> None:
-        """Run side by side what is not there yet, and keep what it cost."""
-        missing = [job.job() if isinstance(job, Training) else job for job in jobs
-                   if not (isinstance(job, Training) and job.is_done())]
-        self.cost.update(run_jobs(missing))
+    def run_missing(self, trainings: Sequence[Training], jobs: Sequence[Job] = ()) -> None:
+        """Run side by side the trainings that are not done and the jobs; keep what they cost."""
+        missing = [training.job() for training in trainings if not training.is_done()]
+        self.cost.update(run_jobs([*missing, *jobs]))
 
     def labeler(self, stage1: Training, epoch: int | None = None, **settings: Any) -> CLIPLabeler:
-        """The stage-1 teacher with CLIP, and other settings than ``LABEL_SETTINGS``.
+        """CLIP and the teacher of an epoch of stage 1, by default the last.
 
-        Args:
-            stage1: What trained it.
-            epoch: Of ``options.teachers``; None takes the last.
-            **settings: In place of ``LABEL_SETTINGS``.
+        ``settings`` take the place of those of ``LABEL_SETTINGS``.
         """
         clip = dict(name=f'local-dir:{self.clip_dir}', pretrained=None)
         if self.options.clip is not None:
@@ -260,26 +254,26 @@ class Quickstart:
         return build_labeler(clip, teacher, device=pick_device(),
                              **{**LABEL_SETTINGS, **settings})
 
-    def label(self, folder: Path, data: dict, labeler: CLIPLabeler) -> tuple[Path, dict, Path]:
+    def label(self, folder: Path, labeler: CLIPLabeler) -> tuple[Path, dict, Path]:
         """Label the training images, and report how good labels of this kind are.
 
         Returns:
             The store, the figures of ``report_labels`` and its page.
         """
-        store, source = folder / f'labels-{label_key(labeler)}', LUPerson(**data)
+        store = folder / f'labels-{label_key(labeler)}'
         if not store.exists():
-            make_store(source, labeler, store, num_workers=0)
-        return store, *self.report_labels(folder, data, labeler)
+            make_store(LUPerson(**self.data), labeler, store, num_workers=0)
+        return store, *self.report_labels(folder, labeler)
 
-    def report_labels(self, folder: Path, data: dict, labeler: CLIPLabeler) -> tuple[dict, Path]:
+    def report_labels(self, folder: Path, labeler: CLIPLabeler) -> tuple[dict, Path]:
         """The figures and the page of :meth:`label`."""
-        page, source = folder / f'label_report-{label_key(labeler)}', LUPerson(**data)
+        page = folder / f'label_report-{label_key(labeler)}'
         if not (page / 'report.json').exists():
             unreadable: list[str] = []
             if self.options.images is None:
                 images, _ = read_synthetic_people(self.held_out_dir, LABEL_REPORT_IMAGES)
             else:
-                images = islice(read_labelled_images(source, unreadable=unreadable),
+                images = islice(read_labelled_images(LUPerson(**self.data), unreadable=unreadable),
                                 LABEL_REPORT_IMAGES)
             report_labels(labeler, images, page, unreadable=unreadable)
         return read_json(page / 'report.json'), page / 'report.html'
