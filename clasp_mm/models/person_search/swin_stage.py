@@ -6,7 +6,7 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from ..backbones.pcmoe_swin import PCMoESwin
-from ..layers.pc_moe import task_weights
+from ..layers.tasks import task_weights
 
 
 class LastStage(BaseModule):
