@@ -201,12 +201,7 @@ class PCMoESwin(BaseModule):
 
     def from_embed(self, embedded: Embedded, task: Task | Tensor | None = None, first: int = 0
                    ) -> tuple[tuple[Tensor, ...], list[Gates]]:
-        """The rest of the network, from what :meth:`embed` or :meth:`run_stages` gave.
-
-        Args:
-            embedded: Tokens before the PC-MoE of stage ``first`` and the size of their map.
-            task: As in :meth:`forward`.
-            first: The stage.
+        """The rest of the network, from before the PC-MoE of stage ``first``.
 
         Returns:
             The maps of :meth:`forward` from that stage on, and the gates of each PC-MoE that was
@@ -277,7 +272,7 @@ class PCMoESwin(BaseModule):
         if not self.has_moe:
             return [None] * self.num_stages
         if isinstance(task, Tensor):
-            batch, num_prompts = len(x), self.task_rows.shape[1]
+            batch, num_prompts = x.shape[0], self.task_rows.shape[1]
             if task.shape != (batch, num_prompts) and task.shape != (1, num_prompts):
                 raise ValueError(
                     f'prompt weights of shape {tuple(task.shape)} for {batch} images and '
