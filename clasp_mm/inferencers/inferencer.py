@@ -103,17 +103,16 @@ class Inferencer:
         files = find_inputs(images)
         known = None if boxes is None else KnownBoxes(boxes, list(files), min_score)
         options = self._options(gallery, camera, query, progress)
+        device = next(self.model.parameters()).device
         size = batch_size
         if size is None:
-            on_gpu = next(self.model.parameters()).is_cuda
-            size = self._module.BATCH * (_GPU_BATCHES if on_gpu else 1)
+            size = self._module.BATCH * (_GPU_BATCHES if device.type == 'cuda' else 1)
         draw = None if out_dir is None else self._draw(min_score, options)
         if out_dir is not None:
             check_stems(files)
         folder, parts = Path(out_dir or ''), work_parts(files, max(1, size))
         shares = None
         if out_dir is not None and world_size > 1:
-            device = next(self.model.parameters()).device
             key = digest(self.task, state_digest(self.model),
                          computes_in_bfloat16(device, self.model.amp), files, min_score, size,
                          known and known.boxes, options)
