@@ -74,7 +74,10 @@ def predict(model: nn.Module, images: Sequence[np.ndarray], query: np.ndarray | 
 
 def draw(image: np.ndarray, result: Mapping[str, np.ndarray], min_score: float = 0.3
          ) -> np.ndarray:
-    """As :func:`.detection.draw`; with a query, those of enough similarity, which is given."""
+    """Draw the boxes; with a query, those of enough similarity, and their similarity in percent.
+
+    People of less than ``min_score``, without a query of less confidence, are left out.
+    """
     searched = 'similarity' in result
     return detection.draw(
         image, dict(result, scores=result['similarity' if searched else 'scores']), min_score,

@@ -1,6 +1,5 @@
 """Parameters and multiply-adds of a backbone."""
 
-import warnings
 from typing import Any
 
 import torch
@@ -33,8 +32,7 @@ def count_macs(model: nn.Module, images: torch.Tensor) -> int:
     One fused multiply-add is one; twice that is what others call FLOPs. Products of matrices and
     convolutions count, element-wise operations and softmax do not.
     """
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter('ignore')  # tracing tells of every Python branch
+    with torch.no_grad():
         analyzer = FlopAnalyzer(model.eval(), (images,))
         analyzer.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
         analyzer.tracer_warnings('none')

@@ -282,7 +282,7 @@ class PCMoESwin(BaseModule):
         return self.rows_of(task)
 
     def rows_of(self, task: Task | None) -> list[Tensor]:
-        """Prompt weights (1, M) of each stage under a task, as the constructor's."""
+        """Prompt weights (1, M) of each stage under a task; ValueError where it names none."""
         if task is None:
             raise ValueError(
                 f'no task: name one of {", ".join(TASKS)} in the config (task=...) or in forward')
