@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from clasp_mm.registry import MODELS
 
-from .pcmoe_swin import PCMoESwin
+from .pcmoe_swin import Embedded, PCMoESwin
 
 
 @MODELS.register_module()
@@ -67,6 +67,11 @@ class SemanticSwin(PCMoESwin):
             ValueError: If no weight is given here or at construction.
         """
         return super().forward(x, semantic_weight)
+
+    def from_embed(self, embedded: Embedded, semantic_weight: float | Tensor | None = None,
+                   first: int = 0) -> tuple[tuple[Tensor, ...], list]:
+        """As :meth:`PCMoESwin.from_embed`, of :meth:`forward`; the list of gates is empty."""
+        return super().from_embed(embedded, semantic_weight, first)
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """As :meth:`PCMoESwin.get_layer_depth`; a controller counts with the merging before it."""
