@@ -15,7 +15,7 @@ from clasp_mm import synthetic
 from clasp_mm.engine.checkpoints import last_checkpoint
 from clasp_mm.engine.jobs import run_jobs
 from clasp_mm.engine.training import Training
-from clasp_mm.models.layers.pc_moe import TASKS
+from clasp_mm.models.layers import TASKS
 from clasp_mm.utils.claims import hold
 from clasp_mm.utils.files import read_json, read_logs, write_json, write_text
 from clasp_mm.utils.resources import shipped_file

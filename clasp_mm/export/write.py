@@ -290,7 +290,7 @@ def _set_prompt(backbone: PCMoESwin, task: str | Sequence | None, as_input: bool
                              'one that is given, or with prompt_input=True')
     elif names:
         backbone.task = backbone.task if task is None else task
-        backbone._prompt_weights(backbone.task)  # raises when it names no task
+        backbone.rows_of(backbone.task)  # raises when it names no task
     elif task is not None:
         raise ValueError(f'task={task!r}, but the backbone has no PC-MoE, so no prompt')
     return []

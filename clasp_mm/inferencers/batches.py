@@ -68,12 +68,7 @@ def _padded(model: nn.Module, sample: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def prepare(model: nn.Module, image: np.ndarray, **fields: Any) -> Mapping[str, Any]:
-    """A sample of an image by the model's pipeline.
-
-    Args:
-        model: With ``pipeline``.
-        image: (H, W, 3) uint8, BGR.
-        **fields: What else the pipeline reads.
+    """A sample of an image (H, W, 3) uint8, BGR, by ``model.pipeline``, which may read ``fields``.
 
     Raises:
         UnreadableImageError: Nothing is left of the image at the model's size: it is too thin.
@@ -96,10 +91,8 @@ def decode_in_float32(model: nn.Module) -> None:
     """Have a host's heads decode their networks' outputs in float32, outside of autocast.
 
     Autocast leaves outputs in bfloat16, which NumPy does not know, and neither do mmcv's NMS and
-    RoIAlign; and coordinates in pixels need more than its eight bits.
-
-    Args:
-        model: Any host's; methods of its modules are replaced, once.
+    RoIAlign; and coordinates in pixels need more than its eight bits. Methods of the modules are
+    replaced, once.
     """
     for module in model.modules():
         if hasattr(module, 'predict_by_feat'):  # heads of mmdet and mmseg

@@ -22,20 +22,15 @@ def _build(cfg: Config, device: torch.device) -> Built:
     model = init_detector(cfg, palette='random', device=device)
     steps = get_test_pipeline_cfg(cfg.copy())
     steps[0].type = 'mmdet.LoadImageFromNDArray'
-    return Built(model, 'mmdet', steps, DATASETS.build(data).metainfo)
+    return model, steps, DATASETS.build(data).metainfo
 
 
-load = loader(_build)
+load = loader('mmdet', _build)
 
 
 def predict(model: nn.Module, images: Sequence[np.ndarray], batch_size: int = BATCH
             ) -> list[dict[str, np.ndarray]]:
     """Find the boxes in each image.
-
-    Args:
-        model: From :func:`load`.
-        images: Each (H, W, 3) uint8, BGR.
-        batch_size: Images in one forward, where they are of one size.
 
     Returns:
         For each image ``boxes`` (N, 4), x1, y1, x2, y2 in pixels, ``scores`` (N, ) and ``labels``
@@ -55,13 +50,10 @@ def draw(image: np.ndarray, result: Mapping[str, np.ndarray], min_score: float =
     """Draw boxes by mmdet's visualizer.
 
     Args:
-        image: (H, W, 3) uint8, BGR.
+        image: (H, W, 3) uint8, BGR, as the picture.
         result: Result of :func:`predict`.
         min_score: Boxes below it are left out.
         classes: Names of the classes, by default numbers.
-
-    Returns:
-        The picture, as ``image``.
     """
     from mmdet.structures import DetDataSample
     from mmdet.visualization import DetLocalVisualizer

@@ -65,10 +65,7 @@ class ReIDIndex:
               ) -> ReIDIndex:
         """Index all images in and below a folder; those that cannot be read are named and skipped.
 
-        Args:
-            model: Model of :func:`clasp_mm.inferencers.reid.load`.
-            folder: The folder.
-            progress: Show a progress bar.
+        The model is one of :func:`clasp_mm.inferencers.reid.load`.
 
         Raises:
             FileNotFoundError: There is no such folder, or no image in it that can be read.

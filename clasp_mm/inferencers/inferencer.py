@@ -57,24 +57,13 @@ class Predictions(list):
 
 
 class Inferencer:
-    """A fine-tuned model, loaded once, for any number of images; see :func:`inference`.
+    """A fine-tuned model, loaded once, for any number of images.
 
-    Args:
-        task: One of ``INFERENCES``.
-        config: The model's config, or its name in the zoo; by default what lies beside the
-            checkpoint, as of published files, or without one the zoo's model of the task.
-        checkpoint: A checkpoint of its training, or published; by default the zoo's of that name.
-        device: Where it runs; by default on the GPU where there is one.
-        amp: Its precision, see :func:`clasp_mm.utils.device.precision`; what it finds is float32.
+    Arguments, and the errors of config and checkpoint, are those of :func:`inference`.
 
     Attributes:
         model: The host's model.
         skipped: Skipped inputs of the last call; see :class:`Predictions`.
-
-    Raises:
-        FileNotFoundError: There is no such config or checkpoint.
-        ValueError: There is no such task, name or device, or config or checkpoint are of another
-            task.
 
     Example:
         >>> model = Inferencer('reid', 'reid.py', 'reid.pth')
@@ -114,17 +103,16 @@ class Inferencer:
         files = find_inputs(images)
         known = None if boxes is None else KnownBoxes(boxes, list(files), min_score)
         options = self._options(gallery, camera, query, progress)
+        device = next(self.model.parameters()).device
         size = batch_size
         if size is None:
-            on_gpu = next(self.model.parameters()).is_cuda
-            size = self._module.BATCH * (_GPU_BATCHES if on_gpu else 1)
+            size = self._module.BATCH * (_GPU_BATCHES if device.type == 'cuda' else 1)
         draw = None if out_dir is None else self._draw(min_score, options)
         if out_dir is not None:
             check_stems(files)
         folder, parts = Path(out_dir or ''), work_parts(files, max(1, size))
         shares = None
         if out_dir is not None and world_size > 1:
-            device = next(self.model.parameters()).device
             key = digest(self.task, state_digest(self.model),
                          computes_in_bfloat16(device, self.model.amp), files, min_score, size,
                          known and known.boxes, options)

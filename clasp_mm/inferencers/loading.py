@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -12,25 +12,14 @@ from clasp_mm.models.weights.coverage import load_weights
 from clasp_mm.utils.device import pick_device
 from clasp_mm.zoo.config import open_config
 
-
-class Built(NamedTuple):
-    """What a task makes of its config.
-
-    Attributes:
-        model: In evaluation, on its device; without the checkpoint's weights.
-        scope: The host's.
-        steps: Transforms that an image which is loaded goes through.
-        dataset_meta: Meta data of a checkpoint that holds none.
-    """
-
-    model: nn.Module
-    scope: str
-    steps: Sequence[Mapping[str, Any]]
-    dataset_meta: Mapping[str, Any]
+Built = tuple[nn.Module, Sequence[Mapping[str, Any]], Mapping[str, Any]]
+"""A model in evaluation, without the checkpoint's weights, the transforms that an image which is
+loaded goes through, and the meta data of a checkpoint that holds none."""
 
 
-def loader(build: Callable[[Config, torch.device], Built]) -> Callable[..., nn.Module]:
-    """The ``load`` of a task, from its function of a config and a device."""
+def loader(scope: str, build: Callable[[Config, torch.device], Built]
+           ) -> Callable[..., nn.Module]:
+    """The ``load`` of a task, from its host's scope and its function of a config and a device."""
 
     def load(config: str | Path | Config, checkpoint: str | Path,
              device: str | torch.device | None = None) -> nn.Module:
@@ -47,7 +36,7 @@ def loader(build: Callable[[Config, torch.device], Built]) -> Callable[..., nn.M
         """
         from mmengine.dataset import Compose
         from mmengine.registry import DefaultScope
-        model, scope, steps, dataset_meta = build(open_config(config), pick_device(device))
+        model, steps, dataset_meta = build(open_config(config), pick_device(device))
         saved = load_weights(model, checkpoint)
         model.dataset_meta = dict(dataset_meta) | {
             key: value for key, value in (saved.get('dataset_meta') or {}).items()

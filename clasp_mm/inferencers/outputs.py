@@ -21,9 +21,6 @@ class Pictures(ExitStack):
     """A folder of drawn images and videos, under the names of their sources; a context manager.
 
     A video is whole, or not there, once a frame of another file comes or the context is left.
-
-    Args:
-        folder: Where to write.
     """
 
     def __init__(self, folder: str | os.PathLike) -> None:

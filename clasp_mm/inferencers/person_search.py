@@ -37,7 +37,7 @@ def predict(model: nn.Module, images: Sequence[np.ndarray], query: np.ndarray | 
         images: Each (H, W, 3) uint8, BGR.
         query: (C, ) of :func:`embed`.
         boxes: People to look at, for each image (N, 4); None, of one or of all, finds them.
-        batch_size: Images in one forward, where they are of one size.
+        batch_size: Images of one size in one forward.
 
     Returns:
         For each image ``boxes`` (N, 4), x1, y1, x2, y2 in pixels, ``scores`` (N, ), 1 of given
@@ -76,13 +76,7 @@ def draw(image: np.ndarray, result: Mapping[str, np.ndarray], min_score: float =
          ) -> np.ndarray:
     """Draw the boxes; with a query, those of enough similarity, and their similarity in percent.
 
-    Args:
-        image: (H, W, 3) uint8, BGR.
-        result: Result of :func:`predict`.
-        min_score: Less similar (without a query, less confident) people are left out.
-
-    Returns:
-        The picture, as ``image``.
+    People of less than ``min_score``, without a query of less confidence, are left out.
     """
     searched = 'similarity' in result
     return detection.draw(

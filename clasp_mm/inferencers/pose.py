@@ -18,10 +18,10 @@ BATCH = 32  # people in one forward
 def _build(cfg: Config, device: torch.device) -> Built:
     from mmpose.apis import init_model
     model = init_model(cfg, device=device)
-    return Built(model, 'mmpose', cfg.test_dataloader.dataset.pipeline, model.dataset_meta)
+    return model, cfg.test_dataloader.dataset.pipeline, model.dataset_meta
 
 
-load = loader(_build)
+load = loader('mmpose', _build)
 
 
 def predict(model: nn.Module, images: Sequence[np.ndarray],
@@ -68,13 +68,10 @@ def draw(image: np.ndarray, result: Mapping[str, np.ndarray],
     """Draw boxes and skeletons by mmpose's visualizer.
 
     Args:
-        image: (H, W, 3) uint8, BGR.
+        image: (H, W, 3) uint8, BGR, as the picture.
         result: Result of :func:`predict`.
         meta: The model's ``dataset_meta``, for skeleton and colours; COCO's by default.
         min_score: Keypoints below it are left out.
-
-    Returns:
-        The picture, as ``image``.
     """
     from mmengine.structures import InstanceData
     from mmpose.datasets.datasets.utils import parse_pose_metainfo

@@ -34,10 +34,10 @@ def _build(cfg: Config, device: torch.device) -> Built:
     cfg.model.backbone.init_cfg = None
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         model = MODELS.build(cfg.model).to(device).eval()
-    return Built(model, 'mmpretrain', cfg.test_pipeline[1:], {})  # images are loaded
+    return model, cfg.test_pipeline[1:], {}  # images are loaded
 
 
-load = loader(_build)
+load = loader('mmpretrain', _build)
 
 
 def predict(model: nn.Module, images: Sequence[np.ndarray], index: ReIDIndex | None = None,
@@ -82,12 +82,7 @@ def embed_files(model: nn.Module, paths: Sequence[str | Path], progress: bool = 
                 ) -> tuple[np.ndarray, list[int]]:
     """Features (n, C) of the files that can be read, and their places in ``paths``.
 
-    The others are counted and named in the log.
-
-    Args:
-        model: From :func:`load`.
-        paths: Paths of images of one person each.
-        progress: Show a bar.
+    The others are counted and named in the log. An image shows one person.
 
     Raises:
         FileNotFoundError: None can be read.
@@ -105,16 +100,7 @@ def embed_files(model: nn.Module, paths: Sequence[str | Path], progress: bool = 
 
 
 def draw(image: np.ndarray, result: Mapping[str, np.ndarray], root: str | Path) -> np.ndarray:
-    """Draw the query and the images that were found for it.
-
-    Args:
-        image: (H, W, 3) uint8, BGR.
-        result: Result of :func:`predict` with an index.
-        root: Folder of the gallery.
-
-    Returns:
-        The picture, BGR.
-    """
+    """Draw the query and the images that were found for it in the gallery's folder ``root``."""
     found = [read_image(Path(root, name))[..., ::-1] for name in result['names']]
     picture = draw_ranked_list(image[..., ::-1], found, result['distances'])
     return np.ascontiguousarray(picture[..., ::-1])

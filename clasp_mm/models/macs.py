@@ -1,6 +1,5 @@
 """Parameters and multiply-adds of a backbone."""
 
-import warnings
 from typing import Any
 
 import torch
@@ -33,8 +32,7 @@ def count_macs(model: nn.Module, images: torch.Tensor) -> int:
     One fused multiply-add is one; twice that is what others call FLOPs. Products of matrices and
     convolutions count, element-wise operations and softmax do not.
     """
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter('ignore')  # tracing tells of every Python branch
+    with torch.no_grad():
         analyzer = FlopAnalyzer(model.eval(), (images,))
         analyzer.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
         analyzer.tracer_warnings('none')
@@ -43,14 +41,9 @@ def count_macs(model: nn.Module, images: torch.Tensor) -> int:
 
 
 def config_cost(cfg: Config, size: str) -> tuple[int, int]:
-    """Count a config's backbone.
+    """Parameters of a config's backbone, and multiply-adds of one image under one prompt.
 
-    Args:
-        cfg: The config.
-        size: Height x width of the image, as '256x128'.
-
-    Returns:
-        Parameters, and multiply-adds of a forward pass of one image under one prompt.
+    The image has ``size``, height x width as '256x128'.
     """
     height, width = map(int, size.split('x'))
     model = OneMap(MODELS.build(dict(cfg.model.backbone, init_cfg=None)))

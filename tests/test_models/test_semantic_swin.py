@@ -54,6 +54,18 @@ def test_equals_its_definition_with_solider_weights(plain, published, size):
                 torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
+def test_stages_in_two_runs_are_controlled_as_in_one(published):
+    model = _model()
+    load_backbone(model, published)
+    images, lams = torch.randn(2, 3, 64, 32), torch.tensor([0.2, 0.9])
+    with torch.no_grad():
+        maps, gates, rest = model.run_stages(model.embed(images), lams, stop=2)
+        maps += model.from_embed(rest, lams, 2)[0]
+        assert not gates
+        for ours, theirs in zip(maps, model(images, lams), strict=True):
+            assert torch.equal(ours, theirs)
+
+
 def test_gradients_of_the_controller_equal_finite_differences(published):
     model = _model().double()
     load_backbone(model, published)

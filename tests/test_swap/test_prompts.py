@@ -10,7 +10,7 @@ from torch import nn
 pytest.importorskip('mmpose', reason='needs mmpose: bash tools/setup.sh')
 
 from clasp_mm.models import PCMoESwin
-from clasp_mm.models.layers.pc_moe import task_weights
+from clasp_mm.models.layers.tasks import task_weights
 from tests.source_tree import ROOT
 
 CONFIGS = sorted(path for family in (

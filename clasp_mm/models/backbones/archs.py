@@ -37,11 +37,7 @@ def arch_settings(arch: str | Mapping) -> Mapping:
 
 
 def stage_indices(indices: Sequence[int], num_stages: int, name: str) -> tuple[int, ...]:
-    """Indices of stages, all of which are there.
-
-    Raises:
-        ValueError: One is not, or there is none.
-    """
+    """Indices of stages; ValueError where one is not there, or none is named."""
     if not len(indices):
         raise ValueError(f'{name} names no stage, of 0 to {num_stages - 1}')
     bad = [i for i in indices if not 0 <= i < num_stages]

@@ -14,8 +14,9 @@ from clasp_mm.registry import MODELS, WEIGHT_INITIALIZERS
 from ..compiling import Compilation, compilable
 from ..layers.cpu import chunked
 from ..layers.linear import init_linear
-from ..layers.pc_moe import TASKS, Gates, PCMoE, task_index, task_weights
+from ..layers.pc_moe import Gates, PCMoE
 from ..layers.swin_block import PatchEmbed, PatchMerging, SwinBlock
+from ..layers.tasks import TASKS, mean_of_tasks, task_rows
 from .archs import arch_settings, moe_settings, stage_indices
 
 Task = str | Sequence
@@ -168,14 +169,12 @@ class PCMoESwin(BaseModule):
         self._zero_moe_outputs()
 
         self.has_moe = bool(moe_stages)
-        self.task = None
+        self.task = task
         if self.has_moe:
-            num_prompts = self.stages[moe_stages[0]].moe.num_prompts
-            rows = torch.cat([task_weights(name, num_prompts) for name in TASKS])
+            rows = task_rows(self.stages[moe_stages[0]].moe.num_prompts)
             self.register_buffer('task_rows', rows, persistent=False)
-        if task is not None:
-            self._prompt_weights(task)  # raises when it names no task
-            self.task = task
+            if task is not None:
+                self.rows_of(task)  # raises when it names no task
         self._freeze()
 
     @compilable(evaluation=False)
@@ -202,12 +201,7 @@ class PCMoESwin(BaseModule):
 
     def from_embed(self, embedded: Embedded, task: Task | Tensor | None = None, first: int = 0
                    ) -> tuple[tuple[Tensor, ...], list[Gates]]:
-        """The rest of the network, from what :meth:`embed` or :meth:`run_stages` gave.
-
-        Args:
-            embedded: Tokens before the PC-MoE of stage ``first`` and the size of their map.
-            task: As in :meth:`forward`.
-            first: The stage.
+        """The rest of the network, from before the PC-MoE of stage ``first``.
 
         Returns:
             The maps of :meth:`forward` from that stage on, and the gates of each PC-MoE that was
@@ -233,7 +227,7 @@ class PCMoESwin(BaseModule):
             Maps and gates of the stages between, as :meth:`from_embed`, and the tokens.
         """
         x, hw = embedded
-        prompts = self._prompt_weights(self.task if task is None else task, x.shape[0])
+        prompts = self._prompts(task, x)
         outs, gates = [], []
         last = max(self.out_indices)
         for i in range(first, last + 1 if stop is None else stop):
@@ -244,9 +238,14 @@ class PCMoESwin(BaseModule):
             if i in self.out_indices:
                 outs.append(self._map(i, x, hw))
             if i < last:
-                x, hw = stage.downsample(x, hw)
+                x, hw = self._merge(i, x, hw, prompts[i])
                 x = self._run_blocks(i + 1, x, hw)
         return tuple(outs), gates, Embedded(x, hw)
+
+    def _merge(self, stage: int, x: Tensor, hw: tuple[int, int], prompt: Tensor | None
+               ) -> tuple[Tensor, tuple[int, int]]:
+        """Patch merging behind a stage."""
+        return self.stages[stage].downsample(x, hw)
 
     def _map(self, stage: int, x: Tensor, hw: tuple[int, int]) -> Tensor:
         out = getattr(self, f'norm{stage}')(x).unflatten(1, hw).permute(0, 3, 1, 2)
@@ -267,32 +266,29 @@ class PCMoESwin(BaseModule):
             return checkpoint(module, *args, use_reentrant=False)
         return module(*args)
 
-    def _prompt_weights(self, task: Task | Tensor | None, batch: int = 1) -> list[Tensor | None]:
+    def _prompts(self, task: Task | Tensor | None, x: Tensor) -> list[Tensor | None]:
         """Prompt weights (B or 1, M) of each stage; None where the model has no PC-MoE."""
+        task = self.task if task is None else task
         if not self.has_moe:
             return [None] * self.num_stages
-        if task is None:
-            raise ValueError(
-                f'no task: name one of {", ".join(TASKS)} in the config (task=...) or in forward')
         if isinstance(task, Tensor):
-            num_prompts = self.task_rows.shape[1]
+            batch, num_prompts = x.shape[0], self.task_rows.shape[1]
             if task.shape != (batch, num_prompts) and task.shape != (1, num_prompts):
                 raise ValueError(
                     f'prompt weights of shape {tuple(task.shape)} for {batch} images and '
                     f'{num_prompts} prompts: give one weight per image and prompt, ({batch}, '
                     f'{num_prompts})')
             return [task] * self.num_stages
-        if not isinstance(task, str) and len(task) == self.num_stages:
-            return [self._task_row(entry) for entry in task]
-        return [self._task_row(task)] * self.num_stages
+        return self.rows_of(task)
 
-    def _task_row(self, task: Task) -> Tensor:
-        """Weights (1, M) of the mean prompt of one or several tasks."""
-        names = (task, ) if isinstance(task, str) else tuple(task)
-        if not names:
-            raise ValueError(f'no task named: the tasks are {", ".join(TASKS)}')
-        rows = [self.task_rows[index:index + 1] for index in map(task_index, names)]
-        return rows[0] if len(rows) == 1 else torch.cat(rows).mean(0, keepdim=True)
+    def rows_of(self, task: Task | None) -> list[Tensor]:
+        """Prompt weights (1, M) of each stage under a task; ValueError where it names none."""
+        if task is None:
+            raise ValueError(
+                f'no task: name one of {", ".join(TASKS)} in the config (task=...) or in forward')
+        if not isinstance(task, str) and len(task) == self.num_stages:
+            return [mean_of_tasks(self.task_rows, entry) for entry in task]
+        return [mean_of_tasks(self.task_rows, task)] * self.num_stages
 
     def init_weights(self) -> None:
         """Initialise as MMEngine does, but load weights strictly and keep a new PC-MoE neutral.

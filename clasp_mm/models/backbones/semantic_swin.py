@@ -60,37 +60,18 @@ class SemanticSwin(PCMoESwin):
 
     def forward(self, x: Tensor, semantic_weight: float | Tensor | None = None
                 ) -> tuple[Tensor, ...]:
-        """Feature maps of images.
-
-        Args:
-            x: (B, in_channels, H, W), of any size.
-            semantic_weight: As the constructor's, which it replaces, or one an image, (B,).
-
-        Returns:
-            Normed maps (B, C_i, H_i, W_i), one per entry of ``out_indices``.
+        """As :meth:`PCMoESwin.forward`, with lambda for the task: the constructor's, or one an
+        image, (B,).
 
         Raises:
             ValueError: If no weight is given here or at construction.
         """
         return super().forward(x, semantic_weight)
 
-    def from_embed(self, embedded: Embedded, semantic_weight: float | Tensor | None = None
-                   ) -> tuple[tuple[Tensor, ...], list]:
-        """The rest of the network, from what :meth:`embed` gave; the list of gates is empty."""
-        x, hw = embedded
-        control = self._control(semantic_weight, x)
-        outs = []
-        last = max(self.out_indices)
-        for i, stage in enumerate(self.stages[:last + 1]):
-            if i > 0:
-                x = self._run_blocks(i, x, hw)
-            if i in self.out_indices:
-                outs.append(self._map(i, x, hw))
-            if i < last:
-                x, hw = stage.downsample(x, hw)
-                scale = F.softplus(self.semantic_embed_w[i](control))
-                x = x * scale[:, None] + self.semantic_embed_b[i](control)[:, None]
-        return tuple(outs), []
+    def from_embed(self, embedded: Embedded, semantic_weight: float | Tensor | None = None,
+                   first: int = 0) -> tuple[tuple[Tensor, ...], list]:
+        """As :meth:`PCMoESwin.from_embed`, of :meth:`forward`; the list of gates is empty."""
+        return super().from_embed(embedded, semantic_weight, first)
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """As :meth:`PCMoESwin.get_layer_depth`; a controller counts with the merging before it."""
@@ -99,8 +80,15 @@ class SemanticSwin(PCMoESwin):
             return sum(self.depths[:int(name[1]) + 1]), sum(self.depths) + 2
         return super().get_layer_depth(param_name, prefix)
 
-    def _control(self, weight: float | Tensor | None, x: Tensor) -> Tensor:
-        """(lambda, 1 - lambda) of each image, (B or 1, 2)."""
+    def _merge(self, stage: int, x: Tensor, hw: tuple[int, int], prompt: Tensor
+               ) -> tuple[Tensor, tuple[int, int]]:
+        """Patch merging, then the controller's scale and shift."""
+        x, hw = super()._merge(stage, x, hw, prompt)
+        scale = F.softplus(self.semantic_embed_w[stage](prompt))
+        return x * scale[:, None] + self.semantic_embed_b[stage](prompt)[:, None], hw
+
+    def _prompts(self, weight: float | Tensor | None, x: Tensor) -> list[Tensor]:
+        """(lambda, 1 - lambda) of each image, (B or 1, 2), for each stage."""
         weight = self.semantic_weight if weight is None else weight
         if weight is None:
             raise ValueError('no semantic weight: give semantic_weight=0 (appearance) to 1 '
@@ -109,7 +97,7 @@ class SemanticSwin(PCMoESwin):
         if weight.shape[0] not in (1, x.shape[0]):
             raise ValueError(f'{len(weight)} semantic weights for {len(x)} images: give one for '
                              'all or one an image')
-        return torch.cat([weight, 1 - weight], dim=1)
+        return [torch.cat([weight, 1 - weight], dim=1)] * self.num_stages
 
     def _freeze(self) -> None:
         super()._freeze()

@@ -8,6 +8,7 @@ from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.models.utils import filter_scores_and_topk
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
+from torchvision.ops import clip_boxes_to_image
 
 from clasp_mm.registry import MODELS
 
@@ -126,9 +127,7 @@ class CSPHead(BaseDenseHead):
         x = cell % center.shape[-1] + 0.5 + kept['offset'][:, 1]
         boxes = torch.stack(
             [x - width / 2, y - height / 2, x + width / 2, y + height / 2], 1) * self.stride
-        image_height, image_width = img_meta['img_shape'][:2]
-        limit = boxes.new_tensor([image_width, image_height, image_width, image_height])
-        boxes = torch.minimum(boxes.clamp(min=0), limit)
+        boxes = clip_boxes_to_image(boxes, img_meta['img_shape'][:2])
         return self._bbox_post_process(
             InstanceData(bboxes=boxes, scores=scores, labels=labels), self.test_cfg,
             rescale=rescale, img_meta=img_meta)

@@ -59,20 +59,18 @@ def csp_targets(boxes: Sequence[Tensor], ignored: Sequence[Tensor], map_size: tu
     ignored_box = torch.cat([ignored_box, box[~good]])
     image, box, size, center = image[good], box[good] / stride, size[good] / stride, center[good]
     cell = center.floor().long()
-
-    def new_map(value: float) -> Tensor:
-        return box.new_full((len(boxes) * height * width, ), value)
+    cells = len(boxes) * height * width
 
     inside, index, x, y = _cells_of(
         image, box[:, :2].ceil().long(), box[:, 2:].floor().long(), map_size)
     sigma = 0.15 * size + 0.35  # 0.3 ((k - 1) / 2 - 1) + 0.8 of a side of k cells
     distance = (torch.stack([x, y], 1) - cell[inside]) / sigma[inside]
-    centers = new_map(0.).scatter_reduce_(
+    centers = box.new_zeros(cells).scatter_reduce_(
         0, index, torch.exp(-0.5 * distance.square().sum(1)), 'amax')
     at_center = (image * height + cell[:, 1]) * width + cell[:, 0]
     centers[at_center] = 1.
 
-    center_weight = new_map(1.)
+    center_weight = box.new_ones(cells)
     _, hidden, _, _ = _cells_of(ignored_image, (ignored_box[:, :2] / stride).floor().long(),
                                 (ignored_box[:, 2:] / stride).ceil().long(), map_size)
     center_weight[hidden] = 0.
@@ -80,10 +78,10 @@ def csp_targets(boxes: Sequence[Tensor], ignored: Sequence[Tensor], map_size: tu
     center_weight[at_center] = 1.
 
     around, window, _, _ = _cells_of(image, cell - radius, cell + radius + 1, map_size)
-    scales, scale_weight = _paint(new_map(-1.).long(), window, around, size.flip(1).log())
+    scales, scale_weight = _paint(cells, window, around, size.flip(1).log())
     offset = (center - cell - 0.5).flip(1)
     offsets, offset_weight = _paint(
-        new_map(-1.).long(), at_center, torch.arange(len(cell), device=cell.device), offset)
+        cells, at_center, torch.arange(len(cell), device=cell.device), offset)
     return CSPTargets(*(
         value.view(len(boxes), height, width, -1).permute(0, 3, 1, 2).contiguous()
         for value in (centers, center_weight, scales, scale_weight, offsets, offset_weight)))
@@ -109,7 +107,7 @@ def _cells_of(image: Tensor, first: Tensor, last: Tensor, map_size: tuple[int, i
     return box, (image[box] * map_size[0] + y) * map_size[1] + x, x, y
 
 
-def _paint(owner: Tensor, index: Tensor, box: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+def _paint(cells: int, index: Tensor, box: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """Values (cells, K) of the last box in each cell, 0 where there is none; and where one is."""
-    owner = owner.scatter_reduce_(0, index, box, 'amax') + 1
+    owner = index.new_zeros(cells).scatter_reduce_(0, index, box + 1, 'amax')
     return torch.cat([values.new_zeros(1, values.shape[1]), values])[owner], (owner > 0).float()

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from clasp_mm.registry import MODELS
 
@@ -34,19 +35,17 @@ class AttrHead(BaseModule):
             raise ValueError('attribute_sizes needs at least two candidate values for each '
                              f'attribute, got {list(attribute_sizes)}')
         self.attribute_sizes = tuple(attribute_sizes)
-        self.classifier = nn.Linear(in_channels, sum(self.attribute_sizes))
+        total = sum(self.attribute_sizes)
+        self.classifier = nn.Linear(in_channels, total)
         init_linear(self.classifier)
         sizes = torch.tensor(self.attribute_sizes)
-        owner = torch.repeat_interleave(torch.arange(len(sizes)), sizes,
-                                        output_size=sum(self.attribute_sizes))
-        offset = torch.cumsum(sizes, 0) - sizes
-        self.register_buffer('sizes', sizes, persistent=False)
-        self.register_buffer('owner', owner, persistent=False)
-        self.register_buffer('value', torch.arange(len(owner)) - offset[owner], persistent=False)
+        owner = torch.repeat_interleave(torch.arange(len(sizes)), sizes, output_size=total)
+        value = torch.cat([torch.arange(size) for size in self.attribute_sizes])
         # Columns of the values of each attribute, (A, most); those it lacks are the one behind all.
-        column = offset[:, None] + torch.arange(max(self.attribute_sizes))
-        column = column.where(torch.arange(column.shape[1]) < sizes[:, None], len(owner))
-        self.register_buffer('column', column, persistent=False)
+        column = pad_sequence(torch.arange(total).split(self.attribute_sizes), batch_first=True,
+                              padding_value=total)
+        for name, buffer in dict(sizes=sizes, owner=owner, value=value, column=column).items():
+            self.register_buffer(name, buffer, persistent=False)
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Logits (B, sum of attribute_sizes) from pooled features (B, C)."""

@@ -41,14 +41,7 @@ def has_hooks(module: nn.Module) -> bool:
 
 
 def needs_chunks(module: nn.Module, rows: int, width: int, x: Tensor) -> bool:
-    """Whether :func:`chunked` would make more than one call.
-
-    Args:
-        module: What is computed.
-        rows: How many rows are mapped, each by itself.
-        width: Elements of the largest layer that is made of one row.
-        x: The rows, or what they are taken from.
-    """
+    """Whether :func:`chunked` would make more than one call of ``rows`` taken from ``x``."""
     return (not torch.is_grad_enabled() and runs_plainly_on_cpu(x)
             and rows * width > _LARGE and rows > 1 and not has_hooks(module))
 
@@ -67,10 +60,7 @@ def chunked(module: nn.Module, function: Callable[..., Tensor], width: int, x: T
         width: Elements of the largest layer that ``function`` makes of one row.
         x: N rows along ``dim``.
         more: N rows along ``dim`` each.
-        dim: The dimension.
-
-    Returns:
-        N rows along ``dim``.
+        dim: Their dimension, and that of the result's N rows.
     """
     if not needs_chunks(module, x.shape[dim], width, x):
         return function(x, *more)

@@ -1,6 +1,6 @@
 """Prompt-controlled mixture of experts (CLASP, arXiv 2601.13133, section III-B)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -8,23 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from clasp_mm.utils.names import did_you_mean
-
 from .cpu import runs_plainly_on_cpu
 from .linear import init_linear, linear
-
-TASKS = ('appearance', 'part', 'attribute')
-"""The three pretext tasks, in the order of their prompts."""
+from .tasks import task_rows
 
 _PART_BYTES = 32 * 2 ** 20  # of the experts' weights of the images that go together
 
 _NO_RIVAL = -1e4  # a logit that any other beats, with gradients of 0 and not of infinity
-
-_PROMPTS_OF_TASK = {
-    2: ((0,), (1,), (1,)),
-    3: ((0,), (1,), (2,)),
-    6: ((0, 1), (2, 3), (4, 5)),
-}
 
 
 class Gates(NamedTuple):
@@ -37,7 +27,8 @@ class Gates(NamedTuple):
         noise_std: (..., n) float32, the standard deviation of each logit's noise; 0 without.
 
     Example:
-        >>> _, gates = PCMoE(8, num_experts=4, top_k=2)(torch.zeros(1, 6, 8), task_weights('part'))
+        >>> moe = PCMoE(8, num_experts=4, top_k=2)
+        >>> _, gates = moe(torch.zeros(1, 6, 8), torch.tensor([[0., 1., 0.]]))
         >>> int(gates.gates.count_nonzero()), gates.probs.shape
         (2, torch.Size([1, 4]))
     """
@@ -67,57 +58,6 @@ class Gates(NamedTuple):
         return torch.special.ndtr(margin / self.noise_std.clamp(min=1e-6))
 
 
-def task_index(task: str) -> int:
-    """Position of a task in ``TASKS``; ValueError with the nearest name when unknown.
-
-    >>> task_index('part')
-    1
-    """
-    if task not in TASKS:
-        raise ValueError(f'unknown task {task!r}: the tasks are {", ".join(TASKS)}'
-                         + did_you_mean(task, TASKS))
-    return TASKS.index(task)
-
-
-def check_num_prompts(num_prompts: int) -> None:
-    """Raise ValueError unless the three tasks can own this many prompts."""
-    if num_prompts not in _PROMPTS_OF_TASK:
-        raise ValueError(
-            f'num_prompts={num_prompts} is not supported: 3 (one per task), 2 (part and attribute '
-            'share one) or 6 (two per task)')
-
-
-def task_weights(task: str | Sequence[str], num_prompts: int = 3) -> Tensor:
-    """Weights of the prompts that make up the prompt of a task.
-
-    With 3 prompts each task owns one; with 2, part and attribute share the second; with 6, each
-    task owns two and uses their mean. Several tasks use the mean of their prompts.
-
-    Args:
-        task: A name of ``TASKS``, or several of them.
-        num_prompts: Prompts M.
-
-    Returns:
-        (1, M) float32, sums to 1.
-
-    Raises:
-        ValueError: If a task is unknown, none is named, or M is not 2, 3 or 6.
-
-    Example:
-        >>> task_weights(('part', 'attribute'))
-        tensor([[0.0000, 0.5000, 0.5000]])
-    """
-    check_num_prompts(num_prompts)
-    names = (task,) if isinstance(task, str) else tuple(task)
-    if not names:
-        raise ValueError(f'no task named: the tasks are {", ".join(TASKS)}')
-    weights = torch.zeros(1, num_prompts)
-    for name in names:
-        prompts = _PROMPTS_OF_TASK[num_prompts][task_index(name)]
-        weights[0, list(prompts)] += 1 / (len(prompts) * len(names))
-    return weights
-
-
 class PCMoE(nn.Module):
     """Prompt-controlled mixture of experts on a map of tokens.
 
@@ -141,7 +81,7 @@ class PCMoE(nn.Module):
         dim: Channels C.
         num_experts: Experts n.
         top_k: Experts K that one image may use.
-        num_prompts: Prompts M: 3 (one per task), 2 or 6, see :func:`task_weights`.
+        num_prompts: Prompts M: 3 (one per task), 2 or 6, see :func:`.task_weights`.
         expert_hidden: Hidden channels h of an expert.
         gate_reduction: The channel gate W_c has rank C / gate_reduction.
         self_embedding: Let the gates see the tokens; without, z = p.
@@ -159,7 +99,7 @@ class PCMoE(nn.Module):
 
     Example:
         >>> tokens = torch.rand(2, 6, 8)
-        >>> out, gates = PCMoE(8, num_experts=4, top_k=2)(tokens, task_weights('part'))
+        >>> out, gates = PCMoE(8, num_experts=4, top_k=2)(tokens, torch.tensor([[0., 1., 0.]]))
         >>> torch.equal(out, tokens), gates.gates.shape  # a new module is the identity
         (True, torch.Size([2, 4]))
     """
@@ -178,14 +118,12 @@ class PCMoE(nn.Module):
                  task_gates: bool = False,
                  prompt_residual: bool = True) -> None:
         super().__init__()
-        for name, value in (('num_experts', num_experts), ('expert_hidden', expert_hidden),
-                            ('gate_reduction', gate_reduction)):
+        for name, value in (('expert_hidden', expert_hidden), ('gate_reduction', gate_reduction)):
             if value < 1:
                 raise ValueError(f'{name}={value} must be at least 1')
         if not 1 <= top_k <= num_experts:
-            raise ValueError(
-                f'top_k={top_k} must lie between 1 and num_experts={num_experts}')
-        check_num_prompts(num_prompts)
+            raise ValueError(f'top_k={top_k} must lie between 1 and num_experts={num_experts}')
+        task_rows(num_prompts)  # raises where the tasks cannot own so many
         if not (self_embedding or prompt_embedding):
             raise ValueError(
                 'self_embedding=False and prompt_embedding=False leave the gates without input; '
@@ -402,6 +340,5 @@ def _of_each(table: Tensor, kept: Tensor, rows: Tensor | None) -> Tensor:
 
 
 def _linear32(layer: nn.Linear, x: Tensor) -> Tensor:
-    """Apply a linear layer in float32 whatever the dtype of its weights."""
-    bias = None if layer.bias is None else layer.bias.float()
-    return F.linear(x, layer.weight.float(), bias)
+    """Apply a linear layer with a bias in float32 whatever the dtype of its weights."""
+    return F.linear(x, layer.weight.float(), layer.bias.float())

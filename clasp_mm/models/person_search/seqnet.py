@@ -3,15 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from mmdet.models.dense_heads import RPNHead
 from mmdet.models.detectors import TwoStageDetector
 from mmdet.structures import DetDataSample
 from torch import Tensor, nn
+from torchvision.ops import clip_boxes_to_image
 
 from clasp_mm.registry import MODELS
 
 from ..losses import upcast
+from .swin_stage import LastStage
 
 
 @MODELS.register_module()
@@ -79,8 +80,8 @@ class SeqNet(TwoStageDetector):
         whole.init_weights()
         weights = whole.state_dict()
         self.backbone.load_state_dict({name: weights[name] for name in self.backbone.state_dict()})
-        for stage in self.roi_head.stages:
-            stage.take(whole)
+        for stage, task in zip(self.roi_head.stages, self.roi_head.tasks, strict=True):
+            stage.load_state_dict(LastStage(whole, task).state_dict())
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor]:
         """Images (B, 3, H, W) to the shared map, in float32 under AMP, as RoIAlign needs it."""
@@ -104,11 +105,9 @@ class SeqNet(TwoStageDetector):
 
 def _query_boxes(meta: Mapping, like: Tensor) -> Tensor:
     """The boxes (N, 4) of a frame's queries, in pixels of the input."""
-    height, width = meta['img_shape'][:2]
     scale = like.new_tensor(meta.get('scale_factor', (1, 1))).repeat(2)
     boxes = like.new_tensor([one['bbox'] for one in meta.get('queries', ())]).reshape(-1, 4)
-    inside = torch.minimum((boxes * scale).clamp(min=0),
-                           like.new_tensor([width, height, width, height]))
+    inside = clip_boxes_to_image(boxes * scale, meta['img_shape'][:2])
     empty = (inside[:, 2:] <= inside[:, :2]).any(dim=1)
     if empty.any():
         raise ValueError(f'{meta.get("img_path")}: the box {boxes[empty][0].tolist()} of a query '

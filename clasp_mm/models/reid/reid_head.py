@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 from clasp_mm.registry import MODELS
 
+from ..losses import upcast
+
 _FEATURES = ('before', 'after')
 
 
@@ -32,8 +34,7 @@ def batch_hard_triplet_loss(features: Tensor, labels: Tensor) -> Tensor:
         >>> batch_hard_triplet_loss(features, torch.tensor([0, 0, 1, 1]))
         tensor(0.0001)
     """
-    if features.dtype in (torch.float16, torch.bfloat16):
-        features = features.float()
+    features = upcast(features)
     with torch.autocast(features.device.type, enabled=False):
         distances = torch.cdist(features, features,
                                 compute_mode='donot_use_mm_for_euclid_dist')
@@ -100,18 +101,7 @@ class ReIDHead(BaseModule):
 
     def forward(self, feats: Sequence[Tensor], data_samples: list[DataSample] | None = None
                 ) -> Tensor:
-        """Features of people.
-
-        Args:
-            feats: Pooled features, (B, C) each; the last is used.
-            data_samples: Where cameras have vectors: their ``camera``.
-
-        Returns:
-            (B, C) of unit length.
-
-        Raises:
-            ValueError: See :meth:`embed`.
-        """
+        """Features of people, (B, C) of unit length, by what :meth:`embed` gives."""
         feature = self.embed(feats, data_samples)
         if self.test_feature == 'after':
             feature = self.neck(feature)
@@ -119,7 +109,7 @@ class ReIDHead(BaseModule):
 
     def embed(self, feats: Sequence[Tensor], data_samples: list[DataSample] | None = None
               ) -> Tensor:
-        """The pooled feature, with the camera's vector where there is one; (B, C).
+        """The last of the pooled features, (B, C) each, with the camera's vector if there is one.
 
         Raises:
             ValueError: A camera is missing or unknown.

@@ -64,11 +64,10 @@ def verify_hash(path: Path) -> None:
     Raises:
         ValueError: If they differ: the file was changed or is not complete.
     """
-    stated, where = HASHED_NAME.search(path.name), 'its name'
+    stated = HASHED_NAME.search(path.name)
     sha = stated[1] if stated else _side_car_hash(path)
-    if not stated:
-        where = path.with_suffix('.json').name
     if sha is not None and (found := file_hash(path)) != sha:
+        where = 'its name' if stated else path.with_suffix('.json').name
         raise ValueError(f'{path} has hash {found}, {where} says {sha}: the file was '
                          'changed or only partly copied; fetch it again')
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from mmengine.dist import master_only
@@ -23,6 +24,7 @@ _START = (
 
 
 @WEIGHT_INITIALIZERS.register_module()
+@dataclass
 class Pretrained:
     """Initialise a :class:`PCMoESwin` from weights that cover it, in any host library.
 
@@ -46,15 +48,10 @@ class Pretrained:
         >>> backbone.init_weights()
     """
 
-    def __init__(self,
-                 checkpoint: str | os.PathLike,
-                 prefix: str | None = None,
-                 expected_missing: Iterable[str] = (),
-                 allow_unexpected: Iterable[str] = ()) -> None:
-        self.checkpoint = checkpoint
-        self.prefix = prefix
-        self.expected_missing = tuple(expected_missing)
-        self.allow_unexpected = tuple(allow_unexpected)
+    checkpoint: str | os.PathLike
+    prefix: str | None = None
+    expected_missing: Iterable[str] = ()
+    allow_unexpected: Iterable[str] = ()
 
     def __call__(self, module: nn.Module) -> None:
         """Load the weights into ``module``.

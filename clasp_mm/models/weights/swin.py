@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -106,20 +106,6 @@ class CheckpointError(ValueError):
         self.report = report
 
 
-class BackboneWeights(NamedTuple):
-    """The backbone inside a checkpoint.
-
-    Attributes:
-        state: Tensors under this project's (and mmpretrain's) names.
-        format: See :class:`LoadReport`.
-        ignored: Keys of the checkpoint outside the backbone.
-    """
-
-    state: dict[str, Tensor]
-    format: str
-    ignored: tuple[str, ...]
-
-
 def load_backbone(model: nn.Module,
                   source: str | Path | Mapping,
                   prefix: str | None = None,
@@ -152,10 +138,10 @@ def load_backbone(model: nn.Module,
     """
     name = 'a state dict' if isinstance(source, Mapping) else str(source)
     checkpoint = source if isinstance(source, Mapping) else load_file(find_weights(source))
-    weights = backbone_weights(checkpoint, prefix, name)
-    state, own = dict(weights.state), model.state_dict()
+    found, layout, ignored = backbone_weights(checkpoint, prefix, name)
+    state, own = dict(found), model.state_dict()
 
-    ignored, unexpected = list(weights.ignored), []
+    unexpected = []
     spare = (*_NOT_BACKBONE, *allow_unexpected)
     if any(key.startswith('semantic_embed_') for key in own):  # SOLIDER throws its last pair away
         spare += (f'semantic_embed_?.{_depths(own)[0]}.*', )
@@ -172,11 +158,11 @@ def load_backbone(model: nn.Module,
     wrong_shape = tuple((key, tuple(value.shape), tuple(own[key].shape))
                         for key, value in state.items() if value.shape != own[key].shape)
     stated = stated_backbone(checkpoint)
-    patterns = (*_expected_missing(weights.state, own), *expected_missing)
+    patterns = (*_expected_missing(found, own), *expected_missing)
     missing = [key for key in own if key not in state]
     report = LoadReport(
         source=name,
-        format=weights.format,
+        format=layout,
         matched=tuple(key for key in state if state[key].shape == own[key].shape),
         resized=tuple(resized),
         expected_missing=tuple(key for key in missing if _matches(key, patterns)),
@@ -184,12 +170,12 @@ def load_backbone(model: nn.Module,
         unexpected=tuple(unexpected),
         wrong_shape=wrong_shape,
         ignored=tuple(ignored),
-        trained_with=trained_settings(stated, weights.format, weights.state),
+        trained_with=trained_settings(stated, layout, found),
         here=hidden_settings(model))
     if not report.complete:
         raise CheckpointError(
             f'the weights do not fit {type(model).__name__}:\n{report}\n'
-            f'{_way_out(model, weights.state, report, config_line(stated))}', report)
+            f'{_way_out(model, found, report, config_line(stated))}', report)
     check_finite(state, name)
     model.load_state_dict(state, strict=False)
     return report
@@ -197,13 +183,16 @@ def load_backbone(model: nn.Module,
 
 def backbone_weights(checkpoint: Any,
                      prefix: str | None = None,
-                     name: str = 'the checkpoint') -> BackboneWeights:
+                     name: str = 'the checkpoint') -> tuple[dict[str, Tensor], str, list[str]]:
     """Find the Swin in a checkpoint and give it this project's names.
 
     Args:
         checkpoint: What :func:`torch.load` gave.
         prefix: See :func:`load_backbone`.
         name: What to call the checkpoint in errors.
+
+    Returns:
+        The tensors, the format as in :class:`LoadReport`, and the keys outside the backbone.
 
     Raises:
         ValueError: If it holds no tensors, nothing under ``prefix``, or no Swin.
@@ -218,7 +207,7 @@ def backbone_weights(checkpoint: Any,
         tops = sorted({key.split('.')[0] + '.' for key in tensors})
         raise ValueError(f'{name} has no key under prefix {prefix!r}; its keys start with '
                          f'{", ".join(tops[:8])}')
-    ignored = tuple(key for key in tensors if not key.startswith(prefix))
+    ignored = [key for key in tensors if not key.startswith(prefix)]
     if 'patch_embed.proj.weight' in inside:
         inside, layout = _rename_official(inside)
     elif 'patch_embed.projection.weight' in inside and any(k.startswith('stages.') for k in inside):
@@ -232,7 +221,7 @@ def backbone_weights(checkpoint: Any,
                          f'{first_names(list(inside))}')
     last = _depths(inside)[0]
     inside = {re.sub(r'^norm\.', f'norm{last}.', key): value for key, value in inside.items()}
-    return BackboneWeights(inside, layout, ignored)
+    return inside, layout, ignored
 
 
 def _tensors(checkpoint: Any, name: str) -> dict[str, Tensor]:

@@ -21,17 +21,11 @@ _HIDDEN_OF_MOE = ('top_k', 'self_embedding', 'prompt_embedding')
 
 
 def published_backbone(checkpoint: Any, where: Any) -> dict[str, Any] | None:
-    """The config of the backbone that a published file holds, without ``init_cfg``.
+    """The config of the backbone that a published file holds, without ``init_cfg``, or None.
 
     A file may name our two backbones alone, and plain values for arguments that they have, so that
-    it can build nothing else: a registry reaches any function by its dotted name.
-
-    Args:
-        checkpoint: What the file holds.
-        where: The file, for the errors.
-
-    Returns:
-        The config; None where the file states none.
+    it can build nothing else: a registry reaches any function by its dotted name. Errors call it
+    ``where``.
 
     Raises:
         ValueError: It names another type, an argument that the type does not have, or anything but
@@ -126,13 +120,8 @@ def trained_settings(stated: Mapping[str, Any], layout: str, names: Iterable[str
     and shift no map of one window; Microsoft's detectors have a norm a stage, and always pad.
     mmpretrain's names are mmdet's, mmsegmentation's and mmpose's, whose habits differ.
 
-    Args:
-        stated: See :func:`stated_backbone`.
-        layout: ``LoadReport.format``.
-        names: Names of the backbone's tensors.
-
-    Returns:
-        Any of the keys of :func:`hidden_settings`.
+    ``stated`` is :func:`stated_backbone`'s, ``layout`` ``LoadReport.format``; the keys are of
+    :func:`hidden_settings`.
     """
     kind = stated.get('type')
     if kind in _OURS:

@@ -13,7 +13,7 @@ from mmengine.structures import InstanceData
 from torchvision.ops import MultiScaleRoIAlign
 
 from clasp_mm.datasets.search_annotations import UNLABELLED
-from clasp_mm.models.layers.pc_moe import task_weights
+from clasp_mm.models.layers.tasks import task_weights
 
 CONFIG = next((Path(__file__).parents[3] / 'configs/quickstart').glob('person_search_*.py'))
 HEIGHT, WIDTH = 64, 96

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from mmengine.runner import save_checkpoint
 from mmpretrain.registry import MODELS
 
@@ -25,7 +26,8 @@ def fine_tuned(tmp_path_factory):
     cfg.model.backbone.init_cfg = None
     cfg.dump(folder / 'reid.py')
     torch.manual_seed(0)
-    model = MODELS.build(cfg.model)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):  # whatever ran before
+        model = MODELS.build(cfg.model)
     model.init_weights()
     save_checkpoint(dict(state_dict=model.state_dict(), meta={}), str(folder / 'reid.pth'))
     return folder / 'reid.py', folder / 'reid.pth'
