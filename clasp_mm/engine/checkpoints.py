@@ -1,9 +1,9 @@
 """Which checkpoint of a run's folder is its last; files' times and absolute paths do not count."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from mmengine.logging import MMLogger
 
@@ -11,13 +11,6 @@ from clasp_mm.compat import check_records, load_file
 from clasp_mm.models.weights.trained_with import meta_of
 
 _RUN = frozenset({'meta', 'state_dict', 'optimizer', 'message_hub'})  # what Runner.resume reads
-
-
-class _Found(NamedTuple):
-    epoch: int  # before the iteration: after a change of the batch size its count is another
-    iteration: int
-    resumable: bool
-    path: Path
 
 
 def check_resumable(path: str | os.PathLike) -> None:
@@ -41,7 +34,7 @@ def checkpoint_to_resume(folder: str | os.PathLike) -> Path | None:
     What cannot be read, as a killed run may leave, is passed over and named in a warning; files
     without the optimizer's state, as the best ones that MMEngine keeps, are no candidates.
     """
-    return _last_whole(one for one in _checkpoints(folder) if one.resumable)
+    return _last_whole(folder, resumable=True)
 
 
 def last_checkpoint(folder: str | os.PathLike) -> Path | None:
@@ -50,31 +43,31 @@ def last_checkpoint(folder: str | os.PathLike) -> Path | None:
     It is the whole one with the highest epoch and iteration. MMEngine's ``last_checkpoint`` does
     not count: a run that was killed while it saved names the one before.
     """
-    return _last_whole(_checkpoints(folder))
+    return _last_whole(folder, resumable=False)
 
 
-def _last_whole(found: Iterable[_Found]) -> Path | None:
-    for one in sorted(found, reverse=True):
-        try:
-            check_records(one.path)
-        except ValueError as error:
-            MMLogger.get_current_instance().warning(f'passed over: {error}')
-        else:
-            return one.path
-    return None
-
-
-def _checkpoints(folder: str | os.PathLike) -> Iterator[_Found]:
+def _last_whole(folder: str | os.PathLike, resumable: bool) -> Path | None:
+    found = []
     for path in sorted(Path(folder).glob('*.pth')):
         try:
             content = load_file(path, mmap=True)
         except ValueError as error:
             MMLogger.get_current_instance().warning(f'passed over: {error}')
             continue
-        if isinstance(content, Mapping) and 'state_dict' in content:
+        complete = _is_resumable(content)
+        if complete or (
+                not resumable and isinstance(content, Mapping) and 'state_dict' in content):
             meta = meta_of(content)
-            epoch, iteration = (int(meta.get(key, 0)) for key in ('epoch', 'iter'))
-            yield _Found(epoch, iteration, _is_resumable(content), path)
+            # The epoch first: after a change of the batch size iterations have another count.
+            found.append((int(meta.get('epoch', 0)), int(meta.get('iter', 0)), complete, path))
+    for *_, path in sorted(found, reverse=True):
+        try:
+            check_records(path)
+        except ValueError as error:
+            MMLogger.get_current_instance().warning(f'passed over: {error}')
+        else:
+            return path
+    return None
 
 
 def _is_resumable(content: Any) -> bool:

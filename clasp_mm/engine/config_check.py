@@ -38,10 +38,19 @@ _DEFAULT_TYPES = {
     'optim_wrapper': 'mmengine.OptimWrapper', 'log_processor': 'mmengine.LogProcessor',
     'visualizer': 'mmengine.Visualizer', 'val_cfg': 'mmengine.ValLoop',
     'test_cfg': 'mmengine.TestLoop'}
-_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-_PARAMWISE_KEYS = frozenset({
-    'custom_keys', 'bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult', 'flat_decay_mult',
-    'dwconv_decay_mult', 'dcn_offset_lr_mult', 'bypass_duplicate', 'decay_rate'})
+# Dicts without a type, by their place: who reads them, which keys, and whether no others.
+_LOADER = ('the data loader', {*inspect.signature(DataLoader).parameters, 'num_batch_per_epoch'},
+           True)
+_UNTYPED = {
+    'train_dataloader': _LOADER, 'val_dataloader': _LOADER, 'test_dataloader': _LOADER,
+    'env_cfg': (
+        'the Runner', {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'}, True),
+    'randomness': (
+        'the Runner', {*inspect.signature(Runner.set_randomness).parameters} - {'self'}, True),
+    'auto_scale_lr': ('the Runner', {'enable', 'base_batch_size'}, True),
+    'optim_wrapper.paramwise_cfg': ('the optimizer constructor', {
+        'custom_keys', 'bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult', 'flat_decay_mult',
+        'dwconv_decay_mult', 'dcn_offset_lr_mult', 'bypass_duplicate', 'decay_rate'}, False)}
 # Dicts whose 'type' is no registered name.
 _FREE_TYPES = ('clip_grad', 'dist_cfg')
 _STRICT_PACKAGES = ('clasp_mm', 'mmengine')
@@ -114,21 +123,9 @@ def _walk(node: Any, place: str, scope: str) -> Iterator[str]:
 def _dict_problems(node: Mapping[str, Any], place: str, scope: str) -> Iterator[str]:
     last = place.rsplit('.', 1)[-1]
     keys = {key for key in node if isinstance(key, str)} - {'type', '_scope_', '_delete_'}
-    if place in _LOADERS:
-        loader = set(inspect.signature(DataLoader.__init__).parameters) - {'self'}
-        yield from _unknown(
-            keys, loader | {'num_batch_per_epoch'}, place, 'the data loader', strict=True)
-    elif place == 'env_cfg':
-        yield from _unknown(keys, {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
-                            place, 'the Runner', strict=True)
-    elif place == 'randomness':
-        valid = set(inspect.signature(Runner.set_randomness).parameters) - {'self'}
-        yield from _unknown(keys, valid, place, 'the Runner', strict=True)
-    elif place == 'auto_scale_lr':
-        yield from _unknown(keys, {'enable', 'base_batch_size'}, place, 'the Runner', strict=True)
-    elif place == 'optim_wrapper.paramwise_cfg':
-        yield from _unknown(keys, _PARAMWISE_KEYS, place, 'the optimizer constructor',
-                            strict=False)
+    if place in _UNTYPED:
+        reader, valid, strict = _UNTYPED[place]
+        yield from _unknown(keys, valid, place, reader, strict)
     elif last.partition('[')[0] == 'init_cfg' and 'type' not in node:
         yield (f'{place}: nothing reads it without its type; to load weights, set '
                f'{place}.type=Pretrained too')
@@ -170,15 +167,12 @@ def _typed_problems(type_: str | Callable, keys: set[str], place: str, scope: st
 def _unknown(keys: Iterable[str], valid: Iterable[str], place: str, reader: str,
              strict: bool) -> Iterator[str]:
     """Yield the keys that ``reader`` does not know; unless ``strict``, only the near misses."""
-    valid = set(valid)
-    for key in sorted(set(keys) - valid):
-        if strict or nearest(key, sorted(valid), _NEAR):
-            yield f'{place}.{key}: {reader} reads no {key!r}{_hint(key, valid)}'
-
-
-def _hint(name: str, valid: Iterable[str]) -> str:
-    near = nearest(name, sorted(valid))
-    return f' (did you mean {near!r}?)' if near else f' (it reads {", ".join(sorted(valid))})'
+    known = sorted(valid)
+    for key in sorted(set(keys).difference(known)):
+        if strict or nearest(key, known, _NEAR):
+            near = nearest(key, known)
+            hint = f'did you mean {near!r}?' if near else f'it reads {", ".join(known)}'
+            yield f'{place}.{key}: {reader} reads no {key!r} ({hint})'
 
 
 @cache
@@ -223,11 +217,9 @@ def _registries(scope: str) -> Iterator[tuple[str, Registry]]:
 
 
 def registered(type_: str, scope: str) -> list[tuple[str, Callable]]:
-    """Return (kind, class or function) for each registry that knows ``type_``.
+    """Return (kind, class or function) for each registry that knows a type of a config.
 
-    Args:
-        type_: As in a config, with the name of its library before it or not.
-        scope: Where names without one are looked for before MMEngine.
+    Names without that of their library are looked for in ``scope``, and in MMEngine.
     """
     prefix, _, name = type_.partition('.')
     scopes = [prefix] if name else [scope, 'mmengine']

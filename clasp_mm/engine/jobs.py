@@ -16,6 +16,7 @@ from clasp_mm.utils.processes import ending_with_parent
 
 ONE_THREAD = {name: '1' for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS',
                                      'OPENBLAS_NUM_THREADS')}
+_POLL = 0.5  # seconds between two looks at the jobs
 _PEAK = re.compile(r'VmHWM:\s+(\d+) kB')
 _PERCENT = re.compile(rb'Epoch\(train\)\s+\[(\d+)\]\[\s*(\d+)/(\d+)\]|(\d+)%\|')
 
@@ -51,15 +52,13 @@ class Job:
         return (int(epoch) - 1 + int(step) / int(steps)) / max(self.epochs, 1)
 
 
-def run_jobs(jobs: Sequence[Job], poll_seconds: float = 0.5, parallel: int | None = None
-             ) -> dict[str, dict[str, float]]:
+def run_jobs(jobs: Sequence[Job], parallel: int | None = None) -> dict[str, dict[str, float]]:
     """Run jobs at the same time and wait for all; the first failure stops the others.
 
     They end with this process, on Linux even where it is killed.
 
     Args:
         jobs: They have names of their own.
-        poll_seconds: Time between two looks at them.
         parallel: How many run at the same time, in the order given; None runs all at once.
 
     Returns:
@@ -68,48 +67,42 @@ def run_jobs(jobs: Sequence[Job], poll_seconds: float = 0.5, parallel: int | Non
     Raises:
         RuntimeError: If a job fails; names its log and shows the end of it.
     """
-    processes: dict[str, subprocess.Popen] = {}
-    starts: dict[str, float] = {}
-    usage: dict[str, dict[str, float]] = {}
+    waiting = list(jobs)
+    running: dict[subprocess.Popen, tuple[Job, float, int]] = {}  # with its start and its bar
     peaks: dict[str, float | None] = {}
+    usage: dict[str, dict[str, float]] = {}
     columns = (TextColumn('{task.description:<24}'), BarColumn(),
                TextColumn('{task.percentage:3.0f}%'), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns) as display:
-        bars = {}
-        waiting = list(reversed(jobs))
         try:
-            while len(usage) < len(jobs):
-                while waiting and len(processes) - len(usage) < (parallel or len(jobs)):
-                    job = waiting.pop()
+            while waiting or running:
+                while waiting and len(running) < (parallel or len(jobs)):
+                    job, start = waiting.pop(0), time.perf_counter()
                     job.log.parent.mkdir(parents=True, exist_ok=True)
                     with open(job.log, 'wb') as log:
-                        starts[job.name] = time.perf_counter()
-                        processes[job.name] = subprocess.Popen(
+                        process = subprocess.Popen(
                             ending_with_parent(job.command), stdout=log, stderr=subprocess.STDOUT,
                             env={**os.environ, **job.env})
-                    bars[job.name] = display.add_task(job.name, total=1.0)
-                time.sleep(poll_seconds)
-                for job in jobs:
-                    if job.name in usage or job.name not in processes:
-                        continue
-                    display.update(bars[job.name], completed=job.progress())
-                    running = processes[job.name].pid
-                    peaks[job.name] = _peak_memory_mb(running) or peaks.get(job.name)
-                    pid, status, resources = os.wait4(running, os.WNOHANG)
+                    running[process] = job, start, display.add_task(job.name, total=1.0)
+                time.sleep(_POLL)
+                for process, (job, start, bar) in list(running.items()):
+                    display.update(bar, completed=job.progress())
+                    peaks[job.name] = _peak_memory_mb(process.pid) or peaks.get(job.name)
+                    pid, status, resources = os.wait4(process.pid, os.WNOHANG)
                     if pid == 0:
                         continue
-                    processes[job.name].returncode = os.waitstatus_to_exitcode(status)
-                    if processes[job.name].returncode:
-                        raise RuntimeError(_failure(job, processes[job.name].returncode))
-                    usage[job.name] = dict(seconds=time.perf_counter() - starts[job.name],
+                    del running[process]
+                    process.returncode = os.waitstatus_to_exitcode(status)
+                    if process.returncode:
+                        raise RuntimeError(_failure(job, process.returncode))
+                    usage[job.name] = dict(seconds=time.perf_counter() - start,
                                            peak_memory_mb=peaks[job.name]
                                            or _megabytes(resources))
-                    display.update(bars[job.name], completed=1.0)
+                    display.update(bar, completed=1.0)
         finally:
-            for process in processes.values():
-                if process.returncode is None:
-                    process.kill()
-                    process.wait()
+            for process in running:
+                process.kill()
+                process.wait()
     return usage
 
 

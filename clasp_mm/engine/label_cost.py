@@ -2,7 +2,9 @@
 
 import os
 import time
+from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 import torch
@@ -22,14 +24,11 @@ CLIP_NAME = 'ViT-B-32'
 
 
 def label_cost(cfg: Config) -> dict[str, Any] | None:
-    """Time of labelling all training images, measured on a few.
+    """Time of labelling all training images, measured on a few; nothing else of ``cfg`` is opened.
 
     Labels made live are timed with the config's own networks. Where a store is named and missing,
     networks of the sizes of the default CLIP and of the config's backbone, with random weights,
     label images of which none is rejected: an upper bound.
-
-    Args:
-        cfg: A config; only its training data are opened.
 
     Returns:
         ``seconds_per_image``, ``hours``, ``device`` and ``how``, or ``error`` where labelling
@@ -50,7 +49,9 @@ def label_cost(cfg: Config) -> dict[str, Any] | None:
             return dict(error=f'there is no store {spec["store"]!r}, and no time to tell: {error}')
         how = (f'the store {spec["store"]!r} is missing: make it with clasp label make '
                f'(measured with {CLIP_NAME}, none rejected)')
-    samples = _readable(dataset, 64 if labeler.device.type == 'cuda' else 4)
+    samples = list(islice(_readable(dataset), 64 if labeler.device.type == 'cuda' else 4))
+    if not samples:
+        raise ValueError('no image of the training data can be read')
     images = [sample['img'][..., ::-1] for sample in samples]
     names = [sample['img_key'] for sample in samples]
     labeler.label(images[:1], names[:1])
@@ -61,17 +62,10 @@ def label_cost(cfg: Config) -> dict[str, Any] | None:
                 device=str(labeler.device), how=how)
 
 
-def _readable(dataset: Any, number: int) -> list[dict]:
-    """The first samples that can be read, at most ``number``."""
-    samples: list[dict] = []
+def _readable(dataset: Any) -> Iterator[dict]:
     for index in range(len(dataset)):
         with suppress(UnreadableImageError):
-            samples.append(dataset.load(index))
-        if len(samples) == number:
-            break
-    if not samples:
-        raise ValueError('no image of the training data can be read')
-    return samples
+            yield dataset.load(index)
 
 
 def stand_in_labeler(cfg: Config, device: torch.device) -> CLIPLabeler:

@@ -106,14 +106,14 @@ def set_resume(cfg: Config, resume: str) -> None:
         FileNotFoundError: There is no such checkpoint.
         ValueError: The file is damaged, is no checkpoint of a run or needs code to be run.
     """
-    if resume != 'auto' and '://' not in resume and not Path(resume).is_file():
-        raise FileNotFoundError(
-            f'no checkpoint {resume!r} to resume from; give the path of a .pth file, or "auto" '
-            f'for the last one in {cfg.work_dir}')
     if resume == 'auto':
         found = checkpoint_to_resume(cfg.work_dir)
         resume = found and str(found)
     elif '://' not in resume:
+        if not Path(resume).is_file():
+            raise FileNotFoundError(
+                f'no checkpoint {resume!r} to resume from; give the path of a .pth file, or "auto" '
+                f'for the last one in {cfg.work_dir}')
         check_resumable(resume)
     cfg.resume = resume is not None
     cfg.load_from = resume
@@ -136,11 +136,9 @@ def check_batches(runner: Runner) -> None:
 
 
 def set_amp(cfg: Config, dtype: str) -> None:
-    """Train in mixed precision.
+    """Train in mixed precision, by the optimizer wrapper of the same kind that autocasts.
 
-    Args:
-        cfg: Its ``optim_wrapper`` becomes the one of the same kind that autocasts.
-        dtype: ``bf16``, which needs no loss scaling, or ``fp16``, with dynamic loss scaling.
+    ``dtype`` is ``bf16``, which needs no loss scaling, or ``fp16``, with dynamic loss scaling.
 
     Raises:
         ValueError: No such precision, or an optimizer wrapper without an autocasting sibling.

@@ -17,8 +17,6 @@ from clasp_mm.version import __version__
 
 _PACKAGES = ('mmengine', 'mmcv', 'mmcv-lite', 'mmpretrain', 'open_clip_torch', 'torchvision',
              'numpy', 'opencv-python', 'opencv-python-headless')
-
-
 # New files that a run may import or read its config from; others are what commands have written.
 _NO_WEIGHTS = ':(top,exclude)zoo'  # published models, with their configs
 _CODE = (_NO_WEIGHTS, ':(top)clasp_mm', ':(top)configs', ':(top)tools', ':(top,glob)**/*.py',

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from clasp_mm.visualization.figures import draw_curves
 from clasp_mm.visualization.pages import write_page
 
 ANALYSES = 'analysis'  # folder inside a run's, of tables and pictures
-# Panel -> its curves; a name that ends in '*' stands for all that begin so.
+# Panel -> its curves, by wildcards.
 _PANELS = {
     'loss': ('loss', 'loss_*'),
     'learning rate': ('lr', 'base_lr'),
@@ -37,15 +38,10 @@ _FILES = (
 
 
 def write_run_report(work_dir: str | os.PathLike) -> Path:
-    """Write ``report.html`` from what lies in a run's folder, finished or not.
+    """Write ``report.html`` from what ``clasp_mm.RunRecordHook`` leaves in a run's folder.
 
-    Pictures are inside the page, also the tables and pictures of the folder ``analysis``.
-
-    Args:
-        work_dir: Folder that ``clasp_mm.RunRecordHook`` keeps.
-
-    Returns:
-        The page.
+    The run need not be finished. Pictures are inside the page, also the tables and pictures of the
+    folder ``analysis``; the page's path is returned.
 
     Raises:
         FileNotFoundError: There is no ``metrics.jsonl``.
@@ -73,9 +69,7 @@ def write_run_report(work_dir: str | os.PathLike) -> Path:
 
 def _matching(rows: Sequence[Mapping[str, Any]], patterns: Sequence[str]) -> list[str]:
     names = dict.fromkeys(name for row in rows for name in row)
-    return [name for name in names if any(
-        name == pattern or (pattern.endswith('*') and name.startswith(pattern[:-1]))
-        for pattern in patterns)]
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 
 def _summary(rows: Sequence[Mapping[str, Any]], starts: Sequence[Mapping[str, Any]],

@@ -17,14 +17,10 @@ from .jobs import ONE_THREAD, Job
 
 
 class Training:
-    """A run of ``tools/train.py`` in a folder of its own.
+    """A run of ``tools/train.py`` by a resolved config, in a work directory of its own.
 
     A folder that holds a run of another config is cleared; one that was interrupted goes on from
     its last checkpoint.
-
-    Args:
-        folder: Its work_dir.
-        cfg: The resolved config.
     """
 
     def __init__(self, folder: Path, cfg: Config) -> None:

@@ -41,6 +41,9 @@ class ExportedModel:
         data = path.read_bytes()
         open_file = _open_torch if data.startswith(b'PK') else _open_onnx
         self._run, self.meta = open_file(path, data, threads or torch.get_num_threads())
+        if 'input_size' not in self.meta:
+            raise ValueError(f'{path} has no input_size in its metadata: it was not written by '
+                             'clasp export')
 
     def __call__(self, images: np.ndarray, prompt: Prompt | None = None) -> dict[str, np.ndarray]:
         """Run the network.
@@ -78,15 +81,7 @@ class ExportedModel:
 
 
 def prompt_weights(prompt: Prompt | None, names: Sequence[str], batch: int) -> np.ndarray:
-    """The prompt input of an exported model.
-
-    Args:
-        prompt: See :class:`ExportedModel`.
-        names: What the columns are called.
-        batch: Images B.
-
-    Returns:
-        (B, P) float32.
+    """The prompt input of an exported model, (batch, P) float32, whose columns have the names.
 
     Raises:
         ValueError: The prompt is None, names what is no column, or has another shape.
@@ -130,8 +125,8 @@ def _open_onnx(path: Path, data: bytes, threads: int) -> tuple[Any, dict[str, An
     entries = session.get_modelmeta().custom_metadata_map
     names = [value.name for value in session.get_inputs()]
     return (lambda inputs: session.run(None, dict(zip(names, inputs, strict=True))),
-            _checked({key: json.loads(value) for key, value in entries.items()}
-                     if 'input_size' in entries else {}, path))
+            {key: json.loads(value) for key, value in entries.items()}
+            if 'input_size' in entries else {})
 
 
 def _open_torch(path: Path, data: bytes, threads: int) -> tuple[Any, dict[str, Any]]:
@@ -141,17 +136,9 @@ def _open_torch(path: Path, data: bytes, threads: int) -> tuple[Any, dict[str, A
     except Exception as error:  # torch raises many types for damaged files
         raise ValueError(f'{path} is damaged or no torch.export program '
                          f'({type(error).__name__}): export it again') from error
-    meta = _checked(json.loads(entries[METADATA] or '{}'), path)
     module = program.module()
 
     @torch.no_grad()
     def run(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         return [out.numpy() for out in module(*map(torch.tensor, inputs))]
-    return run, meta
-
-
-def _checked(meta: dict[str, Any], path: Path) -> dict[str, Any]:
-    if 'input_size' not in meta:
-        raise ValueError(f'{path} has no input_size in its metadata: it was not written by '
-                         'clasp export')
-    return meta
+    return run, json.loads(entries[METADATA] or '{}')

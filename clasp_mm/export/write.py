@@ -48,12 +48,7 @@ class Report(NamedTuple):
 
 
 class Network(nn.Module):
-    """A backbone and what follows it, from tensors to a tuple of tensors.
-
-    Args:
-        backbone: A :class:`PCMoESwin`, in evaluation mode.
-        rest: Modules that follow, one after the other, such as neck and head.
-    """
+    """A backbone and the modules that follow it, such as neck and head."""
 
     def __init__(self, backbone: PCMoESwin, rest: Sequence[nn.Module] = ()) -> None:
         super().__init__()
@@ -61,11 +56,9 @@ class Network(nn.Module):
         self.rest = nn.ModuleList(rest)
 
     def forward(self, images: Tensor, prompt: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Compute the outputs.
+        """Outputs for images (B, 3, H, W), normalised.
 
-        Args:
-            images: (B, 3, H, W), normalised.
-            prompt: (B, P) weights of :func:`prompt_names`; None takes the backbone's own.
+        Their prompt is (B, P) weights of :func:`prompt_names`; None takes the backbone's own.
         """
         if prompt is not None and self.backbone.has_moe:
             prompt = prompt @ self.backbone.task_rows
@@ -93,9 +86,9 @@ def export_model(source: str | Path, out: str | Path, checkpoint: str | Path | N
     It is traced on the CPU, so that the file is bound to no device.
 
     Args:
-        source: A published backbone (see :func:`~clasp_mm.apis.get_model`), the name of a model in
-            the zoo, a pretraining config, or the config of a fine-tuned model of pose, attributes
-            or re-identification.
+        source: A published backbone (see :func:`clasp_mm.get_model`), the name of a model in the
+            zoo, a pretraining config, or the config of a fine-tuned model of pose, attributes or
+            re-identification.
         out: The file, ``.onnx`` or ``.pt2``.
         checkpoint: Weights for a config. A task's must cover the whole model.
         size: (H, W) of the images; by default the one of a task's config.

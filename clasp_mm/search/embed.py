@@ -3,22 +3,22 @@
 import argparse
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from clasp_mm.compat import load_file
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.images import warn_unreadable
-from clasp_mm.datasets.inputs import normalize
 from clasp_mm.models.backbones import SemanticSwin
 from clasp_mm.models.layers import TASKS
 from clasp_mm.models.weights.find import find_weights
 from clasp_mm.models.weights.trained_with import published_backbone
 from clasp_mm.pseudo_labels.clip_model import state_digest
 from clasp_mm.utils.claims import hold
-from clasp_mm.utils.device import computes_in_bfloat16, precision
+from clasp_mm.utils.device import computes_in_bfloat16
 from clasp_mm.utils.files import printable, temporary_folder, write_json
 from clasp_mm.utils.shards import digest
 from clasp_mm.visualization.neighbours import neighbour_rows
@@ -27,7 +27,7 @@ from clasp_mm.zoo.config import buildable, read_zoo_config
 from clasp_mm.zoo.get_model import get_model
 from clasp_mm.zoo.publish import find_config
 
-from .index import Encoder, FeatureIndex, share
+from .index import Encoder, FeatureIndex, pooled_features, share
 
 _CHUNK = 1 << 16
 
@@ -117,13 +117,7 @@ def _encoder(out: Path, model: nn.Module, size: tuple[int, int], batch_size: int
     device = next(model.parameters()).device
     key = digest(state_digest(model), size, batch_size, computes_in_bfloat16(device, amp),
                  *(getattr(model, name, None) for name in ('task', 'semantic_weight')))
-
-    def encode(images: Tensor) -> Tensor:
-        with precision(device, amp):
-            last = model(normalize(images.to(device, non_blocking=True)))[-1]
-        return last.float().mean((2, 3))
-
-    return Encoder(f'.{out.name}.{key}.features', size, encode)
+    return Encoder(f'.{out.name}.{key}.features', size, partial(pooled_features, model, amp=amp))
 
 
 def check_out(out: str | os.PathLike) -> Path:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -85,6 +85,18 @@ def clip_encoder(clip: CLIPModel, amp: bool | None = None) -> Encoder:
     return Encoder(f'clip-{clip.identity}' + _BFLOAT16 * fast, tuple(clip.size), encode)
 
 
+def pooled_features(backbone: nn.Module, images: Tensor, *told: Any, amp: bool | None = None
+                    ) -> Tensor:
+    """Means over the last map, (B, C) float32, of images (B, 3, H, W) uint8 RGB.
+
+    ``told`` is what the backbone gets beside the images; ``amp`` as of :func:`clip_encoder`.
+    """
+    device = next(backbone.parameters()).device
+    with precision(device, amp):
+        last = backbone(normalize(images.to(device, non_blocking=True)), *told)[-1]
+    return last.float().mean((2, 3))
+
+
 def backbone_encoder(backbone: nn.Module, size: tuple[int, int],
                  task: str | Sequence[str] | float | None, amp: bool | None = None) -> Encoder:
     """Means over the last map of a backbone, as ``clasp embed`` writes them, of unit length.
@@ -92,15 +104,12 @@ def backbone_encoder(backbone: nn.Module, size: tuple[int, int],
     ``task`` is what the backbone is told: of a ``SemanticSwin`` the semantic weight; ``amp`` as of
     :func:`clip_encoder`.
     """
-    device = next(backbone.parameters()).device
     told = '+'.join(map(str, task)) if isinstance(task, list | tuple) else task
     name = f'look-{state_digest(backbone)}-{told}-{size[0]}x{size[1]}'
-    name += _BFLOAT16 * computes_in_bfloat16(device, amp)
+    name += _BFLOAT16 * computes_in_bfloat16(next(backbone.parameters()).device, amp)
 
     def encode(images: Tensor) -> Tensor:
-        with precision(device, amp):
-            maps = backbone(normalize(images.to(device, non_blocking=True)), task)
-        return F.normalize(maps[-1].float().mean((2, 3)), dim=1)
+        return F.normalize(pooled_features(backbone, images, task, amp=amp), dim=1)
 
     return Encoder(name, tuple(size), encode)
 
@@ -158,20 +167,9 @@ class FeatureIndex:
                     rank: int = 0, world_size: int = 1) -> int:
         """Embed a process's share of what has no feature yet, beside other processes.
 
-        :meth:`update` is to be called once when all have done theirs.
-
-        Args:
-            batch_size: Images per forward.
-            num_workers: Processes that read images.
-            progress: Show a bar.
-            rank: Number of this process, which takes every ``world_size``-th batch of the source.
-            world_size: Number of processes.
-
-        Returns:
-            How many were embedded.
-
-        Raises:
-            ValueError: The index is damaged.
+        Process number ``rank`` takes every ``world_size``-th batch of the source, and is told how
+        many images it embedded. :meth:`update`, of which the other arguments are, is to be called
+        once when all have done theirs.
         """
         missing = self._missing(self._known()[1])
         own = missing[missing // batch_size % world_size == rank]
@@ -303,19 +301,12 @@ class FeatureIndex:
 
 def share(spaces: Sequence[FeatureIndex], folder: str | os.PathLike, batch_size: int,
           num_workers: int, progress: bool, rank: int, world_size: int) -> Counter[str] | None:
-    """Embed a process's share; for the last one, how many all have embedded, by encoder.
+    """Embed a process's share of indices, see :meth:`FeatureIndex.embed_share`.
 
-    Args:
-        spaces: The indices.
-        folder: Where the processes meet.
-        batch_size: Images per forward.
-        num_workers: Processes that read images.
-        progress: Show a bar.
-        rank: Number of this process.
-        world_size: Number of processes; one alone has nothing to share.
+    The processes meet in ``folder``; one alone has nothing to share.
 
     Returns:
-        None while other processes still embed.
+        For the last process, how many all have embedded, by encoder; None for the others.
     """
     if world_size == 1:
         return Counter()

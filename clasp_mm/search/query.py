@@ -35,15 +35,11 @@ class Part(NamedTuple):
 
 def parse_query(arguments: Sequence[str],
                 attributes: Sequence[Attribute] = DEFAULT_VOCABULARY.attributes) -> list[Part]:
-    """Split a query into its parts.
+    """Split the arguments of a query into its parts, all of which count.
 
     The path of an image file is a picture to look like. Anything else is split at its commas into
     ``NAME=VALUE``, a value of an attribute, and free texts. A text that starts with "a photo of" is
     taken as it is; before any other comes "a photo of a person with".
-
-    Args:
-        arguments: Arguments of the query, all of which count.
-        attributes: That can be named.
 
     Raises:
         FileNotFoundError: An argument that ends as an image is no file.
@@ -67,8 +63,7 @@ def parse_query(arguments: Sequence[str],
 def read_attributes(path: str | os.PathLike) -> tuple[Attribute, ...]:
     """Read attributes of one's own from JSON or YAML: ``{name: {value: [text, ...]}}``.
 
-    Returns:
-        Them and the built-in ones whose names they do not take.
+    After them come the built-in ones whose names they do not take.
 
     Raises:
         FileNotFoundError: There is no such file.

@@ -61,9 +61,9 @@ def _refuse(folder: Path, claim: Path, other: dict[str, Any] | None) -> None:
     if other is None:
         return
     elsewhere = other['machine'] != machine()
-    if not elsewhere and not is_alive(other['pid'], other['born']):
-        return
-    if elsewhere and _now(claim) - claim.stat().st_mtime > _SILENCE:
+    void = (_now(claim) - claim.stat().st_mtime > _SILENCE if elsewhere
+            else not is_alive(other['pid'], other['born']))
+    if void:
         return
     way = (f'; where that process has ended, try again in {_SILENCE // 60} minutes, or delete '
            f'{claim}' if elsewhere or os.name != 'posix' else '')

@@ -12,10 +12,7 @@ _OF_A_START = frozenset({'work_dir', 'launcher', 'resume', 'load_from', 'compile
 
 
 def read_config_text(text: str) -> dict[str, Any]:
-    """Read a config as MMEngine writes it: names set to literals and ``dict(...)`` of them.
-
-    Args:
-        text: Text of a resolved config (``Config.pretty_text``).
+    """Read ``Config.pretty_text`` of MMEngine: names set to literals and ``dict(...)`` of them.
 
     Raises:
         ValueError: It is no Python, or holds anything else, which would have to be run.

@@ -18,6 +18,11 @@ import yaml
 
 from .processes import born, is_alive, machine
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 HASH_DIGITS = 8
 _MOST_VALUES = 1_000_000  # of a YAML file, its aliases written out
 _LONGEST_STEM = 200  # bytes of a name of at most 255 that a temporary one keeps
@@ -148,9 +153,9 @@ def append_row(path: str | os.PathLike, row: Mapping[str, Any]) -> None:
         raise _named(error, Path(path)) from error
 
 
-def write_text(path: str | os.PathLike, text: str, sync: bool = True) -> None:
+def write_text(path: str | os.PathLike, text: str) -> None:
     """Write UTF-8, whole or not at all, see :func:`replacing`; see also :func:`printable`."""
-    with replacing(path, sync) as partial:
+    with replacing(path) as partial:
         partial.write_bytes(text.encode('utf-8', 'backslashreplace'))
 
 
@@ -270,15 +275,12 @@ def locked(path: str | os.PathLike, waiting: str = '') -> Iterator[None]:
     finally:
         if file is not None:
             lock.unlink(missing_ok=True)  # before the lock is open: nobody else has it
-            _unlock(file)
+            fcntl.flock(file, fcntl.LOCK_UN)  # closing would not: forked children have the file too
+            os.close(file)
 
 
 def _flock(path: Path, waiting: str) -> int | None:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return None
-    while True:
+    while fcntl is not None:
         try:
             file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError:  # nothing can be written here
@@ -301,12 +303,7 @@ def _flock(path: Path, waiting: str) -> int | None:
         except BaseException:
             os.close(file)
             raise
-
-
-def _unlock(file: int) -> None:
-    import fcntl
-    fcntl.flock(file, fcntl.LOCK_UN)  # closing would not: forked children have the file too
-    os.close(file)
+    return None
 
 
 def _named(error: OSError, path: Path) -> OSError:

@@ -23,11 +23,7 @@ GROUPS = ('core', 'clip', 'hosts', 'host_needs')
 
 
 def requirements_file(name: str) -> Path:
-    """``requirements/{name}.txt``: inside the package in a wheel, beside it in a clone.
-
-    Raises:
-        FileNotFoundError: It is in neither place.
-    """
+    """``requirements/{name}.txt``: inside the package in a wheel, beside it in a clone."""
     return shipped_file(f'requirements/{name}.txt')
 
 
@@ -85,11 +81,7 @@ def version_fault(name: str, version: str | None, accepted: str) -> str:
 def unaccepted(scope: str) -> list[str]:
     """What is installed of a host, and of what it stands on, in a version that is not accepted.
 
-    Args:
-        scope: The host's scope in configs, as ``mmseg``.
-
-    Returns:
-        A sentence for each.
+    A sentence for each; ``scope`` is the host's in configs, as ``mmseg``.
     """
     groups = accepted_versions(('core', 'hosts'))
     accepted = groups['core'] | groups['hosts']
@@ -147,10 +139,9 @@ def shown(*arguments: str) -> str:
 
 
 def call(command: list[str], log: Path, tell: Callable[[str], None]) -> bool:
-    """Run a command; all of its output goes to ``log``, what tells how far it is to ``tell``.
+    """Run a command, and return whether it succeeded.
 
-    Returns:
-        Whether it succeeded.
+    All of its output goes to ``log``, what tells how far it is to ``tell``.
     """
     with log.open('a', encoding='utf-8') as file:
         file.write(f'$ {shlex.join(command)}\n')

@@ -65,11 +65,7 @@ def compare(sources: Sequence[str], force: bool = False) -> str:
 def differences(models: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
     """Fields of the protocol that differ, or have to be known and are not.
 
-    Args:
-        models: See :func:`read_models`.
-
-    Returns:
-        What a reader calls the field -> name of the model -> value.
+    As what a reader calls the field -> name of the model (of :func:`read_models`) -> value.
     """
     found = {}
     for key, title in PROTOCOL.items():

@@ -42,11 +42,8 @@ def is_own(entry: Mapping[str, Any]) -> bool:
 def entry_config(entry: Mapping[str, Any], whole: bool = True) -> Config:
     """The config of a model of :func:`~clasp_mm.zoo.index.read_zoo`.
 
-    The library's own are run, as they are its code.
-
-    Args:
-        entry: The model's entry.
-        whole: All of it may be built; False, its backbone alone.
+    The library's own are run, as they are its code. Of any other all may be built, or, unless
+    ``whole``, its backbone alone.
 
     Raises:
         ValueError: See :func:`read_zoo_config` and :func:`buildable`.

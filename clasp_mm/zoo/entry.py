@@ -82,14 +82,8 @@ def make_entry(name: str, cfg: Config, about: About, passport: Mapping[str, Any]
                safetensors: str | None) -> dict[str, Any]:
     """The model's entry, as :mod:`~clasp_mm.zoo.index` describes it, with its passport.
 
-    Args:
-        name: Name of the model.
-        cfg: Its config.
-        about: See :class:`About`; completed.
-        passport: See :mod:`~clasp_mm.zoo.passport`.
-        results: Key of ``TASKS`` -> metric -> value.
-        target: The file of weights; the config lies beside it under its stem.
-        safetensors: Name of the other file, where there is one.
+    ``about`` is completed; ``results`` are by key of ``TASKS`` and metric. The config lies beside
+    ``target``, the file of weights, under its stem; ``safetensors`` names the other file, if any.
     """
     size = passport['input_size']
     parameters, flops = config_cost(cfg, size)

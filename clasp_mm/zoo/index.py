@@ -101,10 +101,9 @@ def _fetch_configs(metafile: Path) -> None:
 
 
 def read_index(root: Path | None = None) -> dict[str, dict[str, Any]]:
-    """The models of all metafiles that ``model-index.yml`` imports, by name, in its order.
+    """The models of all metafiles that ``root/model-index.yml`` imports, by name, in its order.
 
-    Args:
-        root: Folder of ``model-index.yml``; by default the checkout's or the installed package's.
+    By default that is the checkout's or the installed package's.
 
     Raises:
         ValueError: A name comes twice, or see :func:`check_entry`.
@@ -123,10 +122,8 @@ def read_index(root: Path | None = None) -> dict[str, dict[str, Any]]:
 def read_metafile(path: Path, root: Path | None = None) -> list[dict[str, Any]]:
     """The models of one metafile, checked.
 
-    Args:
-        path: The metafile.
-        root: What the configs' paths are relative to, beside the metafile's own folder; by default
-            the checkout or the installed package.
+    The paths of their configs are relative to its folder or to ``root``, by default the checkout
+    or the installed package.
 
     Raises:
         ValueError: It is no metafile, or see :func:`check_entry`.
@@ -139,12 +136,7 @@ def read_metafile(path: Path, root: Path | None = None) -> list[dict[str, Any]]:
 
 
 def check_entry(entry: Mapping[str, Any], metafile: str | Path, folders: Sequence[Path]) -> None:
-    """Check one model of a metafile.
-
-    Args:
-        entry: What the metafile has of it.
-        metafile: Its metafile, for the errors.
-        folders: Where its config may be.
+    """Check one model of a metafile, whose config is in one of the folders.
 
     Raises:
         ValueError: A field is missing, empty or not of its kind, or there is no such config; the

@@ -31,10 +31,7 @@ _ALONG = ('They come with the clone; `clasp_mm.get_model(NAME)` and `clasp demo 
 
 
 def zoo_pages(root: Path) -> dict[Path, str]:
-    """What ``model_zoo.md`` and the README of each family have to be, by path.
-
-    Args:
-        root: Folder of ``model-index.yml``.
+    """What ``model_zoo.md`` and the README of each family of ``root/model-index.yml`` have to be.
 
     Raises:
         FileNotFoundError: A family has no README.
@@ -55,10 +52,7 @@ def zoo_pages(root: Path) -> dict[Path, str]:
 
 
 def folder_page(folder: Path) -> str:
-    """The page of a zoo's folder: its own metafile, with links to the files beside it.
-
-    Args:
-        folder: The folder, with a ``metafile.yml``.
+    """The page of a zoo's folder: its own ``metafile.yml``, with links to the files beside it.
 
     Raises:
         FileNotFoundError: It has no metafile, or lacks a file that it names.
@@ -90,11 +84,7 @@ def table(entries: Iterable[Mapping[str, Any]], root: Path, folder: Path) -> str
 
 
 def count_costs(root: Path) -> None:
-    """Write ``Parameters`` and ``FLOPs`` of every model into the metafiles.
-
-    Args:
-        root: Folder of ``model-index.yml``.
-    """
+    """Write ``Parameters`` and ``FLOPs`` into the metafiles that ``root/model-index.yml`` names."""
     known: dict[tuple[str, Any], tuple[int, int]] = {}
     for name in read_yaml(root / 'model-index.yml')['Import']:
         with locked(root / name):

@@ -81,11 +81,7 @@ def make_passport(cfg: Config, checkpoint: Path, meta: Mapping[str, Any], ema: b
 
 
 def dataset_hash(dataset: Mapping[str, Any] | None) -> str | None:
-    """Hash of the data that a config's dataset reads; None where they are not there.
-
-    Args:
-        dataset: Config of a data set, or of one wrapped, or several.
-    """
+    """Hash of the data that a config's dataset, or those in it, read; None where any is missing."""
     if not dataset:
         return None
     inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
@@ -201,12 +197,9 @@ def _starts(folder: Path) -> list[dict[str, Any]]:
 
 
 def logged_results(folder: Path, step: int | None, metric: str | None) -> dict[str, float]:
-    """The metrics of a checkpoint's own validation, from the logs of its run.
+    """The metrics of a checkpoint's own validation, ``metric`` first, from the logs of its run.
 
-    Args:
-        folder: Folder of the run.
-        step: Epoch of the checkpoint, or iteration where the run counts those.
-        metric: The one to name first.
+    ``step`` is the checkpoint's epoch, or its iteration where the run counts those.
     """
     found: dict[str, float] = {}
     for row in read_logs(folder):

@@ -174,9 +174,7 @@ def _file_name(folder: Path, name: str, sha: str, suffix: str) -> str:
 def config_refusals(cfg: Config, entry: bool = True) -> list[str]:
     """Why models of a config are not published, in sentences; what holds before it is trained.
 
-    Args:
-        cfg: The config.
-        entry: The model is to have an entry in the metafile.
+    With ``entry``, the model is to have an entry in the metafile.
     """
     found = []
     if model_task(cfg.model) is None:
@@ -198,16 +196,10 @@ def find_config(checkpoint: Path) -> Path:
 
 
 def publish_run(work_dir: str | os.PathLike, config: str | os.PathLike) -> Path:
-    """Publish the last checkpoint of a finished run into ``work_dir/published``.
+    """Publish the last checkpoint of a finished run into ``work_dir/published``; its ``.pth``.
 
-    A file of one's own: the code of the run may differ from what is committed.
-
-    Args:
-        work_dir: The run's folder.
-        config: The run's config, whose name the model gets.
-
-    Returns:
-        Path of the ``.pth`` file.
+    The model gets the config's name. It is a file of one's own: the code of the run may differ
+    from what is committed.
 
     Raises:
         FileNotFoundError: There is no checkpoint.

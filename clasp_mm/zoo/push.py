@@ -67,12 +67,7 @@ def push_model(published: str | os.PathLike, repo: str) -> str:
 
 
 def model_card(meta: Mapping[str, Any], repo: str) -> str:
-    """The text of a model's card on the hub.
-
-    Args:
-        meta: What the side-car of a published model holds.
-        repo: ``OWNER/NAME``, where it goes.
-    """
+    """The text of a model's card on the hub, from the side-car of the published model."""
     from huggingface_hub import ModelCardData
     passport, task = meta['passport'], meta['task']
     data = str(meta.get('training_data') or 'data that were not told')

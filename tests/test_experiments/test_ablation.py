@@ -80,7 +80,7 @@ def job(folder, name, seconds=.3):
 
 def test_no_more_jobs_run_at_a_time_than_said(tmp_path):
     names = [f'job{i}' for i in range(5)]
-    usage = run_jobs([job(tmp_path, name) for name in names], poll_seconds=.02, parallel=2)
+    usage = run_jobs([job(tmp_path, name) for name in names], parallel=2)
     assert list(usage) and set(usage) == set(names)
     spans = [tuple(float((tmp_path / f'{name}.{end}').read_text()) for end in ('start', 'end'))
              for name in names]

@@ -36,14 +36,15 @@ def python_job(tmp_path, name, code, epochs=0):
     return Job(name, [sys.executable, '-c', code], tmp_path / f'{name}.log', epochs)
 
 
-def test_jobs_run_side_by_side_and_their_cost_is_kept(tmp_path):
+def test_jobs_run_side_by_side_and_their_cost_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr('clasp_mm.engine.jobs._POLL', .02)  # they are short
     meet = ('import time, pathlib; p = pathlib.Path({!r}); (p / {!r}).touch()\n'
             'end = time.time() + 20\n'
             'while not (p / {!r}).exists() and time.time() < end: time.sleep(.01)\n'
             'time.sleep(.1); assert (p / {!r}).exists()')
     jobs = [python_job(tmp_path, 'a', meet.format(str(tmp_path), 'a', 'b', 'b')),
             python_job(tmp_path, 'b', meet.format(str(tmp_path), 'b', 'a', 'a'))]
-    usage = run_jobs(jobs, poll_seconds=.02)
+    usage = run_jobs(jobs)
     assert set(usage) == {'a', 'b'} and all(1 < u['peak_memory_mb'] < 100 for u in usage.values())
 
 
@@ -52,7 +53,7 @@ def test_a_failing_job_stops_the_others_and_shows_its_log(tmp_path):
     jobs = [python_job(tmp_path, 'bad', 'raise SystemExit("no such data")'),
             python_job(tmp_path, 'good', f'import time; time.sleep(30); open({str(stays)!r}, "w")')]
     with pytest.raises(RuntimeError, match=r'(?s)bad failed.*bad\.log.*no such data'):
-        run_jobs(jobs, poll_seconds=.02)
+        run_jobs(jobs)
     assert not stays.exists()
 
 

@@ -21,7 +21,10 @@ def ms_deform_attn_forward(value: Tensor, value_spatial_shapes: Tensor,
     Returns:
         (b, queries, heads c).
     """
-    return _attend(value, value_spatial_shapes, sampling_locations, attention_weights)
+    from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
+    return multi_scale_deformable_attn_pytorch(
+        widened(value), value_spatial_shapes.tolist(), widened(sampling_locations),
+        widened(attention_weights)).to(value.dtype)
 
 
 def ms_deform_attn_backward(value: Tensor, value_spatial_shapes: Tensor,
@@ -33,13 +36,8 @@ def ms_deform_attn_backward(value: Tensor, value_spatial_shapes: Tensor,
     leaves = [one.detach().requires_grad_()
               for one in (value, sampling_locations, attention_weights)]
     with torch.enable_grad():
-        output = _attend(leaves[0], value_spatial_shapes, *leaves[1:])
+        output = ms_deform_attn_forward(
+            leaves[0], value_spatial_shapes, value_level_start_index, *leaves[1:], im2col_step)
     found = torch.autograd.grad(output, leaves, grad_output)
     for to, grad in zip((grad_value, grad_sampling_loc, grad_attn_weight), found, strict=True):
         to.copy_(grad)
-
-
-def _attend(value: Tensor, shapes: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
-    from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
-    return multi_scale_deformable_attn_pytorch(
-        widened(value), shapes.tolist(), widened(locations), widened(weights)).to(value.dtype)

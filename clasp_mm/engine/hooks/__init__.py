@@ -19,6 +19,5 @@ __all__ = [
     'AcceptedLabelsHook', 'AttributeHook', 'CompileHook', 'ExactResumeHook', 'FiniteHook',
     'HealthHook', 'IdentityCountHook', 'LoadBalanceHook', 'ProbeHook', 'RunRecordHook',
     'SafeCheckpointHook', 'SelfCorrectionHook', 'SkippedImagesHook', 'StepValuesHook',
-    'TaskConflictHook',
-    'TeacherHook'
+    'TaskConflictHook', 'TeacherHook'
 ]

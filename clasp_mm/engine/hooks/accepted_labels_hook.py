@@ -16,15 +16,11 @@ from .finite_hook import image_names
 class AcceptedLabelsHook(Hook):
     """Warns after an epoch in which no image had labels; training goes on by the DINO loss.
 
-    A label that the model's heads have no class for is an error that names its image.
+    A label that the model's heads have no class for is a ValueError that names image and label.
     """
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Hold the labels against the heads, while they are on the CPU.
-
-        Raises:
-            ValueError: One is out of range; names image and label.
-        """
+        """Hold the labels against the heads, while they are on the CPU."""
         model = unwrapped_model(runner)
         samples, wrong = data_batch['data_samples'], {}
         if getattr(model, 'part_head', None) is not None and 'part_map' in samples:

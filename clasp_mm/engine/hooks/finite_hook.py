@@ -51,11 +51,7 @@ class FiniteHook(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: dict | None = None) -> None:
-        """Check the losses and the weights on the device.
-
-        Raises:
-            FloatingPointError: See :meth:`judge`.
-        """
+        """Check the losses and the weights on the device."""
         losses = [torch.as_tensor(value, device=self.broken.device)
                   for value in (outputs or {}).values()]
         broken = ~torch.stack([*losses, *torch._foreach_norm(self.weights)]).isfinite()
@@ -88,11 +84,7 @@ class FiniteHook(Hook):
             f'{", ".join(batch[:_NAMED])}{more}')
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Check the weights.
-
-        Raises:
-            FloatingPointError: Names the tensors.
-        """
+        """Raise a FloatingPointError that names the weights that are not finite."""
         broken = [name for name, value in checkpoint['state_dict'].items()
                   if not value.isfinite().all()]
         if broken:

@@ -56,14 +56,12 @@ class HealthHook(AlgorithmHook):
             return
         status, causes = health.judge(stats)
         step = runner.iter + 1
-        early = status == 'red' and step <= min(self.warmup, runner.max_iters // 10)
-        if early:
+        if status == 'red' and step <= min(self.warmup, runner.max_iters // 10):
             status = 'amber'
             causes = (f'{causes[0]} (normal in the first steps)', *causes[1:])
         scalars = {f'health/{name}': value for name, value in stats.items()}
         scalars['health/status'] = health.STATUS.index(status)
-        for name, value in scalars.items():
-            runner.message_hub.update_scalar(name, value)
+        runner.message_hub.update_scalars(scalars)
         runner.visualizer.add_scalars(scalars, step=step)
         line = f'Health {status}: {"; ".join(causes) or "no sign of collapse"} | {_brief(stats)}'
         (runner.logger.info if status == 'green' else runner.logger.warning)(line)

@@ -20,11 +20,7 @@ class IdentityCountHook(Hook):
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Check the number.
-
-        Raises:
-            ValueError: The data have more identities than the model has rows.
-        """
+        """Raise a ValueError where the data have more identities than the model has rows."""
         data = runner.train_dataloader.dataset
         identities = data.metainfo.get('num_identities')
         for path, module in runner.model.named_modules():

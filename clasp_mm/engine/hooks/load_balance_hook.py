@@ -33,13 +33,8 @@ class LoadBalanceHook(Hook):
         self.weight = weight
 
     def before_train(self, runner: Runner) -> None:
-        """Watch the model.
-
-        Raises:
-            ValueError: If it has no PC-MoE with a trainable gate.
-        """
-        model = unwrapped_model(runner)
-        self._handles = add_load_balance_loss(model, self.weight)
+        """Watch the model, or raise a ValueError if it has no PC-MoE with a trainable gate."""
+        self._handles = add_load_balance_loss(unwrapped_model(runner), self.weight)
 
     def after_train(self, runner: Runner) -> None:
         for handle in self._handles:

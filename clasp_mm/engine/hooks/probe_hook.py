@@ -69,8 +69,7 @@ class ProbeHook(Hook):
             return
         scores = {f'probe/{name}': value
                   for name, value in self.score(features, known).items()}
-        for name, value in scores.items():
-            runner.message_hub.update_scalar(name, value)
+        runner.message_hub.update_scalars(scores)
         runner.visualizer.add_scalars(scores, step=runner.iter + 1)
         text = ', '.join(f'{name} {value:.1f} %' for name, value in scores.items())
         runner.logger.info(f'Probes on {known.sum()} images of {len(self.folder.classes)} '

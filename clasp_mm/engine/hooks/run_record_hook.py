@@ -89,10 +89,7 @@ class RunRecordHook(Hook):
 
     def _new_scalars(self) -> list[dict]:
         """Rows that were written since the last call."""
-        try:
-            if self.scalars.stat().st_size == self.offset:
-                return []
-        except FileNotFoundError:  # nothing was logged yet
+        if not self.scalars.exists():  # nothing was logged yet
             return []
         with open(self.scalars, 'rb') as file:
             file.seek(self.offset)
@@ -107,14 +104,9 @@ class RunRecordHook(Hook):
 
 
 def record_code(folder: Path, start: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Add the state of the code to a run's ``git.json``.
+    """Add the :func:`~clasp_mm.engine.provenance.git_state` to a run's ``git.json``; return it.
 
-    Args:
-        folder: The run's work directory.
-        start: What else is known of this start; by default the time.
-
-    Returns:
-        The state, see :func:`~clasp_mm.engine.provenance.git_state`.
+    ``start`` is what else is known of this start; by default the time.
     """
     state = git_state() or dict(commit=None)
     _add_start(folder / 'git.json', {**(start or dict(started=_now())), **state})

@@ -8,7 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from clasp_mm.registry import HOOKS
-from clasp_mm.utils.files import replacing
+from clasp_mm.utils.files import write_text
 
 FILE = 'skipped_images.txt'
 
@@ -54,8 +54,7 @@ class SkippedImagesHook(Hook):
         if len(self.names) == self.logged or not is_main_process():
             return
         path = Path(runner.work_dir) / FILE
-        with replacing(path) as partial:
-            partial.write_text('\n'.join(sorted(self.names)) + '\n', 'utf-8')
+        write_text(path, '\n'.join(sorted(self.names)) + '\n')
         runner.logger.warning(
             f'{len(self.names)} images could not be read and were skipped so far, for example '
             f'{min(self.names)}; all names are in {path}')

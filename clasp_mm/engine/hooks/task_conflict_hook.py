@@ -42,8 +42,7 @@ class TaskConflictHook(AlgorithmHook):
             return
         scalars = conflict_scalars(
             self.model, *first_images(self.model, data_batch, self.num_images))
-        for name, value in scalars.items():
-            runner.message_hub.update_scalar(name, value)
+        runner.message_hub.update_scalars(scalars)
         if scalars:
             runner.visualizer.add_scalars(scalars, step=runner.iter + 1)
 

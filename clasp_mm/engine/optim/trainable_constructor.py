@@ -52,9 +52,7 @@ def settings_key(settings: dict) -> Hashable:
 def merge_groups(groups: list[dict], keys: list[Hashable] | None = None) -> dict[Hashable, dict]:
     """Key -> one group for all of that key, in the order in which the keys come.
 
-    Args:
-        groups: Parameter groups of an optimizer.
-        keys: One for each; by default that of their settings.
+    There is a key for each group; by default that of its settings.
     """
     merged: dict[Hashable, dict] = {}
     for key, group in zip(keys or map(settings_key, groups), groups, strict=True):

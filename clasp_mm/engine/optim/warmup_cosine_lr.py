@@ -9,30 +9,8 @@ from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 from clasp_mm.registry import PARAM_SCHEDULERS
 
 
-class _WarmupCosine(_ParamScheduler):
-    """The values of :class:`WarmupCosineLR`, of any parameter."""
-
-    def __init__(self, optimizer: Any, param_name: str, warmup: int, total: int,
-                 start_ratio: float, end_ratio: float, **kwargs: Any) -> None:
-        if not 0 <= warmup < total:
-            raise ValueError(f'warmup={warmup} must be at least 0 and below total={total}')
-        self.warmup, self.total = warmup, total
-        self.start_ratio, self.end_ratio = start_ratio, end_ratio
-        super().__init__(optimizer, param_name, **kwargs)
-
-    def _get_value(self) -> list[float]:
-        groups = getattr(self.optimizer, 'optimizer', self.optimizer).param_groups
-        lowest = min(self.base_values[:len(groups)])  # a wrapper adds one of its own
-        step = min(self.last_step, self.total)
-        if step < self.warmup:
-            share, end = step / self.warmup, self.start_ratio * lowest
-        else:
-            share, end = (1 + math.cos(math.pi * step / self.total)) / 2, self.end_ratio * lowest
-        return [end + share * (value - end) for value in self.base_values]
-
-
 @PARAM_SCHEDULERS.register_module()
-class WarmupCosineLR(LRSchedulerMixin, _WarmupCosine):
+class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
     """timm's cosine schedule with a warm-up, as TransReID and SOLIDER fine-tune by.
 
     With r the rate of a group and s the lowest of all groups, the rate of epoch t is
@@ -53,3 +31,21 @@ class WarmupCosineLR(LRSchedulerMixin, _WarmupCosine):
     Raises:
         ValueError: ``warmup`` is not within 0 and ``total`` - 1.
     """
+
+    def __init__(self, optimizer: Any, warmup: int, total: int, start_ratio: float,
+                 end_ratio: float, **kwargs: Any) -> None:
+        if not 0 <= warmup < total:
+            raise ValueError(f'warmup={warmup} must be at least 0 and below total={total}')
+        self.warmup, self.total = warmup, total
+        self.start_ratio, self.end_ratio = start_ratio, end_ratio
+        super().__init__(optimizer, **kwargs)
+
+    def _get_value(self) -> list[float]:
+        groups = getattr(self.optimizer, 'optimizer', self.optimizer).param_groups
+        lowest = min(self.base_values[:len(groups)])  # a wrapper adds one of its own
+        step = min(self.last_step, self.total)
+        if step < self.warmup:
+            share, end = step / self.warmup, self.start_ratio * lowest
+        else:
+            share, end = (1 + math.cos(math.pi * step / self.total)) / 2, self.end_ratio * lowest
+        return [end + share * (value - end) for value in self.base_values]
