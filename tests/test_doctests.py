@@ -16,7 +16,7 @@ from tests.test_inferencers.test_inferencer import build
 from tests.test_pseudo_labels.test_store import make_store
 from tests.test_zoo.test_publish import make_run
 
-ROOMS = ['clasp_mm', 'clasp_mm.evaluation.functional', 'clasp_mm.models',
+ROOMS = ['clasp_mm', 'clasp_mm.apis', 'clasp_mm.evaluation.functional', 'clasp_mm.models',
          'clasp_mm.models.layers', 'clasp_mm.models.losses']
 MORE = ['clasp_mm.evaluation.functional.verification', 'clasp_mm.models.attribute.attribute_head',
         'clasp_mm.models.losses.parsing', 'clasp_mm.models.reid.reid_head',

@@ -34,6 +34,7 @@ ALLOWED = {
     'export': BOTTOM | FREE | {'models', 'datasets', 'zoo', 'inferencers'},
     'analysis': RUNS | {'zoo', 'inferencers'},
     'experiments': RUNS | {'zoo', 'labelling', 'mini_clip', 'analysis'},
+    'apis': RUNS | {'zoo', 'inferencers', 'export'},
     'cli': RUNS | {'zoo', 'inferencers', 'export', 'search', 'labelling', 'mini_clip', 'analysis',
                    'experiments'},
     '__main__': {'cli'},
@@ -113,10 +114,10 @@ def test_nobody_imports_what_stands_beside_the_package(imports):
 def test_a_wrong_import_would_be_seen():
     import ast
     tree = ast.parse('def f():\n    from clasp_mm.datasets import LUPerson\n'
-                     'from ..zoo import get_model\n')
+                     'from ..apis import get_model\n')
     found = {(i.name, i.top_level) for i in imports_of('clasp_mm.models.heads.x', tree)}
     assert ('clasp_mm.datasets', False) in found
-    assert ('clasp_mm.models.zoo', True) in found  # two dots: the parent of heads
+    assert ('clasp_mm.models.apis', True) in found  # two dots: the parent of heads
 
 
 # Runs in a fresh interpreter: what importing every module does beyond importing.

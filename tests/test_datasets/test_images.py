@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin, features
 
+from clasp_mm.apis import load_images
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets import images as reader
 from clasp_mm.datasets.images import (
@@ -18,7 +19,6 @@ from clasp_mm.datasets.images import (
     list_images,
     read_image,
 )
-from clasp_mm.datasets.inputs import load_images
 from tests import hostile
 
 

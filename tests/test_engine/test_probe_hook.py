@@ -66,7 +66,7 @@ def test_a_folder_without_classes_is_an_error(tmp_path):
 def test_features_are_the_published_ones(folder):
     """The way of the images through the hook is that of ``get_model`` and ``load_images``."""
 
-    from clasp_mm.datasets.inputs import load_images
+    from clasp_mm.apis import load_images
     model = make_model()
     hook = ProbeHook(str(folder), size=(32, 16), batch_size=5)
     features, known = hook.embed(model)
