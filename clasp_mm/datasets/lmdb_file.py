@@ -46,7 +46,8 @@ class _Page(NamedTuple):
 class LmdbFile:
     """The main database of ``folder/data.mdb``, of names without duplicates, to read.
 
-    Its state is that of the last transaction when it was opened. Safe after a fork and in threads.
+    Its state is that of the last transaction when it was opened. Safe after a fork and in threads;
+    unpickled, it is opened again.
 
     Args:
         folder: Folder of ``data.mdb``.
@@ -57,6 +58,7 @@ class LmdbFile:
     """
 
     def __init__(self, folder: str | os.PathLike) -> None:
+        self.folder = folder
         self.path = os.path.join(folder, 'data.mdb')
         self._file = open(self.path, 'rb', buffering=0)  # closed with this object
         self._size = os.fstat(self._file.fileno()).st_size
@@ -71,6 +73,9 @@ class LmdbFile:
         if self._pages * self._page_size > self._size:
             raise self._error(f'it is cut off: its header says {self._pages} pages of '
                               f'{self._page_size} bytes, and it has {self._size} bytes')
+
+    def __reduce__(self) -> tuple[type, tuple[str | os.PathLike]]:
+        return LmdbFile, (self.folder, )
 
     def keys(self) -> Iterator[bytes]:
         """All keys, in the order of their bytes.
