@@ -5,13 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
-def box_fault(annotation: Mapping[str, Any], name: str = 'bbox') -> str | None:
-    """Why ``annotation[name]`` is no x, y, width, height; None if it is."""
-    box = annotation.get(name)
+def box_fault(annotation: Mapping[str, Any]) -> str | None:
+    """Why ``annotation['bbox']`` is no x, y, width, height; None if it is."""
+    box = annotation.get('bbox')
     if box is None:
-        return f'without {name}'
+        return 'without bbox'
     if not _are_finite(box) or len(box) != 4:
-        return f'with a {name} that is not four finite numbers'
+        return 'with a bbox that is not four finite numbers'
     return None
 
 
