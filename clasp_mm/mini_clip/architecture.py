@@ -44,10 +44,8 @@ def save_mini_clip(model: nn.Module, out_dir: Path, architecture: dict = ARCHITE
     ``open_clip.add_model_config('OUT_DIR/mini_clip.json')`` makes the name ``mini_clip`` known,
     and ``create_model('mini_clip', pretrained='OUT_DIR/open_clip_pytorch_model.pth')`` builds it.
     """
-    state = {name: tensor.detach().cpu().contiguous()
-             for name, tensor in model.state_dict().items()}
     write_json(out_dir / ARCHITECTURE_FILE, architecture, indent=2)
     write_json(out_dir / LOCAL_DIR_FILE,
                dict(model_cfg=architecture, preprocess_cfg=PREPROCESS), indent=2)
     with replacing(out_dir / CHECKPOINT_FILE) as partial:
-        torch.save(state, partial)
+        torch.save(dict(model.state_dict()), partial)
