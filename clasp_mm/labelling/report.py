@@ -130,21 +130,17 @@ class LabelEvaluation:
         self._best = {k: ConfusionMatrix(count) for k in self.cluster_numbers}
         self._regions: dict[int, list[np.ndarray]] = {k: [] for k in self.cluster_numbers}
         self._foreground_iou: list[float] = []
-        self._filters: list[tuple[bool, bool]] = []
-        self._scores: list[tuple[float, float]] = []
+        self._scores: list[np.ndarray] = []           # (2, B): foreground, person cosine
         self._part_conf: dict[int, list[np.ndarray]] = {k: [] for k in self.cluster_numbers}
         self._attributes: list[np.ndarray] = []       # (A, 4): value, confidence, truth, accepted
 
     def update(self, labels: PseudoLabels, images: Sequence[LabelledImage]) -> None:
         """Add the labels of some images."""
-        minimum, cosine = self.thresholds
-        accepted = labels.accepted(minimum, cosine)
+        accepted = labels.accepted(*self.thresholds)
+        self._scores.append(np.stack([labels.foreground, labels.person_cosine]))
         maps = [labels.part_maps(self.cluster_numbers, which)
                 for which in range(len(self.cluster_numbers))]
         for i, image in enumerate(images):
-            self._filters.append((labels.foreground[i] > minimum,
-                                  labels.person_cosine[i] > cosine))
-            self._scores.append((labels.foreground[i], labels.person_cosine[i]))
             self._add_attributes(labels, i, image.attributes or {}, accepted[i])
             if image.parts is not None:
                 person = self._to_pixels(labels.regions[i, 0] > 0, image.parts.shape)
@@ -158,8 +154,9 @@ class LabelEvaluation:
                    truth: np.ndarray | None) -> None:
         start = 0
         for which, k in enumerate(self.cluster_numbers):
-            there = labels.region_label[i, start:start + k] > 0
-            self._part_conf[k].append(labels.region_conf[i, start:start + k][there])
+            label = labels.region_label[i, start:start + k]
+            confidence = labels.region_conf[i, start:start + k]
+            self._part_conf[k].append(confidence[label > 0])
             start += k
             if truth is None:
                 continue
@@ -173,10 +170,8 @@ class LabelEvaluation:
             best[0] = 0
             self._named[k].update(named, truth)
             self._best[k].update(best[regions].astype(np.uint8), truth)
-            label = labels.region_label[i, start - k:start]
             counted = (best[1:] > 0) & (label > 0)
-            self._regions[k].append(np.stack([
-                (best[1:] == label)[counted], labels.region_conf[i, start - k:start][counted]]))
+            self._regions[k].append(np.stack([(best[1:] == label)[counted], confidence[counted]]))
 
     def _add_attributes(self, labels: PseudoLabels, i: int, truth: Mapping[str, str],
                         accepted: bool) -> None:
@@ -192,7 +187,8 @@ class LabelEvaluation:
 
     def compute(self) -> dict:
         """All figures as plain data; shares and scores in [0, 1], None where nothing is known."""
-        spatial, semantic = np.array(self._filters, bool).reshape(-1, 2).T
+        foreground, cosine = np.concatenate([np.zeros((2, 0), np.float32), *self._scores], axis=1)
+        spatial, semantic = foreground > self.thresholds[0], cosine > self.thresholds[1]
         result = dict(
             num_images=len(spatial),
             thresholds=dict(foreground=self.thresholds[0], person_cosine=self.thresholds[1]),
@@ -201,9 +197,7 @@ class LabelEvaluation:
             rejected=dict(too_little_foreground=int((~spatial & semantic).sum()),
                           no_person=int((spatial & ~semantic).sum()),
                           both=int((~spatial & ~semantic).sum())),
-            filter_scores={name: _quantiles(values) for name, values in zip(
-                ('foreground', 'person_cosine'), np.array(self._scores, np.float64)
-                .reshape(-1, 2).T, strict=True)},
+            filter_scores=dict(foreground=_quantiles(foreground), person_cosine=_quantiles(cosine)),
             foreground_iou=_mean(self._foreground_iou),
             parts={}, attributes=self._compute_attributes())
         for k in self.cluster_numbers:
@@ -259,7 +253,9 @@ def _mean(values: Sequence | np.ndarray) -> float | None:
 
 def _quantiles(values: np.ndarray) -> list[float] | None:
     """The 5th, 50th and 95th percentile."""
-    return np.quantile(values, (0.05, 0.5, 0.95)).round(4).tolist() if len(values) else None
+    if not len(values):
+        return None
+    return np.quantile(values.astype(np.float64), (0.05, 0.5, 0.95)).round(4).tolist()
 
 
 def _distribution(confidence: np.ndarray) -> list[float]:

@@ -87,6 +87,17 @@ def test_rejected_images_count_in_the_filters_only():
     assert (mood['accuracy'], mood['most_common'], mood['kept']) == (1, 1, 1)
 
 
+def test_a_score_at_its_threshold_is_rejected_and_counts_so():
+    """float32's 0.3 is more than the 0.3 of Python: both are compared in float32."""
+    image = draw_person((RED, GREEN, BLUE, BLUE))
+    labels = make_labeler().label([image], ['a'])
+    labels.foreground[:] = .3
+    evaluation = LabelEvaluation(VOCABULARY, (3, 4, 5), make_labeler().grid, .3, .2)
+    evaluation.update(labels, [LabelledImage('a', image)])
+    assert not labels.accepted(.3, .2).any()
+    assert evaluation.compute()['kept'] == dict(foreground=0, person=1, both=0)
+
+
 def test_nothing_known_gives_none():
     image = draw_person((RED, GREEN, BLUE, BLUE))
     result = evaluate([LabelledImage('a', image)])
