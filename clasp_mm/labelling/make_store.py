@@ -67,16 +67,16 @@ def make_store(source: ImageSource, labeler: CLIPLabeler, out: str | os.PathLike
             source, batches, partial(_to_canvas, size=labeler.settings.image_size), num_workers,
             pin_memory=labeler.device.type == 'cuda')
         total = sum(len(rows) for rows in batches)
-        with tqdm(total=total, unit='img', desc='pseudo-labels', disable=not show_progress) as bar:
-            # At its end the thread is waited for, whatever happened.
-            with ThreadPoolExecutor(1) as thread:
-                written = (thread.submit(_write, writer, batch)
-                           for batch in _labelled(labeler, source, zip(
-                               batches, loader, strict=True)))
-                for batch in late(written, _UNWRITTEN):
-                    rows, faults = batch.result()
-                    unreadable += faults
-                    bar.update(len(rows))
+        # At the end the thread is waited for, whatever happened.
+        with tqdm(total=total, unit='img', desc='pseudo-labels',
+                  disable=not show_progress) as bar, ThreadPoolExecutor(1) as thread:
+            written = ((thread.submit(writer.write, rows, labels, readable), len(rows), faults)
+                       for rows, labels, readable, faults in _labelled(
+                           labeler, source, zip(batches, loader, strict=True)))
+            for writing, number, faults in late(written, _UNWRITTEN):
+                writing.result()
+                unreadable += faults
+                bar.update(number)
         store = writer.finish()
     warn_unreadable(unreadable, total)  # they count as rejected
     if store is not None:
@@ -116,12 +116,6 @@ def _labelled(labeler: CLIPLabeler, source: ImageSource, batches: Iterable[tuple
             for field, values in download.wait().items():
                 getattr(labels, field)[readable] = values
         yield rows, labels, readable, faults
-
-
-def _write(writer: StoreWriter, batch: tuple) -> tuple[np.ndarray, list[str]]:
-    rows, labels, readable, faults = batch
-    writer.write(rows, labels, readable)
-    return rows, faults
 
 
 def summarize(store: LabelStore) -> str:

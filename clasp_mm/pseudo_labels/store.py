@@ -9,8 +9,9 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
@@ -141,26 +142,20 @@ class LabelStore:
             'region_label': len(self.vocabulary.parts),
             'attr_value': np.array([len(attribute.values) - 1 for attribute in
                                     self.vocabulary.attributes], np.uint8)}
-        self._arrays: dict[str, np.ndarray] | None = None
 
     def __len__(self) -> int:
         return self.header['num_images']
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, '_arrays': None}
+        return {name: value for name, value in vars(self).items() if name != 'arrays'}
 
-    @property
+    @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
         """Memory maps by name; ``regions`` is packed."""
-        if self._arrays is None:
-            count = len(self)
-            arrays = {name: open_array(self.path / f'{name}.npy', 'r', dtype, (count, *shape))
-                      for name, (dtype, shape) in _columns(self.header).items()}
-            for name, dtype in (('name_hash', '<u8'), ('name_row', '<u4')):
-                arrays[name] = open_array(
-                    self.path / f'{name}.npy', 'r', np.dtype(dtype), (count,))
-            self._arrays = arrays
-        return self._arrays
+        columns = dict(_columns(self.header), name_hash=(np.dtype('<u8'), ()),
+                       name_row=(np.dtype('<u4'), ()))
+        return {name: open_array(self.path / f'{name}.npy', 'r', dtype, (len(self), *shape))
+                for name, (dtype, shape) in columns.items()}
 
     def verify(self, blocks: int | None = None) -> None:
         """Compare every byte with the checksums written when the store was finished.
@@ -257,7 +252,7 @@ def progress(partial: Path) -> str:
     return f'{np.count_nonzero(status)} of {len(status)} images labelled'
 
 
-class StoreWriter:
+class StoreWriter(AbstractContextManager):
     """Fill a store's rows, in any order and from any number of processes, and finish it.
 
     The arrays lie in ``PATH.partial`` until every row is done. A row counts as done only after
@@ -287,10 +282,9 @@ class StoreWriter:
             self._create(header, hashes)
         found = _read_header(self.partial)
         check_header(found, header, str(self.partial))
-        self._columns = _columns(found)
         self._arrays = {
             name: open_array(self.partial / f'{name}.npy', 'r+', dtype, (len(hashes), *shape))
-            for name, (dtype, shape) in self._columns.items()}
+            for name, (dtype, shape) in _columns(found).items()}
         self._pending: list[tuple[np.ndarray, np.ndarray]] = []
         self._committed = time.monotonic()
 
@@ -332,10 +326,8 @@ class StoreWriter:
             labels: Labels of B images.
             readable: (B,) bool; False marks a row as an unreadable image.
         """
-        for name in self._columns:
-            if name != 'status':
-                values = getattr(labels, name)
-                self._arrays[name][rows] = _pack(values) if name == 'regions' else values
+        for name, values in vars(labels).items():
+            self._arrays[name][rows] = _pack(values) if name == 'regions' else values
         status = np.where(readable, LABELLED, UNREADABLE).astype(np.uint8)
         self._pending.append((np.asarray(rows), status))
         if time.monotonic() - self._committed > _COMMIT_SECONDS:
@@ -372,9 +364,5 @@ class StoreWriter:
                 self.partial.rename(self.path)
         return LabelStore(self.path)
 
-    def __enter__(self) -> StoreWriter:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         self.commit()
