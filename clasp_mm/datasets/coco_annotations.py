@@ -1,7 +1,7 @@
 """What keeps an annotation in COCO's form from being used."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -39,9 +39,8 @@ def has_area_inside(box: list[float], width: int, height: int) -> bool:
             and max(y1, 0) < min(y2, height))
 
 
-def first(ids: Iterable, count: int = 3) -> str:
+def first(ids: Sequence, count: int = 3) -> str:
     """The first of some ids, as text."""
-    ids = list(ids)
     return ', '.join(map(str, ids[:count])) + (', ...' if len(ids) > count else '')
 
 

@@ -52,11 +52,8 @@ class LabelledFolder(NamedTuple):
         Raises:
             ValueError: No class has that many images.
         """
-        place = np.zeros(len(self.labels), np.int64)
-        for label in range(len(self.classes)):
-            own = self.labels == label
-            place[own] = np.arange(own.sum())
-        held_out = place % every == every - 1
-        if not held_out.any():
+        held_out = np.sort(np.concatenate([np.flatnonzero(self.labels == label)[every - 1::every]
+                                           for label in range(len(self.classes))]))
+        if not held_out.size:
             raise ValueError(f'no class has {every} images, none can be held out')
-        return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+        return np.setdiff1d(np.arange(len(self.labels)), held_out), held_out

@@ -109,21 +109,18 @@ class LUPerson(Dataset):
             raise ValueError('num_images draws a subset and indices names one: give one of them, '
                              f'got num_images={num_images} and indices={indices!r:.60}')
         total = len(names)
-        if isinstance(indices, int):
-            if not 0 < indices <= total:
-                raise ValueError(f'indices={indices} of the {total} images of {self.source!r}')
-            return names.take(np.arange(indices))
-        if indices is not None:
-            chosen = np.asarray(indices, np.int64)
-            if chosen.size == 0 or chosen.min() < -total or chosen.max() >= total:
-                raise ValueError('indices must name at least one image and lie in '
-                                 f'[-{total}, {total}), got {indices!r:.60}')
-            return names.take(chosen)
-        if num_images is None:
+        for option, count in (('num_images', num_images), ('indices', indices)):
+            if isinstance(count, int) and not 0 < count <= total:
+                raise ValueError(f'{option}={count} of the {total} images of {self.source!r}')
+        if num_images is not None:
+            return names.take(np.sort(np.random.default_rng(seed).permutation(total)[:num_images]))
+        if indices is None:
             return names
-        if not 0 < num_images <= total:
-            raise ValueError(f'num_images={num_images} of the {total} images of {self.source!r}')
-        return names.take(np.sort(np.random.default_rng(seed).permutation(total)[:num_images]))
+        chosen = np.arange(indices) if isinstance(indices, int) else np.asarray(indices, np.int64)
+        if chosen.size == 0 or chosen.min() < -total or chosen.max() >= total:
+            raise ValueError('indices must name at least one image and lie in '
+                             f'[-{total}, {total}), got {indices!r:.60}')
+        return names.take(chosen)
 
     @property
     def metainfo(self) -> dict[str, Any]:

@@ -273,9 +273,14 @@ class ReIDTable(ReIDDataset):
         super().__init__(data_root, split, ann_file=ann_file, **kwargs)
 
     def read(self, part: str) -> list[ReIDSample]:
-        path = Path(self.ann_file)
-        return [shot for line, row in read_table(path, ('image', 'identity', 'split'))[1]
-                if (shot := _row(row, part, path, line))]
+        path, shots = Path(self.ann_file), []
+        for line, row in read_table(path, ('image', 'identity', 'split'))[1]:
+            if row['split'] not in SPLITS[:3]:
+                raise ValueError(f'{path}:{line}: split {row["split"]!r} is none of {SPLITS[:3]}')
+            camera = camera_number(row.get('camera', ''), path, line)
+            if row['split'] == part:
+                shots.append(ReIDSample(row['image'], row['identity'] or None, camera))
+        return shots
 
 
 def camera_number(text: str, path: Path, line: int) -> int:
@@ -288,13 +293,3 @@ def camera_number(text: str, path: Path, line: int) -> int:
         raise ValueError(f'{path}:{line}: camera {text!r} is no number from 0; leave it empty '
                          'where it is not known')
     return int(text or NO_CAMERA)
-
-
-def _row(row: dict[str, str], part: str, path: Path, line: int) -> ReIDSample | None:
-    """The image of a row, None if it is of another part."""
-    if row['split'] not in SPLITS[:3]:
-        raise ValueError(f'{path}:{line}: split {row["split"]!r} is none of {SPLITS[:3]}')
-    camera = camera_number(row.get('camera', ''), path, line)
-    if row['split'] != part:
-        return None
-    return ReIDSample(row['image'], row['identity'] or None, camera)

@@ -16,7 +16,7 @@ from clasp_mm.datasets.readable import ImageSource, aligned_batches, readable_ba
 from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, to_canvas
 from clasp_mm.pseudo_labels.hashing import hash_names
 from clasp_mm.pseudo_labels.labels import PseudoLabels, Seen
-from clasp_mm.pseudo_labels.store import LabelStore, StoreWriter, list_digest, make_header
+from clasp_mm.pseudo_labels.store import LabelStore, StoreWriter, make_header
 from clasp_mm.pseudo_labels.transfer import Download, late
 from clasp_mm.utils.claims import hold
 
@@ -54,9 +54,8 @@ def make_store(source: ImageSource, labeler: CLIPLabeler, out: str | os.PathLike
     if not 0 <= rank < world_size:
         raise ValueError(f'rank {rank} is none of {world_size} processes')
     hashes = hash_names(source.names)
-    header = make_header(len(hashes), list_digest(hashes), labeler.vocabulary,
-                         labeler.clip.identity, labeler.teacher_id, labeler.settings,
-                         labeler.grid)
+    header = make_header(hashes, labeler.vocabulary, labeler.clip.identity, labeler.teacher_id,
+                         labeler.settings, labeler.grid)
     logger = MMLogger.get_current_instance()
     unreadable: list[str] = []
     out = Path(out)

@@ -13,13 +13,12 @@ MODEL_NAME = 'mini_clip'
 ARCHITECTURE_FILE = f'{MODEL_NAME}.json'
 LOCAL_DIR_FILE = 'open_clip_config.json'
 CHECKPOINT_FILE = 'open_clip_pytorch_model.pth'  # a name that open_clip looks for first
-LOGIT_SCALE = 100.0
 
 ARCHITECTURE = dict(
     embed_dim=128,
     vision_cfg=dict(layers=[1, 1, 1, 1], width=16, head_width=16, image_size=64),
     text_cfg=dict(context_length=32, vocab_size=49408, width=64, heads=2, layers=2),
-    init_logit_scale=math.log(LOGIT_SCALE))
+    init_logit_scale=math.log(100))
 
 PREPROCESS = dict(
     mean=[0.48145466, 0.4578275, 0.40821073],

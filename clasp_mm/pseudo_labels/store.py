@@ -67,11 +67,11 @@ def _columns(header: Mapping) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
         foreground=('<f4', ()), person_cosine=('<f4', ()), status=('u1', ())).items()}
 
 
-def make_header(num_images: int, image_list: str, vocabulary: Vocabulary, clip_id: str,
-                teacher_id: str, settings: LabelSettings, grid: tuple[int, int]) -> dict:
+def make_header(hashes: np.ndarray, vocabulary: Vocabulary, clip_id: str, teacher_id: str,
+                settings: LabelSettings, grid: tuple[int, int]) -> dict:
     """What a store records of how it was made; see :class:`LabelStore` for the fields."""
     return dict(
-        version=FORMAT_VERSION, num_images=num_images, image_list=image_list,
+        version=FORMAT_VERSION, num_images=len(hashes), image_list=list_digest(hashes),
         vocabulary=vocabulary.to_dict(), vocabulary_digest=vocabulary.digest(), clip=clip_id,
         teacher=teacher_id, settings=settings.to_dict(), grid=list(grid))
 
