@@ -24,7 +24,6 @@ from .store_files import (
     CHECKSUMS,
     HEADER,
     block_checksums,
-    brief,
     check_blocks,
     checksum,
     open_array,
@@ -87,8 +86,8 @@ def check_header(header: Mapping, expected: Mapping, where: str) -> None:
         if difference:
             where_in, found, wanted = difference
             raise ValueError(
-                f'the label store {where!r} was made with {where_in} = {brief(found)}, but '
-                f'{brief(wanted)} is wanted; use the same, or make a store of its own for it')
+                f'the label store {where!r} was made with {where_in} = {found!r:.200}, but '
+                f'{wanted!r:.200} is wanted; use the same, or make a store of its own for it')
 
 
 def _first_difference(name: str, found: object, wanted: object) -> tuple | None:
@@ -273,9 +272,8 @@ class StoreWriter(AbstractContextManager):
     def __init__(self, path: str | os.PathLike, header: Mapping, hashes: np.ndarray) -> None:
         self.path = Path(path)
         self.partial = _partial_path(self.path)
-        if len(hashes) != header['num_images'] or len(hashes) == 0:
-            raise ValueError(f'a label store needs at least one image and one name hash each, got '
-                             f'{header["num_images"]} images and {len(hashes)} hashes')
+        if not len(hashes):
+            raise ValueError('a label store needs at least one image, got none')
         if self.path.exists():
             raise FileExistsError(f'{str(self.path)!r} is there already; remove it to make it anew')
         if not self.partial.exists():
