@@ -47,13 +47,14 @@ def late(items: Iterable[Item], by: int = 1) -> Iterator[Item]:
 
     An error comes after all the items before it.
     """
+    iterator, end = iter(items), None
     waiting: deque[Item] = deque()
-    try:
-        for item in items:
-            waiting.append(item)
-            if len(waiting) > by:
-                yield waiting.popleft()
-    except Exception:
-        yield from waiting
-        raise
-    yield from waiting
+    while end is None:
+        try:
+            waiting.append(next(iterator))
+        except BaseException as error:
+            end = error
+        while len(waiting) > (by if end is None else 0):
+            yield waiting.popleft()
+    if not isinstance(end, StopIteration):
+        raise end
