@@ -83,8 +83,17 @@ class LmdbFile:
         Raises:
             LmdbError: A page is damaged.
         """
-        if self._root != _NO_PAGE:
-            yield from self._keys(self._root, _DEEPEST)
+        waiting = [] if self._root == _NO_PAGE else [(self._root, 1)]
+        while waiting:
+            number, depth = waiting.pop()
+            if depth > _DEEPEST:
+                raise self._error(f'its tree is deeper than {_DEEPEST} pages')
+            page = self._page(number)
+            nodes = range(len(page.nodes))
+            if page.branch:
+                waiting += [(self._child(page, node), depth + 1) for node in reversed(nodes)]
+            else:
+                yield from (self._key(page, node) for node in nodes)
 
     def get(self, key: bytes) -> bytes | None:
         """The value of a key, or None.
@@ -107,16 +116,6 @@ class LmdbFile:
             # The first key of a branch stands for all that is smaller and is empty.
             number = self._child(page, bisect_right(page.nodes, key, 1, key=key_at) - 1)
         raise self._error(f'its tree is deeper than {_DEEPEST} pages')
-
-    def _keys(self, number: int, depth: int) -> Iterator[bytes]:
-        page = self._page(number)
-        if depth == 0:
-            raise self._error(f'its tree is deeper than {_DEEPEST} pages')
-        for node in range(len(page.nodes)):
-            if page.branch:
-                yield from self._keys(self._child(page, node), depth - 1)
-            else:
-                yield self._key(page, node)
 
     def _meta(self, at: int) -> tuple[int, int, int, int, int]:
         """Transaction, size of a page, and flags, root and last page of the main database."""

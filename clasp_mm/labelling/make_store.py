@@ -61,13 +61,16 @@ def make_store(source: ImageSource, labeler: CLIPLabeler, out: str | os.PathLike
     out = Path(out)
     with hold(out, out.with_name(f'.{out.name}.{rank}.claim.json')), \
             StoreWriter(out, header, hashes) as writer:
-        batches = _own_batches(writer.todo, len(hashes), batch_size, rank, world_size)
+        # This process's block of rows, cut where any number of processes would cut it.
+        per_rank = -(-len(hashes) // (batch_size * world_size)) * batch_size
+        todo = writer.todo  # once: other processes write as well
+        todo = todo[todo // per_rank == rank]
+        batches = aligned_batches(todo, batch_size)
         loader = readable_batches(
             source, batches, partial(_to_canvas, size=labeler.settings.image_size), num_workers,
             pin_memory=labeler.device.type == 'cuda')
-        total = sum(len(rows) for rows in batches)
         # At the end the thread is waited for, whatever happened.
-        with tqdm(total=total, unit='img', desc='pseudo-labels',
+        with tqdm(total=len(todo), unit='img', desc='pseudo-labels',
                   disable=not show_progress) as bar, ThreadPoolExecutor(1) as thread:
             written = ((thread.submit(writer.write, rows, labels, readable), len(rows), faults)
                        for rows, labels, readable, faults in _labelled(
@@ -77,18 +80,11 @@ def make_store(source: ImageSource, labeler: CLIPLabeler, out: str | os.PathLike
                 unreadable += faults
                 bar.update(number)
         store = writer.finish()
-    warn_unreadable(unreadable, total)  # they count as rejected
+    warn_unreadable(unreadable, len(todo))  # they count as rejected
     if store is not None:
         store.verify()
         logger.info(f'labels of {len(store)} images in {store.path}: {summarize(store)}')
     return store
-
-
-def _own_batches(todo: np.ndarray, count: int, batch_size: int, rank: int,
-                 world_size: int) -> list[np.ndarray]:
-    """Rows to do of this process's block, cut where any number of processes would cut them."""
-    per_rank = -(-count // (batch_size * world_size)) * batch_size
-    return aligned_batches(todo[todo // per_rank == rank], batch_size)
 
 
 def _to_canvas(images: list[np.ndarray], size: tuple[int, int]) -> Tensor:
