@@ -17,7 +17,7 @@ from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.array_sampler import ArraySampler
 from clasp_mm.pseudo_labels.hashing import hash_names
 from clasp_mm.pseudo_labels.labels import LabelSettings, PseudoLabels
-from clasp_mm.pseudo_labels.store import LabelStore, StoreWriter, list_digest, make_header
+from clasp_mm.pseudo_labels.store import LabelStore, StoreWriter, make_header
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
 
 GRID = (8, 4)
@@ -57,8 +57,7 @@ def write_store(path: Path, count: int) -> LabelStore:
     """A label store for those names, of random labels on a tiny grid."""
     hashes = hash_names(name_of(i) for i in range(count))
     settings, rng = LabelSettings(), np.random.default_rng(0)
-    header = make_header(count, list_digest(hashes), DEFAULT_VOCABULARY, 'none', 'none', settings,
-                         GRID)
+    header = make_header(hashes, DEFAULT_VOCABULARY, 'none', 'none', settings, GRID)
     numbers, num_attributes = settings.cluster_numbers, len(DEFAULT_VOCABULARY.attributes)
     sizes = np.array(DEFAULT_VOCABULARY.attribute_sizes)
     block = PseudoLabels(

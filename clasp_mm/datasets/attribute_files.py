@@ -65,19 +65,18 @@ def read_attribute_file(path: str | os.PathLike) -> AttributeTable:
         raise FileNotFoundError(
             f'no attribute file {path}: see docs/data/attribute.md for the layouts; '
             'clasp data check attribute DIR tells what else is missing')
-    readers = {'.mat': _read_mat, '.pkl': _read_pickle}
-    if path.suffix not in readers:
+    if path.suffix not in ('.mat', '.pkl'):
         raise ValueError(f'{path}: an attribute file is a .mat of PA-100K or a .pkl of RethinkPAR')
+    load, parse = ((load_mat, _pa100k) if path.suffix == '.mat' else
+                   (load_plain_pickle, _rethinkpar))
+    content = load(path)
     try:
-        return _checked(*readers[path.suffix](path))
+        return _checked(*parse(content))
     except ValueError as error:
-        message = str(error)
-        raise (error if message.startswith(str(path)) else ValueError(f'{path}: {message}')) \
-            from error
+        raise ValueError(f'{path}: {error}') from error
 
 
-def _read_mat(path: Path) -> tuple:
-    content = load_mat(path)
+def _pa100k(content: Mapping[str, Any]) -> tuple:
     if 'attributes' not in content:
         raise ValueError(f'no annotation of PA-100K: it holds {_keys(content)}, not attributes')
     names, labels, splits, start = [], [], {}, 0
@@ -100,8 +99,7 @@ def _read_mat(path: Path) -> tuple:
     return names, _texts(content['attributes']), np.concatenate(labels), splits
 
 
-def _read_pickle(path: Path) -> tuple:
-    content = load_plain_pickle(path)
+def _rethinkpar(content: Any) -> tuple:
     needed = ('image_name', 'attr_name', 'label', 'partition')
     if not isinstance(content, Mapping) or not all(name in content for name in needed):
         held = _keys(content) if isinstance(content, Mapping) else type(content).__name__

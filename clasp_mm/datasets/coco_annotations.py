@@ -1,17 +1,17 @@
 """What keeps an annotation in COCO's form from being used."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def box_fault(annotation: Mapping[str, Any], name: str = 'bbox') -> str | None:
-    """Why ``annotation[name]`` is no x, y, width, height; None if it is."""
-    box = annotation.get(name)
+def box_fault(annotation: Mapping[str, Any]) -> str | None:
+    """Why ``annotation['bbox']`` is no x, y, width, height; None if it is."""
+    box = annotation.get('bbox')
     if box is None:
-        return f'without {name}'
+        return 'without bbox'
     if not _are_finite(box) or len(box) != 4:
-        return f'with a {name} that is not four finite numbers'
+        return 'with a bbox that is not four finite numbers'
     return None
 
 
@@ -39,9 +39,8 @@ def has_area_inside(box: list[float], width: int, height: int) -> bool:
             and max(y1, 0) < min(y2, height))
 
 
-def first(ids: Iterable, count: int = 3) -> str:
+def first(ids: Sequence, count: int = 3) -> str:
     """The first of some ids, as text."""
-    ids = list(ids)
     return ', '.join(map(str, ids[:count])) + (', ...' if len(ids) > count else '')
 
 

@@ -37,14 +37,11 @@ class LabelledFolder(NamedTuple):
             raise FileNotFoundError(f'{str(root)!r} is no folder; give one with a sub-folder of '
                                     'images for every class')
         names = [name for name in list_images(root) if '/' in name]
-        owners = [name.split('/')[0] for name in names]
-        classes = sorted(set(owners))
+        classes, labels = np.unique([name.split('/')[0] for name in names], return_inverse=True)
         if len(classes) < 2:
             raise ValueError(f'{str(root)!r} holds images of {len(classes)} classes, a probe needs '
                              'two: one sub-folder of images for every class')
-        number = {name: i for i, name in enumerate(classes)}
-        return cls([str(root / name) for name in names],
-                   np.array([number[owner] for owner in owners]), classes)
+        return cls([str(root / name) for name in names], labels, classes.tolist())
 
     def split(self, every: int = 4) -> tuple[np.ndarray, np.ndarray]:
         """Rows to learn from and rows to score: every fourth image of each class is scored.
@@ -52,11 +49,8 @@ class LabelledFolder(NamedTuple):
         Raises:
             ValueError: No class has that many images.
         """
-        place = np.zeros(len(self.labels), np.int64)
-        for label in range(len(self.classes)):
-            own = self.labels == label
-            place[own] = np.arange(own.sum())
-        held_out = place % every == every - 1
-        if not held_out.any():
+        held_out = np.sort(np.concatenate([np.flatnonzero(self.labels == label)[every - 1::every]
+                                           for label in range(len(self.classes))]))
+        if not held_out.size:
             raise ValueError(f'no class has {every} images, none can be held out')
-        return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+        return np.setdiff1d(np.arange(len(self.labels)), held_out), held_out

@@ -46,7 +46,8 @@ class _Page(NamedTuple):
 class LmdbFile:
     """The main database of ``folder/data.mdb``, of names without duplicates, to read.
 
-    Its state is that of the last transaction when it was opened. Safe after a fork and in threads.
+    Its state is that of the last transaction when it was opened. Safe after a fork and in threads;
+    unpickled, it is opened again.
 
     Args:
         folder: Folder of ``data.mdb``.
@@ -57,6 +58,7 @@ class LmdbFile:
     """
 
     def __init__(self, folder: str | os.PathLike) -> None:
+        self.folder = folder
         self.path = os.path.join(folder, 'data.mdb')
         self._file = open(self.path, 'rb', buffering=0)  # closed with this object
         self._size = os.fstat(self._file.fileno()).st_size
@@ -72,14 +74,26 @@ class LmdbFile:
             raise self._error(f'it is cut off: its header says {self._pages} pages of '
                               f'{self._page_size} bytes, and it has {self._size} bytes')
 
+    def __reduce__(self) -> tuple[type, tuple[str | os.PathLike]]:
+        return LmdbFile, (self.folder, )
+
     def keys(self) -> Iterator[bytes]:
         """All keys, in the order of their bytes.
 
         Raises:
             LmdbError: A page is damaged.
         """
-        if self._root != _NO_PAGE:
-            yield from self._keys(self._root, _DEEPEST)
+        waiting = [] if self._root == _NO_PAGE else [(self._root, 1)]
+        while waiting:
+            number, depth = waiting.pop()
+            if depth > _DEEPEST:
+                raise self._error(f'its tree is deeper than {_DEEPEST} pages')
+            page = self._page(number)
+            nodes = range(len(page.nodes))
+            if page.branch:
+                waiting += [(self._child(page, node), depth + 1) for node in reversed(nodes)]
+            else:
+                yield from (self._key(page, node) for node in nodes)
 
     def get(self, key: bytes) -> bytes | None:
         """The value of a key, or None.
@@ -102,16 +116,6 @@ class LmdbFile:
             # The first key of a branch stands for all that is smaller and is empty.
             number = self._child(page, bisect_right(page.nodes, key, 1, key=key_at) - 1)
         raise self._error(f'its tree is deeper than {_DEEPEST} pages')
-
-    def _keys(self, number: int, depth: int) -> Iterator[bytes]:
-        page = self._page(number)
-        if depth == 0:
-            raise self._error(f'its tree is deeper than {_DEEPEST} pages')
-        for node in range(len(page.nodes)):
-            if page.branch:
-                yield from self._keys(self._child(page, node), depth - 1)
-            else:
-                yield self._key(page, node)
 
     def _meta(self, at: int) -> tuple[int, int, int, int, int]:
         """Transaction, size of a page, and flags, root and last page of the main database."""

@@ -75,14 +75,22 @@ class LUPerson(Dataset):
         self.max_refetch = max_refetch
         self._metainfo = {**self.METAINFO, **(metainfo or {})}
         lmdb_path = find_lmdb(self.data_root)
-        self._reader = _FileReader(self.data_root) if lmdb_path is None else _LmdbReader(lmdb_path)
-        self.source = os.path.join(self.data_root, ann_file) if ann_file else self._reader.path
+        self._lmdb = None if lmdb_path is None else LmdbFile(lmdb_path)
+        self.source = (os.path.join(self.data_root, ann_file) if ann_file
+                       else lmdb_path or self.data_root)
         self.names = self._subset(self._load_names(ann_file), num_images, indices, seed)
         self.pipeline = Compose(list(pipeline))
 
     def _load_names(self, ann_file: str) -> NameTable:
         if not ann_file:
-            names = self._search()
+            begin = time.perf_counter()
+            names = (list_images(self.source) if self._lmdb is None
+                     else NameTable.from_names(self._lmdb.keys()))
+            if len(names) >= _LARGE_SOURCE:
+                MMLogger.get_current_instance().info(
+                    f'looking for images in {self.source} took {time.perf_counter() - begin:.0f} '
+                    f's. To spare it, write their {len(names)} names once, '
+                    'LUPerson(...).names.save(path), and give ann_file=path')
             advice = f'put images ending in {", ".join(IMAGE_SUFFIXES)} there'
         elif os.path.isfile(self.source):
             names = NameTable.from_file(self.source)
@@ -95,38 +103,24 @@ class LUPerson(Dataset):
             raise ValueError(f'{self.source!r} names no image; {advice}')
         return names
 
-    def _search(self) -> NameTable:
-        """All names of the source; says how to spare the time of looking for millions."""
-        begin = time.perf_counter()
-        names = self._reader.names()
-        if len(names) >= _LARGE_SOURCE:
-            MMLogger.get_current_instance().info(
-                f'looking for images in {self.source} took {time.perf_counter() - begin:.0f} s. To '
-                f'spare it, write their {len(names)} names once, '
-                'LUPerson(...).names.save(path), and give ann_file=path')
-        return names
-
     def _subset(self, names: NameTable, num_images: int | None,
                 indices: int | Sequence[int] | None, seed: int) -> NameTable:
         if num_images is not None and indices is not None:
             raise ValueError('num_images draws a subset and indices names one: give one of them, '
                              f'got num_images={num_images} and indices={indices!r:.60}')
         total = len(names)
-        if isinstance(indices, int):
-            if not 0 < indices <= total:
-                raise ValueError(f'indices={indices} of the {total} images of {self.source!r}')
-            return names.take(np.arange(indices))
-        if indices is not None:
-            chosen = np.asarray(indices, np.int64)
-            if chosen.size == 0 or chosen.min() < -total or chosen.max() >= total:
-                raise ValueError('indices must name at least one image and lie in '
-                                 f'[-{total}, {total}), got {indices!r:.60}')
-            return names.take(chosen)
-        if num_images is None:
+        for option, count in (('num_images', num_images), ('indices', indices)):
+            if isinstance(count, int) and not 0 < count <= total:
+                raise ValueError(f'{option}={count} of the {total} images of {self.source!r}')
+        if num_images is not None:
+            return names.take(np.sort(np.random.default_rng(seed).permutation(total)[:num_images]))
+        if indices is None:
             return names
-        if not 0 < num_images <= total:
-            raise ValueError(f'num_images={num_images} of the {total} images of {self.source!r}')
-        return names.take(np.sort(np.random.default_rng(seed).permutation(total)[:num_images]))
+        chosen = np.arange(indices) if isinstance(indices, int) else np.asarray(indices, np.int64)
+        if chosen.size == 0 or chosen.min() < -total or chosen.max() >= total:
+            raise ValueError('indices must name at least one image and lie in '
+                             f'[-{total}, {total}), got {indices!r:.60}')
+        return names.take(chosen)
 
     @property
     def metainfo(self) -> dict[str, Any]:
@@ -141,8 +135,9 @@ class LUPerson(Dataset):
     def get_data_info(self, index: int) -> dict[str, Any]:
         """The sample's name, path and number, without its image."""
         name = self.names[index]
-        return {'img_key': name, 'img_path': self._reader.locate(name),
-                'sample_idx': index % len(self)}
+        path = (os.path.join(self.data_root, name) if self._lmdb is None
+                else f'{self._lmdb.folder}:{name}')
+        return {'img_key': name, 'img_path': path, 'sample_idx': index % len(self)}
 
     def load(self, index: int) -> dict[str, Any]:
         """The sample before the pipeline.
@@ -152,11 +147,20 @@ class LUPerson(Dataset):
         """
         sample = self.get_data_info(index)
         try:
-            image = self._reader.read(self.names.raw(index))
-        except UnreadableImageError as error:
+            image = decode_image(self._read_bytes(self.names.raw(index)))
+        except (UnreadableImageError, LmdbError) as error:
             raise UnreadableImageError(f'{printable(sample["img_key"])}: {error}') from error
         sample.update(img=image, ori_shape=image.shape[:2], img_shape=image.shape[:2], skipped='')
         return sample
+
+    def _read_bytes(self, name: bytes) -> bytes:
+        """The encoded image of that name."""
+        if self._lmdb is None:
+            return read_bytes(os.path.join(os.fsencode(self.data_root), name))
+        data = self._lmdb.get(name)
+        if data is None:
+            raise UnreadableImageError('the LMDB has no such key')
+        return data
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         if not -len(self) <= index < len(self):
@@ -190,48 +194,6 @@ class LUPerson(Dataset):
             if candidate not in tried:
                 tried.add(candidate)
                 yield candidate
-
-
-class _FileReader:
-    """Reads images from a folder."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-    def names(self) -> NameTable:
-        return list_images(self.path)
-
-    def locate(self, name: str) -> str:
-        return os.path.join(self.path, name)
-
-    def read(self, name: bytes) -> np.ndarray:
-        return decode_image(read_bytes(os.path.join(os.fsencode(self.path), name)))
-
-
-class _LmdbReader:
-    """Reads encoded images from an LMDB, opened again where this object is unpickled."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self._file = LmdbFile(path)
-
-    def names(self) -> NameTable:
-        return NameTable.from_names(self._file.keys())
-
-    def locate(self, name: str) -> str:
-        return f'{self.path}:{name}'
-
-    def read(self, name: bytes) -> np.ndarray:
-        try:
-            data = self._file.get(name)
-        except LmdbError as error:
-            raise UnreadableImageError(str(error)) from error
-        if data is None:
-            raise UnreadableImageError('the LMDB has no such key')
-        return decode_image(data)
-
-    def __reduce__(self) -> tuple[type, tuple[str]]:
-        return _LmdbReader, (self.path, )
 
 
 def find_lmdb(folder: str) -> str | None:

@@ -7,11 +7,7 @@ _HDF5 = b'\x89HDF\r\n\x1a\n'
 
 
 def load_mat(path: Path, **options: Any) -> dict[str, Any]:
-    """The variables of a file, as SciPy's ``loadmat`` reads them.
-
-    Args:
-        path: Path of the file.
-        **options: Options of ``loadmat``.
+    """The variables of a file, as SciPy's ``loadmat`` reads them with these options.
 
     Raises:
         ValueError: It is none that can be read, or it was saved in version 7.3, which is HDF5.

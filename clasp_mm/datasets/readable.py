@@ -65,13 +65,8 @@ def readable_batches(source: ImageSource, batches: Sequence[Sequence[int]],
         what is wrong with the others, by name.
     """
     return DataLoader(_Batches(source, prepare), sampler=batches, batch_size=None,
-                      num_workers=min(num_workers, len(batches)), collate_fn=_as_is,
+                      num_workers=min(num_workers, len(batches)),
                       worker_init_fn=_one_thread, pin_memory=pin_memory)
-
-
-def _as_is(batch: tuple) -> tuple:
-    """Collate nothing: what the data set gives is a batch."""
-    return batch
 
 
 def _one_thread(_: int) -> None:

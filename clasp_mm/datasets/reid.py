@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,7 +48,6 @@ class ReIDDataset(BaseDataset):
     Args:
         data_root: Folder of the data set.
         split: ``'train'``, ``'query'``, ``'gallery'``, or ``'test'``: queries, then gallery.
-        pipeline: Transforms.
         **kwargs: Arguments of MMEngine's BaseDataset.
 
     Raises:
@@ -58,13 +57,12 @@ class ReIDDataset(BaseDataset):
 
     METAINFO = {'dataset_name': 're-identification'}
 
-    def __init__(self, data_root: str, split: str = 'train',
-                 pipeline: Sequence[dict | Callable] = (), **kwargs: Any) -> None:
+    def __init__(self, data_root: str, split: str = 'train', **kwargs: Any) -> None:
         if split not in SPLITS:
             raise ValueError(f'split must be one of {SPLITS}, got {split!r}')
         self.split = split
-        super().__init__(data_root=os.path.expanduser(data_root), pipeline=list(pipeline),
-                         test_mode=split != 'train', **kwargs)
+        super().__init__(data_root=os.path.expanduser(data_root), test_mode=split != 'train',
+                         **kwargs)
 
     def read(self, part: str) -> list[ReIDSample]:
         """The images of ``'train'``, ``'query'`` or ``'gallery'``."""
@@ -241,9 +239,6 @@ class ReIDFolder(ReIDDataset):
 
     def read(self, part: str) -> list[ReIDSample]:
         folder = Path(self.data_root, part)
-        if not folder.is_dir():
-            raise FileNotFoundError(f'no folder {folder}; it should hold one folder of images for '
-                                    'every identity')
         names = [tuple(name.split('/', 1)) for name in _images(folder) if '/' in name]
         cameras = dict.fromkeys(names, NO_CAMERA)
         if self.camera_pattern is not None:
@@ -278,9 +273,14 @@ class ReIDTable(ReIDDataset):
         super().__init__(data_root, split, ann_file=ann_file, **kwargs)
 
     def read(self, part: str) -> list[ReIDSample]:
-        path = Path(self.ann_file)
-        return [shot for line, row in read_table(path, ('image', 'identity', 'split'))[1]
-                if (shot := _row(row, part, path, line))]
+        path, shots = Path(self.ann_file), []
+        for line, row in read_table(path, ('image', 'identity', 'split'))[1]:
+            if row['split'] not in SPLITS[:3]:
+                raise ValueError(f'{path}:{line}: split {row["split"]!r} is none of {SPLITS[:3]}')
+            camera = camera_number(row.get('camera', ''), path, line)
+            if row['split'] == part:
+                shots.append(ReIDSample(row['image'], row['identity'] or None, camera))
+        return shots
 
 
 def camera_number(text: str, path: Path, line: int) -> int:
@@ -293,13 +293,3 @@ def camera_number(text: str, path: Path, line: int) -> int:
         raise ValueError(f'{path}:{line}: camera {text!r} is no number from 0; leave it empty '
                          'where it is not known')
     return int(text or NO_CAMERA)
-
-
-def _row(row: dict[str, str], part: str, path: Path, line: int) -> ReIDSample | None:
-    """The image of a row, None if it is of another part."""
-    if row['split'] not in SPLITS[:3]:
-        raise ValueError(f'{path}:{line}: split {row["split"]!r} is none of {SPLITS[:3]}')
-    camera = camera_number(row.get('camera', ''), path, line)
-    if row['split'] != part:
-        return None
-    return ReIDSample(row['image'], row['identity'] or None, camera)

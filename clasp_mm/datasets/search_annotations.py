@@ -144,8 +144,6 @@ def _prw_people(file: Path) -> np.ndarray:
 
 
 def _prw_queries(file: Path) -> list[Query]:
-    if not file.is_file():
-        raise FileNotFoundError(f'no {file}')
     queries = []
     for number, line in enumerate(read_text(file).splitlines(), 1):
         try:

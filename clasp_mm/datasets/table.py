@@ -25,8 +25,6 @@ def read_table(path: Path, needed: Iterable[str]
         FileNotFoundError: There is no such file.
         ValueError: A column is missing.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f'no table {path}')
     reader = csv.reader(io.StringIO(read_text(path), newline=''))
     columns = [name.strip() for name in next(reader, ())]
     if missing := set(needed) - set(columns):

@@ -16,7 +16,7 @@ from clasp_mm.datasets.readable import ImageSource, aligned_batches, readable_ba
 from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler, to_canvas
 from clasp_mm.pseudo_labels.hashing import hash_names
 from clasp_mm.pseudo_labels.labels import PseudoLabels, Seen
-from clasp_mm.pseudo_labels.store import LabelStore, StoreWriter, list_digest, make_header
+from clasp_mm.pseudo_labels.store import LabelStore, StoreWriter, make_header
 from clasp_mm.pseudo_labels.transfer import Download, late
 from clasp_mm.utils.claims import hold
 
@@ -54,42 +54,37 @@ def make_store(source: ImageSource, labeler: CLIPLabeler, out: str | os.PathLike
     if not 0 <= rank < world_size:
         raise ValueError(f'rank {rank} is none of {world_size} processes')
     hashes = hash_names(source.names)
-    header = make_header(len(hashes), list_digest(hashes), labeler.vocabulary,
-                         labeler.clip.identity, labeler.teacher_id, labeler.settings,
-                         labeler.grid)
+    header = make_header(hashes, labeler.vocabulary, labeler.clip.identity, labeler.teacher_id,
+                         labeler.settings, labeler.grid)
     logger = MMLogger.get_current_instance()
     unreadable: list[str] = []
     out = Path(out)
     with hold(out, out.with_name(f'.{out.name}.{rank}.claim.json')), \
             StoreWriter(out, header, hashes) as writer:
-        batches = _own_batches(writer.todo, len(hashes), batch_size, rank, world_size)
+        # This process's block of rows, cut where any number of processes would cut it.
+        per_rank = -(-len(hashes) // (batch_size * world_size)) * batch_size
+        todo = writer.todo  # once: other processes write as well
+        todo = todo[todo // per_rank == rank]
+        batches = aligned_batches(todo, batch_size)
         loader = readable_batches(
             source, batches, partial(_to_canvas, size=labeler.settings.image_size), num_workers,
             pin_memory=labeler.device.type == 'cuda')
-        total = sum(len(rows) for rows in batches)
-        with tqdm(total=total, unit='img', desc='pseudo-labels', disable=not show_progress) as bar:
-            # At its end the thread is waited for, whatever happened.
-            with ThreadPoolExecutor(1) as thread:
-                written = (thread.submit(_write, writer, batch)
-                           for batch in _labelled(labeler, source, zip(
-                               batches, loader, strict=True)))
-                for batch in late(written, _UNWRITTEN):
-                    rows, faults = batch.result()
-                    unreadable += faults
-                    bar.update(len(rows))
+        # At the end the thread is waited for, whatever happened.
+        with tqdm(total=len(todo), unit='img', desc='pseudo-labels',
+                  disable=not show_progress) as bar, ThreadPoolExecutor(1) as thread:
+            written = ((thread.submit(writer.write, rows, labels, readable), len(rows), faults)
+                       for rows, labels, readable, faults in _labelled(
+                           labeler, source, zip(batches, loader, strict=True)))
+            for writing, number, faults in late(written, _UNWRITTEN):
+                writing.result()
+                unreadable += faults
+                bar.update(number)
         store = writer.finish()
-    warn_unreadable(unreadable, total)  # they count as rejected
+    warn_unreadable(unreadable, len(todo))  # they count as rejected
     if store is not None:
         store.verify()
         logger.info(f'labels of {len(store)} images in {store.path}: {summarize(store)}')
     return store
-
-
-def _own_batches(todo: np.ndarray, count: int, batch_size: int, rank: int,
-                 world_size: int) -> list[np.ndarray]:
-    """Rows to do of this process's block, cut where any number of processes would cut them."""
-    per_rank = -(-count // (batch_size * world_size)) * batch_size
-    return aligned_batches(todo[todo // per_rank == rank], batch_size)
 
 
 def _to_canvas(images: list[np.ndarray], size: tuple[int, int]) -> Tensor:
@@ -116,12 +111,6 @@ def _labelled(labeler: CLIPLabeler, source: ImageSource, batches: Iterable[tuple
             for field, values in download.wait().items():
                 getattr(labels, field)[readable] = values
         yield rows, labels, readable, faults
-
-
-def _write(writer: StoreWriter, batch: tuple) -> tuple[np.ndarray, list[str]]:
-    rows, labels, readable, faults = batch
-    writer.write(rows, labels, readable)
-    return rows, faults
 
 
 def summarize(store: LabelStore) -> str:

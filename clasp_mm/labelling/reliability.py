@@ -16,23 +16,19 @@ _REWORDINGS = (('a picture of', 'person'), ('a low-quality photo of', 'pedestria
 
 def paraphrase(vocabulary: Vocabulary) -> tuple[Vocabulary, ...]:
     """The vocabulary in other words: "a picture of", and "a low-quality photo of a pedestrian"."""
-    def reword(text: str, opening: str, person: str) -> str:
-        for usual in ('a photo of', 'an image of'):
-            text = text.removeprefix(f'{usual} ')
-        return f'{opening} {text}'.replace('person', person)
+    return tuple(_reworded(vocabulary, *words) for words in _REWORDINGS)
 
-    others = []
-    for words in _REWORDINGS:
-        def group(texts: Sequence[str], words: tuple[str, str] = words) -> tuple[str, ...]:
-            return tuple(reword(text, *words) for text in texts)
 
-        parts = [Part(part.name, group(texts)) for part, texts
-                 in zip(vocabulary.parts, vocabulary.part_texts(), strict=True)]
-        attributes = [replace(attribute, texts=tuple(map(group, attribute.texts)))
-                      for attribute in vocabulary.attributes]
-        others.append(Vocabulary(tuple(parts), tuple(attributes), ('{}',),
-                                 vocabulary.person_texts))
-    return tuple(others)
+def _reworded(vocabulary: Vocabulary, opening: str, person: str) -> Vocabulary:
+    def group(texts: Sequence[str]) -> tuple[str, ...]:
+        bare = (text.removeprefix('a photo of ').removeprefix('an image of ') for text in texts)
+        return tuple(f'{opening} {text}'.replace('person', person) for text in bare)
+
+    parts = tuple(Part(part.name, group(texts)) for part, texts
+                  in zip(vocabulary.parts, vocabulary.part_texts(), strict=True))
+    attributes = tuple(replace(attribute, texts=tuple(map(group, attribute.texts)))
+                       for attribute in vocabulary.attributes)
+    return Vocabulary(parts, attributes, ('{}',), vocabulary.person_texts)
 
 
 def widen(vocabularies: Sequence[Vocabulary]) -> Vocabulary:
@@ -144,12 +140,9 @@ class Reliability:
             np.add.at(self._names,
                       (label[there], other.part_probs.argmax(-1).cpu().numpy()[there]), 1)
         labels, regions = first.to_labels(), first.regions.cpu().numpy()
-        column = 0
-        area = np.zeros(there.shape)
-        for which, k in enumerate(self.cluster_numbers):
-            for region in range(1, k + 1):
-                area[:, column] = (regions[:, which] == region).mean(1)
-                column += 1
+        area = np.stack([(regions[:, which] == region).mean(1)
+                         for which, k in enumerate(self.cluster_numbers)
+                         for region in range(1, k + 1)], axis=1)
         area *= sizes.prod(1, keepdims=True)                                     # pixels
         np.add.at(self._regions, label[there], np.stack(
             [np.ones(there.sum()), confidence[there], np.log(area[there])], 1))
@@ -163,33 +156,34 @@ class Reliability:
 
     def compute(self) -> dict:
         """All figures as plain data: sides in pixels, None where nothing is known."""
-        count = max(self.num_images, 1)
         return dict(
             num_images=self.num_images,
-            image_size=np.exp(self._log_size / count).round(1).tolist() if self.num_images
-            else None,
-            attributes={attribute.name: self._attribute(a, attribute, count)
+            image_size=np.exp(self._log_size / self.num_images).round(1).tolist()
+            if self.num_images else None,
+            attributes={attribute.name: self._attribute(a, attribute)
                         for a, attribute in enumerate(self.vocabulary.attributes)},
-            parts={name: self._part(p, count)
-                   for p, name in enumerate(self.vocabulary.part_names)})
+            parts={name: self._part(p) for p, name in enumerate(self.vocabulary.part_names)})
 
-    def _attribute(self, a: int, attribute: Attribute, count: int) -> dict:
+    def _attribute(self, a: int, attribute: Attribute) -> dict:
         most = int(self._chosen[a].argmax())
         entry = dict(
-            entropy=float(self._entropy[a] / count) if self.num_images else None,
+            entropy=_ratio(self._entropy[a], self.num_images),
             agreement=_kappa(self._values[a]), most_common=attribute.values[most],
-            most_common_share=float(self._chosen[a][most] / count) if self.num_images else None)
+            most_common_share=_ratio(self._chosen[a][most], self.num_images))
         return dict(entry, **_judge_attribute(entry))
 
-    def _part(self, p: int, count: int) -> dict:
+    def _part(self, p: int) -> dict:
         number, confidence, log_area = self._regions[p]
         entry = dict(
-            found=float(self._found[p] / count) if self.num_images else None,
-            confidence=float(confidence / number) if number else None,
+            found=_ratio(self._found[p], self.num_images), confidence=_ratio(confidence, number),
             side=float(np.exp(log_area / number / 2)) if number else None,
             agreement=_kappa(_one_against_all(self._names, p)),
             agreement_across_k=_kappa(_one_against_all(self._tokens, p)))
         return dict(entry, **_judge_part(entry))
+
+
+def _ratio(total: float, number: float) -> float | None:
+    return float(total / number) if number else None
 
 
 def _one_against_all(matrix: np.ndarray, category: int) -> np.ndarray:

@@ -1,8 +1,8 @@
 """How good pseudo-labels are, with ground truth (the paper's Fig. 4 and 5) or without."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.images import UnreadableImageError, read_map, warn_unreadable
 from clasp_mm.evaluation.functional.parsing import ConfusionMatrix
 from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler
-from clasp_mm.pseudo_labels.labels import PseudoLabels, Scores
+from clasp_mm.pseudo_labels.labels import LabelSettings, PseudoLabels, Scores
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, LIP_TO_PART, Vocabulary
 from clasp_mm.synthetic import load_ground_truth
 from clasp_mm.utils.files import write_json
@@ -113,38 +113,32 @@ class LabelEvaluation:
 
     Args:
         vocabulary: Vocabulary of the labels.
-        cluster_numbers: The k of the labels.
+        settings: How they were made: the cluster numbers and the filters' thresholds.
         grid: (h, w) of the tokens.
-        min_foreground: The spatial filter's threshold.
-        min_person_cosine: The semantic filter's.
     """
 
-    def __init__(self, vocabulary: Vocabulary, cluster_numbers: Sequence[int],
-                 grid: tuple[int, int], min_foreground: float, min_person_cosine: float) -> None:
+    def __init__(self, vocabulary: Vocabulary, settings: LabelSettings,
+                 grid: tuple[int, int]) -> None:
         self.vocabulary = vocabulary
-        self.cluster_numbers = tuple(cluster_numbers)
+        self.cluster_numbers = settings.cluster_numbers
         self.grid = grid
-        self.thresholds = (min_foreground, min_person_cosine)
+        self.thresholds = (settings.min_foreground, settings.min_person_cosine)
         count = len(vocabulary.parts) + 1
         self._named = {k: ConfusionMatrix(count) for k in self.cluster_numbers}
         self._best = {k: ConfusionMatrix(count) for k in self.cluster_numbers}
         self._regions: dict[int, list[np.ndarray]] = {k: [] for k in self.cluster_numbers}
         self._foreground_iou: list[float] = []
-        self._filters: list[tuple[bool, bool]] = []
-        self._scores: list[tuple[float, float]] = []
+        self._scores: list[np.ndarray] = []           # (2, B): foreground, person cosine
         self._part_conf: dict[int, list[np.ndarray]] = {k: [] for k in self.cluster_numbers}
         self._attributes: list[np.ndarray] = []       # (A, 4): value, confidence, truth, accepted
 
     def update(self, labels: PseudoLabels, images: Sequence[LabelledImage]) -> None:
         """Add the labels of some images."""
-        minimum, cosine = self.thresholds
-        accepted = labels.accepted(minimum, cosine)
+        accepted = labels.accepted(*self.thresholds)
+        self._scores.append(np.stack([labels.foreground, labels.person_cosine]))
         maps = [labels.part_maps(self.cluster_numbers, which)
                 for which in range(len(self.cluster_numbers))]
         for i, image in enumerate(images):
-            self._filters.append((labels.foreground[i] > minimum,
-                                  labels.person_cosine[i] > cosine))
-            self._scores.append((labels.foreground[i], labels.person_cosine[i]))
             self._add_attributes(labels, i, image.attributes or {}, accepted[i])
             if image.parts is not None:
                 person = self._to_pixels(labels.regions[i, 0] > 0, image.parts.shape)
@@ -158,8 +152,9 @@ class LabelEvaluation:
                    truth: np.ndarray | None) -> None:
         start = 0
         for which, k in enumerate(self.cluster_numbers):
-            there = labels.region_label[i, start:start + k] > 0
-            self._part_conf[k].append(labels.region_conf[i, start:start + k][there])
+            label = labels.region_label[i, start:start + k]
+            confidence = labels.region_conf[i, start:start + k]
+            self._part_conf[k].append(confidence[label > 0])
             start += k
             if truth is None:
                 continue
@@ -173,10 +168,8 @@ class LabelEvaluation:
             best[0] = 0
             self._named[k].update(named, truth)
             self._best[k].update(best[regions].astype(np.uint8), truth)
-            label = labels.region_label[i, start - k:start]
             counted = (best[1:] > 0) & (label > 0)
-            self._regions[k].append(np.stack([
-                (best[1:] == label)[counted], labels.region_conf[i, start - k:start][counted]]))
+            self._regions[k].append(np.stack([(best[1:] == label)[counted], confidence[counted]]))
 
     def _add_attributes(self, labels: PseudoLabels, i: int, truth: Mapping[str, str],
                         accepted: bool) -> None:
@@ -192,7 +185,8 @@ class LabelEvaluation:
 
     def compute(self) -> dict:
         """All figures as plain data; shares and scores in [0, 1], None where nothing is known."""
-        spatial, semantic = np.array(self._filters, bool).reshape(-1, 2).T
+        foreground, cosine = np.concatenate([np.zeros((2, 0), np.float32), *self._scores], axis=1)
+        spatial, semantic = foreground > self.thresholds[0], cosine > self.thresholds[1]
         result = dict(
             num_images=len(spatial),
             thresholds=dict(foreground=self.thresholds[0], person_cosine=self.thresholds[1]),
@@ -201,9 +195,7 @@ class LabelEvaluation:
             rejected=dict(too_little_foreground=int((~spatial & semantic).sum()),
                           no_person=int((spatial & ~semantic).sum()),
                           both=int((~spatial & ~semantic).sum())),
-            filter_scores={name: _quantiles(values) for name, values in zip(
-                ('foreground', 'person_cosine'), np.array(self._scores, np.float64)
-                .reshape(-1, 2).T, strict=True)},
+            filter_scores=dict(foreground=_quantiles(foreground), person_cosine=_quantiles(cosine)),
             foreground_iou=_mean(self._foreground_iou),
             parts={}, attributes=self._compute_attributes())
         for k in self.cluster_numbers:
@@ -259,7 +251,9 @@ def _mean(values: Sequence | np.ndarray) -> float | None:
 
 def _quantiles(values: np.ndarray) -> list[float] | None:
     """The 5th, 50th and 95th percentile."""
-    return np.quantile(values, (0.05, 0.5, 0.95)).round(4).tolist() if len(values) else None
+    if not len(values):
+        return None
+    return np.quantile(values.astype(np.float64), (0.05, 0.5, 0.95)).round(4).tolist()
 
 
 def _distribution(confidence: np.ndarray) -> list[float]:
@@ -296,8 +290,7 @@ def report_labels(labeler: CLIPLabeler, images: Iterable[LabelledImage],
         What :meth:`LabelEvaluation.compute` gives, with the labeler's identity and settings.
     """
     settings, vocabularies = labeler.settings, (labeler.vocabulary, *paraphrases)
-    evaluation = LabelEvaluation(labeler.vocabulary, settings.cluster_numbers, labeler.grid,
-                                 settings.min_foreground, settings.min_person_cosine)
+    evaluation = LabelEvaluation(labeler.vocabulary, settings, labeler.grid)
     reliability = Reliability(labeler.vocabulary, settings.cluster_numbers, labeler.grid)
     scorer = labeler
     if paraphrases:
@@ -342,7 +335,7 @@ class _Gallery:
         self.num_first, self.num_extremes = num_first, num_extremes
         self._first: list[Example] = []
         self._rejected: list[Example] = []
-        self._sure: list[tuple[float, Example]] = []
+        self._sure: list[tuple[float, Example]] = []  # by the first number, lowest first
         self._unsure: list[tuple[float, Example]] = []
 
     def add(self, batch: Sequence[LabelledImage], scores: Scores, labels: PseudoLabels,
@@ -351,35 +344,30 @@ class _Gallery:
         confidence = np.concatenate([
             labels.attr_conf.astype(np.float64),
             np.where(labels.region_label > 0, labels.region_conf, np.nan)], axis=1)
+        part_probs = scores.part_probs.cpu().numpy()
+        attr_probs = [probs.cpu().numpy() for probs in scores.attr_probs]
         for i, image in enumerate(batch):
-            def example(group: str, i: int = i, image: LabelledImage = image) -> Example:
-                return Example(
-                    image.name, image.image,
-                    PseudoLabels(**{name: value[i:i + 1] for name, value in vars(labels).items()}),
-                    scores.part_probs[i].cpu().numpy(),
-                    [probs[i].cpu().numpy() for probs in scores.attr_probs], bool(accepted[i]),
-                    image.parts, image.attributes, group)
-
+            own = PseudoLabels(**{name: value[i:i + 1] for name, value in vars(labels).items()})
+            example = Example(image.name, image.image, own, part_probs[i],
+                              [probs[i] for probs in attr_probs], bool(accepted[i]),
+                              image.parts, image.attributes)
             if len(self._first) < self.num_first:
-                self._first.append(example('The first images'))
-            if not accepted[i]:
-                if len(self._rejected) < self.num_extremes:
-                    self._rejected.append(example('Rejected'))
-                continue
-            sureness = float(np.nanmean(confidence[i])) if confidence.shape[1] else 0.0
-            self._keep(self._sure, sureness, 1, example, 'The surest labels')
-            self._keep(self._unsure, sureness, -1, example, 'The least sure labels')
-
-    def _keep(self, best: list[tuple[float, Example]], sureness: float, sign: int,
-              example: Callable[[str], Example], group: str) -> None:
-        if len(best) == self.num_extremes and (
-                not best or sign * sureness <= sign * best[-1][0]):
-            return
-        best.append((sureness, example(group)))
-        best.sort(key=lambda pair: -sign * pair[0])
-        del best[self.num_extremes:]
+                self._first.append(example)
+            if accepted[i]:
+                sureness = float(np.nanmean(confidence[i])) if confidence.shape[1] else 0.0
+                self._sure.append((-sureness, example))
+                self._unsure.append((sureness, example))
+            elif len(self._rejected) < self.num_extremes:
+                self._rejected.append(example)
+        for ranked in (self._sure, self._unsure):
+            ranked.sort(key=lambda pair: pair[0])
+            del ranked[self.num_extremes:]
 
     def examples(self) -> list[Example]:
         """What to show, in order."""
-        return [*self._first, *(example for _, example in [*self._sure, *self._unsure]),
-                *self._rejected]
+        groups = {'The first images': self._first,
+                  'The surest labels': [example for _, example in self._sure],
+                  'The least sure labels': [example for _, example in self._unsure],
+                  'Rejected': self._rejected}
+        return [replace(example, group=group) for group, examples in groups.items()
+                for example in examples]

@@ -51,11 +51,10 @@ def pa100k_texts() -> tuple[Vocabulary, Meaning]:
     Fifteen take the vocabulary that pretraining labels with, as it is; eleven have none there and
     get two texts each.
     """
-    pairs = tuple(Attribute(name, ('yes', 'no'), tuple((f'a photo of a person {words}', )
-                                                       for words in texts))
-                  for name, texts in _OTHER_WORDS.items())
-    vocabulary = Vocabulary(DEFAULT_VOCABULARY.parts, (*DEFAULT_VOCABULARY.attributes, *pairs))
-    return vocabulary, {**_OWN_WORDS, **{name: (name, 'yes') for name in _OTHER_WORDS}}
+    others, meaning = read_texts({name: [[f'a photo of a person {words}'] for words in texts]
+                                  for name, texts in _OTHER_WORDS.items()})
+    attributes = (*DEFAULT_VOCABULARY.attributes, *others.attributes)
+    return Vocabulary(DEFAULT_VOCABULARY.parts, attributes), {**_OWN_WORDS, **meaning}
 
 
 def read_texts(content: Mapping[str, Sequence[Sequence[str]]]) -> tuple[Vocabulary, Meaning]:

@@ -13,13 +13,12 @@ MODEL_NAME = 'mini_clip'
 ARCHITECTURE_FILE = f'{MODEL_NAME}.json'
 LOCAL_DIR_FILE = 'open_clip_config.json'
 CHECKPOINT_FILE = 'open_clip_pytorch_model.pth'  # a name that open_clip looks for first
-LOGIT_SCALE = 100.0
 
 ARCHITECTURE = dict(
     embed_dim=128,
     vision_cfg=dict(layers=[1, 1, 1, 1], width=16, head_width=16, image_size=64),
     text_cfg=dict(context_length=32, vocab_size=49408, width=64, heads=2, layers=2),
-    init_logit_scale=math.log(LOGIT_SCALE))
+    init_logit_scale=math.log(100))
 
 PREPROCESS = dict(
     mean=[0.48145466, 0.4578275, 0.40821073],
@@ -44,10 +43,8 @@ def save_mini_clip(model: nn.Module, out_dir: Path, architecture: dict = ARCHITE
     ``open_clip.add_model_config('OUT_DIR/mini_clip.json')`` makes the name ``mini_clip`` known,
     and ``create_model('mini_clip', pretrained='OUT_DIR/open_clip_pytorch_model.pth')`` builds it.
     """
-    state = {name: tensor.detach().cpu().contiguous()
-             for name, tensor in model.state_dict().items()}
     write_json(out_dir / ARCHITECTURE_FILE, architecture, indent=2)
     write_json(out_dir / LOCAL_DIR_FILE,
                dict(model_cfg=architecture, preprocess_cfg=PREPROCESS), indent=2)
     with replacing(out_dir / CHECKPOINT_FILE) as partial:
-        torch.save(state, partial)
+        torch.save(dict(model.state_dict()), partial)

@@ -91,13 +91,7 @@ def batches(people: PeopleTable, num_parts: int, batch_size: int, seed: int) -> 
 
     Each has ``batch_size`` people, an eighth as many empty scenes, and up to half as many
     regions: one in two exact parts, one in two token clusters.
-
-    Raises:
-        ValueError: If there are fewer people than ``batch_size``, or that is below 8.
     """
-    if not 8 <= batch_size <= len(people):
-        raise ValueError(f'batch_size must be 8 to the number of people ({len(people)}), '
-                         f'got {batch_size}')
     generator = torch.Generator().manual_seed(seed)
     rng = np.random.default_rng(seed)
     quarter, num_scenes = batch_size // 4, batch_size // 8

@@ -79,7 +79,8 @@ def evaluate_mini_clip(clip: CLIPModel, vocabulary: Vocabulary, people: PeopleTa
         largest part), ``attributes`` and ``person_filter``, as plain numbers.
     """
     generator = torch.Generator().manual_seed(seed)
-    bank = TextBank.build(clip, vocabulary).to('cpu')
+    bank = TextBank.build(clip, vocabulary)
+    part_texts, person_texts = bank.parts.cpu(), bank.person.cpu()
     num_parts = len(vocabulary.parts)
     whole, exact, exact_truth, rough, rough_truth = [], [], [], [], []
     for images, parsing in zip(people.images.split(_BATCH), people.parsing.split(_BATCH),
@@ -103,14 +104,14 @@ def evaluate_mini_clip(clip: CLIPModel, vocabulary: Vocabulary, people: PeopleTa
     for index, attribute in enumerate(vocabulary.attributes):
         truth = people.attributes[:, index]
         known = truth >= 0
-        logits = clip.logit_scale * whole[known] @ bank.attributes[index].T
+        logits = clip.logit_scale * whole[known] @ bank.attributes[index].cpu().T
         attributes[attribute.name] = judge_attribute(logits.softmax(1), truth[known])
-    with_person = whole @ bank.person
-    without = embed(clip, people.scenes.float() / 255) @ bank.person
+    with_person = whole @ person_texts
+    without = embed(clip, people.scenes.float() / 255) @ person_texts
     return dict(
-        regions=name_regions((torch.cat(exact) @ bank.parts.T).argmax(1),
+        regions=name_regions((torch.cat(exact) @ part_texts.T).argmax(1),
                              torch.cat(exact_truth), vocabulary.part_names),
-        rough_regions=name_regions((torch.cat(rough) @ bank.parts.T).argmax(1),
+        rough_regions=name_regions((torch.cat(rough) @ part_texts.T).argmax(1),
                                    torch.cat(rough_truth), vocabulary.part_names),
         attributes=attributes,
         person_filter=dict(

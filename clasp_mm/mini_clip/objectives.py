@@ -11,24 +11,11 @@ from clasp_mm.pseudo_labels.transfer import upload
 from clasp_mm.pseudo_labels.vocabulary import Vocabulary
 from clasp_mm.synthetic.words import LIP_CLASSES
 
+from .architecture import PREPROCESS, build_mini_clip
 from .batches import Batch
 
 PERSON_COSINE = 0.2
 LOSS_WEIGHTS = dict(region=1., attribute=3., person=.3, caption=.3, parsing=1.)
-
-
-def mean_direction(embeddings: Tensor, groups: Sequence[range]) -> Tensor:
-    """One direction per group of texts: the normalised mean of their unit embeddings.
-
-    Args:
-        embeddings: unit vectors (T, D).
-        groups: for each group the rows that belong to it.
-
-    Returns:
-        (len(groups), D) unit vectors.
-    """
-    means = torch.stack([embeddings[rows.start:rows.stop].mean(0) for rows in groups])
-    return F.normalize(means, dim=-1)
 
 
 class CandidateTexts:
@@ -37,25 +24,28 @@ class CandidateTexts:
     def __init__(self, vocabulary: Vocabulary, tokenize: Callable[[list[str]], Tensor]) -> None:
         texts: list[str] = []
 
-        def rows(group: Sequence[str]) -> range:
+        def rows(group: Sequence[str]) -> slice:
             texts.extend(group)
-            return range(len(texts) - len(group), len(texts))
+            return slice(len(texts) - len(group), len(texts))
 
         self._parts = [rows(group) for group in vocabulary.part_texts()]
         self._attributes = [[rows(group) for group in attribute.texts]
                             for attribute in vocabulary.attributes]
-        self._person = [rows(vocabulary.person_texts)]
+        self._person = rows(vocabulary.person_texts)
         self.tokens = tokenize(texts)
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def group(self, embeddings: Tensor) -> TextBank:
-        """Sort the unit embeddings (T, D) of ``self.tokens`` into candidates."""
+        """Candidates by the unit embeddings (T, D) of ``self.tokens``: normalised means."""
+        def directions(groups: Sequence[slice]) -> Tensor:
+            return F.normalize(torch.stack([embeddings[rows].mean(0) for rows in groups]), dim=-1)
+
         return TextBank(
-            parts=mean_direction(embeddings, self._parts),
-            attributes=tuple(mean_direction(embeddings, groups) for groups in self._attributes),
-            person=mean_direction(embeddings, self._person)[0])
+            parts=directions(self._parts),
+            attributes=tuple(directions(groups) for groups in self._attributes),
+            person=directions([self._person])[0])
 
 
 def region_loss(regions: Tensor, shares: Tensor, parts: Tensor, scale: Tensor) -> Tensor:
@@ -149,27 +139,24 @@ class ParsingHeads(nn.Module):
 
 
 class Objective(nn.Module):
-    """All terms of the mini CLIP's loss on one batch.
+    """A fresh model, and all terms of its loss on one batch.
 
     Args:
-        model: the open_clip model, with a ModifiedResNet of ``width`` as image tower.
-        width: width of the image tower.
-        texts: the vocabulary's texts.
-        tokenize: texts to token ids.
-        mean: per RGB channel, of images in [0, 1].
-        std: per RGB channel.
+        architecture: of the model, see :func:`~.train.train_mini_clip`.
+        vocabulary: parts, attributes and texts.
     """
 
-    def __init__(self, model: nn.Module, width: int, texts: CandidateTexts,
-                 tokenize: Callable[[list[str]], Tensor], mean: Sequence[float],
-                 std: Sequence[float]) -> None:
+    def __init__(self, architecture: dict, vocabulary: Vocabulary) -> None:
+        from open_clip import SimpleTokenizer
         super().__init__()
-        self.model = model
-        self.parsing_heads = ParsingHeads(width)
-        self.texts = texts
-        self.tokenize = tokenize
-        for name, values in (('mean', mean), ('std', std)):
-            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
+        self.model = build_mini_clip(architecture)
+        self.parsing_heads = ParsingHeads(architecture['vision_cfg']['width'])
+        self.tokenize = SimpleTokenizer(
+            context_length=architecture['text_cfg']['context_length'])
+        self.texts = CandidateTexts(vocabulary, self.tokenize)
+        for name in ('mean', 'std'):
+            self.register_buffer(name, torch.tensor(PREPROCESS[name])[:, None, None],
+                                 persistent=False)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Unweighted terms: ``region``, ``attribute``, ``person``, ``caption``, ``parsing``."""

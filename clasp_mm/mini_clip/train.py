@@ -15,10 +15,10 @@ from clasp_mm.utils.claims import hold
 from clasp_mm.utils.device import pick_device
 from clasp_mm.utils.files import file_hash, read_json, write_json
 
-from .architecture import ARCHITECTURE, CHECKPOINT_FILE, PREPROCESS, build_mini_clip, save_mini_clip
+from .architecture import ARCHITECTURE, CHECKPOINT_FILE, save_mini_clip
 from .batches import batches
 from .evaluate import evaluate_mini_clip
-from .objectives import CandidateTexts, Objective, weighted
+from .objectives import Objective, weighted
 from .optimizers import Optimizers
 from .people import CROP, PeopleTable, draw_people
 
@@ -133,16 +133,10 @@ def fit(people: PeopleTable, vocabulary: Vocabulary, *, seed: int, steps: int, b
         The model in evaluation mode, on the CPU, and the mean of each loss term over the last tenth
         of steps.
     """
-    from open_clip import SimpleTokenizer
-
     device = pick_device(device)
-    tokenize = SimpleTokenizer(context_length=architecture['text_cfg']['context_length'])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = build_mini_clip(architecture)
-        objective = Objective(model, architecture['vision_cfg']['width'],
-                              CandidateTexts(vocabulary, tokenize), tokenize,
-                              PREPROCESS['mean'], PREPROCESS['std']).to(device)
+        objective = Objective(architecture, vocabulary).to(device)
     optimizers = Optimizers(objective, steps)
     stream = batches(people, len(vocabulary.parts), batch_size, seed)
     last: list[dict[str, float]] = []
@@ -152,4 +146,4 @@ def fit(people: PeopleTable, vocabulary: Vocabulary, *, seed: int, steps: int, b
         if step >= steps - max(1, steps // 10):
             last.append({name: value.item() for name, value in terms.items()})
     means = {name: sum(terms[name] for terms in last) / len(last) for name in last[0]}
-    return model.cpu().eval(), means
+    return objective.model.cpu().eval(), means

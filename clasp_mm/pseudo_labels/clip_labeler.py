@@ -1,7 +1,6 @@
 """Part and attribute pseudo-labels of person images by a frozen teacher and CLIP."""
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -80,10 +79,9 @@ class CLIPLabeler:
         self.logit_scale = clip.logit_scale if scale is None else scale
         numbers = self.settings.cluster_numbers
         # Of each region column: which k, and its number within that k.
-        self._column_k = torch.arange(len(numbers)).repeat_interleave(torch.tensor(numbers))
-        self._column_region = torch.cat([torch.arange(1, k + 1) for k in numbers])
-        self._column_k = self._column_k.to(self.device)
-        self._column_region = self._column_region.to(self.device)
+        self._column_k, self._column_region = torch.tensor(
+            [(which, region) for which, k in enumerate(numbers) for region in range(1, k + 1)],
+            device=self.device).T
         with torch.inference_mode():
             self.grid = self._find_grid()
 
@@ -202,8 +200,6 @@ class CLIPLabeler:
         with self._autocast():
             return self.clip.encode_images(inputs)
 
-    def _autocast(self):
-        if self.settings.amp == 'none':
-            return nullcontext()
-        dtype = torch.bfloat16 if self.settings.amp == 'bf16' else torch.float16
-        return torch.autocast(self.device.type, dtype=dtype)
+    def _autocast(self) -> torch.autocast:
+        dtype = dict(bf16=torch.bfloat16, fp16=torch.float16).get(self.settings.amp)
+        return torch.autocast(self.device.type, dtype, enabled=dtype is not None)

@@ -95,15 +95,12 @@ def build_clip(name: str = 'ViT-B-32', pretrained: str | None = 'openai',
         raise ImportError('CLIP pseudo-labels need open_clip: pip install open_clip_torch') \
             from error
     scheme = name.partition(':')[0] if name.startswith(('local-dir:', 'hf-hub:')) else None
-    if name.endswith('.json') and scheme is None:
-        name = _register_architecture(open_clip, Path(name))
-    own_weights = scheme is not None
-    if own_weights and pretrained is not None:
+    if scheme and pretrained is not None:
         raise ValueError(f'{name!r} brings its own weights; pretrained must be None, '
                          f'got {pretrained!r}')
-    tag = {}
-    if not own_weights:
-        tag = _check_source(open_clip, name, pretrained)
+    if name.endswith('.json') and not scheme:
+        name = _register_architecture(open_clip, Path(name))
+    tag = {} if scheme else _check_source(open_clip, name, pretrained)
     try:
         model = open_clip.create_model(
             name, pretrained=pretrained, device=device, require_pretrained=True,

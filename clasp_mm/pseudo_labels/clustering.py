@@ -30,6 +30,7 @@ _TRIALS = 3              # candidates per seed of greedy k-means++, 2 + floor(ln
 # An empty cluster counts as `_FEW` tokens whose sum has the square `_LOST`: that takes it out of
 # every token's reach, and for other sizes is nothing next to rounding.
 _FEW, _LOST = 2e-38, 1e-20
+_LENGTHS = 4             # to which the tokens of images are padded on a CPU
 
 
 @dataclass(frozen=True)
@@ -38,20 +39,17 @@ class _Way:
 
     Args:
         launches: Every operator is a launch and every look at a value a wait: fixed steps of few
-            operators. Else converged images leave, and reductions that are fast on a CPU replace
-            an ``argmin`` and inner products that are not.
-        buckets: Tokens of an image are padded to one of so many lengths; more than one, and the
-            host looks which.
+            operators. Else converged images leave, the host looks to which of a few lengths an
+            image's tokens are padded, and reductions that are fast on a CPU replace an ``argmin``
+            and inner products that are not.
         elements: Size of the largest tensor, by which images are cut into chunks.
     """
 
     launches: bool
-    buckets: int
     elements: int
 
 
-_WAYS = dict(cpu=_Way(launches=False, buckets=4, elements=2**19),
-             cuda=_Way(launches=True, buckets=1, elements=2**26))
+_WAYS = dict(cpu=_Way(launches=False, elements=2**19), cuda=_Way(launches=True, elements=2**26))
 
 
 def way_of(device: torch.device) -> _Way:
@@ -245,12 +243,12 @@ def _chunks(count: Tensor, length: int,
             problems: int) -> Iterator[tuple[Tensor | slice, int]]:
     """Images that are clustered together and the number of tokens to which they are padded."""
     way = way_of(count.device)
-    unit = max(1, -(-length // way.buckets))
+    unit = max(1, length if way.launches else -(-length // _LENGTHS))
 
     def chunk(cut: int) -> int:
         return max(1, way.elements // (cut * max(problems, cut)))
 
-    if way.buckets == 1:
+    if way.launches:
         for start in range(0, len(count), chunk(unit)):
             yield slice(start, start + chunk(unit)), unit
         return

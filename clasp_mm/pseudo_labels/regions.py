@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .clustering import kmeans, way_of
+from .clustering import kmeans
 from .transfer import upload
 
 FOREGROUND_RULES = ('norm', 'feature', 'centre')
@@ -128,8 +128,7 @@ def find_regions(features: Tensor, cluster_numbers: Sequence[int], keys: np.ndar
     batch, _, height, width = features.shape
     tokens = features.flatten(2).mT.contiguous()
     broken = ~(tokens.sum(dim=(1, 2)).abs() < float('inf'))
-    if way_of(tokens.device).launches or broken.any():
-        tokens = tokens.masked_fill(broken[:, None, None], 0)
+    tokens = tokens.masked_fill(broken[:, None, None], 0)
     person = foreground_mask(tokens, (height, width), foreground, keys)
     if position_weight:
         # Pixels are square and crops twice as high as wide.

@@ -44,14 +44,9 @@ def fit_window(boxes: Tensor, size: tuple[int, int], fit: str) -> Tensor:
 
     Returns:
         Windows, (N, 4).
-
-    Raises:
-        ValueError: For an unknown fit.
     """
     if fit == 'squash':
         return boxes
-    if fit not in FITS:
-        raise ValueError(f'fit {fit!r} is none of {FITS}')
     x1, y1, x2, y2 = boxes.unbind(dim=1)
     ratio = torch.stack([(y2 - y1) / size[0], (x2 - x1) / size[1]])
     scale = ratio.amax(dim=0) if fit == 'pad' else ratio.amin(dim=0)

@@ -9,8 +9,9 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
@@ -23,7 +24,6 @@ from .store_files import (
     CHECKSUMS,
     HEADER,
     block_checksums,
-    brief,
     check_blocks,
     checksum,
     open_array,
@@ -66,11 +66,11 @@ def _columns(header: Mapping) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
         foreground=('<f4', ()), person_cosine=('<f4', ()), status=('u1', ())).items()}
 
 
-def make_header(num_images: int, image_list: str, vocabulary: Vocabulary, clip_id: str,
-                teacher_id: str, settings: LabelSettings, grid: tuple[int, int]) -> dict:
+def make_header(hashes: np.ndarray, vocabulary: Vocabulary, clip_id: str, teacher_id: str,
+                settings: LabelSettings, grid: tuple[int, int]) -> dict:
     """What a store records of how it was made; see :class:`LabelStore` for the fields."""
     return dict(
-        version=FORMAT_VERSION, num_images=num_images, image_list=image_list,
+        version=FORMAT_VERSION, num_images=len(hashes), image_list=list_digest(hashes),
         vocabulary=vocabulary.to_dict(), vocabulary_digest=vocabulary.digest(), clip=clip_id,
         teacher=teacher_id, settings=settings.to_dict(), grid=list(grid))
 
@@ -86,8 +86,8 @@ def check_header(header: Mapping, expected: Mapping, where: str) -> None:
         if difference:
             where_in, found, wanted = difference
             raise ValueError(
-                f'the label store {where!r} was made with {where_in} = {brief(found)}, but '
-                f'{brief(wanted)} is wanted; use the same, or make a store of its own for it')
+                f'the label store {where!r} was made with {where_in} = {found!r:.200}, but '
+                f'{wanted!r:.200} is wanted; use the same, or make a store of its own for it')
 
 
 def _first_difference(name: str, found: object, wanted: object) -> tuple | None:
@@ -141,26 +141,20 @@ class LabelStore:
             'region_label': len(self.vocabulary.parts),
             'attr_value': np.array([len(attribute.values) - 1 for attribute in
                                     self.vocabulary.attributes], np.uint8)}
-        self._arrays: dict[str, np.ndarray] | None = None
 
     def __len__(self) -> int:
         return self.header['num_images']
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, '_arrays': None}
+        return {name: value for name, value in vars(self).items() if name != 'arrays'}
 
-    @property
+    @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
         """Memory maps by name; ``regions`` is packed."""
-        if self._arrays is None:
-            count = len(self)
-            arrays = {name: open_array(self.path / f'{name}.npy', 'r', dtype, (count, *shape))
-                      for name, (dtype, shape) in _columns(self.header).items()}
-            for name, dtype in (('name_hash', '<u8'), ('name_row', '<u4')):
-                arrays[name] = open_array(
-                    self.path / f'{name}.npy', 'r', np.dtype(dtype), (count,))
-            self._arrays = arrays
-        return self._arrays
+        columns = dict(_columns(self.header), name_hash=(np.dtype('<u8'), ()),
+                       name_row=(np.dtype('<u4'), ()))
+        return {name: open_array(self.path / f'{name}.npy', 'r', dtype, (len(self), *shape))
+                for name, (dtype, shape) in columns.items()}
 
     def verify(self, blocks: int | None = None) -> None:
         """Compare every byte with the checksums written when the store was finished.
@@ -257,7 +251,7 @@ def progress(partial: Path) -> str:
     return f'{np.count_nonzero(status)} of {len(status)} images labelled'
 
 
-class StoreWriter:
+class StoreWriter(AbstractContextManager):
     """Fill a store's rows, in any order and from any number of processes, and finish it.
 
     The arrays lie in ``PATH.partial`` until every row is done. A row counts as done only after
@@ -278,19 +272,17 @@ class StoreWriter:
     def __init__(self, path: str | os.PathLike, header: Mapping, hashes: np.ndarray) -> None:
         self.path = Path(path)
         self.partial = _partial_path(self.path)
-        if len(hashes) != header['num_images'] or len(hashes) == 0:
-            raise ValueError(f'a label store needs at least one image and one name hash each, got '
-                             f'{header["num_images"]} images and {len(hashes)} hashes')
+        if not len(hashes):
+            raise ValueError('a label store needs at least one image, got none')
         if self.path.exists():
             raise FileExistsError(f'{str(self.path)!r} is there already; remove it to make it anew')
         if not self.partial.exists():
             self._create(header, hashes)
         found = _read_header(self.partial)
         check_header(found, header, str(self.partial))
-        self._columns = _columns(found)
         self._arrays = {
             name: open_array(self.partial / f'{name}.npy', 'r+', dtype, (len(hashes), *shape))
-            for name, (dtype, shape) in self._columns.items()}
+            for name, (dtype, shape) in _columns(found).items()}
         self._pending: list[tuple[np.ndarray, np.ndarray]] = []
         self._committed = time.monotonic()
 
@@ -332,10 +324,8 @@ class StoreWriter:
             labels: Labels of B images.
             readable: (B,) bool; False marks a row as an unreadable image.
         """
-        for name in self._columns:
-            if name != 'status':
-                values = getattr(labels, name)
-                self._arrays[name][rows] = _pack(values) if name == 'regions' else values
+        for name, values in vars(labels).items():
+            self._arrays[name][rows] = _pack(values) if name == 'regions' else values
         status = np.where(readable, LABELLED, UNREADABLE).astype(np.uint8)
         self._pending.append((np.asarray(rows), status))
         if time.monotonic() - self._committed > _COMMIT_SECONDS:
@@ -372,9 +362,5 @@ class StoreWriter:
                 self.partial.rename(self.path)
         return LabelStore(self.path)
 
-    def __enter__(self) -> StoreWriter:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         self.commit()

@@ -41,7 +41,7 @@ def read_json(path: Path, name: str) -> dict:
                          'store again') from error
     if not isinstance(content, dict):
         raise ValueError(f'{name} of the label store {str(path)!r} is damaged: it holds '
-                         f'{brief(content)}; make the store again')
+                         f'{content!r:.200}; make the store again')
     return content
 
 
@@ -95,9 +95,3 @@ def reserve(path: Path) -> None:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
             except OSError as error:
                 raise OSError(error.errno, error.strerror, str(path)) from error
-
-
-def brief(value: object) -> str:
-    """At most 200 characters of a value, for a message."""
-    text = repr(value)
-    return text if len(text) <= 200 else f'{text[:200]} ...'

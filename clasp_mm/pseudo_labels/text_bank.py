@@ -35,9 +35,3 @@ class TextBank:
             attributes=tuple(stack([list(texts) for texts in attribute.texts])
                              for attribute in vocabulary.attributes),
             person=clip.encode_texts(vocabulary.person_texts))
-
-    def to(self, device: str | torch.device) -> TextBank:
-        """The same on a device."""
-        return TextBank(self.parts.to(device),
-                        tuple(texts.to(device) for texts in self.attributes),
-                        self.person.to(device))

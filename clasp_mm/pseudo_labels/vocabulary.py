@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 IGNORE = 255
 
@@ -39,7 +39,7 @@ class Vocabulary:
     parts: tuple[Part, ...]
     attributes: tuple[Attribute, ...]
     part_templates: tuple[str, ...] = ('a photo of a person\'s {}',)
-    person_texts: tuple[str, ...] = field(default=('a photo of a person',))
+    person_texts: tuple[str, ...] = ('a photo of a person',)
 
     def __post_init__(self) -> None:
         for kind, names in (('part', self.part_names), ('attribute', self.attribute_names)):

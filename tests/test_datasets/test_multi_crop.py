@@ -80,14 +80,14 @@ def test_blur_is_gaussian(sigma):
 def test_resize_is_near_pillows_filtered_bicubic(size, mean):
     image = photograph()
     pillow = Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BICUBIC)
-    ours = augment.crop_resize(image, 0, 0, 180, 90, size)
+    ours = augment.crop_resize(image, (0, 0, 180, 90), size)
     assert np.abs(ours - np.asarray(pillow, int)).mean() <= mean
 
 
 def test_shrinking_does_not_alias():
     stripes = np.zeros((256, 128, 3), np.uint8)
     stripes[::2] = 255
-    shrunk = augment.crop_resize(stripes, 0, 0, 256, 128, (100, 50))
+    shrunk = augment.crop_resize(stripes, (0, 0, 256, 128), (100, 50))
     assert np.abs(shrunk.astype(int) - 128).max() <= 52  # 128 +- 255 without a filter
 
 

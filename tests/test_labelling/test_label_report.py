@@ -10,6 +10,7 @@ from clasp_mm.labelling.report import (
     read_labelled_images,
     report_labels,
 )
+from clasp_mm.pseudo_labels.labels import LabelSettings
 from clasp_mm.visualization.pseudo_labels import (
     PART_COLOURS,
     Example,
@@ -42,7 +43,7 @@ def labelled(bands, name, parts=None, **kwargs):
 
 def evaluate(images, labeler=None):
     labeler = labeler or make_labeler()
-    evaluation = LabelEvaluation(VOCABULARY, (3, 4, 5), labeler.grid, 0.5, 0.2)
+    evaluation = LabelEvaluation(VOCABULARY, LabelSettings(), labeler.grid)
     evaluation.update(labeler.label([x.image for x in images], [x.name for x in images]), images)
     return evaluation.compute()
 
@@ -85,6 +86,18 @@ def test_rejected_images_count_in_the_filters_only():
     # cold and even are right; of red and blue, warm and cold, one is twice as blue.
     mood = result['attributes']['per_attribute']['mood']
     assert (mood['accuracy'], mood['most_common'], mood['kept']) == (1, 1, 1)
+
+
+def test_a_score_at_its_threshold_is_rejected_and_counts_so():
+    """float32's 0.3 is more than the 0.3 of Python: both are compared in float32."""
+    image = draw_person((RED, GREEN, BLUE, BLUE))
+    labels = make_labeler().label([image], ['a'])
+    labels.foreground[:] = .3
+    settings = LabelSettings(min_foreground=.3)
+    evaluation = LabelEvaluation(VOCABULARY, settings, make_labeler().grid)
+    evaluation.update(labels, [LabelledImage('a', image)])
+    assert not labels.accepted(.3, .2).any()
+    assert evaluation.compute()['kept'] == dict(foreground=0, person=1, both=0)
 
 
 def test_nothing_known_gives_none():

@@ -112,7 +112,7 @@ def test_the_map_is_that_of_the_drawn_k(colour_store):
     changed = {name: np.array(value) for name, value in arrays.items()}
     row = transform.store.row_of(source.names[0])
     changed['region_label'][row] = [1] * 3 + [2] * 4 + [3] * 5    # the label tells the k
-    transform.store._arrays = changed
+    transform.store.arrays = changed
     for seed in range(10):
         np.random.seed(seed)
         k = transform._draw_cluster_number()

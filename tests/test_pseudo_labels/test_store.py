@@ -42,7 +42,7 @@ def names_of(count):
 def header_of(count, **changes):
     spec = dict(vocabulary=DEFAULT_VOCABULARY, clip_id='clip', teacher_id='teacher',
                 settings=LabelSettings(), grid=GRID)
-    return make_header(count, list_digest(hash_names(names_of(count))), **{**spec, **changes})
+    return make_header(hash_names(names_of(count)), **{**spec, **changes})
 
 
 def open_writer(path, count=20, **changes):
@@ -168,9 +168,8 @@ def test_damaged_files_are_named(tmp_path):
 
 def test_large_store_is_small_and_is_mapped_not_read(tmp_path, monkeypatch):
     # LUPerson's 4.18 M images on the 16x8 grid: sparse files, so nothing is written here.
-    header = make_header(4_180_000, 'x', DEFAULT_VOCABULARY, 'clip', 'teacher', LabelSettings(),
-                         (16, 8))
     hashes = np.arange(4_180_000, dtype=np.uint64)
+    header = make_header(hashes, DEFAULT_VOCABULARY, 'clip', 'teacher', LabelSettings(), (16, 8))
     monkeypatch.setattr('clasp_mm.pseudo_labels.store.reserve', lambda path: None)
     StoreWriter(tmp_path / 'store', header, hashes)
     folder = tmp_path / 'store.partial'
@@ -281,7 +280,7 @@ def test_full_disk_when_the_store_is_finished(tmp_path, monkeypatch):
 def test_an_image_listed_twice_has_one_name_and_equal_labels(tmp_path):
     names = ['a.jpg', 'b.jpg', 'a.jpg']
     labels = take(make_labels(2), [0, 1, 0])
-    header = make_header(3, list_digest(hash_names(names)), DEFAULT_VOCABULARY, 'clip', 'teacher',
+    header = make_header(hash_names(names), DEFAULT_VOCABULARY, 'clip', 'teacher',
                          LabelSettings(), GRID)
     with StoreWriter(tmp_path / 'store', header, hash_names(names)) as writer:
         writer.write(np.arange(3), labels, np.ones(3, bool))

@@ -85,25 +85,20 @@ def check_lip(root: Path, workers: int | None = None, progress: bool = True) -> 
     findings = CheckReport()
     for split in OFFICIAL:
         images, labels = (root / folder for folder in folders(split))
-        missing = [path for path in (images, labels) if not path.is_dir()]
-        findings.problems += [f'{path.relative_to(root)}/ is missing below {root}'
-                              for path in missing]
-        listed = _listed(root / f'{split}_id.txt', findings)
-        if missing or listed is None:
+        listing = root / f'{split}_id.txt'
+        missing = [f'{path.relative_to(root)}/' for path in (images, labels) if not path.is_dir()]
+        if not listing.is_file():
+            missing.append(listing.name)
+        findings.problems += [f'{name} is missing below {root}' for name in missing]
+        if missing:
             continue
+        listed = NameTable.from_file(listing).stripped()
         _check_names(split, listed, {'.jpg': images, '.png': labels}, findings)
         names = [name for name in listed if (images / f'{name}.jpg').is_file()
                  and (labels / f'{name}.png').is_file()]
         faults = _check_maps(images, labels, names, workers, progress, f'{split} label maps')
         findings.first(f'label maps of {split} that cannot be used', faults)
     return findings
-
-
-def _listed(path: Path, findings: CheckReport) -> list[str] | None:
-    if not path.is_file():
-        findings.problems.append(f'{path.name} is missing below {path.parent}')
-        return None
-    return NameTable.from_file(path).stripped()
 
 
 def _check_names(split: str, listed: Sequence[str], places: Mapping[str, Path],

@@ -1,7 +1,5 @@
 """Check CUHK-SYSU and PRW in their official layouts."""
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,18 +27,16 @@ def check_person_search(root: Path, data: str, progress: bool = True) -> CheckRe
     """
     findings = CheckReport()
     for split, official in _OFFICIAL[data].items():
-        readers: dict[str, Callable] = {split: partial(read_prw, root, split)}
-        if data == 'cuhk_sysu':
-            sizes = GALLERY_SIZES if split == 'test' else (100, )
-            readers = {f'{split}, galleries of {size}' if split == 'test' else split: partial(
-                read_cuhk_sysu, root, split, size) for size in sizes}
         frames: list[Frame] = []
-        for name, read in readers.items():
+        galleries = data == 'cuhk_sysu' and split == 'test'
+        for size in GALLERY_SIZES if galleries else GALLERY_SIZES[:1]:
             try:
-                frames, queries = read()
+                frames, queries = (read_prw(root, split) if data == 'prw'
+                                   else read_cuhk_sysu(root, split, size))
             except (FileNotFoundError, ValueError) as error:
                 findings.problems.append(str(error))
                 continue
+            name = f'{split}, galleries of {size}' if galleries else split
             _count(name, frames, queries, official, findings)
         _check_frames(root / _FOLDERS[data], split, frames, progress, findings)
     return findings

@@ -11,7 +11,7 @@ import numpy as np
 _SOLARIZED = np.where(np.arange(256) < 128, np.arange(256), 255 - np.arange(256)).astype(np.uint8)
 
 
-def crop_resize(image: np.ndarray, top: int, left: int, height: int, width: int,
+def crop_resize(image: np.ndarray, box: tuple[int, int, int, int],
                 size: tuple[int, int]) -> np.ndarray:
     """Cut a box out and bring it to a size.
 
@@ -21,15 +21,13 @@ def crop_resize(image: np.ndarray, top: int, left: int, height: int, width: int,
 
     Args:
         image: (H, W, 3) uint8.
-        top: First row of the box; ``left``, ``height``, ``width`` likewise, in pixels.
-        left: First column.
-        height: Rows.
-        width: Columns.
+        box: (top, left, height, width) in pixels.
         size: (height, width) of the result.
 
     Returns:
         (size[0], size[1], 3) uint8.
     """
+    top, left, height, width = box
     crop = image[top:top + height, left:left + width]
     shrunk = (min(width, size[1]), min(height, size[0]))
     if shrunk != (width, height):

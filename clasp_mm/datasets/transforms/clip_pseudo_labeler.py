@@ -1,7 +1,7 @@
 """Part and attribute pseudo-labels of a sample, from a store or made on the spot."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -107,14 +107,12 @@ class CLIPPseudoLabeler(BaseTransform):
             raise ValueError(f'naming must be one of {NAMINGS}, got {naming!r}')
         self.vocabulary = (DEFAULT_VOCABULARY if vocabulary is None
                            else Vocabulary.from_dict(vocabulary))
+        self.store, self.labeler_cfg = None, labeler
         if store is not None:
             self.store = LabelStore(store, vocabulary=self.vocabulary.to_dict())
             self.store.verify(_BLOCKS)
-            self.labeler_cfg = None
             settings = self.store.settings
         else:
-            self.store = None
-            self.labeler_cfg = dict(labeler, vocabulary=self.vocabulary)
             settings = LabelSettings.from_dict(
                 {name: value for name, value in labeler.items()
                  if name not in ('clip', 'teacher', 'device', 'clip_batch_size', 'task')})
@@ -129,11 +127,11 @@ class CLIPPseudoLabeler(BaseTransform):
         self.min_person_cosine = _stricter('min_person_cosine', min_person_cosine, settings)
         self.min_part_prob = min_part_prob
         self.min_attr_prob = min_attr_prob
-        self._labeler: CLIPLabeler | None = None
         self._seen: dict[str, PseudoLabels] = {}
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, '_labeler': None, '_seen': {}}
+        return {**{name: value for name, value in vars(self).items() if name != '_live'},
+                '_seen': {}}
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         labels = self._labels(results)
@@ -145,7 +143,7 @@ class CLIPPseudoLabeler(BaseTransform):
         if not accepted:
             part_map = np.full_like(part_map, IGNORE)
             attr_target = np.full_like(attr_target, -1)
-        grid = self._live().grid if self.store is None else self.store.grid
+        grid = self._live.grid if self.store is None else self.store.grid
         results.update(part_map=part_map.reshape(grid), attr_target=attr_target,
                        label_accepted=accepted)
         return results
@@ -160,18 +158,17 @@ class CLIPPseudoLabeler(BaseTransform):
             return self.store.lookup(name)
         if name not in self._seen:
             image = results['img'][..., ::-1]
-            self._seen[name] = self._live().label([image], [name])
+            self._seen[name] = self._live.label([image], [name])
         return self._seen[name]
 
+    @cached_property
     def _live(self) -> CLIPLabeler:
-        if self._labeler is None:
-            device = str(self.labeler_cfg.get('device', 'cpu'))
-            if device != 'cpu' and torch.utils.data.get_worker_info() is not None:
-                raise ValueError(
-                    f'labelling live on {device!r} in a data-loading worker does not work; set '
-                    'num_workers=0 or device=\'cpu\', or make a store with clasp label make')
-            self._labeler = build_labeler(**self.labeler_cfg)
-        return self._labeler
+        device = str(self.labeler_cfg.get('device', 'cpu'))
+        if device != 'cpu' and torch.utils.data.get_worker_info() is not None:
+            raise ValueError(
+                f'labelling live on {device!r} in a data-loading worker does not work; set '
+                'num_workers=0 or device=\'cpu\', or make a store with clasp label make')
+        return build_labeler(**self.labeler_cfg, vocabulary=self.vocabulary)
 
     def __repr__(self) -> str:
         source = 'labeler=...' if self.store is None else f'store={str(self.store.path)!r}'

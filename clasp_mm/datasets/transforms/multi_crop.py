@@ -190,7 +190,7 @@ def draw_box(height: int, width: int, scale: tuple[float, float],
 
 def render(image: np.ndarray, view: View) -> np.ndarray:
     """Make a view: (H, W, 3) uint8 BGR to (*view.size, 3)."""
-    pixels = augment.crop_resize(image, *view.box, view.size)
+    pixels = augment.crop_resize(image, view.box, view.size)
     if view.flip:
         pixels = cv2.flip(pixels, 1)
     for kind, amount in view.jitter:

@@ -7,7 +7,7 @@ import numpy as np
 from clasp_mm.evaluation.frozen.people import read_parts
 from clasp_mm.pseudo_labels.hashing import hash_names
 from clasp_mm.pseudo_labels.labels import LabelSettings, PseudoLabels
-from clasp_mm.pseudo_labels.store import StoreWriter, list_digest, make_header
+from clasp_mm.pseudo_labels.store import StoreWriter, make_header
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
 from clasp_mm.synthetic import GroundTruth
 
@@ -31,8 +31,7 @@ def write_true_labels(truth: GroundTruth, out: Path, settings: LabelSettings,
         return
     names = truth.names.tolist()
     hashes = hash_names(names)
-    header = make_header(len(names), list_digest(hashes), DEFAULT_VOCABULARY, 'truth', 'truth',
-                         settings, grid)
+    header = make_header(hashes, DEFAULT_VOCABULARY, 'truth', 'truth', settings, grid)
     with StoreWriter(out, header, hashes) as writer:
         for rows in np.array_split(writer.todo, -(-len(writer.todo) // _ROWS)):
             writer.write(rows, _true_labels(truth, rows, settings, grid), np.ones(len(rows), bool))
