@@ -193,13 +193,19 @@ def _warn(what: str, faults: Sequence[str], most: int = 20) -> None:
 
 
 def decode_image(data: bytes | memoryview) -> np.ndarray:
-    """Decode the bytes of an image file to (H, W, 3) uint8 BGR, as a viewer shows it.
+    """Decode an encoded image to three 8-bit channels, as a viewer shows it.
 
     OpenCV decodes what it can (JPEG with gray, colour or CMYK, PNG with palette, alpha or 16 bits,
     BMP, TIFF, WebP), Pillow the rest (GIF and MPO: their first picture; AVIF). A JPEG that was cut
     off counts as unreadable, although decoders fill it up with gray; what follows the end of its
     picture, such as a phone's clip, does not count. Unreadable is also what has more than
     ``MAX_PIXELS``, or a side above ``MAX_SIDE``, before it can take a worker's memory.
+
+    Args:
+        data: The file's bytes.
+
+    Returns:
+        (H, W, 3) uint8 image, BGR.
 
     Raises:
         UnreadableImageError: The bytes are empty, cut off, too large or no known image.

@@ -38,10 +38,15 @@ _FILES = (
 
 
 def write_run_report(work_dir: str | os.PathLike) -> Path:
-    """Write ``report.html`` from what ``clasp_mm.RunRecordHook`` leaves in a run's folder.
+    """Write ``report.html`` from what lies in a run's folder, finished or not.
 
-    The run need not be finished. Pictures are inside the page, also the tables and pictures of the
-    folder ``analysis``; the page's path is returned.
+    Pictures are inside the page, also the tables and pictures of the folder ``analysis``.
+
+    Args:
+        work_dir: Folder that ``clasp_mm.RunRecordHook`` keeps.
+
+    Returns:
+        The page.
 
     Raises:
         FileNotFoundError: There is no ``metrics.jsonl``.

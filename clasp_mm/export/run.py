@@ -81,7 +81,15 @@ class ExportedModel:
 
 
 def prompt_weights(prompt: Prompt | None, names: Sequence[str], batch: int) -> np.ndarray:
-    """The prompt input of an exported model, (batch, P) float32, whose columns have the names.
+    """The prompt input of an exported model.
+
+    Args:
+        prompt: See :class:`ExportedModel`.
+        names: What the columns are called.
+        batch: Images B.
+
+    Returns:
+        (B, P) float32.
 
     Raises:
         ValueError: The prompt is None, names what is no column, or has another shape.

@@ -31,6 +31,11 @@ def predict(model: nn.Module, images: Sequence[np.ndarray], batch_size: int = BA
             ) -> list[dict[str, np.ndarray]]:
     """Tell the attributes of the one person in each image.
 
+    Args:
+        model: From :func:`load`; the pipeline of its config's test data prepares the images.
+        images: Each (H, W, 3) uint8, BGR.
+        batch_size: Crops in one forward.
+
     Returns:
         For each image ``probabilities`` (A,), in the order of ``model.dataset_meta['classes']``,
         and ``attributes``, the names of those above 0.5.
@@ -48,14 +53,15 @@ def draw(image: np.ndarray, result: Mapping[str, np.ndarray],
          classes: Sequence[str] | None = None, min_score: float = 0.5) -> np.ndarray:
     """Put the attributes beside the crop, the most probable first, by MMEngine's visualizer.
 
-    The image is enlarged where the list needs more height, to no more width than that: the
-    picture's size depends on the image's and on the number of attributes.
-
     Args:
-        image: (H, W, 3) uint8, BGR.
+        image: (H, W, 3) uint8, BGR; it is enlarged where the list needs more height, to no more
+            width than that.
         result: Result of :func:`predict`.
         classes: Names of the attributes, by default numbers.
         min_score: Attributes of a lower probability are left out.
+
+    Returns:
+        The picture, as ``image``; its size depends on ``image``'s and on the number of attributes.
     """
     from mmengine.visualization import Visualizer
     scores = result['probabilities']

@@ -68,7 +68,12 @@ def _padded(model: nn.Module, sample: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def prepare(model: nn.Module, image: np.ndarray, **fields: Any) -> Mapping[str, Any]:
-    """A sample of an image (H, W, 3) uint8, BGR, by ``model.pipeline``, which may read ``fields``.
+    """A sample of an image by the model's pipeline.
+
+    Args:
+        model: With ``pipeline``.
+        image: (H, W, 3) uint8, BGR.
+        **fields: What else the pipeline reads.
 
     Raises:
         UnreadableImageError: Nothing is left of the image at the model's size: it is too thin.

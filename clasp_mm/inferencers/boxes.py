@@ -13,7 +13,11 @@ Key = str | tuple[str, int | None]
 
 
 def check_boxes(boxes: Sequence | np.ndarray, image: np.ndarray) -> np.ndarray:
-    """Boxes x1, y1, x2, y2 in pixels as (N, 4) float32, each with an area inside the image.
+    """Boxes as (N, 4) float32, each with an area inside the image.
+
+    Args:
+        boxes: x1, y1, x2, y2 each, in pixels.
+        image: (H, W, 3).
 
     Raises:
         ValueError: A box is empty, not finite or outside its image, or they are no boxes.

@@ -32,6 +32,11 @@ def predict(model: nn.Module, images: Sequence[np.ndarray], batch_size: int = BA
             ) -> list[dict[str, np.ndarray]]:
     """Find the boxes in each image.
 
+    Args:
+        model: From :func:`load`.
+        images: Each (H, W, 3) uint8, BGR.
+        batch_size: Images in one forward, where they are of one size.
+
     Returns:
         For each image ``boxes`` (N, 4), x1, y1, x2, y2 in pixels, ``scores`` (N, ) and ``labels``
         (N, ), the index of the class, best first; none without area in the image.
@@ -50,10 +55,13 @@ def draw(image: np.ndarray, result: Mapping[str, np.ndarray], min_score: float =
     """Draw boxes by mmdet's visualizer.
 
     Args:
-        image: (H, W, 3) uint8, BGR, as the picture.
+        image: (H, W, 3) uint8, BGR.
         result: Result of :func:`predict`.
         min_score: Boxes below it are left out.
         classes: Names of the classes, by default numbers.
+
+    Returns:
+        The picture, as ``image``.
     """
     from mmdet.structures import DetDataSample
     from mmdet.visualization import DetLocalVisualizer

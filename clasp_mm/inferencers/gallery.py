@@ -65,7 +65,10 @@ class ReIDIndex:
               ) -> ReIDIndex:
         """Index all images in and below a folder; those that cannot be read are named and skipped.
 
-        The model is one of :func:`clasp_mm.inferencers.reid.load`.
+        Args:
+            model: Model of :func:`clasp_mm.inferencers.reid.load`.
+            folder: The folder.
+            progress: Show a progress bar.
 
         Raises:
             FileNotFoundError: There is no such folder, or no image in it that can be read.

@@ -57,13 +57,24 @@ class Predictions(list):
 
 
 class Inferencer:
-    """A fine-tuned model, loaded once, for any number of images.
+    """A fine-tuned model, loaded once, for any number of images; see :func:`inference`.
 
-    Arguments, and the errors of config and checkpoint, are those of :func:`inference`.
+    Args:
+        task: One of ``INFERENCES``.
+        config: The model's config, or its name in the zoo; by default what lies beside the
+            checkpoint, as of published files, or without one the zoo's model of the task.
+        checkpoint: A checkpoint of its training, or published; by default the zoo's of that name.
+        device: Where it runs; by default on the GPU where there is one.
+        amp: Its precision, see :func:`clasp_mm.utils.device.precision`; what it finds is float32.
 
     Attributes:
         model: The host's model.
         skipped: Skipped inputs of the last call; see :class:`Predictions`.
+
+    Raises:
+        FileNotFoundError: There is no such config or checkpoint.
+        ValueError: There is no such task, name or device, or config or checkpoint are of another
+            task.
 
     Example:
         >>> model = Inferencer('reid', 'reid.py', 'reid.pth')

@@ -30,7 +30,11 @@ load = loader('mmseg', _build)
 
 def predict(model: nn.Module, images: Sequence[np.ndarray], batch_size: int = BATCH
             ) -> list[dict[str, np.ndarray]]:
-    """Find the parts in each image: ``labels``, (H, W) uint8, the class of every pixel."""
+    """Find the parts in each image; arguments as of :func:`.detection.predict`.
+
+    Returns:
+        For each image ``labels``, (H, W) uint8: the class of every pixel.
+    """
     samples = (prepare(model, image) for image in images)
     return [dict(labels=sample.pred_sem_seg.data[0].cpu().numpy().astype(np.uint8))
             for sample in predict_batches(model, samples, batch_size)]
@@ -39,8 +43,13 @@ def predict(model: nn.Module, images: Sequence[np.ndarray], batch_size: int = BA
 def draw(image: np.ndarray, result: Mapping[str, np.ndarray]) -> np.ndarray:
     """Lay the parts over the image in LIP's colours, by mmsegmentation's visualizer, and a legend.
 
-    The image is the upper left corner of a larger picture; below it stands how many parts were
-    found and which colour is which; those not found are faint.
+    Args:
+        image: (H, W, 3) uint8, BGR.
+        result: Result of :func:`predict`.
+
+    Returns:
+        The picture, (H', W', 3) uint8, BGR: the image is its upper left corner, below it stands how
+        many parts were found and which colour is which; those not found are faint.
     """
     from mmengine.structures import PixelData
     from mmseg.datasets import LIPDataset

@@ -76,7 +76,13 @@ def draw(image: np.ndarray, result: Mapping[str, np.ndarray], min_score: float =
          ) -> np.ndarray:
     """Draw the boxes; with a query, those of enough similarity, and their similarity in percent.
 
-    People of less than ``min_score``, without a query of less confidence, are left out.
+    Args:
+        image: (H, W, 3) uint8, BGR.
+        result: Result of :func:`predict`.
+        min_score: Less similar (without a query, less confident) people are left out.
+
+    Returns:
+        The picture, as ``image``.
     """
     searched = 'similarity' in result
     return detection.draw(

@@ -68,10 +68,13 @@ def draw(image: np.ndarray, result: Mapping[str, np.ndarray],
     """Draw boxes and skeletons by mmpose's visualizer.
 
     Args:
-        image: (H, W, 3) uint8, BGR, as the picture.
+        image: (H, W, 3) uint8, BGR.
         result: Result of :func:`predict`.
         meta: The model's ``dataset_meta``, for skeleton and colours; COCO's by default.
         min_score: Keypoints below it are left out.
+
+    Returns:
+        The picture, as ``image``.
     """
     from mmengine.structures import InstanceData
     from mmpose.datasets.datasets.utils import parse_pose_metainfo

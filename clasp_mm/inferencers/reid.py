@@ -82,7 +82,12 @@ def embed_files(model: nn.Module, paths: Sequence[str | Path], progress: bool = 
                 ) -> tuple[np.ndarray, list[int]]:
     """Features (n, C) of the files that can be read, and their places in ``paths``.
 
-    The others are counted and named in the log. An image shows one person.
+    The others are counted and named in the log.
+
+    Args:
+        model: From :func:`load`.
+        paths: Paths of images of one person each.
+        progress: Show a bar.
 
     Raises:
         FileNotFoundError: None can be read.
@@ -100,7 +105,16 @@ def embed_files(model: nn.Module, paths: Sequence[str | Path], progress: bool = 
 
 
 def draw(image: np.ndarray, result: Mapping[str, np.ndarray], root: str | Path) -> np.ndarray:
-    """Draw the query and the images that were found for it in the gallery's folder ``root``."""
+    """Draw the query and the images that were found for it.
+
+    Args:
+        image: (H, W, 3) uint8, BGR.
+        result: Result of :func:`predict` with an index.
+        root: Folder of the gallery.
+
+    Returns:
+        The picture, BGR.
+    """
     found = [read_image(Path(root, name))[..., ::-1] for name in result['names']]
     picture = draw_ranked_list(image[..., ::-1], found, result['distances'])
     return np.ascontiguousarray(picture[..., ::-1])

@@ -41,9 +41,14 @@ def count_macs(model: nn.Module, images: torch.Tensor) -> int:
 
 
 def config_cost(cfg: Config, size: str) -> tuple[int, int]:
-    """Parameters of a config's backbone, and multiply-adds of one image under one prompt.
+    """Count a config's backbone.
 
-    The image has ``size``, height x width as '256x128'.
+    Args:
+        cfg: The config.
+        size: Height x width of the image, as '256x128'.
+
+    Returns:
+        Parameters, and multiply-adds of a forward pass of one image under one prompt.
     """
     height, width = map(int, size.split('x'))
     model = OneMap(MODELS.build(dict(cfg.model.backbone, init_cfg=None)))

@@ -167,9 +167,20 @@ class FeatureIndex:
                     rank: int = 0, world_size: int = 1) -> int:
         """Embed a process's share of what has no feature yet, beside other processes.
 
-        Process number ``rank`` takes every ``world_size``-th batch of the source, and is told how
-        many images it embedded. :meth:`update`, of which the other arguments are, is to be called
-        once when all have done theirs.
+        :meth:`update` is to be called once when all have done theirs.
+
+        Args:
+            batch_size: Images per forward.
+            num_workers: Processes that read images.
+            progress: Show a bar.
+            rank: Number of this process, which takes every ``world_size``-th batch of the source.
+            world_size: Number of processes.
+
+        Returns:
+            How many were embedded.
+
+        Raises:
+            ValueError: The index is damaged.
         """
         missing = self._missing(self._known()[1])
         own = missing[missing // batch_size % world_size == rank]

@@ -99,7 +99,17 @@ def draw_embeddings(points: Mapping[str, np.ndarray], labels: Mapping[str, Seque
 
 def draw_convergence(runs: Mapping[str, tuple[Sequence[float], Sequence[float]]], target: float,
                      metric: str, unit: str) -> np.ndarray:
-    """Score of each run (name -> places, scores) over ``unit``, with the score to reach."""
+    """Score of each run over epochs or hours, with the score to reach.
+
+    Args:
+        runs: Name -> places and scores.
+        target: The score.
+        metric: Its name.
+        unit: What the places are.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
     figure, (axis, ) = panels(1, width=6.5, height=3.6)
     for name, (places, scores) in runs.items():
         axis.plot(places, scores, marker='.', label=name)

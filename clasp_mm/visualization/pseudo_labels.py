@@ -123,8 +123,14 @@ def write_label_page(path: str | os.PathLike, data: str, examples: Sequence[Exam
                      cluster_numbers: Sequence[int], result: Mapping[str, Any]) -> None:
     """Write one HTML page that needs no other file.
 
-    ``data`` says what the images are, ``grid`` is (h, w) of the tokens, ``result`` what
-    :func:`~clasp_mm.labelling.report.report_labels` gives.
+    Args:
+        path: The page.
+        data: What the images are.
+        examples: The images to show.
+        vocabulary: Names of parts and attributes.
+        grid: (h, w) of the tokens.
+        cluster_numbers: The k of the labels.
+        result: What :func:`~clasp_mm.labelling.report.report_labels` gives.
     """
     ks = [f'k = {k}' for k in cluster_numbers]
     write_page(

@@ -196,10 +196,16 @@ def find_config(checkpoint: Path) -> Path:
 
 
 def publish_run(work_dir: str | os.PathLike, config: str | os.PathLike) -> Path:
-    """Publish the last checkpoint of a finished run into ``work_dir/published``; its ``.pth``.
+    """Publish the last checkpoint of a finished run into ``work_dir/published``.
 
-    The model gets the config's name. It is a file of one's own: the code of the run may differ
-    from what is committed.
+    A file of one's own: the code of the run may differ from what is committed.
+
+    Args:
+        work_dir: The run's folder.
+        config: The run's config, whose name the model gets.
+
+    Returns:
+        Path of the ``.pth`` file.
 
     Raises:
         FileNotFoundError: There is no checkpoint.

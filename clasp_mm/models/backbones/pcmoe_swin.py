@@ -201,7 +201,12 @@ class PCMoESwin(BaseModule):
 
     def from_embed(self, embedded: Embedded, task: Task | Tensor | None = None, first: int = 0
                    ) -> tuple[tuple[Tensor, ...], list[Gates]]:
-        """The rest of the network, from before the PC-MoE of stage ``first``.
+        """The rest of the network, from what :meth:`embed` or :meth:`run_stages` gave.
+
+        Args:
+            embedded: Tokens before the PC-MoE of stage ``first`` and the size of their map.
+            task: As in :meth:`forward`.
+            first: The stage.
 
         Returns:
             The maps of :meth:`forward` from that stage on, and the gates of each PC-MoE that was

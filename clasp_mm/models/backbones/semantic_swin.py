@@ -60,8 +60,14 @@ class SemanticSwin(PCMoESwin):
 
     def forward(self, x: Tensor, semantic_weight: float | Tensor | None = None
                 ) -> tuple[Tensor, ...]:
-        """As :meth:`PCMoESwin.forward`, with lambda for the task: the constructor's, or one an
-        image, (B,).
+        """Feature maps of images.
+
+        Args:
+            x: (B, in_channels, H, W), of any size.
+            semantic_weight: As the constructor's, which it replaces, or one an image, (B,).
+
+        Returns:
+            Normed maps (B, C_i, H_i, W_i), one per entry of ``out_indices``.
 
         Raises:
             ValueError: If no weight is given here or at construction.

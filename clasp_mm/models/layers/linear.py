@@ -15,7 +15,17 @@ def init_linear(module: nn.Module) -> None:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = False) -> Tensor:
-    """(..., C) to (..., D) by a weight (D, C) and a bias (D,) or None, then GELU if asked."""
+    """Linear map, then GELU if asked for.
+
+    Args:
+        x: (..., C).
+        weight: (D, C).
+        bias: (D,) or None.
+        gelu: Whether GELU (the exact one) follows.
+
+    Returns:
+        (..., D).
+    """
     if onednn_takes(x, weight):
         return onednn_linear(x, weight, bias, gelu)
     x = F.linear(x, weight, bias)

@@ -22,9 +22,11 @@ class SelfCorrectingParser(HumanParser):
     _averaged: tuple[HumanParser, int] | None = None  # a tuple: no part of the state dict
 
     def correct_labels(self, averaged: HumanParser, cycle: int) -> None:
-        """Use soft labels of a model of this architecture from now on.
+        """Use soft labels from now on.
 
-        Of ``cycle`` see :func:`~clasp_mm.models.losses.parsing.refine_labels`.
+        Args:
+            averaged: A model of this architecture.
+            cycle: See :func:`~clasp_mm.models.losses.parsing.refine_labels`.
         """
         self._averaged = averaged, cycle
 

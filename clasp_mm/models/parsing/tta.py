@@ -28,10 +28,14 @@ class ParsingTTAModel(BaseTTAModel):
         self.swap_seg_labels = [tuple(pair) for pair in swap_seg_labels]
 
     def merge_preds(self, data_samples_list: Sequence[Sequence]) -> list:
-        """The first sample of each image with the mean ``seg_logits`` and their ``pred_sem_seg``.
+        """Merge the predictions of each image.
 
-        Its samples have ``seg_logits`` (C, H_i, W_i) as :class:`.HumanParser` leaves them, already
-        flipped back.
+        Args:
+            data_samples_list: Per image, its samples, each with ``seg_logits`` (C, H_i, W_i) as
+                :class:`.HumanParser` leaves them, already flipped back.
+
+        Returns:
+            The first sample of each image with the mean ``seg_logits`` and their ``pred_sem_seg``.
         """
         return [self._merge(samples) for samples in data_samples_list]
 

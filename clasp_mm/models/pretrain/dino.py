@@ -153,7 +153,12 @@ class DINO(BaseSelfSupervisor):
         return torch.cat(views[:self.num_global]), views[self.num_global:]
 
     def loss(self, inputs: list[Tensor], data_samples: dict[str, Any]) -> dict[str, Tensor]:
-        """Losses of views, each (B, 3, H_v, W_v), globals first; locals share one size."""
+        """Losses of a batch.
+
+        Args:
+            inputs: Views, globals first, each (B, 3, H_v, W_v); locals share one size.
+            data_samples: Not used by DINO.
+        """
         global_views, local_views = self.split_views(inputs)
         pooled = [forward_prompts(self.backbone, global_views, self.task)[0][-1].mean((2, 3))]
         pooled += self.pool_local_views(local_views, self.task)[0]

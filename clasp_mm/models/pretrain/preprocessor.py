@@ -32,7 +32,10 @@ class ViewPreprocessor(SelfSupDataPreprocessor):
     def forward(self, data: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
         """Views and samples on the device, the views normalised.
 
-        ``inputs`` of ``data`` is a list of (B, 3, H_v, W_v) views of any number type, or one such.
+        Args:
+            data: ``inputs``, a list of (B, 3, H_v, W_v) views of any number type, or one such
+                batch, and ``data_samples``.
+            training: Not used.
         """
         data = self.to_device(data)
         views = data['inputs']

@@ -20,9 +20,14 @@ from .dino import DINO
 
 
 def semantic_draws(keys: np.ndarray, num_parts: int) -> tuple[np.ndarray, np.ndarray]:
-    """Semantic weight and erased part of each image, by its key, (B,) uint64, alone.
+    """Semantic weight and erased part of each image, by its key alone.
 
-    lambda ~ Bernoulli(0.5), (B,) float32, and a part of 1 to ``num_parts``, (B,) int64.
+    Args:
+        keys: (B,) uint64.
+        num_parts: Number of parts.
+
+    Returns:
+        lambda ~ Bernoulli(0.5), (B,) float32, and a part of 1 to ``num_parts``, (B,) int64.
     """
     draws = uniforms(keys, 2, stream=2)
     return ((draws[:, 0] < 0.5).astype(np.float32),
@@ -93,7 +98,12 @@ class SOLIDER(DINO):
         self.part_weight = part_weight
 
     def loss(self, inputs: list[Tensor], data_samples: Mapping[str, Any]) -> dict[str, Tensor]:
-        """As :meth:`DINO.loss`, with logged values; ``data_samples`` has ``sample_idx``, (B,)."""
+        """Losses and logged values of a batch.
+
+        Args:
+            inputs: Views, globals first, each (B, 3, H_v, W_v).
+            data_samples: ``sample_idx`` (B,).
+        """
         global_views, local_views = self.split_views(inputs)
         num_rows, device = len(global_views), global_views.device
         keys = data_samples['sample_idx'].cpu().numpy().astype(np.uint64)

@@ -101,7 +101,18 @@ class ReIDHead(BaseModule):
 
     def forward(self, feats: Sequence[Tensor], data_samples: list[DataSample] | None = None
                 ) -> Tensor:
-        """Features of people, (B, C) of unit length, by what :meth:`embed` gives."""
+        """Features of people.
+
+        Args:
+            feats: Pooled features, (B, C) each; the last is used.
+            data_samples: Where cameras have vectors: their ``camera``.
+
+        Returns:
+            (B, C) of unit length.
+
+        Raises:
+            ValueError: See :meth:`embed`.
+        """
         feature = self.embed(feats, data_samples)
         if self.test_feature == 'after':
             feature = self.neck(feature)
