@@ -1,3 +1,4 @@
+import ast
 import re
 import subprocess
 import sys
@@ -78,6 +79,15 @@ def test_nothing_private_is_imported_across_files(imports):
     assert not wrong, '\n'.join(wrong)
 
 
+def test_private_names_of_torch_are_in_two_files(imports):
+    private = r'torch(\.\w+)*\._[a-zA-Z]\w*'
+    users = {i.importer for i in imports if re.match(private, i.name)}
+    users |= {module for module, tree in sources().items() for node in ast.walk(tree)
+              if isinstance(node, ast.Attribute) and re.fullmatch(private, ast.unparse(node))
+              and 'torch.ops.torchvision' not in ast.unparse(node)}
+    assert users == {'clasp_mm.compat.private_torch', 'clasp_mm.models.layers.cpu'}
+
+
 def test_every_room_has_its_rule():
     assert {room(module) for module in sources()} <= set(ALLOWED)
 
@@ -112,7 +122,6 @@ def test_nobody_imports_what_stands_beside_the_package(imports):
 
 
 def test_a_wrong_import_would_be_seen():
-    import ast
     tree = ast.parse('def f():\n    from clasp_mm.datasets import LUPerson\n'
                      'from ..apis import get_model\n')
     found = {(i.name, i.top_level) for i in imports_of('clasp_mm.models.heads.x', tree)}

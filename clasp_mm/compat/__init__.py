@@ -36,7 +36,7 @@ _HOMES = {
     'check_records': 'checkpoints',
     'load_file': 'checkpoints',
     'safetensors_sum': 'checkpoints',
-    'is_compiling': 'quirks',
+    'is_compiling': 'private_torch',
     'mend_draw_circles': 'quirks',
     'prepare_cpu_distributed': 'quirks',
     'torch_at_least': 'quirks',

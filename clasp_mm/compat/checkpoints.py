@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .private_torch import unpickled_names
 from .quirks import torch_at_least
 
 # Entry in the header of a published .safetensors: the `meta` of the .pth beside it, as JSON.
@@ -172,8 +173,7 @@ def _load_with_own_list(path: Path, mmap: bool = False) -> Any:
     Before torch 2.6 that mode refuses every object mmengine writes. Here torch's own list and ours
     are the only names a file can reach; nothing else is looked up, so nothing else can run.
     """
-    from torch._weights_only_unpickler import _get_allowed_globals
-    allowed = {**_get_allowed_globals(), **_mmengine_globals(), 'argparse.Namespace': Namespace,
+    allowed = {**unpickled_names(), **_mmengine_globals(), 'argparse.Namespace': Namespace,
                # bytes, and MultiStepLR's milestones: on the list of later versions of torch
                '_codecs.encode': codecs.encode, 'collections.Counter': Counter}
 

@@ -17,12 +17,6 @@ def torch_at_least(major: int, minor: int) -> bool:
     return tuple(int(part) for part in torch.__version__.split('.')[:2]) >= (major, minor)
 
 
-if hasattr(torch.compiler, 'is_compiling'):
-    is_compiling = torch.compiler.is_compiling
-else:  # before torch 2.3
-    is_compiling = torch._utils.is_compiling
-
-
 def prepare_cpu_distributed(cfg: Config) -> None:
     """Let a Runner with ``launcher='pytorch'`` train on machines without a GPU, over gloo.
 

@@ -19,8 +19,8 @@ from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
-from torch.utils._pytree import tree_flatten
 
+from clasp_mm.compat.private_torch import tensors_of
 from clasp_mm.utils.files import write_json
 
 from .label_cost import LABELER, label_cost
@@ -303,7 +303,7 @@ def _peak_memory() -> int:
 
 
 def _tensor_bytes(values: Any) -> int:
-    return sum(one.nbytes for one in tree_flatten(values)[0] if isinstance(one, torch.Tensor))
+    return sum(tensor.nbytes for tensor in tensors_of(values))
 
 
 def _close_log_files() -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from clasp_mm.compat import is_compiling, torch_at_least
+from clasp_mm.compat.private_torch import compile_whole_graphs
 
 
 class Compilation(NamedTuple):
@@ -66,9 +67,7 @@ def compile_backbones(model: nn.Module, options: Compilation | None) -> int:
         How many backbones there are.
     """
     if options is not None:
-        # torch 2.4 cannot cut graphs with checkpoints or autograd functions at the buckets of
-        # DistributedDataParallel, and fails; 2.13 can, unless buckets are small.
-        torch._dynamo.config.optimize_ddp = False
+        compile_whole_graphs()
     backbones = [module for module in model.modules() if hasattr(type(module), 'compilation')]
     for backbone in backbones:
         backbone.compilation = options

@@ -9,6 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
+from clasp_mm.compat.private_torch import foreach_norm
 from clasp_mm.registry import HOOKS
 
 _NAMED = 16
@@ -54,7 +55,7 @@ class FiniteHook(Hook):
         """Check the losses and the weights on the device."""
         losses = [torch.as_tensor(value, device=self.broken.device)
                   for value in (outputs or {}).values()]
-        broken = ~torch.stack([*losses, *torch._foreach_norm(self.weights)]).isfinite()
+        broken = ~torch.stack([*losses, *foreach_norm(self.weights)]).isfinite()
         self.broken = torch.maximum(self.broken, broken.any().float())
         self.steps.append(_Step(runner.iter + 1, [*(outputs or {}), *self.names], broken,
                                 image_names(runner, data_batch)))

@@ -7,7 +7,6 @@ from mmengine.dist import all_reduce_params
 from mmengine.hooks import EMAHook
 from mmengine.runner import Runner
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
 from clasp_mm.registry import HOOKS
@@ -112,5 +111,6 @@ class SelfCorrectionHook(EMAHook):
                            for statistic in (module.running_mean, module.running_var)], op='mean')
 
 
-def _norms(model: nn.Module) -> list[_BatchNorm]:
-    return [module for module in model.modules() if isinstance(module, _BatchNorm)]
+def _norms(model: nn.Module) -> list[nn.Module]:
+    kinds = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm
+    return [module for module in model.modules() if isinstance(module, kinds)]

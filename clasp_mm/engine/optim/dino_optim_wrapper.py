@@ -7,6 +7,7 @@ import torch
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from torch.nn import Parameter
 
+from clasp_mm.compat.private_torch import foreach_mul_, foreach_norm
 from clasp_mm.registry import OPTIM_WRAPPERS
 
 
@@ -15,9 +16,9 @@ def clip_each_(parameters: Sequence[Parameter], max_norm: float) -> None:
     grads = [p.grad for p in parameters if p.grad is not None]
     if not grads:
         return
-    norms = torch.stack(torch._foreach_norm(grads))
+    norms = torch.stack(foreach_norm(grads))
     scales = torch.clamp(max_norm / (norms + 1e-6), max=1.0)
-    torch._foreach_mul_(grads, scales.unbind())
+    foreach_mul_(grads, scales.unbind())
 
 
 class _DINOGradients:

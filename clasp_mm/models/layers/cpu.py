@@ -1,7 +1,7 @@
 """All that is done for CPUs alone, behind one switch: :func:`runs_plainly_on_cpu`.
 
 GPUs, and traces, exports, compiled code, function transforms and modes that count or fake, get what
-torch makes of the plain operators. The private names of torch that the models use are here.
+torch makes of the plain operators. Names of torch that are private and for CPUs are here.
 """
 
 from collections.abc import Callable

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from mmpretrain.models import SelfSupDataPreprocessor
 from torch import Tensor
-from torch.utils._pytree import tree_flatten
 
+from clasp_mm.compat.private_torch import tensors_of
 from clasp_mm.registry import MODELS
 
 
@@ -52,9 +52,8 @@ class ViewPreprocessor(SelfSupDataPreprocessor):
         with torch.cuda.stream(copies):
             data = self.cast_data(data)
         compute.wait_stream(copies)
-        for value in tree_flatten(data)[0]:
-            if isinstance(value, Tensor):
-                value.record_stream(compute)  # its memory is not the next batch's before that
+        for tensor in tensors_of(data):
+            tensor.record_stream(compute)  # its memory is not the next batch's before that
         return data
 
     def normalize(self, views: Sequence[Tensor]) -> list[Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim.sgd import sgd
 
 from clasp_mm.compat import torch_at_least
+from clasp_mm.compat.private_torch import foreach_copy_, foreach_lerp_
 
 from .views import forward_prompts
 
@@ -71,6 +72,6 @@ class Teacher(nn.Module):
             sgd(mine, theirs, [None] * len(mine), fused=True, found_inf=unless, maximize=True,
                 weight_decay=1., lr=1 - momentum, momentum=0., dampening=0., nesterov=False)
         elif unless is None or not unless:
-            torch._foreach_lerp_(mine, theirs, 1 - momentum)
+            foreach_lerp_(mine, theirs, 1 - momentum)
         if buffers:
-            torch._foreach_copy_(buffers, sources)
+            foreach_copy_(buffers, sources)
