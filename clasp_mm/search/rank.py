@@ -129,10 +129,10 @@ def search_images(source: LUPerson, parts: Sequence[Part], index: str | os.PathL
     if len(parts) > 1:
         mean, deviation = spread.T.astype(np.float32)
         score = ((table - mean) / np.where(deviation > 0, deviation, 1)).mean(1)
-    best_first = np.argsort(-np.where(readable, score, -np.inf), kind='stable')
+    rows = _best(np.where(readable, score, -np.inf), count + len(parts))
     asked = {os.path.realpath(part.path) for part in parts if part.kind == 'image'}
     hits = [Hit(int(row), source.names[row], float(score[row]), tuple(table[row].tolist()))
-            for row in best_first[:count + len(parts)] if readable[row]
+            for row in rows if readable[row]
             and os.path.realpath(source.get_data_info(row)['img_path']) not in asked]
     return Found(list(parts), hits[:count], updates, spread)
 
@@ -154,3 +154,11 @@ def _look_alike(part: Part, look: Encoder, space: FeatureIndex) -> np.ndarray:
     with torch.inference_mode():
         feature = look.encode(resize_images([image], look.size))
     return space.scores(feature.float().cpu().numpy())[:, 0]
+
+
+def _best(scores: np.ndarray, count: int) -> np.ndarray:
+    """Rows of the highest scores, best first; equal ones keep their order."""
+    count = min(count, len(scores))
+    bound = np.partition(scores, len(scores) - count)[len(scores) - count]
+    rows = np.flatnonzero(scores >= bound)
+    return rows[np.argsort(-scores[rows], kind='stable')[:count]]

@@ -19,6 +19,7 @@ from clasp_mm.search import (
     search_images,
 )
 from clasp_mm.search import index as index_module
+from clasp_mm.search.rank import _best
 from tests.test_pseudo_labels.fakes import ColourCLIP, tokenize
 from tests.test_search.colours import Colours
 
@@ -251,6 +252,14 @@ def test_a_damaged_segment_is_named(folder, clip):
         find(folder, clip, 'red')
     path.unlink()
     assert names(find(folder, clip, 'red'))[0] == 'red'
+
+
+def test_the_best_are_those_of_a_sort():
+    scores = np.random.default_rng(0).integers(0, 9, 200).astype(np.float32)  # many are equal
+    scores[::17] = -np.inf
+    for count in (1, 7, 200, 999):
+        np.testing.assert_array_equal(_best(scores, count),
+                                      np.argsort(-scores, kind='stable')[:count])
 
 
 def test_an_lmdb_is_searched_and_embedded_again_when_it_changes(folder, clip, tmp_path):
