@@ -12,7 +12,6 @@ from torchvision.ops import clip_boxes_to_image
 from clasp_mm.registry import MODELS
 
 from ..losses import upcast
-from .swin_stage import LastStage
 
 
 @MODELS.register_module()
@@ -80,8 +79,8 @@ class SeqNet(TwoStageDetector):
         whole.init_weights()
         weights = whole.state_dict()
         self.backbone.load_state_dict({name: weights[name] for name in self.backbone.state_dict()})
-        for stage, task in zip(self.roi_head.stages, self.roi_head.tasks, strict=True):
-            stage.load_state_dict(LastStage(whole, task).state_dict())
+        for stage in self.roi_head.stages:
+            stage.take(whole)
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor]:
         """Images (B, 3, H, W) to the shared map, in float32 under AMP, as RoIAlign needs it."""

@@ -27,6 +27,16 @@ class LastStage(BaseModule):
         weights = None if self.moe is None else task_weights(task, self.moe.num_prompts)
         self.register_buffer('prompt_weights', weights, persistent=False)
 
+    def take(self, backbone: PCMoESwin) -> None:
+        """Copy the backbone's weights."""
+        before, stage = backbone.stages[-2:]
+        self.downsample.load_state_dict(before.downsample.state_dict())
+        self.blocks.load_state_dict(stage.blocks.state_dict())
+        if self.moe is not None:
+            self.moe.load_state_dict(stage.moe.state_dict())
+        self.norm.load_state_dict(
+            getattr(backbone, f'norm{backbone.num_stages - 1}').state_dict())
+
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) of regions to (N, 2C, H / 2, W / 2)."""
         hw = tuple(x.shape[2:])
