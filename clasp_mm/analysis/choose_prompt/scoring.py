@@ -118,14 +118,18 @@ def _maps(classes: np.ndarray, groups: np.ndarray) -> Score:
     place[present] = np.arange(len(present))
     classes = place[classes]
     fold = make_folds(groups, num_folds=NUM_FOLDS)
-    owners, one_hot = groups[np.nonzero(counted)[0]], np.eye(len(present))
+    images = np.broadcast_to(np.arange(len(classes))[:, None], classes.shape)[counted]
 
     def score(features: np.ndarray, l2: float) -> Tally:
         tokens = features.reshape(-1, features.shape[-1])
         found = fold_classes(tokens, classes.reshape(-1), np.repeat(fold, classes.shape[1]), l2,
                              _TOKEN_ITER)
-        truth, found = one_hot[classes[counted]], one_hot[found.reshape(classes.shape)[counted]]
-        sums = np.concatenate([truth, found, truth * found], 1)
-        return Tally(by_group(sums, owners, groups.max() + 1), mean_iou)
+        found, truth = found.reshape(classes.shape)[counted], classes[counted]
+        right = found == truth
+        sums = np.zeros((3, len(classes), len(present)))
+        np.add.at(sums[0], (images, truth), 1)
+        np.add.at(sums[1], (images, found), 1)
+        np.add.at(sums[2], (images[right], truth[right]), 1)
+        return Tally(by_group(np.concatenate(list(sums), 1), groups), mean_iou)
 
     return score
