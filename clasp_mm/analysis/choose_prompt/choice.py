@@ -78,10 +78,10 @@ class Choice(NamedTuple):
         """Plain data, as for JSON."""
         ranking = []
         for row in self.ranking:
-            task = self.candidates[row.index]
+            known = row._asdict()
+            task = self.candidates[known.pop('index')]
             kind = 'prompt' if isinstance(task, str) else 'mix'
-            ranking.append(dict(row._asdict(), kind=kind, task=task))
-            del ranking[-1]['index']
+            ranking.append(dict(known, kind=kind, task=task))
         return dict(metric=self.metric, num_images=self.num_images, l2=self.l2,
                     unreadable=self.unreadable, advised=self.advised, best=self.best,
                     ranking=ranking)
