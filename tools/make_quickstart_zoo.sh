@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Make the models of zoo/, two backbones and five tasks, and publish them there.
+# Make the models of zoo/, two backbones and six tasks, and publish them there.
 set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="$ROOT/.venv"
 PYTHON=
 ZOO="$ROOT/zoo"
-TASKS=(attribute reid pose parsing detection)
+TASKS=(attribute reid pose parsing detection person_search)
 TASKS_GIVEN=0
 DIRTY=()
 
@@ -18,8 +18,7 @@ usage: bash tools/make_quickstart_zoo.sh [--zoo DIR] [--venv DIR | --python FILE
 Pretrains the nano DINO and CLASP of the long budget (tools/run_ablation.py --table systems),
 fine-tunes CLASP for every TASK (tools/quickstart_downstream.py; by default
 ${TASKS[*]}), one seed each on synthetic people, publishes the
-models as float16 .safetensors (tools/publish_model.py) and prints their table. person_search is
-made where it is named: with two more copies of stage 4 it is larger than a model of zoo/ may be.
+models as float16 .safetensors (tools/publish_model.py) and prints their table.
 More than an hour on two cores. What is done is not done again: call it once more to go on.
 
   --zoo DIR      where the models go (default: zoo)

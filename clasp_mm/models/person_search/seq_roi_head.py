@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from clasp_mm.registry import MODELS
 
 from ..backbones.pcmoe_swin import PCMoESwin
+from ..layers.tasks import task_weights
 from ..losses import upcast
 from .swin_stage import LastStage
 
@@ -24,8 +25,9 @@ class SeqRoIHead(CascadeRoIHead):
     """Faster R-CNN's head, then norm-aware embeddings of its boxes (Li and Miao, AAAI 2021).
 
     Labels of ``gt_instances`` are identities, as the data sets of person search give them. Each
-    head has its own copy of the backbone's last stage, under its own prompt. The second learns from
-    the true boxes, and from all boxes of the first, those that it made of true boxes among them.
+    head reads the backbone's last stage under its own prompt, from a copy of its own or from one
+    of both. The second learns from the true boxes, and from all boxes of the first, those that it
+    made of true boxes among them.
 
     At test, the first head's confidence is the score of a detection to the end (first
     classification score). The unit vector of a detection is its ``features``.
@@ -34,6 +36,7 @@ class SeqRoIHead(CascadeRoIHead):
         bbox_head: Two heads: mmdet's BBoxHead and ``clasp_mm.NAEHead``.
         loss_oim: ``clasp_mm.OIMLoss``.
         tasks: Prompts of the box and of the identity branch.
+        share_stage: One copy of the last stage for both heads, which its prompt tells apart.
         cws: Confidence weighted similarity: multiply ``features`` of detections (not of queries)
             by their score.
         test_cfg: ``first`` (``score_thr``, ``nms``, ``max_per_img`` of the first head, as mmdet's
@@ -42,19 +45,25 @@ class SeqRoIHead(CascadeRoIHead):
     """
 
     def __init__(self, bbox_head: Sequence[dict], loss_oim: dict,
-                 tasks: Sequence[str] = ('part', 'appearance'), cws: bool = True,
-                 **kwargs: Any) -> None:
+                 tasks: Sequence[str] = ('part', 'appearance'), share_stage: bool = False,
+                 cws: bool = True, **kwargs: Any) -> None:
         super().__init__(num_stages=2, stage_loss_weights=(1, 1), bbox_head=bbox_head, **kwargs)
         self.loss_oim = MODELS.build(loss_oim)
-        self.tasks, self.cws = tuple(tasks), cws
+        self.tasks, self.share_stage, self.cws = tuple(tasks), share_stage, cws
 
     def copy_stage(self, backbone: PCMoESwin) -> None:
-        """Give each head its copy of the last stage."""
-        self.stages = nn.ModuleList(LastStage(backbone, task) for task in self.tasks)
+        """Give the heads their copies of the last stage, or their one copy."""
+        copies = 1 if self.share_stage else len(self.tasks)
+        self.stages = nn.ModuleList(LastStage(backbone) for _ in range(copies))
+        moe = self.stages[0].moe
+        prompts = None if moe is None else torch.stack([
+            task_weights(task, moe.num_prompts) for task in self.tasks])
+        self.register_buffer('prompts', prompts, persistent=False)  # (2, 1, M)
 
     def _bbox_forward(self, stage: int, x: Sequence[Tensor], rois: Tensor) -> dict[str, Tensor]:
         regions = self.bbox_roi_extractor[stage](x, rois)
-        features = self.stages[stage](regions)
+        features = self.stages[0 if self.share_stage else stage](
+            regions, None if self.prompts is None else self.prompts[stage])
         if stage == 0:
             cls_score, bbox_pred = self.bbox_head[0](features)
             return dict(cls_score=upcast(cls_score), bbox_pred=upcast(bbox_pred))

@@ -6,7 +6,6 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from ..backbones.pcmoe_swin import PCMoESwin
-from ..layers.tasks import task_weights
 
 
 class LastStage(BaseModule):
@@ -14,18 +13,15 @@ class LastStage(BaseModule):
 
     Args:
         backbone: Where they are copied from; it puts out its last two stages.
-        task: Whose prompt is used, a name of ``TASKS``.
     """
 
-    def __init__(self, backbone: PCMoESwin, task: str) -> None:
+    def __init__(self, backbone: PCMoESwin) -> None:
         super().__init__()
         before, stage = backbone.stages[-2:]
         self.downsample = deepcopy(before.downsample)
         self.blocks = deepcopy(stage.blocks)
         self.moe = deepcopy(stage.moe)
         self.norm = deepcopy(getattr(backbone, f'norm{backbone.num_stages - 1}'))
-        weights = None if self.moe is None else task_weights(task, self.moe.num_prompts)
-        self.register_buffer('prompt_weights', weights, persistent=False)
 
     def take(self, backbone: PCMoESwin) -> None:
         """Copy the backbone's weights."""
@@ -37,12 +33,17 @@ class LastStage(BaseModule):
         self.norm.load_state_dict(
             getattr(backbone, f'norm{backbone.num_stages - 1}').state_dict())
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (N, C, H, W) of regions to (N, 2C, H / 2, W / 2)."""
+    def forward(self, x: Tensor, prompt_weights: Tensor | None = None) -> Tensor:
+        """Maps (N, C, H, W) of regions to (N, 2C, H / 2, W / 2).
+
+        Args:
+            x: The maps.
+            prompt_weights: (1, M) of :func:`.layers.tasks.task_weights`; a PC-MoE needs them.
+        """
         hw = tuple(x.shape[2:])
         x, hw = self.downsample(x.flatten(2).transpose(1, 2), hw)
         for block in self.blocks:
             x = block(x, hw)
         if self.moe is not None:
-            x, _ = self.moe(x, self.prompt_weights)
+            x, _ = self.moe(x, prompt_weights)
         return self.norm(x).transpose(1, 2).unflatten(2, hw)

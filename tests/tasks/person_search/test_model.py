@@ -50,34 +50,37 @@ def batch(queries=()):
     return torch.randn(2, 3, HEIGHT, WIDTH), samples
 
 
-def test_shared_stages_and_both_heads_start_from_the_file_s_weights(tmp_path):
+@pytest.mark.parametrize('share_stage', [False, True])
+def test_shared_stages_and_both_heads_start_from_the_file_s_weights(tmp_path, share_stage):
     _, cfg = build()
     whole = whole_backbone(cfg).eval()
     for parameter in whole.parameters():  # a new PC-MoE does nothing
         torch.nn.init.normal_(parameter, std=.05)
     torch.save(dict(state_dict={f'backbone.{name}': value for name, value
                                 in whole.state_dict().items()}), tmp_path / 'backbone.pth')
-    model, _ = build(tmp_path / 'backbone.pth')
+    model, _ = build(tmp_path / 'backbone.pth', share_stage=share_stage)
     model.eval()
+    assert len(model.roi_head.stages) == 2 - share_stage
     images = torch.randn(2, 3, HEIGHT, WIDTH)
     (features, ) = model.extract_feat(images)
     torch.testing.assert_close(features, whole(images)[0])
-    regions = torch.randn(5, 128, 8, 8)
-    outs = []
-    for stage, task in zip(model.roi_head.stages, ('part', 'appearance'), strict=True):
-        x, hw = whole.stages[2].downsample(regions.flatten(2).transpose(1, 2), (8, 8))
+    regions, outs, heads = torch.randn(5, 128, 8, 4), [], model.roi_head
+    for stage, task in enumerate(('part', 'appearance')):
+        heads.bbox_roi_extractor[stage].forward = lambda x, rois: regions
+        heads.bbox_head[stage].register_forward_pre_hook(lambda _, args: outs.append(args[-1]))
+        heads._bbox_forward(stage, (features, ), torch.zeros(5, 5))
+        x, hw = whole.stages[2].downsample(regions.flatten(2).transpose(1, 2), (8, 4))
         for block in whole.stages[3].blocks:
             x = block(x, hw)
         x, _ = whole.stages[3].moe(x, task_weights(task, 3))
-        expected = whole.norm3(x).transpose(1, 2).reshape(5, 256, 4, 4)
-        outs.append(stage(regions))
-        torch.testing.assert_close(outs[-1], expected)
+        torch.testing.assert_close(outs[-1], whole.norm3(x).transpose(1, 2).reshape(5, 256, 4, 2))
     assert (outs[0] - outs[1]).abs().mean() > 1e-3  # each its own prompt
 
 
-def test_every_parameter_that_trains_gets_a_gradient_and_oim_takes_in_who_was_there():
+@pytest.mark.parametrize('share_stage', [False, True])
+def test_every_parameter_that_trains_gets_a_gradient_and_oim_takes_in_who_was_there(share_stage):
     torch.manual_seed(1)
-    model, _ = build()
+    model, _ = build(share_stage=share_stage)
     model.train()
     losses = model.loss(*batch())
     assert {'loss_rpn_cls', 'loss_rpn_bbox', 's0.loss_cls', 's0.loss_bbox', 's1.loss_cls',
