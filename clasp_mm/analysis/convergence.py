@@ -19,7 +19,7 @@ def read_validations(run: str | os.PathLike, metric: str) -> list[dict[str, floa
 
     Args:
         run: Work directory; all starts of the run in it are read.
-        metric: Name of the score, such as ``mAP`` or ``coco/AP``.
+        metric: Name of the score, such as ``reid/mAP`` or ``coco/AP``.
 
     Returns:
         ``epoch``, ``hours`` and ``score`` of each; the epoch is NaN where the run has none.

@@ -15,8 +15,8 @@ call it once more to go on after an interruption, or to add seeds.
 examples:
   clasp ablation --table I --budget quickstart --seeds 3
   clasp ablation --table I II III IV systems            # one after the other
-  clasp ablation --table systems                        # the README's proof
-  clasp ablation --table systems --budget long          # that can tell: two hours
+  clasp ablation --table systems                        # at the quickstart's size
+  clasp ablation --table systems --budget long          # the README's table: two hours
   clasp ablation --table balance --seeds 1              # of the experts
   clasp ablation --table IV --processes 4 --parallel 1  # 4 GPUs for each row
   clasp ablation --table systems --budget long --arch tiny --size 256 128 --parallel 1  # a GPU

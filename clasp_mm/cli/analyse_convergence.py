@@ -8,14 +8,14 @@ from .options import add_out, usage
 EPILOG = """\
 example:
   clasp analyse convergence work_dirs/reid_dino work_dirs/reid_clasp --names DINO CLASP \\
-      --metric mAP --target 90
+      --metric reid/mAP --target 90
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('runs', nargs='+', metavar='WORK_DIR', help='fine-tuning runs')
     parser.add_argument('--names', nargs='+', help='(default: the folders\')')
-    parser.add_argument('--metric', required=True, help='as it is logged: mAP, coco/AP')
+    parser.add_argument('--metric', required=True, help='as it is logged: reid/mAP, coco/AP')
     parser.add_argument('--target', type=float, required=True, help='score to reach')
     parser.add_argument('--lower-is-better', action='store_true', help='as for a miss rate')
     add_out(parser)

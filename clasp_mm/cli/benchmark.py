@@ -23,6 +23,7 @@ EPILOG = """\
   multi_task  three tasks in one pass, exact and branching late, against a pass for each
   conflict  CLASP step with its share of TaskConflictHook against the step alone
   launches  operators, host waits and collectives of a DINO and a CLASP step, counted on the CPU
+  operators  clasp_mm's stand-ins for mmcv's operators against compiled mmcv
   export    an exported backbone by onnxruntime and torch.export against torch (CPU)
   downstream  pose, parsing and detection; they need the hosts
 

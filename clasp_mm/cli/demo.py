@@ -7,13 +7,14 @@ from .options import TASKS, add_device_and_precision, add_out, usage
 EPILOG = """\
 Every image becomes a picture and every video a video below --out; predictions.json lists what was
 found in each frame. Pose needs boxes of people: give those of a detector, or one person an image.
-Of attributes, every image is one person, cut out. torchrun shares the images among its processes.
+Of attributes, every image is one person, cut out, or has --boxes. torchrun shares the images among
+its processes.
 
 examples:
   clasp demo parsing photos/
   clasp demo detection photos/ --config DET.py --checkpoint DET.pth --out work_dirs/found
-  clasp demo pose photos/ --boxes found/predictions.json --config POSE.py \\
-      --checkpoint POSE.pth --out work_dirs/posed
+  clasp demo pose photos/ --boxes work_dirs/found/predictions.json \\
+      --config POSE.py --checkpoint POSE.pth --out work_dirs/posed
   clasp demo reid queries/ --gallery people/ --config REID.py --checkpoint REID.pth \\
       --out work_dirs/ranked
 """

@@ -7,8 +7,8 @@ from .options import TASKS, check_counts, usage
 
 EPILOG = """\
 Draws the task's data, trains configs/quickstart/TASK_*.py from every start with the same budget and
-seed, and writes work_dirs/quickstart_downstream/TASK.md and .json. Minutes on two cores; what is
-done is not done again.
+seed, and writes work_dirs/quickstart_downstream/TASK.md and .json (TASK-N-DIR of --train-images N
+--systems DIR). Minutes on two cores; what is done is not done again.
 
 examples:
   clasp downstream pose --seeds 3                    # after clasp quickstart --seeds 3

@@ -22,11 +22,10 @@ def add_labeler_arguments(parser: argparse.ArgumentParser,
     options.add_out(data, out)
     networks = parser.add_argument_group('networks')
     networks.add_argument('--teacher', required=True,
-                          help='published model; any Swin checkpoint (DINO training, ImageNet) of '
-                          '--teacher-config; a config (.py), for random weights; or "none": '
-                          'regions of one colour, before anything is trained')
-    networks.add_argument('--teacher-config', help='config of the pretraining run, for a '
-                          'training checkpoint')
+                          help='published model or checkpoint of a pretraining; any other Swin '
+                          'file (ImageNet) with --teacher-config; a config (.py), for random '
+                          'weights; or "none": regions of one colour, before anything is trained')
+    networks.add_argument('--teacher-config', help='config of a file that does not say its own')
     networks.add_argument('--teacher-task', choices=options.PROMPTS,
                           help='prompt of a teacher that has PC-MoE')
     options.add_semantic_weight(networks, 'teacher-')

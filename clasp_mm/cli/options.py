@@ -88,11 +88,11 @@ def add_size(parser: argparse._ActionsContainer, default: Sequence[int] | None =
 
 def add_size_of_model(parser: argparse._ActionsContainer) -> None:
     """Add ``--size``, whose default :func:`size_of_model` finds."""
-    add_size(parser, None, '; default: what a published model was trained at, else 256 128')
+    add_size(parser, None, '; default: what the model was trained at, else 256 128')
 
 
 def size_of_model(args: argparse.Namespace) -> tuple[int, int]:
-    """``--size``, or what the published file that is named states, or (256, 128)."""
+    """``--size``, or what the file that is named was trained at, or (256, 128)."""
     if args.size:
         return tuple(args.size)
     from clasp_mm.compat import load_file
@@ -120,8 +120,9 @@ def clip_weights(args: argparse.Namespace) -> str | None:
 
 def add_backbone(parser: argparse.ArgumentParser) -> None:
     """Add a backbone's model and ``--checkpoint``."""
-    parser.add_argument('model', help='published backbone, name of the zoo, or a config')
-    parser.add_argument('--checkpoint', metavar='FILE', help='(training) checkpoint of a config')
+    parser.add_argument('model', help='published backbone, checkpoint of a run, name of the '
+                        'zoo, or a config')
+    parser.add_argument('--checkpoint', metavar='FILE', help='weights of a config')
 
 
 def read_backbone(args: argparse.Namespace) -> tuple[nn.Module, tuple[int, int]]:
@@ -141,10 +142,9 @@ def add_any_swin(parser: argparse._ActionsContainer, required: bool = False,
                  default: str = '') -> None:
     """Add ``--checkpoint`` of a backbone, and what it needs; ``default`` is of ``--task``."""
     parser.add_argument('--checkpoint', required=required,
-                        help='published model (file or name), or any other Swin checkpoint with '
-                        '--config')
-    parser.add_argument('--config', help='config of a training checkpoint (default: the one '
-                        'beside it)')
+                        help='published model (file or name), checkpoint of a run, or any other '
+                        'Swin file with --config')
+    parser.add_argument('--config', help='config of a file that does not say its own')
     parser.add_argument('--task', nargs='+', choices=PROMPTS,
                         help=f'prompt of a backbone with PC-MoE; several: their mean{default}')
     add_semantic_weight(parser)

@@ -17,4 +17,7 @@ def run(args: argparse.Namespace) -> None:
 
     from clasp_mm.zoo.index import list_models
     names = list_models(args.pattern, args.task, args.licence, args.published)
+    if not names and not args.json:
+        raise ValueError(f'no such model ({args.pattern}): a name begins with the pattern; "*reid" '
+                         'finds it anywhere')
     print(json.dumps(names, indent=1) if args.json else '\n'.join(names))

@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from clasp_mm.compat import load_file
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.images import warn_unreadable
 from clasp_mm.models.backbones import SemanticSwin
 from clasp_mm.models.layers import TASKS
 from clasp_mm.models.weights.find import find_weights
-from clasp_mm.models.weights.trained_with import published_backbone
 from clasp_mm.pseudo_labels.clip_model import state_digest
 from clasp_mm.utils.claims import hold
 from clasp_mm.utils.device import computes_in_bfloat16
@@ -23,9 +21,7 @@ from clasp_mm.utils.files import printable, temporary_folder, write_json
 from clasp_mm.utils.shards import digest
 from clasp_mm.visualization.neighbours import neighbour_rows
 from clasp_mm.visualization.pages import write_page
-from clasp_mm.zoo.config import buildable, read_zoo_config
 from clasp_mm.zoo.get_model import get_model
-from clasp_mm.zoo.publish import find_config
 
 from .index import Encoder, FeatureIndex, pooled_features, share
 
@@ -164,12 +160,7 @@ def load_backbone(args: argparse.Namespace, default_task: str | None = None) -> 
         ValueError: A prompt or a semantic weight must be chosen.
     """
     path = find_weights(args.checkpoint)
-    if args.config is None and (path.suffix != '.pth'
-                                or published_backbone(load_file(path), path) is not None):
-        spec = dict(source=path)
-    else:
-        spec = dict(source=args.config or buildable(read_zoo_config(find_config(path))),
-                    pretrained=path)
+    spec = dict(source=path) if args.config is None else dict(source=args.config, pretrained=path)
     if args.semantic_weight is not None:
         spec['semantic_weight'] = args.semantic_weight
     task = args.task[0] if args.task and len(args.task) == 1 else args.task

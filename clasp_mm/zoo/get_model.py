@@ -29,8 +29,8 @@ def get_model(source: str | os.PathLike | Config,
     Args:
         source: A name of the model zoo (:func:`list_models`), a published file (``.pth`` or
             ``.safetensors``), the name of one in ``CLASP_ZOO``, one on the Hugging Face hub
-            (``hf-hub:OWNER/NAME[@REVISION]``), or a config (``.py``, or read already) with a
-            backbone in its model. Of a fine-tuned model the backbone is taken.
+            (``hf-hub:OWNER/NAME[@REVISION]``), a run's checkpoint, or a config (``.py``, or read
+            already) with a backbone in its model. Of a fine-tuned model the backbone is taken.
         pretrained: None takes the model's own weights; a config has none and gives random weights.
             False gives random weights. Otherwise weights for a config or a name of the zoo:
             published file, its address, repository of the hub or name, or training checkpoint.
@@ -47,8 +47,8 @@ def get_model(source: str | os.PathLike | Config,
     Raises:
         FileNotFoundError: If there is no such file or name, or no weights of it; near names are
             offered.
-        ValueError: If the file is damaged, is no published model, is of another task than the
-            config, or does not fit.
+        ValueError: If the file is damaged, does not say what its backbone is, is of another task
+            than the config, or does not fit.
 
     Example:
         >>> backbone = get_model('clasp_pcmoe-swin-nano_1xb32_synthetic-64x32', pretrained=False,
@@ -62,8 +62,9 @@ def get_model(source: str | os.PathLike | Config,
         if cfg is None:
             backbone = published_backbone(content, weights)
             if backbone is None:
-                raise ValueError(f'{weights} is no published model of clasp_mm; publish it with '
-                                 'clasp publish, or give get_model its config and pretrained=')
+                raise ValueError(f'{weights} is no published model of clasp_mm and no checkpoint '
+                                 'of a run, and does not say what its backbone is: give get_model '
+                                 'its config and pretrained=')
             cfg = Config(dict(model=dict(backbone=backbone)))
         else:
             check_task(content, weights, cfg)

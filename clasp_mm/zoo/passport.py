@@ -29,6 +29,7 @@ from typing import Any
 from mmengine.config import Config
 
 from clasp_mm.datasets.images import list_files
+from clasp_mm.models.weights.trained_with import config_size
 from clasp_mm.utils.files import HASH_DIGITS, read_json, read_logs
 from clasp_mm.version import __version__
 
@@ -63,11 +64,12 @@ def make_passport(cfg: Config, checkpoint: Path, meta: Mapping[str, Any], ema: b
     split_hash = dataset_hash(loaders[part])
     if scored_on is not None:
         split_hash = files_hash([Path(scored_on)])
+    size = config_size(cfg)
     return dict(
         task=model_task(cfg.model),
         data_hash=dataset_hash(loaders['train']),
         split_hash=split_hash,
-        input_size=input_size(cfg),
+        input_size=size and '{}x{}'.format(*size),
         flip_test=bool((cfg.model.get('test_cfg') or {}).get('flip_test', False)
                        or (tta and 'flip' in str(cfg.get('tta_pipeline')).lower())),
         rerank=_rerank(cfg.get(f'{part}_evaluator')),
@@ -134,24 +136,6 @@ def files_hash(paths: list[Path], contents: bool | None = None) -> str | None:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
-
-
-def input_size(cfg: Config) -> str | None:
-    """Height x width, as '256x128', that the first resizing step of the config's data has.
-
-    It is that of the test images, or, in pretraining, of the global crops.
-    """
-    for part in ('test', 'val', 'train'):
-        dataset = (cfg.get(f'{part}_dataloader') or {}).get('dataset') or {}
-        while 'dataset' in dataset:
-            dataset = dataset['dataset']
-        for step in dataset.get('pipeline') or ():
-            for key, order in (('global_size', 1), ('input_size', -1), ('scale', -1), ('size', 1)):
-                value = step.get(key)
-                if isinstance(value, list | tuple) and len(value) == 2:
-                    height, width = (int(side) for side in value[::order])
-                    return f'{height}x{width}'
-    return None
 
 
 def _rerank(evaluator: Any) -> str | bool:

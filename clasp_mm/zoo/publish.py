@@ -25,7 +25,7 @@ from clasp_mm.engine.provenance import describe_changes, git_state
 from clasp_mm.engine.run_report import write_run_report
 from clasp_mm.models.weights.coverage import check_finite, check_weights
 from clasp_mm.models.weights.swin import load_backbone
-from clasp_mm.models.weights.trained_with import meta_of
+from clasp_mm.models.weights.trained_with import config_size, meta_of
 from clasp_mm.pseudo_labels.store import LabelStore
 from clasp_mm.registry import MODELS
 from clasp_mm.utils.config_text import config_differences, read_config_text
@@ -35,7 +35,7 @@ from clasp_mm.version import __version__
 from .config import buildable, read_zoo_config
 from .entry import About, make_entry, write_entry
 from .index import TASKS, model_task
-from .passport import input_size, logged_results, make_passport, run_changes
+from .passport import logged_results, make_passport, run_changes
 
 
 class _Weights(NamedTuple):
@@ -180,7 +180,7 @@ def config_refusals(cfg: Config, entry: bool = True) -> list[str]:
     if model_task(cfg.model) is None:
         found.append(f'the task of a model of type {cfg.model.type} is not known; known are those '
                      f'of {", ".join(TASKS)}')
-    if entry and input_size(cfg) is None:
+    if entry and config_size(cfg) is None:
         found.append("no step of the config's test data has an input_size, scale or size, and a "
                      'model of the zoo has to say its input size')
     return found

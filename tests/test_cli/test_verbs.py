@@ -210,6 +210,8 @@ def test_models_of_the_zoo_are_listed(capsys):
     names = capsys.readouterr().out.split()
     assert 'pose_pcmoe-swin-nano_1xb32_synthetic-64x48' in names
     assert not any(name.startswith('reid') for name in names)
+    assert cli.main(['zoo', 'list', 'nowhere']) == 1
+    assert 'no such model (nowhere)' in capsys.readouterr().err
 
 
 def test_benchmarks_need_a_clone(monkeypatch, tmp_path, capsys):

@@ -135,7 +135,7 @@ def test_a_backbone_that_is_none_of_ours(make, mark, tmp_path):
             use()
     from clasp_mm.search.embed import load_backbone
     with pytest.raises(ValueError, match='states'):
-        load_backbone(Namespace(checkpoint=path, config=None))
+        load_backbone(Namespace(checkpoint=path, config=None, semantic_weight=None, task=None))
 
 
 def test_arguments_of_a_backbone_that_do_not_fit_are_a_clear_error(tmp_path):

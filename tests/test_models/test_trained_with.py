@@ -159,3 +159,15 @@ def test_a_published_solider_in_a_pcmoe_names_its_class():
 def test_a_passport_states_the_size_of_its_images(passport, size):
     assert trained_size(dict(state_dict={}, meta=dict(passport=passport))) == size
     assert trained_size(dict(state_dict={})) is None
+
+
+@pytest.mark.parametrize('loader, size', [
+    ("dict(dataset=dict(pipeline=[dict(type='A'), dict(global_size=(64, 32))]))", (64, 32)),
+    ("dict(dataset=dict(dataset=dict(pipeline=[dict(scale=(32, 64))])))", (64, 32)),
+    ('dict(dataset=dict(pipeline=[dict(scale=None)]))', None), ("'dataset'", None),
+    ("dict(dataset='dataset')", None), ("dict(dataset=dict(pipeline=[dict(size=('a', 2))]))", None),
+    ('dict(dataset=dict(pipeline=[dict(size=(10**9, 2))]))', None),
+    ('dict(dataset=dict(pipeline=[dict(size=(100000, 2))]))', None),
+    ('open("x")', None)])
+def test_a_run_s_config_states_the_size_of_its_images(loader, size):
+    assert trained_size(dict(meta=dict(cfg=f'train_dataloader = {loader}'))) == size

@@ -54,7 +54,8 @@ def checkpoint(tmp_path):
             parameter.add_(0.1 * torch.randn_like(parameter))
     (tmp_path / 'run').mkdir()
     Config(dict(model=MODEL)).dump(tmp_path / 'run' / 'config.py')
-    torch.save(dict(state_dict=model.state_dict(), meta={}), tmp_path / 'run' / 'epoch_1.pth')
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(
+        cfg=Config(dict(model=MODEL)).pretty_text)), tmp_path / 'run' / 'epoch_1.pth')
     return tmp_path / 'run' / 'epoch_1.pth'
 
 

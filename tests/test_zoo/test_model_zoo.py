@@ -94,6 +94,18 @@ def test_weights_of_another_task_are_refused(zoo, tmp_path):
     clasp_mm.get_model(REID, pretrained=run)
 
 
+@torch.no_grad()
+def test_a_checkpoint_of_a_run_says_its_own_backbone(zoo, tmp_path):
+    _, models = zoo
+    state = {f'backbone.{key}': value for key, value in models[REID].state_dict().items()}
+    text = Config.fromfile(ROOT / read_index(ROOT)[REID]['Config']).pretty_text
+    found = clasp_mm.get_model(save(tmp_path, 'epoch_1', state, cfg=text), task='part')
+    assert_same(found(IMAGES), models[REID](IMAGES, 'part'))
+    for cfg in (text.replace('clasp_mm.PCMoESwin', 'os.mkdir'), f'{text}\nopen("x")', 5):
+        with pytest.raises(ValueError, match=r'epoch_1\S+ (states|is no published)'):
+            clasp_mm.get_model(save(tmp_path, 'epoch_1', state, cfg=cfg))
+
+
 def test_unknown_names_offer_the_nearest(zoo, monkeypatch):
     with pytest.raises(FileNotFoundError, match=f'near: .*{NANO}'):
         clasp_mm.get_model(NANO.replace('nano', 'nona'))

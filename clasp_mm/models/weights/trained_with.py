@@ -21,26 +21,74 @@ _HIDDEN_OF_MOE = ('top_k', 'self_embedding', 'prompt_embedding')
 
 
 def published_backbone(checkpoint: Any, where: Any) -> dict[str, Any] | None:
-    """The config of the backbone that a published file holds, without ``init_cfg``, or None.
+    """The config of the backbone in a published file or a run's checkpoint, without ``init_cfg``.
 
-    A file may name our two backbones alone, and plain values for arguments that they have, so that
-    it can build nothing else: a registry reaches any function by its dotted name. Errors call it
+    None where the file does not say. A run's config is text, which is read and not run. A file may
+    name our two backbones alone, and plain values for arguments that they have, so that it can
+    build nothing else: a registry reaches any function by its dotted name. Errors call it
     ``where``.
 
     Raises:
         ValueError: It names another type, an argument that the type does not have, or anything but
             numbers, text and lists of them.
     """
-    stated = meta_of(checkpoint).get('backbone')
+    stated = _said_backbone(checkpoint)
     return None if stated is None else check_backbone(stated, where)
 
 
+def _said_backbone(checkpoint: Any) -> Any:
+    """What a published file or a run's checkpoint says, unchecked; its library before ``type``."""
+    meta = meta_of(checkpoint)
+    backbone = meta.get('backbone')
+    if backbone is not None:
+        return backbone
+    cfg = _run_config(meta)
+    model = cfg.get('model')
+    backbone = model.get('backbone') if isinstance(model, Mapping) else None
+    kind = backbone.get('type') if isinstance(backbone, Mapping) else None
+    if isinstance(kind, str) and '.' not in kind:
+        return dict(backbone, type=f'{cfg.get("default_scope")}.{kind}')
+    return backbone
+
+
+def _run_config(meta: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The config in the ``meta`` of a run's checkpoint; empty where it has none that is read."""
+    try:
+        return read_config_text(str(meta.get('cfg', '')))
+    except ValueError:
+        return {}
+
+
 def trained_size(checkpoint: Any) -> tuple[int, int] | None:
-    """(H, W) of the images that a published file was trained on; None where it states none."""
-    passport = meta_of(checkpoint).get('passport')
-    stated = passport.get('input_size') if isinstance(passport, Mapping) else None
-    found = re.fullmatch(r'(\d{1,4})x(\d{1,4})', str(stated))
+    """(H, W) of the images that a published file or a run was trained on; None where untold."""
+    meta = meta_of(checkpoint)
+    passport = meta.get('passport')
+    if not isinstance(passport, Mapping):
+        try:
+            size = config_size(_run_config(meta))
+        except (AttributeError, KeyError, TypeError, ValueError):  # of another shape
+            return None
+        return size if size and all(0 < side < 10_000 for side in size) else None
+    found = re.fullmatch(r'(\d{1,4})x(\d{1,4})', str(passport.get('input_size')))
     return (int(found[1]), int(found[2])) if found else None
+
+
+def config_size(cfg: Mapping[str, Any]) -> tuple[int, int] | None:
+    """(H, W) that the first resizing step of a config's data has.
+
+    It is that of the test images, or, in pretraining, of the global crops.
+    """
+    for part in ('test', 'val', 'train'):
+        dataset = (cfg.get(f'{part}_dataloader') or {}).get('dataset') or {}
+        while 'dataset' in dataset:
+            dataset = dataset['dataset']
+        for step in dataset.get('pipeline') or ():
+            for key, order in (('global_size', 1), ('input_size', -1), ('scale', -1), ('size', 1)):
+                value = step.get(key)
+                if isinstance(value, list | tuple) and len(value) == 2:
+                    height, width = value[::order]
+                    return int(height), int(width)
+    return None
 
 
 def check_backbone(stated: Any, where: Any) -> dict[str, Any]:
@@ -90,23 +138,13 @@ def meta_of(checkpoint: Any) -> Mapping[str, Any]:
 def stated_backbone(checkpoint: Any) -> dict[str, Any]:
     """The config of the backbone in a published file or a run's checkpoint; else an empty one.
 
-    It tells settings and builds nothing. A run's config is text, which is read and not run. Of our
-    own backbones only what they take from a file counts, see :func:`published_backbone`. ``type``
-    has its library before it.
+    It tells settings and builds nothing. Of our own backbones only what they take from a file
+    counts, see :func:`published_backbone`. ``type`` has its library before it.
     """
-    meta = meta_of(checkpoint)
-    backbone, scope = meta.get('backbone'), None
-    if backbone is None:
-        try:
-            cfg = read_config_text(str(meta.get('cfg', '')))
-        except ValueError:
-            return {}
-        model, scope = cfg.get('model'), cfg.get('default_scope')
-        backbone = model.get('backbone') if isinstance(model, Mapping) else None
+    backbone = _said_backbone(checkpoint)
     if not isinstance(backbone, Mapping):
         return {}
     kind = str(backbone.get('type'))
-    kind = kind if '.' in kind else f'{scope}.{kind}'
     if kind in _OURS:
         backbone = {name: value for name, value in backbone.items() if _fits(kind, name, value)}
     return dict(backbone, type=kind)
