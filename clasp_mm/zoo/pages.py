@@ -26,8 +26,8 @@ _NOTE = ('Parameters and FLOPs (multiply-adds) are the backbone\'s, for one imag
          '`ours, measured`, this repository\'s, on the data\nnamed; two metrics of each, the '
          '`.json` beside published weights has all. A model without weights has to be trained.')
 _ALONG = ('They come with the clone; `clasp_mm.get_model(NAME)` and `clasp demo TASK IMAGES` '
-          '(`reid` with `--gallery DIR`) find\nthem there. Hash: the first 8 digits of the SHA-256, '
-          'which every load compares with the file.')
+          '(`reid` with `--gallery DIR`) find\nthem there. Hash: the first 8 digits of the '
+          'SHA-256, which every load compares with the file.')
 
 
 def zoo_pages(root: Path) -> dict[Path, str]:
