@@ -213,11 +213,12 @@ def decode_image(data: bytes | memoryview) -> np.ndarray:
     if len(data) == 0:
         raise UnreadableImageError('the file is empty')
     start = bytes(data[:4])
-    orientation = _look_at_head(data)
+    orientation, mode = _look_at_head(data)
     if start.startswith(_JPEG_START) and bytes(data[-2:]) != _JPEG_END and not any(
             code == _JPEG_END[1] for code, _ in _jpeg_segments(data)):
         raise UnreadableImageError('the JPEG is cut off: it has no end marker')
-    if start in _TIFF_STARTS and orientation > 1:  # some versions of OpenCV turn it, some do not
+    # Of a TIFF, some versions of OpenCV turn it, some do not; all multiply by its alpha.
+    if start in _TIFF_STARTS and (orientation > 1 or mode in ('RGBA', 'LAB')):
         return _decode_with_pillow(data)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8),
@@ -231,8 +232,8 @@ def decode_image(data: bytes | memoryview) -> np.ndarray:
     return cv2.flip(image, _FLIPS[orientation]) if orientation in _FLIPS else image
 
 
-def _look_at_head(data: bytes | memoryview) -> int:
-    """EXIF orientation, 1 (as it stands) to 8; an error where the stated size is too large."""
+def _look_at_head(data: bytes | memoryview) -> tuple[int, str]:
+    """EXIF orientation, 1 (as it stands) to 8, and Pillow's mode; an error if it is too large."""
     try:
         with Image.open(io.BytesIO(data)) as file:
             width, height = file.size
@@ -242,13 +243,13 @@ def _look_at_head(data: bytes | memoryview) -> int:
                     f'{MAX_PIXELS}, or a side is above {MAX_SIDE}')
             # Pillow would decode a PNG to look for more.
             plain = file.format == 'PNG' and not _png_has_exif(data)
-            return 1 if plain else _orientation(file.getexif())
+            return 1 if plain else _orientation(file.getexif()), file.mode
     except UnreadableImageError:
         raise
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(f'the image is too large: {error}') from error
     except Exception:  # not Pillow's to read, or damaged EXIF: the decoder will say what is wrong
-        return 1
+        return 1, ''
 
 
 def _orientation(exif: Image.Exif) -> int:

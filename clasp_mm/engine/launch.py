@@ -99,8 +99,8 @@ def leave_together() -> None:
 def set_resume(cfg: Config, resume: str) -> None:
     """Continue from a checkpoint: its path, or ``auto`` for the last one in the work directory.
 
-    ``auto`` takes the readable one with the highest iteration, and begins at the start where there
-    is none. No code that a checkpoint may hide is run.
+    ``auto`` takes the readable one with the highest iteration; where there is none, the run begins
+    as its config says. No code that a checkpoint may hide is run.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
@@ -116,7 +116,7 @@ def set_resume(cfg: Config, resume: str) -> None:
                 f'for the last one in {cfg.work_dir}')
         check_resumable(resume)
     cfg.resume = resume is not None
-    cfg.load_from = resume
+    cfg.load_from = resume or cfg.get('load_from')
 
 
 def check_batches(runner: Runner) -> None:

@@ -129,7 +129,7 @@ def _train_all(task: str, config: Path, name: str, starts: Mapping[str, Start], 
                     cfg.model.roi_head.tasks = (start.prompt, start.prompt)
             metric = cfg.default_hooks.checkpoint.save_best
             trainings[title] = Training(WORK_DIR / name / f'seed{seed}' / start.folder, cfg)
-        run_missing(trainings, parallel)
+        run_missing(trainings, metric, parallel)
         runs += [dict(seed=seed, start=title, **read_run(training.folder, metric))
                  for title, training in trainings.items()]
     return runs, metric
@@ -229,13 +229,26 @@ def find_config(task: str) -> Path:
     return next(shipped_file('configs/quickstart').glob(f'{task}_*.py'))
 
 
-def run_missing(trainings: Mapping[str, Training], parallel: int) -> None:
-    """Train what is not done, and keep beside each run what it cost."""
+def run_missing(trainings: Mapping[str, Training], metric: str, parallel: int) -> None:
+    """Train what is not done, and keep beside each run what it cost.
+
+    A run that was killed in its last validation goes on from the checkpoint before.
+    """
+    for training in trainings.values():
+        if training.is_done() and not _is_scored(training, metric):
+            training.result.unlink()
     missing = [training for training in trainings.values()
                if not training.is_done() or not (training.folder / 'cost.json').is_file()]
     usage = run_jobs([training.job() for training in missing], parallel=parallel)
     for training in missing:
         write_json(training.folder / 'cost.json', usage[training.name])
+
+
+def _is_scored(training: Training, metric: str) -> bool:
+    """Whether the logs have the metric of every validation."""
+    loop = training.cfg.train_cfg
+    scored = {row['step'] for row in read_logs(training.folder) if metric in row}
+    return len(scored) >= -(-loop.max_epochs // loop.get('val_interval', 1))
 
 
 def read_run(folder: Path, metric: str) -> dict[str, Any]:

@@ -46,7 +46,8 @@ def make_store(source: ImageSource, labeler: CLIPLabeler, out: str | os.PathLike
         The store, or None while other processes still have work to do.
 
     Raises:
-        FileExistsError: If there is a complete store already.
+        FileExistsError: If there is a complete store already; several processes, who cannot tell
+            it from one that the others have just finished, return it.
         HeldError: Another launch's process of this rank is at work on it.
         ValueError: If an unfinished store was made with other means, or the disk does not give
             back what was written.
@@ -59,6 +60,8 @@ def make_store(source: ImageSource, labeler: CLIPLabeler, out: str | os.PathLike
     logger = MMLogger.get_current_instance()
     unreadable: list[str] = []
     out = Path(out)
+    if world_size > 1 and out.exists():  # the others left this process nothing to do
+        return LabelStore(out, **header)
     with hold(out, out.with_name(f'.{out.name}.{rank}.claim.json')), \
             StoreWriter(out, header, hashes) as writer:
         # This process's block of rows, cut where any number of processes would cut it.

@@ -49,6 +49,14 @@ def test_every_format_is_turned_as_its_exif_says(kind, options, orientation):
     assert is_upright(decode_image(data)) and is_upright(decode_image(memoryview(data)))
 
 
+def test_alpha_is_dropped_whatever_the_format():
+    rgba = np.full((8, 8, 4), (200, 100, 50, 0), np.uint8)
+    rgba[:, 4:, 3] = np.arange(128, 160).reshape(8, 4)
+    for kind, options in (('PNG', {}), ('WEBP', dict(lossless=True, exact=True)), ('TIFF', {})):
+        data = hostile.encoded(Image.fromarray(rgba), kind, **options)
+        assert (decode_image(data) == (50, 100, 200)).all(), kind
+
+
 def test_exif_is_found_wherever_it_stands(tmp_path):
     assert is_upright(decode_image(hostile.with_xmp_first(hostile.turned('JPEG', quality=95))))
     # ImageMagick's way: EXIF as a text of hexadecimal digits

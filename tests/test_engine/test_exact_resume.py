@@ -44,6 +44,18 @@ class RawLossHook(Hook):
             raise KeyboardInterrupt
 
 
+@HOOKS.register_module(force=True)
+class SaveBehindHook(Hook):
+    """Saves an epoch's checkpoint again, as MMEngine does where its validation was the best."""
+
+    priority = 'HIGHEST'
+
+    def before_train_epoch(self, runner):
+        if runner.epoch:
+            runner.save_checkpoint(runner.work_dir, f'epoch_{runner.epoch}.pth', meta=dict(
+                epoch=runner.epoch, iter=runner.iter))
+
+
 def make(people, work_dir, stop_at=None, interval=2, **changes):  # noqa: F811
     cfg = make_config(people, work_dir, **{
         'custom_hooks': OURS, 'model.backbone.drop_path_rate': 0.5,
@@ -97,6 +109,16 @@ def test_losses_after_a_resume_are_those_of_the_run_in_one_go(
     assert losses(run) == whole and len(whole) == 8
     # RawLossHook is the last: the checkpoint of its iteration is written
     assert len((run / 'losses.txt').read_text().splitlines()) == before + 8 - stop_at // 2 * 2
+
+
+def test_no_epoch_is_left_out_behind_the_best_validation(people, whole, tmp_path):  # noqa: F811
+    hooks = {'custom_hooks': [dict(type='clasp_mm.SaveBehindHook'), *OURS],
+             'default_hooks.checkpoint': dict(type='clasp_mm.SafeCheckpointHook', interval=1)}
+    with pytest.raises(KeyboardInterrupt):
+        train(make(people, tmp_path / 'run', stop_at=6, **hooks))
+    assert load_file(tmp_path / 'run/epoch_1.pth')['meta']['place']['images'] == 0
+    resume(make(people, tmp_path / 'run', **hooks))
+    assert losses(tmp_path / 'run') == whole
 
 
 def test_losses_do_not_depend_on_the_number_of_workers(people, whole, tmp_path):  # noqa: F811

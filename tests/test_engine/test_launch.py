@@ -65,6 +65,9 @@ def test_resume_from_a_file_or_from_the_last(tmp_path):
     cfg.work_dir = str(tmp_path)
     launch.set_resume(cfg, 'auto')
     assert (cfg.resume, cfg.load_from) == (False, None)
+    cfg.load_from = 'start.pth'
+    launch.set_resume(cfg, 'auto')  # a first start goes from the config's weights
+    assert (cfg.resume, cfg.load_from) == (False, 'start.pth')
     checkpoint = tmp_path / 'epoch_3.pth'
     torch.save(dict(meta={}, state_dict={}, optimizer={}, message_hub={}), checkpoint)
     launch.set_resume(cfg, 'auto')

@@ -62,6 +62,27 @@ def test_loss_and_gradient_are_those_of_the_formula(settings):
     assert set(model(IMAGES, mode='loss')) == {'loss'}
 
 
+def test_a_stage_may_see_regions_in_place_of_images():
+    model = Host(out_indices=(2, 3)).eval()
+    forward, last = model.forward, model.backbone.stages[-1].moe
+    tokens, weights = torch.randn(7, 4, 256), torch.eye(3)[:1]
+
+    def with_regions(inputs, *args, **kwargs):
+        losses = forward(inputs, *args, **kwargs)
+        last(tokens, weights)
+        return losses
+
+    _, gates = model.backbone.from_embed(model.backbone.embed(IMAGES))
+    _, more = last(tokens, weights)
+    rows = [[g.probs, g.gates] for g in gates]
+    rows[-1] = [torch.cat(pair) for pair in zip(rows[-1], (more.probs, more.gates), strict=True)]
+    want = sum(load_balance_loss([probs], [chosen], torch.zeros(len(probs)).long(), TOP_K)
+               for probs, chosen in rows) / len(rows)
+    model.forward = with_regions
+    add_load_balance_loss(model, 1.)
+    torch.testing.assert_close(model(IMAGES, mode='loss')['loss_balance'], want)
+
+
 def test_predictions_stay_as_they_are():
     model = Host().eval()
     before = model(IMAGES)

@@ -111,6 +111,15 @@ def test_values_that_are_not_finite_are_null_and_can_be_drawn(tmp_path):
     assert 'data:image/png' in write_run_report(tmp_path).read_text()
 
 
+def test_a_run_too_short_to_log_ends_well(people, tmp_path):  # noqa: F811
+    cfg = make_config(people, tmp_path / 'run', custom_hooks=[dict(type='clasp_mm.RunRecordHook')])
+    cfg.train_cfg = dict(by_epoch=False, max_iters=1)
+    cfg.default_hooks.logger.interval = 50
+    cfg.param_scheduler = None
+    Runner.from_cfg(cfg).train()
+    assert not (tmp_path / 'run/report.html').exists()
+
+
 def test_a_report_needs_metrics(tmp_path):
     with pytest.raises(FileNotFoundError, match='RunRecordHook'):
         write_run_report(tmp_path)

@@ -10,9 +10,11 @@ from mmengine.runner import Runner
 
 from clasp_mm.datasets.attribute import positive_ratios
 from clasp_mm.engine import AcceptedLabelsHook
-from clasp_mm.engine.hooks import SkippedImagesHook
+from clasp_mm.engine.hooks import FiniteHook, SkippedImagesHook
+from clasp_mm.engine.launch import leave_together
 from clasp_mm.models.heads import AttrHead, PartSegHead
 from tests.test_engine.test_teacher_hook import make_config, people  # noqa: F401
+from tests.two_at_once import spread
 
 
 @HOOKS.register_module(force=True)
@@ -36,6 +38,27 @@ def test_a_gradient_of_nan_names_the_batch_before_the_teacher_moves(people, tmp_
                        r'\(a weight by its gradient\).*this batch: \d+ \(images/0000/'):
         runner.train()
     assert all(map(torch.equal, runner.model.teacher_before, runner.model.teacher.parameters()))
+
+
+def stop_together(rank, folder, deferred):
+    torch.distributed.init_process_group('gloo', f'file://{folder}/meet', rank=rank, world_size=2)
+    hook, runner = FiniteHook(), Run()
+    runner.model = torch.nn.Linear(1, 1)
+    hook.before_train(runner)
+    hook.deferred = deferred
+    with pytest.raises(FloatingPointError, match=r'^loss of iteration 2 .*: '
+                       r'0 \(a\.jpg\), 2 \(c\.jpg\), 0 \(a\.jpg\), 2 \(c\.jpg\)$'):
+        for runner.iter in range(3):
+            bad = rank == 0 and runner.iter == 1  # a host's loss is that of its own process
+            hook.after_train_iter(runner, 0, batch(), dict(
+                loss=torch.tensor(float('nan') if bad else 1.), other=torch.tensor(0.)))
+        hook.judge(runner, bool(hook.any_broken()))
+    leave_together()
+
+
+@pytest.mark.parametrize('deferred', [False, True])
+def test_a_loss_of_one_process_stops_them_all(tmp_path, deferred):
+    spread(stop_together, str(tmp_path), deferred, count=2)
 
 
 class Run:

@@ -23,7 +23,7 @@ from clasp_mm.experiments.ablation.true_labels import write_true_labels
 from clasp_mm.mini_clip.architecture import build_mini_clip, save_mini_clip
 from clasp_mm.models.layers import TASKS
 from clasp_mm.pseudo_labels.labels import LabelSettings
-from clasp_mm.pseudo_labels.store import LabelStore
+from clasp_mm.pseudo_labels.store import LabelStore, StoreWriter
 from clasp_mm.pseudo_labels.vocabulary import LIP_TO_PART
 from clasp_mm.registry import MODELS
 from clasp_mm.synthetic import SyntheticPeople, load_ground_truth, write_people
@@ -192,12 +192,20 @@ def test_a_row_reads_the_same_labels_in_every_table(tmp_path, monkeypatch):
     assert stores['full'] == stores['table1_b_sg'] != stores['table4_var1_s234']
 
 
-def test_true_labels_are_those_of_the_drawing(tmp_path):
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def test_true_labels_are_those_of_the_drawing(tmp_path, monkeypatch):
     write_people(tmp_path / 'people', SyntheticPeople(3, 2, seed=5, size=(64, 32)), workers=1,
                  progress=False)
     truth = load_ground_truth(tmp_path / 'people')
-    for _ in range(2):  # the second finds it done
-        write_true_labels(truth, tmp_path / 'store', LabelSettings(cluster_numbers=(2, 3)), (16, 8))
+    settings = LabelSettings(cluster_numbers=(2, 3))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(StoreWriter, 'finish', interrupt)
+        write_true_labels(truth, tmp_path / 'store', settings, (16, 8))
+    for _ in range(2):  # the first finds all rows done, the second the store
+        write_true_labels(truth, tmp_path / 'store', settings, (16, 8))
     store = LabelStore(tmp_path / 'store')
     labels = store.read([store.row_of(name) for name in truth.names.tolist()])
     assert (labels.attr_value == truth.attributes).all() and (labels.attr_conf == 1).all()

@@ -64,6 +64,11 @@ def test_shards_give_the_same_bytes(tmp_path, world_size):
             for rank in reversed(range(world_size))]
     assert [store is not None for store in made] == [False] * (world_size - 1) + [True]
     assert content(tmp_path / 'many') == content(tmp_path / 'one')
+    # who comes when the others have done all finds the store, of the same settings alone
+    assert len(make(source, tmp_path / 'many', rank=0, world_size=world_size)) == 45
+    with pytest.raises(ValueError, match=r"teacher = 'colour-teacher', but 'other'"):
+        make(source, tmp_path / 'many', make_labeler(teacher_id='other'), rank=0,
+             world_size=world_size)
 
 
 def test_broken_run_goes_on_and_gives_the_same_bytes(tmp_path):

@@ -6,7 +6,7 @@ from clasp_mm.models.losses import (
     average_together,
     gate_entropy,
     importance_load_term,
-    load_balance_loss,
+    load_balance_term,
 )
 from tests.oracles import losses as oracle
 
@@ -93,12 +93,16 @@ def _gates(batch, n, k, stages, seed):
     return probs, gates
 
 
+def load_balance(probs, gates, task):
+    return average_together(load_balance_term(torch.stack(probs), torch.stack(gates), task, 3))[0]
+
+
 @pytest.mark.parametrize('n, k', [(1, 1), (4, 1), (6, 3), (5, 5)])
 @pytest.mark.parametrize('tasks', [[0] * 6, [0, 0, 1, 2, 1, 0], [2, 2, 2, 1, 1, 1]])
 def test_load_balance_equals_its_definition(n, k, tasks):
     probs, gates = _gates(6, n, k, stages=2, seed=n)
     task = torch.tensor(tasks)
-    value = load_balance_loss(probs, gates, task, 3)
+    value = load_balance(probs, gates, task)
     expected = oracle.load_balance_loss(probs, gates, task, k)
     torch.testing.assert_close(value, expected)
     grads = torch.autograd.grad(value, probs, retain_graph=True)
@@ -132,8 +136,7 @@ def test_importance_and_load_by_hand():
     # The term of the paper sees the same in both: three quarters and a quarter or half and half.
     task, uneven, even = torch.zeros(4).long(), torch.tensor([[.75, .25]] * 4), torch.full((4, 2),
                                                                                            .5)
-    assert load_balance_loss([uneven], [uneven], task, 3) == load_balance_loss(
-        [even], [even], task, 3) == 1
+    assert load_balance([uneven], [uneven], task) == load_balance([even], [even], task) == 1
     assert importance_load([uneven], [torch.ones(4, 2)], task).item() == .25
 
 
@@ -143,7 +146,7 @@ def test_autocast_does_not_round_the_counts_of_the_balance():
     chosen = torch.zeros(513, 2).index_fill_(1, torch.tensor(0), 1.)
     chosen[0] = torch.tensor([0., 1.])
     with torch.autocast('cpu', torch.bfloat16):
-        value = load_balance_loss([chosen], [chosen], task, 1)
+        value = load_balance([chosen], [chosen], task)
     assert value.item() == pytest.approx(2 * (512 / 513 * 512 / 513 + 1 / 513 / 513), rel=1e-6)
 
 
@@ -151,10 +154,10 @@ def test_load_balance_is_one_when_even_and_n_over_k_when_collapsed():
     even = torch.full((4, 4), 0.25)
     one_each = torch.eye(4)
     task = torch.zeros(4, dtype=torch.long)
-    torch.testing.assert_close(load_balance_loss([even], [one_each], task, 3), torch.tensor(1.))
+    torch.testing.assert_close(load_balance([even], [one_each], task), torch.tensor(1.))
     collapsed = torch.tensor([[1., 0, 0, 0]]).repeat(4, 1)
     torch.testing.assert_close(
-        load_balance_loss([collapsed], [collapsed], task, 3), torch.tensor(4.))
+        load_balance([collapsed], [collapsed], task), torch.tensor(4.))
     entropies = average_together(
         gate_entropy(torch.stack([even, even])), gate_entropy(collapsed[None]))
     torch.testing.assert_close(torch.stack(entropies), torch.tensor([1., 0.]))

@@ -55,9 +55,14 @@ class AttributeHook(Hook):
     def before_train_epoch(self, runner: Runner) -> None:
         """Validate what a run was resumed from, if it was not."""
         epoch_done = runner.iter == runner.epoch * len(runner.train_dataloader)
-        due = epoch_done and runner.epoch % runner.train_loop.val_interval == 0
+        due = epoch_done and (runner.epoch % runner.train_loop.val_interval == 0
+                              or runner.epoch == runner.max_epochs)
         if runner.val_loop is not None and due and self.validated < runner.epoch:
             runner.val_loop.run()
+
+    def after_train(self, runner: Runner) -> None:
+        """Validate the last epoch, if the run was resumed behind it."""
+        self.before_train_epoch(runner)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         self.validated = runner.epoch

@@ -42,6 +42,7 @@ class ExactResumeHook(Hook):
     def __init__(self) -> None:
         self._start = 0  # images of the next epoch that a resumed run passes over
         self._offset = 0  # images of this epoch seen, less those of all iterations of the run
+        self._epoch = 0  # that is trained or was last; a save after validation is behind it
 
     def before_train_epoch(self, runner: Runner) -> None:
         batches = runner.train_dataloader.batch_sampler
@@ -49,6 +50,7 @@ class ExactResumeHook(Hook):
         if hasattr(batches.sampler, 'start'):
             batches.sampler.start = start
         self._offset = start - runner.iter * _global_batch(batches)
+        self._epoch = runner.epoch
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         key = np.random.SeedSequence((runner.seed, get_rank(), runner.iter))
@@ -61,7 +63,7 @@ class ExactResumeHook(Hook):
         meta['settings'] = json.dumps(runner.cfg.to_dict(), default=str)
         meta['sampler_seed'] = getattr(loader.batch_sampler.sampler, 'seed', None)
         meta['place'] = dict(
-            images=self._offset + meta['iter'] * batch if meta['epoch'] == runner.epoch else 0,
+            images=self._offset + meta['iter'] * batch if meta['epoch'] == self._epoch else 0,
             global_batch=batch, epoch_length=len(loader))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
-from mmengine.dist import all_gather_object
+from mmengine.dist import all_gather_object, all_reduce
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
@@ -27,9 +27,9 @@ class FiniteHook(Hook):
     """Stops training at a loss or weight of NaN or infinity, before the teacher follows.
 
     A gradient that is not finite makes the weight so in the same iteration, unless the scaler of
-    fp16 leaves the step out. The logged losses are means over all processes and the weights are the
-    same in all, so all stop at the same iteration. The error names the images of the global batch.
-    A checkpoint with such a weight is never written either.
+    fp16 leaves the step out. A loss may be that of one process; all agree before they stop. The
+    error names the images of the global batch. A checkpoint with such a weight is never written
+    either.
 
     The host does not wait for the device at every step where ``clasp_mm.StepValuesHook`` runs: from
     the broken iteration on the teacher stays as it is, by a flag on the device, and the run stops
@@ -37,7 +37,7 @@ class FiniteHook(Hook):
 
     Attributes:
         broken: float32 (,) on the device, 1 from the first broken iteration on.
-        deferred: Another hook reads ``broken`` and calls :meth:`judge`.
+        deferred: Another hook reads :meth:`any_broken` and calls :meth:`judge`.
     """
 
     priority = 'ABOVE_NORMAL'  # before TeacherHook
@@ -60,10 +60,16 @@ class FiniteHook(Hook):
         self.steps.append(_Step(runner.iter + 1, [*(outputs or {}), *self.names], broken,
                                 image_names(runner, data_batch)))
         if not self.deferred:
-            self.judge(runner, bool(self.broken))
+            self.judge(runner, bool(self.any_broken()))
+
+    def any_broken(self) -> Tensor:
+        """``broken`` of any process; all have to call it, and then :meth:`judge`."""
+        flag = self.broken.clone()
+        all_reduce(flag, 'max')
+        return flag
 
     def judge(self, runner: Runner, broken: bool) -> None:
-        """Stop if a step since the last call was broken, in all processes.
+        """Stop if a step since the last call was broken in any process; all are told the same.
 
         Raises:
             FloatingPointError: Names the losses or weights, the iteration and the images.
@@ -71,12 +77,14 @@ class FiniteHook(Hook):
         steps, self.steps = self.steps, []
         if not broken:
             return
-        first = next(step for step in steps if step.broken.any())
-        names = [name for name, bad in zip(first.values, first.broken.tolist(), strict=True) if bad]
+        own = next((at for at, step in enumerate(steps) if step.broken.any()), len(steps))
+        first = steps[min(all_gather_object(own))]
+        bad = [name for name, one in zip(first.values, first.broken.tolist(), strict=True) if one]
+        parts = all_gather_object((bad, first.images))
+        names = list(dict.fromkeys(name for part, _ in parts for name in part))
         if len(names) > _NAMED:
             names = [*names[:_NAMED], f'{len(names) - _NAMED} more']
-        batch = [f'{index} ({name})' for part in all_gather_object(first.images)
-                 for index, name in part]
+        batch = [f'{index} ({name})' for _, part in parts for index, name in part]
         more = f' and {len(batch) - _NAMED} more' if len(batch) > _NAMED else ''
         raise FloatingPointError(
             f'{", ".join(names)} of iteration {first.iteration} is not finite (a weight by its '

@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from clasp_mm.models.layers.pc_moe import Gates, PCMoE
-from clasp_mm.models.losses import load_balance_loss
+from clasp_mm.models.losses import GlobalLoss, average_together, load_balance_term
 from clasp_mm.registry import HOOKS
 
 from .algorithm_hook import unwrapped_model
@@ -68,11 +68,8 @@ def add_load_balance_loss(model: nn.Module, weight: float) -> list[Any]:
         running = False
         gates = [stage for stage in seen if stage]
         if isinstance(output, dict) and gates:
-            probs, chosen = ([torch.cat([getattr(g, name) for g in stage]) for stage in gates]
-                             for name in ('probs', 'gates'))
-            task = torch.zeros(len(probs[0]), dtype=torch.long, device=probs[0].device)
-            output = {**output,
-                      'loss_balance': weight * load_balance_loss(probs, chosen, task, 1)}
+            terms = average_together(*map(_stage_term, gates))
+            output = {**output, 'loss_balance': weight * torch.stack(terms).mean()}
         for stage in seen:
             stage.clear()
         return output
@@ -80,3 +77,11 @@ def add_load_balance_loss(model: nn.Module, weight: float) -> list[Any]:
     return [model.register_forward_pre_hook(start), model.register_forward_hook(finish),
             *(module.register_forward_hook(see(stage))
               for module, stage in zip(modules, seen, strict=True))]
+
+
+def _stage_term(passes: list[Gates]) -> GlobalLoss[torch.Tensor]:
+    """Of one stage, whose rows may be images or, in a head, regions."""
+    probs, chosen = (torch.cat([getattr(gates, name) for gates in passes])[None]
+                     for name in ('probs', 'gates'))
+    task = torch.zeros(probs.shape[1], dtype=torch.long, device=probs.device)
+    return load_balance_term(probs, chosen, task, 1)

@@ -83,8 +83,8 @@ class RunRecordHook(Hook):
             self._append(runner.iter, {f'val/{name}': value for name, value in metrics.items()})
 
     def after_train(self, runner: Runner) -> None:
-        """Write the page."""
-        if is_main_process():
+        """Write the page, if anything was logged."""
+        if is_main_process() and (self.folder / 'metrics.jsonl').is_file():
             write_run_report(self.folder)
 
     def _new_scalars(self) -> list[dict]:

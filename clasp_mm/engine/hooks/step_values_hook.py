@@ -55,7 +55,7 @@ class StepValuesHook(RuntimeInfoHook):
         tensors = [value for step in self.steps for value in step.values()
                    if isinstance(value, Tensor)]
         if self.finite is not None:
-            tensors.append(self.finite.broken)
+            tensors.append(self.finite.any_broken())
         read = iter(torch.stack(tensors).tolist() if tensors else ())
         for step in self.steps:
             for name, value in step.items():

@@ -33,7 +33,9 @@ def write_true_labels(truth: GroundTruth, out: Path, settings: LabelSettings,
     hashes = hash_names(names)
     header = make_header(hashes, DEFAULT_VOCABULARY, 'truth', 'truth', settings, grid)
     with StoreWriter(out, header, hashes) as writer:
-        for rows in np.array_split(writer.todo, -(-len(writer.todo) // _ROWS)):
+        todo = writer.todo
+        for start in range(0, len(todo), _ROWS):
+            rows = todo[start:start + _ROWS]
             writer.write(rows, _true_labels(truth, rows, settings, grid), np.ones(len(rows), bool))
         writer.finish()
 

@@ -8,7 +8,7 @@ from .distributed import (
     share_of_mean,
     upcast,
 )
-from .load_balance import gate_entropy, importance_load_term, load_balance_loss, load_balance_term
+from .load_balance import gate_entropy, importance_load_term, load_balance_term
 from .oim import OIMLoss
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     'global_mean',
     'global_means',
     'importance_load_term',
-    'load_balance_loss',
     'load_balance_term',
     'named',
     'share_of_mean',

@@ -1,12 +1,11 @@
 """Load-balance losses of the PC-MoE gates: CLASP's, of Switch Transformer's form, and Shazeer's."""
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from .distributed import GlobalLoss, average_together, share_of_mean
+from .distributed import GlobalLoss, share_of_mean
 
 
 def load_balance_term(probs: Tensor, gates: Tensor, task: Tensor,
@@ -77,18 +76,6 @@ def _sum_per_task(rows: Tensor, task: Tensor, num_tasks: int) -> tuple[Tensor, T
     members = (task == torch.arange(num_tasks, device=task.device)[:, None]).to(rows.dtype)
     members = members[:, :, None]                                                   # (T, B, 1)
     return (members * rows[..., None, :, :]).sum(-2), members
-
-
-def load_balance_loss(probs: Sequence[Tensor], gates: Sequence[Tensor], task: Tensor,
-                      num_tasks: int) -> Tensor:
-    """:func:`load_balance_term`, of gates per stage, with an all-reduce of its own.
-
-    >>> same = torch.tensor([[1., 0.], [1., 0.]])  # both images have one expert
-    >>> load_balance_loss([same], [same], torch.tensor([0, 0]), num_tasks=1)
-    tensor(2.)
-    """
-    term = load_balance_term(torch.stack(tuple(probs)), torch.stack(tuple(gates)), task, num_tasks)
-    return average_together(term)[0]
 
 
 def gate_entropy(probs: Tensor) -> GlobalLoss[Tensor]:

@@ -18,7 +18,7 @@ def test_another_prompt_goes_to_every_branch(tmp_path, monkeypatch):
     (tmp_path / 'weights.pth').touch()
     started = {}
     monkeypatch.setattr(downstream, 'DATA', dict(person_search=(lambda *_, **__: None, 1, 1)))
-    monkeypatch.setattr(downstream, 'run_missing', lambda runs, parallel: started.update(runs))
+    monkeypatch.setattr(downstream, 'run_missing', lambda runs, *_: started.update(runs))
     monkeypatch.setattr(downstream, 'read_run', lambda *_: dict(steps=[1], scores=[0.], seconds=0))
     downstream.run_downstream('person_search', downstream.quickstart_starts(
         Path('weights.pth'), 1, ['attribute']))

@@ -9,6 +9,7 @@ pytest.importorskip('mmpose', reason='needs mmpose: bash tools/setup.sh')
 import torch
 from mmengine.config import Config
 
+from clasp_mm.engine.training import Training
 from clasp_mm.experiments import downstream
 from clasp_mm.experiments.downstream import (
     few_images,
@@ -17,6 +18,7 @@ from clasp_mm.experiments.downstream import (
     quickstart_starts,
     read_run,
     run_downstream,
+    run_missing,
     system_starts,
 )
 from clasp_mm.experiments.quickstart.layout import WORK_DIR, point, published
@@ -110,6 +112,33 @@ def test_fewer_images_are_seen_as_much_more_often():
         run_downstream('pose', {}, train_images=100)
 
 
+def test_a_run_killed_in_its_last_validation_goes_on_from_the_checkpoint_before(
+        tmp_path, monkeypatch):
+    cfg = Config(dict(train_cfg=dict(max_epochs=4, val_interval=3)))
+    training = Training(tmp_path / 'run', cfg)
+    training.job()
+    log = tmp_path / 'run/1/vis_data/scalars.json'
+    log.parent.mkdir(parents=True)
+    log.write_text('{"PCK": 0.1, "step": 3}\n')
+    for epoch in (3, 4):
+        (tmp_path / f'run/epoch_{epoch}.pth').touch()
+    ran = []
+
+    def run_jobs(jobs, parallel):
+        ran.append([path.name for path in (tmp_path / 'run').glob('*.pth')])
+        if jobs:
+            training.result.touch()
+            with open(log, 'a') as file:
+                file.write('{"PCK": 0.2, "step": 4}\n')
+        return {'run': dict(seconds=1.)}
+
+    monkeypatch.setattr(downstream, 'run_jobs', run_jobs)
+    for _ in range(2):
+        run_missing({'': training}, 'PCK', 1)
+    assert ran[0] == ['epoch_3.pth'] and len(ran[1]) == 2
+    assert downstream.read_run(training.folder, 'PCK')['scores'] == [.1, .2]
+
+
 @pytest.mark.slow
 def test_both_starts_are_trained_and_compared(tmp_path, monkeypatch):
     """The whole comparison on six images: data, two runs of tools/train.py, table."""
@@ -149,7 +178,7 @@ def test_soliders_weights_start_the_same_network(tmp_path, monkeypatch):
     monkeypatch.setattr(downstream, 'DATA', dict(pose=(lambda *_, **__: None, 1, 1)))
     monkeypatch.setattr(downstream, 'read_run', lambda *_: dict(steps=[1], scores=[0.], seconds=0))
     started = {}
-    monkeypatch.setattr(downstream, 'run_missing', lambda runs, parallel: started.update(runs))
+    monkeypatch.setattr(downstream, 'run_missing', lambda runs, *_: started.update(runs))
     nano = dict(arch='nano', window_size=4)
     for key, backbone in (('table1_a_dino', PCMoESwin(**nano, moe=None)), (
             'solider_swin-nano_1xb32_synthetic-64x32', SemanticSwin(**nano))):
