@@ -16,7 +16,8 @@ case "$1 $2" in
     *last_checkpoint*) ls "$3"/*.pth; exit ;;
 esac
 case "$1" in
-    -c) printf -- '--result\nreid/mAP=%s\n' "${#3}" ;;
+    -c) [ ! -e no_scores ] || exit 1
+        printf -- '--result\nreid/mAP=%s\n' "${#3}" ;;
     tools/run_ablation.py)
         mkdir -p work_dirs/ablation/long/{results,seed0/{full,table1_a_dino}}
         touch work_dirs/ablation/long/results/full-seed0.json
@@ -80,6 +81,12 @@ def test_makes_publishes_and_lists(make, tmp_path):
         f'{name}_20260101-89abcdef.{suffix}' for name in ('dino_nano', 'pose_nano')
         for suffix in ('json', 'py', 'safetensors')], 'in place of the old'
     assert len(list(zoo.glob('reid_nano_*-01234567.*'))) == 3, 'which was not made anew'
+
+
+def test_a_row_without_scores_stops_it(make, tmp_path):
+    (tmp_path / 'no_scores').touch()
+    done, calls = make('pose')
+    assert done.returncode == 1 and not any('publish_model' in line for line in calls)
 
 
 def test_code_that_is_not_committed_stops_it_first(make, tmp_path):

@@ -91,8 +91,9 @@ for name, key in (("reid/mAP", "mAP"), ("reid/rank1", "rank1"), ("parsing/mIoU",
     print(f"--result\n{name}={scores[key]:.4g}")' $SYSTEMS/results/"$1"-seed0.json
 }
 publish_backbone() {  # name, row of the table
-    local results
-    mapfile -t results < <(scores "$2")
+    local lines results
+    lines="$(scores "$2")"
+    mapfile -t results <<< "$lines"
     publish "$1" "$SYSTEMS/seed0/$2" "${results[@]}" "${PEOPLE[@]}" \
         --recipe "bash tools/make_quickstart_zoo.sh" \
         --scored-on $SYSTEMS/data/held_out/list.txt \

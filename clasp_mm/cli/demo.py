@@ -55,13 +55,13 @@ def run(args: argparse.Namespace) -> None:
             args.query = (args.query[0], [float(one) for one in args.query[1:]])
         except ValueError:
             usage(f'--query {" ".join(args.query)}: the box must be four numbers')
-    from clasp_mm.inferencers.inferencer import inference
+    from clasp_mm.inferencers.inferencer import Inferencer
     from clasp_mm.utils.shards import own_process
     rank, world_size = own_process()
-    entries = inference(
-        args.task, args.inputs, args.config, args.checkpoint, device=args.device,
-        amp=args.amp, boxes=args.boxes, out_dir=args.out, min_score=args.min_score,
+    model = Inferencer(args.task, args.config, args.checkpoint, args.device, args.amp)
+    entries = model.stream(
+        args.inputs, boxes=args.boxes, out_dir=args.out, min_score=args.min_score,
         gallery=args.gallery, query=args.query, progress=rank == 0, rank=rank,
         world_size=world_size)
     what = 'entries in predictions.json' if world_size == 1 else f'entries of process {rank}'
-    print(f'{args.out}: {len(entries)} {what}, and their pictures')
+    print(f'{args.out}: {sum(1 for _ in entries)} {what}, and their pictures')

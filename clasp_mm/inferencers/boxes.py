@@ -62,7 +62,7 @@ def read_boxes(path: str | os.PathLike, min_score: float = 0.3
     """Read boxes of people: a JSON list of ``{"file": ..., "boxes": [[x1, y1, x2, y2], ...]}``.
 
     With ``"frame"`` an entry is of that frame of a video, without of all its frames. With
-    ``"scores"``, boxes below ``min_score`` are left out.
+    ``"scores"``, boxes below ``min_score`` are left out. Entries of one image add up.
 
     Returns:
         (file, frame or None) -> (N, 4).
@@ -78,7 +78,8 @@ def read_boxes(path: str | os.PathLike, min_score: float = 0.3
         for entry in read_json(path):
             found = _array(entry['boxes'])
             keep = np.asarray(entry.get('scores', np.ones(len(found)))) >= min_score
-            boxes[entry['file'], entry.get('frame')] = found[keep]
+            key = entry['file'], entry.get('frame')
+            boxes[key] = np.concatenate([boxes.get(key, found[:0]), found[keep]])
         return boxes
     except (ValueError, TypeError, KeyError, IndexError) as error:
         where = '' if entry is None else f' in the entry {json.dumps(entry):.80}'

@@ -33,7 +33,7 @@ from clasp_mm.zoo.index import TASKS, model_task, model_with_weights, near_model
 from .boxes import Key, KnownBoxes, crop, whole
 from .gallery import ReIDIndex
 from .inputs import Frame, Given, count_frames, find_inputs, read_frames, take_chunk, work_parts
-from .outputs import Pictures, check_stems, plain
+from .outputs import Pictures, check_overwrites, check_stems, plain
 
 INFERENCES = ('pose', 'parsing', 'detection', 'attribute', 'reid', 'person_search')
 _CROPS = ('attribute', 'reid', 'parsing')  # their boxes are cut out, each becomes an image
@@ -92,7 +92,9 @@ class Inferencer:
         self.task = task
         self.skipped: dict[str, str] = {}
         self._module = import_module(f'clasp_mm.inferencers.{task}')
-        self.model = self._load(*_files(TASKS[task], config, checkpoint), pick_device(device))
+        cfg, weights = _files(TASKS[task], config, checkpoint)
+        self._config = digest(cfg.to_dict())
+        self.model = self._load(cfg, weights, pick_device(device))
         self.model.amp = amp
 
     def __call__(self, images: Given | Sequence[Given], **options: Any) -> Predictions:
@@ -119,13 +121,19 @@ class Inferencer:
         if size is None:
             size = self._module.BATCH * (_GPU_BATCHES if device.type == 'cuda' else 1)
         draw = None if out_dir is None else self._draw(min_score, options)
-        if out_dir is not None:
-            check_stems(files)
         folder, parts = Path(out_dir or ''), work_parts(files, max(1, size))
+        if out_dir is not None:
+            check_stems(files, self.task == 'parsing' or (
+                known is not None and self.task in _CROPS))
+            index = options.get('index')
+            check_overwrites(folder, () if draw is None else files, [
+                *files.values(), boxes, *(() if query is None else query[:1]),
+                *(Path(index.root, name) for name in (index.names if index else ()))])
         shares = None
         if out_dir is not None and world_size > 1:
-            key = digest(self.task, state_digest(self.model),
-                         computes_in_bfloat16(device, self.model.amp), files, min_score, size,
+            key = digest(self.task, self._config, state_digest(self.model),
+                         computes_in_bfloat16(device, self.model.amp), files,
+                         list(map(_stamp, files.values())), min_score, size,
                          known and known.boxes, options)
             shares = Blocks(folder / f'.{key}.blocks', len(parts), rank, world_size)
         own = range(rank, len(parts), world_size) if shares is None else shares.own()
@@ -338,7 +346,8 @@ def inference(task: str, images: Given | Sequence[Given],
     Raises:
         FileNotFoundError: There is no such config, checkpoint or input.
         ValueError: There is no such task or device, config or checkpoint are of another, an option
-            goes with another, no input can be read, two have one name, or ``boxes`` does not fit.
+            goes with another, no input can be read, two have one name, ``out_dir`` would have
+            inputs overwritten, or ``boxes`` does not fit.
 
     Example:
         >>> found = inference('reid', 'people', 'reid.py', 'reid.pth')
@@ -346,6 +355,15 @@ def inference(task: str, images: Given | Sequence[Given],
         ['0.jpg', '1.jpg', '2.jpg', '3.jpg']
     """
     return Inferencer(task, config, checkpoint, device, amp)(images, **options)
+
+
+def _stamp(source: Path | np.ndarray) -> tuple[int, int] | None:
+    """Size and time of change; None of an array, or where nothing can be seen."""
+    try:
+        state = None if isinstance(source, np.ndarray) else os.stat(source)
+    except OSError:
+        return None
+    return state and (state.st_size, state.st_mtime_ns)
 
 
 def _files(task: str, config: str | os.PathLike | None, checkpoint: str | os.PathLike | None

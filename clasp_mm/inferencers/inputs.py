@@ -100,6 +100,8 @@ def read_frames(name: str, source: Path | np.ndarray) -> Iterator[Frame]:
             while (image := video.read()[1]) is not None:
                 yield Frame(name, index, image, rate)
                 index += 1
+        if not index:
+            raise UnreadableImageError(f'{source}: a video without a frame that OpenCV can read')
 
 
 def count_frames(source: Path | np.ndarray) -> int:
@@ -138,11 +140,16 @@ def take_chunk(frames: Iterator[Frame], batch_size: int) -> list[Frame]:
     return chunk
 
 
+def no_address(path: Path) -> str:
+    """A path for OpenCV, which takes what stands before a colon for the scheme of an address."""
+    return os.path.join(os.curdir, path)
+
+
 @contextmanager
 def _video(path: Path) -> Iterator[cv2.VideoCapture]:
     if printable(path) != str(path):  # OpenCV ends the process
         raise UnreadableImageError(f'{printable(path)}: a video whose name is no UTF-8: rename it')
-    video = cv2.VideoCapture(str(path))
+    video = cv2.VideoCapture(no_address(path))
     try:
         if not video.isOpened():
             raise UnreadableImageError(f'{path}: no video that OpenCV can read')

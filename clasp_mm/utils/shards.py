@@ -77,13 +77,20 @@ class Blocks:
 
     @contextmanager
     def finishing(self) -> Iterator[list[Path] | None]:
-        """All files, for one process that finds them all; they go at the end. For others None."""
+        """All files, for one process that finds them all; for others None.
+
+        They go at the end, or with a ValueError, which every later run would meet again.
+        """
         with locked(self.folder):
             paths = [self._path(block) for block in range(self.count)]
             if not all(path.exists() for path in paths):
                 yield None
                 return
-            yield paths
+            try:
+                yield paths
+            except ValueError:
+                shutil.rmtree(self.folder, ignore_errors=True)
+                raise
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _path(self, block: int) -> Path:

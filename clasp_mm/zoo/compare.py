@@ -1,6 +1,7 @@
 """Published results side by side, where they were measured alike."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def compare(sources: Sequence[str], force: bool = False) -> str:
         ProtocolError: They were not measured alike, or it is not known.
         ValueError: There are not two models, or one has no passport or no results.
     """
-    models = [model for source in sources for model in read_models(source)]
+    models = _distinct([model for source in sources for model in read_models(source)])
     if len(models) < 2:
         raise ValueError(f'{", ".join(sources)}: {len(models)} model; a comparison needs two')
     faults = differences(models)
@@ -65,7 +66,8 @@ def compare(sources: Sequence[str], force: bool = False) -> str:
 def differences(models: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
     """Fields of the protocol that differ, or have to be known and are not.
 
-    As what a reader calls the field -> name of the model (of :func:`read_models`) -> value.
+    As what a reader calls the field -> name of the model (of :func:`read_models`, each another)
+    -> value.
     """
     found = {}
     for key, title in PROTOCOL.items():
@@ -96,6 +98,16 @@ def read_models(source: str) -> list[dict[str, Any]]:
         raise FileNotFoundError(f'{source} is no published file, no side-car (.json), no '
                                 f'{METAFILE} and no model of the zoo{near_models(source, entries)}')
     return [_of_entry(entries[source], source)]
+
+
+def _distinct(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Models of one name with a number behind it."""
+    total, seen, found = Counter(model['name'] for model in models), Counter(), []
+    for model in models:
+        name = model['name']
+        seen[name] += 1
+        found.append(dict(model, name=f'{name} ({seen[name]})' if total[name] > 1 else name))
+    return found
 
 
 def _of_entry(entry: Mapping[str, Any], source: str) -> dict[str, Any]:

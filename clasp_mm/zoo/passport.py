@@ -58,12 +58,18 @@ def make_passport(cfg: Config, checkpoint: Path, meta: Mapping[str, Any], ema: b
         part: Its results are of the config's ``'val'`` or ``'test'`` data.
         scored_on: Where they are of other data: their list or annotation file, or folder.
         tta: Whether they are of the config's test-time augmentation.
+
+    Raises:
+        FileNotFoundError: There is nothing at ``scored_on``.
     """
     loaders = {name: (cfg.get(f'{name}_dataloader') or {}).get('dataset')
                for name in ('train', 'val', 'test')}
     split_hash = dataset_hash(loaders[part])
     if scored_on is not None:
         split_hash = files_hash([Path(scored_on)])
+        if split_hash is None:
+            raise FileNotFoundError(f'no file, and no folder with files, at {scored_on}: name the '
+                                    'data that the results are of (--scored-on)')
     size = config_size(cfg)
     return dict(
         task=model_task(cfg.model),

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from datetime import date
@@ -24,6 +25,7 @@ from clasp_mm.engine.checkpoints import last_checkpoint
 from clasp_mm.engine.provenance import describe_changes, git_state
 from clasp_mm.engine.run_report import write_run_report
 from clasp_mm.models.weights.coverage import check_finite, check_weights
+from clasp_mm.models.weights.find import FILE_NAME
 from clasp_mm.models.weights.swin import load_backbone
 from clasp_mm.models.weights.trained_with import config_size, meta_of
 from clasp_mm.pseudo_labels.store import LabelStore
@@ -85,11 +87,12 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
         Path of the ``.pth`` file, or of the ``.safetensors`` where that is the only one.
 
     Raises:
-        FileNotFoundError: If there is no checkpoint, or no single config beside it.
-        ValueError: If neither file is asked for, or a number is too large for float16; if the
-            checkpoint is dirty or facts for the metafile are missing (the message has all of
-            that); or it does not fit its config, key by key, holds a NaN, or is not
-            averaged where its run was.
+        FileNotFoundError: If there is no checkpoint, no single config beside it, or nothing at
+            ``scored_on``.
+        ValueError: If ``name`` is none of a file, neither file is asked for, or a number is too
+            large for float16; if the checkpoint is dirty or facts for the metafile are missing
+            (the message has all of that); or it does not fit its config, key by key, holds a NaN,
+            or is not averaged where its run was.
         OSError: If the files cannot be written; names the file.
 
     Example:
@@ -99,8 +102,9 @@ def publish_model(checkpoint: str | os.PathLike, name: str, out_dir: str | os.Pa
     """
     if not (pth or safetensors):
         raise ValueError('neither .pth nor .safetensors is asked for: say one of them')
-    if not name or os.sep in name:
-        raise ValueError(f'name {name!r} becomes a file name; letters, digits, "-" and "_"')
+    if not FILE_NAME.fullmatch(name):
+        raise ValueError(f'name {name!r} becomes that of files: letters, digits, "-", "_" and ".", '
+                         'first a letter, a digit or "_"')
     checkpoint = Path(checkpoint)
     found = config is None
     config = find_config(checkpoint) if found else Path(config)
@@ -202,7 +206,7 @@ def publish_run(work_dir: str | os.PathLike, config: str | os.PathLike) -> Path:
 
     Args:
         work_dir: The run's folder.
-        config: The run's config, whose name the model gets.
+        config: The run's config, whose name the model gets, with ``_`` for what no model's has.
 
     Returns:
         Path of the ``.pth`` file.
@@ -215,8 +219,8 @@ def publish_run(work_dir: str | os.PathLike, config: str | os.PathLike) -> Path:
     checkpoint = last_checkpoint(folder)
     if checkpoint is None:
         raise FileNotFoundError(f'no checkpoint in {folder} to publish')
-    target = publish_model(checkpoint, Path(config).stem, folder / 'published', config,
-                           allow_dirty=True)
+    name = re.sub(r'^[.-]|[^A-Za-z0-9._-]', '_', Path(config).stem)
+    target = publish_model(checkpoint, name, folder / 'published', config, allow_dirty=True)
     if (folder / 'metrics.jsonl').is_file():
         write_run_report(folder)  # with the link to it
     return target

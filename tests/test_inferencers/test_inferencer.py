@@ -1,6 +1,8 @@
 """One call over tasks: inputs, boxes, skips, what is written, what is refused."""
 
 import json
+import os
+import weakref
 from pathlib import Path
 
 import cv2
@@ -11,8 +13,10 @@ import yaml
 from mmengine.config import Config
 
 import clasp_mm
-from clasp_mm.inferencers import attribute, reid
-from clasp_mm.inferencers.boxes import crop
+from clasp_mm import cli
+from clasp_mm.inferencers import attribute, inputs, reid
+from clasp_mm.inferencers.boxes import crop, read_boxes
+from clasp_mm.inferencers.outputs import check_overwrites, check_stems
 from clasp_mm.registry import MODELS
 from clasp_mm.utils.files import file_hash
 from clasp_mm.utils.resources import shipped_file
@@ -155,12 +159,151 @@ def test_pictures_of_one_name_are_refused(recogniser, folder, pictures, tmp_path
         recogniser(folder, out_dir=tmp_path / 'out')
 
 
+def test_inputs_are_not_overwritten(recogniser, files, folder, pictures, tmp_path, monkeypatch):
+    cv2.imwrite(str(folder / 'd.jpg'), pictures[0])
+    write_video(folder / 'walk.mp4', pictures[:1] * 2, 'mp4v')
+    before = content(folder)
+    (tmp_path / 'link').symlink_to(folder)
+    monkeypatch.chdir(folder)
+    for given, out in ((folder, folder), ('d.jpg', tmp_path / 'link'), ('walk.mp4', '.')):
+        with pytest.raises(ValueError, match=f'{out} holds the inputs, which would be overwritten: '
+                                             'name another folder'):
+            recogniser(given, out_dir=out)
+    run = clasp_mm.Inferencer('reid', *files['reid'])
+    (tmp_path / 'queries').mkdir()
+    (tmp_path / 'queries/d.png').write_bytes((folder / 'a.png').read_bytes())
+    with pytest.raises(ValueError, match='holds the inputs'):
+        run(tmp_path / 'queries', gallery=folder, out_dir=folder)
+    assert content(folder) == before
+    boxes = tmp_path / 'out/predictions.json'
+    boxes.parent.mkdir()
+    boxes.write_text(json.dumps([dict(file='a.png', boxes=[])]))
+    with pytest.raises(ValueError, match='holds the inputs'):
+        recogniser(folder / 'a.png', boxes=boxes, out_dir=boxes.parent)
+    with pytest.raises(ValueError, match='holds the inputs'):
+        check_overwrites(folder, ['a.png'], [folder / 'a.png', folder / 'a_labels.png'])
+    recogniser(folder / 'a.png', out_dir=folder)
+    assert set(content(folder)) - set(before) == {folder / 'a.jpg', folder / 'predictions.json'}
+
+
+def content(folder):
+    return {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+
+
+def test_a_video_and_its_frames_are_refused_where_both_have_files(recogniser, folder, pictures,
+                                                                  tmp_path):
+    for stem in ('v_000000', 'v_1234567'):
+        with pytest.raises(ValueError, match=f'{stem}.jpg and in a frame of sub/v.mp4'):
+            check_stems([f'sub/{stem}.jpg', 'sub/v.mp4'], of_frames=True)
+    check_stems(['sub/v_000000.jpg', 'v.mp4', 'v_000000.mp4', 'v_12.jpg'], of_frames=True)
+    write_video(folder / 'v.mp4', pictures[:1], 'mp4v')
+    cv2.imwrite(str(folder / 'v_000000.jpg'), pictures[0])
+    paths = [folder / 'v.mp4', folder / 'v_000000.jpg']
+    assert len(recogniser(paths, out_dir=tmp_path / 'whole')) == 2
+    with pytest.raises(ValueError, match='run them apart'):
+        recogniser(paths, boxes=[None] * 2, out_dir=tmp_path / 'crops')
+
+
+def test_boxes_of_one_image_add_up(tmp_path):
+    entries = [dict(file='a.jpg', boxes=[[0, 0, 1, 1]]), dict(file='b.jpg', boxes=[]),
+               dict(file='a.jpg', boxes=[[0, 0, 2, 2], [0, 0, 3, 3]], scores=[.9, .1]),
+               dict(file='a.jpg', frame=1, boxes=[[0, 0, 4, 4]]), dict(file='b.jpg', boxes=[])]
+    (tmp_path / 'boxes.json').write_text(json.dumps(entries))
+    found = read_boxes(tmp_path / 'boxes.json')
+    assert {key: boxes.tolist() for key, boxes in found.items()} == {
+        ('a.jpg', None): [[0, 0, 1, 1], [0, 0, 2, 2]], ('b.jpg', None): [],
+        ('a.jpg', 1): [[0, 0, 4, 4]]}
+
+
+@pytest.fixture
+def shared(recogniser, folder, tmp_path, monkeypatch):
+    """Does the share of one of two processes, an image a block."""
+    monkeypatch.setattr(inputs, '_CHUNK_BATCHES', 1)
+
+    def call(rank, source=folder, run=recogniser):
+        return run(source, out_dir=tmp_path / 'out', batch_size=1, rank=rank, world_size=2)
+    return call
+
+
+def test_a_shared_run_sees_that_an_image_was_replaced(shared, recogniser, folder, pictures,
+                                                      tmp_path):
+    shared(0)
+    old = (folder / 'a.png').stat()
+    cv2.imwrite(str(folder / 'a.png'), pictures[1])
+    os.utime(folder / 'a.png', ns=(old.st_atime_ns, old.st_mtime_ns + 1))
+    shared(1)
+    assert not (tmp_path / 'out/predictions.json').exists()
+    shared(0)
+    found = json.loads((tmp_path / 'out/predictions.json').read_text())
+    np.testing.assert_allclose([entry['probabilities'] for entry in found],
+                               [entry['probabilities'] for entry in recogniser(folder)], atol=1e-3)
+
+
+def test_a_shared_run_of_another_config_starts_anew(shared, files, tmp_path):
+    config, checkpoint = files['attribute']
+    (tmp_path / 'other.py').write_text(f'{config.read_text()}\nother = 1\n')
+    shared(0)
+    shared(1, run=clasp_mm.Inferencer('attribute', tmp_path / 'other.py', checkpoint))
+    assert not (tmp_path / 'out/predictions.json').exists()
+
+
+def test_a_shared_run_that_reads_nothing_leaves_no_blocks(shared, tmp_path):
+    (tmp_path / 'bad').mkdir()
+    for name in 'ab':
+        (tmp_path / f'bad/{name}.jpg').write_bytes(b'no image')
+    shared(0, tmp_path / 'bad')
+    with pytest.raises(ValueError, match='none of 2 images can be read'):
+        shared(1, tmp_path / 'bad')
+    assert not list((tmp_path / 'out').glob('.*.blocks'))
+
+
+def test_the_demo_keeps_no_results(files, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(attribute, 'BATCH', 1)
+    stream, seen = clasp_mm.Inferencer.stream, []
+
+    def watched(*args, **options):
+        for entry in stream(*args, **options):
+            seen.append(weakref.ref(entry['probabilities']))
+            yield entry
+            del entry
+    monkeypatch.setattr(clasp_mm.Inferencer, 'stream', watched)
+    alive = []
+    draw = attribute.draw
+    monkeypatch.setattr(attribute, 'draw', lambda *args, **options: (
+        alive.append([ref() is not None for ref in seen[:-1]]), draw(*args, **options))[1])
+    config, checkpoint = map(str, files['attribute'])
+    assert cli.main(['demo', 'attribute', str(folder), '--config', config, '--checkpoint',
+                     checkpoint, '--out', str(tmp_path / 'out'), '--device', 'cpu']) == 0
+    assert alive == [[], [], [False]] and f'{tmp_path}/out: 3 entries' in capsys.readouterr().out
+
+
+def write_video(path, pictures, code='MJPG'):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*code), 10, (32, 64))
+    for picture in pictures:
+        writer.write(picture)
+    writer.release()
+
+
+def test_a_video_without_frames_is_skipped_and_named(recogniser, folder, tmp_path):
+    write_video(tmp_path / 'empty.avi', [])
+    found = recogniser([folder / 'a.png', tmp_path / 'empty.avi'])
+    assert [entry['file'] for entry in found] == ['a.png']
+    assert found.skipped == {'empty.avi': f'{tmp_path}/empty.avi: a video without a frame that '
+                                          'OpenCV can read'}
+    with pytest.raises(ValueError, match='without a frame'):
+        recogniser(tmp_path / 'empty.avi')
+
+
+def test_a_video_may_have_a_colon_in_its_name(recogniser, pictures, tmp_path, monkeypatch):
+    write_video(tmp_path / '12:30:00.mp4', pictures[:1], 'mp4v')
+    monkeypatch.chdir(tmp_path)
+    assert len(recogniser('12:30:00.mp4', out_dir='out:1')) == 1
+    assert cv2.VideoCapture(str(tmp_path / 'out:1/12:30:00.mp4')).isOpened()
+
+
 def test_a_video_is_drawn_whole(recogniser, pictures, tmp_path):
     video = tmp_path / 'walk.avi'
-    writer = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*'MJPG'), 10, (32, 64))
-    for shift in range(5):
-        writer.write(np.roll(pictures[0], 4 * shift, 1))
-    writer.release()
+    write_video(video, [np.roll(pictures[0], 4 * shift, 1) for shift in range(5)])
     found = recogniser(video, out_dir=tmp_path / 'out', batch_size=2)
     assert [entry['frame'] for entry in found] == [0, 1, 2, 3, 4]
     drawn = cv2.VideoCapture(str(tmp_path / 'out/walk.mp4'))

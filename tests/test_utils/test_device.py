@@ -187,7 +187,7 @@ BUILD_CLIP = 'clasp_mm.pseudo_labels.clip_model.build_clip'
 LABELS = ['--data-root', '.', '--out', 'out', '--teacher', 'none']
 RUNS = {  # tool -> arguments and what is given the device
     'demo.py': (['detection', 'a.jpg', '--config', 'c.py'],
-                'clasp_mm.inferencers.inferencer.inference'),
+                'clasp_mm.inferencers.inferencer.Inferencer'),
     'benchmark.py': (['backbone'], 'benchmarks.command.Options'),
     'make_pseudo_labels.py': (LABELS, BUILD_LABELER),
     'pseudo_label_report.py': (LABELS, BUILD_LABELER),

@@ -187,6 +187,12 @@ def test_blocks_are_put_together_by_one_process_that_finds_all(tmp_path):
     assert not (tmp_path / 'b').exists()
     with blocks[0].finishing() as paths:
         assert paths is None
+    for error, stays in ((OSError, True), (ValueError, False)):  # a full disk is no fault of theirs
+        one = Blocks(tmp_path / error.__name__, 1)
+        one.write(0, b'')
+        with pytest.raises(error), one.finishing():
+            raise error
+        assert one.folder.exists() == stays
     with pytest.raises(ValueError, match='rank 2 is none of 2 processes'):
         Blocks(tmp_path, 3, 2, 2)
 

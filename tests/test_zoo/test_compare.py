@@ -45,6 +45,24 @@ def test_every_field_of_the_protocol_is_compared(side_car, field, value, shown):
     assert f'**unlike:** {PROTOCOL[field]}' in forced and f'| 20.0 | {shown}' in forced
 
 
+def test_models_of_one_name_are_told_apart(side_car, tmp_path):
+    sources = [side_car('a'), side_car('b')]
+    other = json.loads((tmp_path / 'b.json').read_text())
+    other['name'] = 'a'
+    changes = dict(data_hash='ffffffff', split_hash='eeeeeeee', input_size='256x128',
+                   rerank='k1=20')
+    (tmp_path / 'b.json').write_text(json.dumps(other))
+    assert '| a (1) | 20.0 |' in compare(sources)
+    other['passport'].update(changes)
+    (tmp_path / 'b.json').write_text(json.dumps(other))
+    with pytest.raises(ProtocolError) as error:
+        compare(sources)
+    for field, value in changes.items():
+        own = PASSPORT[field] or 'no'
+        assert f'{PROTOCOL[field]}: a (1) {own}; a (2) {value}' in str(error.value)
+    assert '| a (2) | 20.0 | ffffffff | eeeeeeee |' in compare(sources, force=True)
+
+
 def test_what_is_not_known_is_not_alike(side_car):
     sources = [side_car(name, split_hash=None) for name in 'ab']
     with pytest.raises(ProtocolError, match='scored split: a not known; b not known'):

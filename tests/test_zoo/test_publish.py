@@ -74,6 +74,27 @@ def test_a_run_publishes_its_last_checkpoint_and_links_it(run):
     assert publish_run(folder, folder / 'config.py') == path
 
 
+def test_a_run_whose_config_has_another_name_is_published(run):
+    (run[0] / 'last_checkpoint').write_text('epoch_3.pth')
+    (run[0] / 'config.py').rename(run[0] / 'my config.py')
+    assert publish_run(run[0], run[0] / 'my config.py').name.startswith('my_config_')
+
+
+@pytest.mark.parametrize('name', ['', 'my model', 'a:b', 'a/b', '..', '-dash', 'a\n'])
+def test_a_name_that_no_file_should_have_is_refused_first(run, tmp_path, name):
+    with pytest.raises(ValueError, match='becomes that of files: letters, digits'):
+        publish_model(run[0] / 'epoch_3.pth', name, tmp_path / 'zoo')
+    assert not (tmp_path / 'zoo').exists()
+
+
+def test_results_of_nothing_are_refused_first(run, tmp_path):
+    (tmp_path / 'empty').mkdir()
+    for scored_on in ('nonsense', tmp_path / 'empty'):
+        with pytest.raises(FileNotFoundError, match=f'at {scored_on}: name the data'):
+            publish_model(run[0] / 'epoch_3.pth', 'mini', tmp_path / 'zoo', scored_on=scored_on)
+    assert not (tmp_path / 'zoo').exists()
+
+
 def test_a_model_without_a_task_asks_for_one(run, tmp_path):
     model = clasp_mm.get_model(publish_model(run[0] / 'epoch_3.pth', 'mini', tmp_path / 'zoo'))
     with pytest.raises(ValueError, match='appearance, part, attribute'):

@@ -23,6 +23,7 @@ def load_balance_term(probs: Tensor, gates: Tensor, task: Tensor,
         num_tasks: Number of tasks T.
 
     Example:
+        >>> from clasp_mm.models.losses import average_together
         >>> probs, gates = torch.full((1, 2, 2), .5), torch.eye(2)[None]  # an expert for each image
         >>> average_together(load_balance_term(probs, gates, torch.tensor([0, 0]), num_tasks=1))
         [tensor(1.)]
@@ -55,6 +56,7 @@ def importance_load_term(gates: Tensor, load: Tensor, task: Tensor,
         num_tasks: Number of tasks T.
 
     Example:
+        >>> from clasp_mm.models.losses import average_together
         >>> gates = torch.tensor([[[1., 0.], [1., 0.]]])  # one expert does all
         >>> average_together(importance_load_term(gates, gates, torch.tensor([0, 0]), num_tasks=1))
         [tensor(2.)]
@@ -85,6 +87,7 @@ def gate_entropy(probs: Tensor) -> GlobalLoss[Tensor]:
         probs: As of :func:`load_balance_term`.
 
     Example:
+        >>> from clasp_mm.models.losses import average_together
         >>> average_together(gate_entropy(torch.full((1, 2, 4), .25)))
         [tensor(1.)]
     """
