@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clasp_mm.datasets.inputs import statistics
 from clasp_mm.evaluation.frozen.people import evaluate_backbone
 from clasp_mm.models import PCMoESwin
 from clasp_mm.models.backbones.branched import forward_tasks, stage_tasks
@@ -31,6 +32,7 @@ class Branched(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.branch_stage = branch_stage
+        self.mean, self.std = statistics(backbone)
 
     def forward(self, x: Tensor, task: str) -> tuple[Tensor, ...]:
         """Maps of images (B, 3, H, W) for a task."""

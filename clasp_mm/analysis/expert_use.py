@@ -39,9 +39,8 @@ def expert_use(backbone: nn.Module, source: LUPerson, rows: Sequence[int],
     """
     if not backbone.has_moe:
         raise ValueError('the backbone has no PC-MoE, and so no experts')
-    device = next(backbone.parameters()).device
     total, count, unreadable = 0., 0, []
-    for kept, images, faults in input_batches(source, rows, size, device):
+    for kept, images, faults in input_batches(source, rows, size, backbone):
         unreadable += faults
         if kept:
             total = total + use_of_batch(backbone, images) * len(kept)

@@ -49,7 +49,7 @@ def gather_features(backbone: nn.Module, truth: GroundTruth, index: np.ndarray,
     device = next(backbone.parameters()).device
     found: dict[str, dict[str, list]] = {task: dict(whole=[], part=[]) for task in TASKS}
     start = 0
-    for images in batches([str(truth.root / truth.names[i]) for i in index], size, device):
+    for images in batches([str(truth.root / truth.names[i]) for i in index], size, backbone):
         chosen = index[start:start + len(images)]
         start += len(images)
         parts = torch.from_numpy(read_parts(truth, chosen)).to(device)

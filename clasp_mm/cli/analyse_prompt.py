@@ -6,7 +6,7 @@ intervals, tells which are tied with the best, and ends with the line for your c
 
 import argparse
 
-from .options import add_device, add_out, add_size_of_model, size_of_model
+from .options import add_device, add_out, add_size_of_model, check_counts, size_of_model
 
 EPILOG = """\
 labels, by --kind:
@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> None:
     from clasp_mm.analysis.choose_prompt import choose_prompt, format_choice, read_labels
     from clasp_mm.utils.files import write_json
     from clasp_mm.zoo.get_model import get_model
+    check_counts(args, 'batch_size', 'resamples')
     labels = read_labels(args.kind, args.images, args.table, args.maps)
     for gap in labels.gaps():
         print(gap, file=sys.stderr)

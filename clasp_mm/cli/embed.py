@@ -2,7 +2,13 @@
 
 import argparse
 
-from .options import add_any_swin, add_device_and_precision, add_out, size_of_model
+from .options import (
+    add_any_swin,
+    add_device_and_precision,
+    add_out,
+    check_counts,
+    size_of_model,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +29,7 @@ def run(args: argparse.Namespace) -> None:
     from clasp_mm.datasets import LUPerson
     from clasp_mm.search.embed import check_out, embed_images, load_backbone
     from clasp_mm.utils.shards import own_process
+    check_counts(args, 'batch_size')
     out = check_out(args.out / f'features.{args.format}')
     model = load_backbone(args)
     source = LUPerson(args.folder, args.list)

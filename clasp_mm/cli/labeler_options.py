@@ -75,6 +75,7 @@ def labeler_from_arguments(args: argparse.Namespace) -> CLIPLabeler:
     from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, Vocabulary
     from clasp_mm.utils.files import read_json
     from clasp_mm.zoo.get_model import get_model
+    options.check_counts(args, 'batch_size', 'clip_batch_size')
     if not 0 <= args.stage <= 3:
         raise ValueError(f'--stage must be 0 to 3, got {args.stage}')
     vocabulary = (Vocabulary.from_dict(read_json(args.vocabulary)) if args.vocabulary

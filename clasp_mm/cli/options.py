@@ -79,9 +79,16 @@ def set_device(args: argparse.Namespace) -> None:
         args.device = announce_device(args.device)
 
 
+def pixels(text: str) -> int:
+    """A side of the input, at least 1."""
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f'must be at least 1 pixel, got {value}')
+    return value
+
+
 def add_size(parser: argparse._ActionsContainer, default: Sequence[int] | None = (256, 128),
              more: str = '') -> None:
-    parser.add_argument('--size', type=int, nargs=2, default=default, metavar=('H', 'W'),
+    parser.add_argument('--size', type=pixels, nargs=2, default=default, metavar=('H', 'W'),
                         help='of the input in pixels' + (
                             f' ({default[0]} {default[1]})' if default else more))
 

@@ -91,6 +91,7 @@ def _search(args: argparse.Namespace) -> tuple[Found | None, LUPerson, Path]:
     from clasp_mm.search.query import parse_query, read_attributes
     from clasp_mm.search.rank import search_images
     from clasp_mm.utils.shards import own_process
+    options.check_counts(args, 'batch_size')
     if args.count < 1:
         raise ValueError(f'--count must be at least 1, got {args.count}')
     attributes = DEFAULT_VOCABULARY.attributes

@@ -39,7 +39,11 @@ class ExportedModel:
             raise FileNotFoundError(f'no exported model at {path} (relative to {Path.cwd()}): '
                                     'write it with clasp export')
         data = path.read_bytes()
-        open_file = _open_torch if data.startswith(b'PK') else _open_onnx
+        zipped = data.startswith(b'PK')
+        if zipped and path.suffix.lower() == '.onnx':
+            raise ValueError(f'{path} is no ONNX model but a zip, as a torch.export program is, '
+                             'which can run code of its own: name it .pt2 if you trust its writer')
+        open_file = _open_torch if zipped else _open_onnx
         self._run, self.meta = open_file(path, data, threads or torch.get_num_threads())
         if 'input_size' not in self.meta:
             raise ValueError(f'{path} has no input_size in its metadata: it was not written by '
@@ -50,7 +54,8 @@ class ExportedModel:
 
         Args:
             images: (B, 3, H, W) floats of the file's own size, normalised by ``meta``'s
-                ``channels``, ``mean`` and ``std`` (as ``clasp_mm.load_images`` does).
+                ``channels``, ``mean`` and ``std`` (as ``clasp_mm.load_images`` does, given
+                the model).
             prompt: Only where it is an input: a name of ``meta['prompts']``, several (their
                 mean), a weight for each name, or an array of weights, (P,), or (B, P) for each
                 image its own.

@@ -14,7 +14,6 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from clasp_mm.compat import torch_at_least
-from clasp_mm.datasets.inputs import MEAN, STD
 from clasp_mm.models.backbones import PCMoESwin, SemanticSwin
 from clasp_mm.models.layers import TASKS
 from clasp_mm.models.weights.find import find_weights
@@ -191,7 +190,7 @@ def _backbone(source: str | Path, checkpoint: str | Path | None,
     backbone = get_model(source, checkpoint, **overrides)
     return _Source(
         Network(backbone), [f'stage{index + 1}' for index in backbone.out_indices], None,
-        dict(kind='backbone', channels='RGB', mean=list(MEAN), std=list(STD)))
+        dict(kind='backbone', channels='RGB', mean=list(backbone.mean), std=list(backbone.std)))
 
 
 def _pose(cfg: Config, checkpoint: str | Path) -> _Source:

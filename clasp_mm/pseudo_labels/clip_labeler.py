@@ -56,8 +56,9 @@ class CLIPLabeler:
 
     Args:
         clip: From :func:`~clasp_mm.pseudo_labels.clip_model.build_clip`.
-        teacher: Images (B, 3, h, w), RGB with ImageNet's mean and deviation, to a tuple of maps
-            (B, C_i, h_i, w_i), one per stage from the first; on the CLIP model's device.
+        teacher: Images (B, 3, h, w), RGB by its ``mean`` and ``std`` of pixels (ImageNet's where it
+            has none), to a tuple of maps (B, C_i, h_i, w_i), one per stage from the first; on the
+            CLIP model's device.
         teacher_id: What stores record of the teacher.
         vocabulary: Parts, attributes and texts.
         settings: See :class:`LabelSettings`.
@@ -69,6 +70,10 @@ class CLIPLabeler:
                  settings: LabelSettings | None = None, clip_batch_size: int = 256) -> None:
         self.clip = clip
         self.teacher = teacher
+        owner = getattr(teacher, 'func', teacher)  # a prompt makes it a partial
+        self._mean, self._std = (
+            [value / 255 for value in getattr(owner, name, ())] or default
+            for name, default in (('mean', _IMAGENET_MEAN), ('std', _IMAGENET_STD)))
         self.teacher_id = teacher_id
         self.vocabulary = vocabulary
         self.settings = settings or LabelSettings()
@@ -120,7 +125,7 @@ class CLIPLabeler:
         settings = self.settings
         pixels = upload(to_canvas(images, settings.image_size), self.device).float() / 255
         whole = self._whole(len(pixels))
-        mean, std = (self._constant(x)[:, None, None] for x in (_IMAGENET_MEAN, _IMAGENET_STD))
+        mean, std = (self._constant(x)[:, None, None] for x in (self._mean, self._std))
         with self._autocast():
             maps = self.teacher((resample(pixels, whole, settings.input_size) - mean) / std)
         regions = find_regions(maps[settings.stage].float(), settings.cluster_numbers,

@@ -14,7 +14,6 @@ from clasp_mm.datasets.images import warn_unreadable
 from clasp_mm.models.backbones import SemanticSwin
 from clasp_mm.models.layers import TASKS
 from clasp_mm.models.weights.find import find_weights
-from clasp_mm.pseudo_labels.clip_model import state_digest
 from clasp_mm.utils.claims import hold
 from clasp_mm.utils.device import computes_in_bfloat16
 from clasp_mm.utils.files import printable, temporary_folder, write_json
@@ -23,7 +22,7 @@ from clasp_mm.visualization.neighbours import neighbour_rows
 from clasp_mm.visualization.pages import write_page
 from clasp_mm.zoo.get_model import get_model
 
-from .index import Encoder, FeatureIndex, pooled_features, share
+from .index import Encoder, FeatureIndex, backbone_digest, pooled_features, share
 
 _CHUNK = 1 << 16
 
@@ -111,7 +110,7 @@ def _encoder(out: Path, model: nn.Module, size: tuple[int, int], batch_size: int
              amp: bool | None) -> Encoder:
     """Means over the last map, under the name of all that decides them; of a folder beside out."""
     device = next(model.parameters()).device
-    key = digest(state_digest(model), size, batch_size, computes_in_bfloat16(device, amp),
+    key = digest(backbone_digest(model), size, batch_size, computes_in_bfloat16(device, amp),
                  *(getattr(model, name, None) for name in ('task', 'semantic_weight')))
     return Encoder(f'.{out.name}.{key}.features', size, partial(pooled_features, model, amp=amp))
 
@@ -157,7 +156,8 @@ def load_backbone(args: argparse.Namespace, default_task: str | None = None) -> 
         default_task: Prompt of a backbone that has prompts, where ``args.task`` names none.
 
     Raises:
-        ValueError: A prompt or a semantic weight must be chosen.
+        ValueError: A prompt or a semantic weight must be chosen, or a prompt is given and the
+            backbone has none.
     """
     path = find_weights(args.checkpoint)
     spec = dict(source=path) if args.config is None else dict(source=args.config, pretrained=path)
@@ -165,6 +165,9 @@ def load_backbone(args: argparse.Namespace, default_task: str | None = None) -> 
         spec['semantic_weight'] = args.semantic_weight
     task = args.task[0] if args.task and len(args.task) == 1 else args.task
     model = get_model(**spec, task=task).to(args.device)
+    if task and not model.has_moe:
+        raise ValueError(f'--task {" ".join(args.task)}, but {path.name} has no PC-MoE, so no '
+                         'prompts: leave --task out')
     if model.has_moe and not task and default_task:
         model.task = default_task
     if model.has_moe and model.task is None:

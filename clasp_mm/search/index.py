@@ -23,9 +23,11 @@ from tqdm import tqdm
 
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.images import resize_images
-from clasp_mm.datasets.inputs import normalize
+from clasp_mm.datasets.inputs import normalize, statistics
 from clasp_mm.datasets.luperson import find_lmdb
 from clasp_mm.datasets.readable import aligned_batches, readable_batches
+from clasp_mm.models.backbones import PCMoESwin
+from clasp_mm.models.weights.trained_with import hidden_settings
 from clasp_mm.pseudo_labels.clip_model import CLIPModel, state_digest
 from clasp_mm.pseudo_labels.store_files import checksum, reserve
 from clasp_mm.pseudo_labels.transfer import late
@@ -42,7 +44,7 @@ class Encoder(NamedTuple):
     """What makes features of images.
 
     Attributes:
-        name: Name of its features: it changes with weights, prompt and input size.
+        name: Name of its features: it changes with weights, settings, prompt and input size.
         size: (H, W) to which images are brought.
         encode: Images (B, 3, H, W) uint8 RGB to unit features (B, C).
     """
@@ -93,8 +95,14 @@ def pooled_features(backbone: nn.Module, images: Tensor, *told: Any, amp: bool |
     """
     device = next(backbone.parameters()).device
     with precision(device, amp):
-        last = backbone(normalize(images.to(device, non_blocking=True)), *told)[-1]
+        last = backbone(normalize(images.to(device, non_blocking=True), backbone), *told)[-1]
     return last.float().mean((2, 3))
+
+
+def backbone_digest(backbone: nn.Module) -> str:
+    """Hash of what decides the features but the prompt: weights, settings and normalisation."""
+    hidden = hidden_settings(backbone) if isinstance(backbone, PCMoESwin) else {}
+    return digest(state_digest(backbone), hidden, statistics(backbone))
 
 
 def backbone_encoder(backbone: nn.Module, size: tuple[int, int],
@@ -105,7 +113,7 @@ def backbone_encoder(backbone: nn.Module, size: tuple[int, int],
     :func:`clip_encoder`.
     """
     told = '+'.join(map(str, task)) if isinstance(task, list | tuple) else task
-    name = f'look-{state_digest(backbone)}-{told}-{size[0]}x{size[1]}'
+    name = f'look-{backbone_digest(backbone)}-{told}-{size[0]}x{size[1]}'
     name += _BFLOAT16 * computes_in_bfloat16(next(backbone.parameters()).device, amp)
 
     def encode(images: Tensor) -> Tensor:

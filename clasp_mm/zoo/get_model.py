@@ -12,9 +12,15 @@ from mmengine.logging import print_log
 from torch import nn
 
 from clasp_mm.compat import load_file
+from clasp_mm.datasets.inputs import MEAN, STD
 from clasp_mm.models.weights.find import HASHED_NAME, find_weights
 from clasp_mm.models.weights.swin import load_backbone
-from clasp_mm.models.weights.trained_with import meta_of, published_backbone
+from clasp_mm.models.weights.trained_with import (
+    check_statistics,
+    meta_of,
+    published_backbone,
+    trained_statistics,
+)
 from clasp_mm.registry import MODELS
 
 from .config import entry_config, open_config
@@ -42,7 +48,8 @@ def get_model(source: str | os.PathLike | Config,
 
     Returns:
         The backbone in evaluation mode, on the CPU (``.to(device)`` moves it): images (B, 3, H, W),
-        RGB with ImageNet's mean and deviation, to a tuple of maps (B, C_i, H_i, W_i).
+        RGB normalised by its ``mean`` and ``std``, to a tuple of maps (B, C_i, H_i, W_i). Both
+        are those of its training, ImageNet's where neither the weights nor the config tell.
 
     Raises:
         FileNotFoundError: If there is no such file or name, or no weights of it; near names are
@@ -57,8 +64,10 @@ def get_model(source: str | os.PathLike | Config,
         [(1, 256, 2, 1)]
     """
     cfg, weights = _find(source, pretrained)
+    told = {}
     if weights is not None:
         content = load_file(weights)
+        told = trained_statistics(content, weights)
         if cfg is None:
             backbone = published_backbone(content, weights)
             if backbone is None:
@@ -84,6 +93,8 @@ def get_model(source: str | os.PathLike | Config,
         report = load_backbone(model, weights)
         if report.differing:
             print_log(str(report), 'current', logging.WARNING)
+    told = told or check_statistics(cfg.model.get('data_preprocessor'), cfg.filename or source)
+    model.mean, model.std = told.get('mean', MEAN), told.get('std', STD)
     return model.eval()
 
 

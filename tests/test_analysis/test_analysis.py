@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from clasp_mm.analysis.branching import Branched
+from clasp_mm.analysis.choose_prompt import features as choose_features
 from clasp_mm.analysis.expert_use import ead_table, expert_use, find_images, summarize_use
 from clasp_mm.analysis.run import analyse_run, input_size
 from clasp_mm.analysis.tsne import (
@@ -23,8 +25,11 @@ from clasp_mm.analysis.tsne import (
     part_means,
     tsne_figures,
 )
-from clasp_mm.datasets.inputs import load_images
+from clasp_mm.datasets.images import read_image, resize_images
+from clasp_mm.datasets.inputs import MEAN, STD, load_images
 from clasp_mm.engine.run_report import write_run_report
+from clasp_mm.evaluation.frozen import people as people_scores
+from clasp_mm.evaluation.frozen import tasks as task_scores
 from clasp_mm.models import PCMoESwin
 from clasp_mm.models.layers import TASKS
 from clasp_mm.pseudo_labels.vocabulary import LIP_TO_PART
@@ -81,6 +86,33 @@ def test_agreement_of_neighbours_is_the_oracle_s():
             oracle.neighbour_agreement(points.tolist(), labels.tolist(), k))
     apart = points + 100 * np.unique(labels, return_inverse=True)[1][:, None]
     assert neighbour_agreement(apart, labels, 2) == 1
+
+
+@pytest.mark.parametrize('features', [
+    lambda model, truth, paths: choose_features.prompt_features(
+        model, torch.cat([resize_images([read_image(path)], SIZE) for path in paths]), ['part'],
+        progress=False)[0],
+    lambda model, truth, paths: gather_features(
+        model, truth, np.arange(len(paths)), SIZE)['part']['whole'],
+    lambda model, truth, paths: expert_use(model, find_images(truth.root), range(12), SIZE)['part'],
+    lambda model, truth, paths: people_scores.pooled_features(model, paths, SIZE, 'part'),
+    lambda model, truth, paths: people_scores.pooled_features(
+        Branched(model, 1), paths, SIZE, 'part'),
+    lambda model, truth, paths: task_scores.crop_features(
+        model, paths[0], np.array([[0, 0, 20, 40.]]), SIZE, 'part')])
+def test_analyses_normalise_as_the_backbone_was_trained(backbone, folder, monkeypatch, features):
+    truth, seen = load_ground_truth(folder), []
+    paths = [str(truth.root / name) for name in truth.names]
+    embed = backbone.embed
+    monkeypatch.setattr(backbone, 'embed', lambda x: seen.append(x.clone()) or embed(x))
+    features(backbone, truth, paths)
+    default = seen.pop(0)
+    backbone.mean, backbone.std = (0., 0., 0.), (1., 2., 4.)
+    seen.clear()
+    features(backbone, truth, paths)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+    expected = (default * std + mean) / torch.tensor([1., 2., 4.])[:, None, None]
+    np.testing.assert_allclose(seen[0], expected, atol=1e-3)
 
 
 def test_the_embedding_keeps_directions_apart_and_repeats():

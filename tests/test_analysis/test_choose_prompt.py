@@ -344,6 +344,8 @@ def test_tables_that_are_wrong_are_told_where(people, tmp_path, kind, columns, r
     ('identity', ['image', 'identity', 'camera'], lambda i: [i // 2, i // 2],
      '0 of 9 people have images of two cameras'),
     ('attributes', ['image', 'hat'], lambda i: [int(i < 3)], 'none of 1 attributes has 4 images'),
+    ('attributes', ['image', 'identity', 'hat'], lambda i: [max(0, i - 4), int(i < 5)],
+     'none of 1 attributes has 4 images'),
     ('attributes', ['image', 'identity', 'hat'], lambda i: [i // 2, i % 2],
      '18 images of 9 people'),
     ('classes', ['image', 'class'], lambda i: ['xy'[i < 3]], r'not so y \(3\)'),

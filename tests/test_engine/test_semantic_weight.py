@@ -89,7 +89,7 @@ def test_a_run_of_solider_is_embedded_without_its_nameless_parts(people, tmp_pat
     (tmp_path / 'run').mkdir()
     config, checkpoint = tmp_path / 'run' / 'config.py', tmp_path / 'run' / 'epoch_1.pth'
     Config(dict(model=MODEL)).dump(config)
-    torch.save(dict(state_dict=model.state_dict(), meta={}), checkpoint)
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(cfg=config.read_text())), checkpoint)
     assert embed(people, checkpoint, tmp_path / 'f', '--semantic-weight', '0.5') == 0
     np.testing.assert_allclose(np.load(tmp_path / 'f/features.npy'),
                                pooled(config, people, .5, pretrained=checkpoint), atol=1e-5)
@@ -134,9 +134,12 @@ def test_exported_with_the_weight_built_in(published, people, tmp_path, monkeypa
         export_model(tmp_path / 'config.py', out, published, size=SIZE, format='torch')
 
 
-def test_labels_of_a_teacher_know_its_weight(published, monkeypatch):
+def test_labels_of_a_teacher_know_its_weight_and_normalisation(published, monkeypatch):
     monkeypatch.setattr(clip_pseudo_labeler, 'build_clip', lambda **_: None)
     monkeypatch.setattr(clip_pseudo_labeler, 'CLIPLabeler', lambda *args: args[2])
     identities = {clip_pseudo_labeler.build_labeler({}, clasp_mm.get_model(
         published, semantic_weight=weight)) for weight in (0., .5, 1.)}
     assert len(identities) == 3
+    other = clasp_mm.get_model(published, semantic_weight=.5)
+    other.mean = (127.5, 127.5, 127.5)
+    assert clip_pseudo_labeler.build_labeler({}, other) not in identities

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from clasp_mm.evaluation.functional.bootstrap import Tally, rank_scores
+from clasp_mm.evaluation.functional.bootstrap import (
+    Tally,
+    accuracy_sums,
+    average_precision,
+    mean_accuracy,
+    mean_iou,
+    rank_scores,
+)
 from tests.oracles import bootstrap as oracle
 
 
@@ -73,3 +80,19 @@ def test_what_cannot_be_scored_is_refused(units):
         rank_scores([Tally(units[0], ratio), Tally(units[1][:-1], ratio)])
     with pytest.raises(ValueError, match='tally 1 is not defined'):
         rank_scores([Tally(units[0], ratio), Tally(units[1] * 0, ratio)])
+
+
+@pytest.mark.parametrize('score, sums', [
+    (mean_accuracy, [0, 0, 5, 5]), (mean_iou, [0, 0, 0]), (average_precision, [3, 0, 0])])
+def test_sums_of_nothing_have_no_score(score, sums):
+    both = score(np.array([sums, np.ones(len(sums))]))
+    assert np.isnan(score(np.array(sums))) and np.isnan(both[0]) and both[1] == 100
+
+
+def test_resamples_without_an_attribute_tie_nobody():
+    """3 of 40 people have it: 4 % of the resamples hold none of them."""
+    has = np.arange(40)[:, None] < 3
+    right, wrong = (Tally(accuracy_sums(found, has, ~has, np.arange(40)), mean_accuracy)
+                    for found in (has, ~has))
+    first, second = rank_scores([right, wrong])
+    assert (first.index, first.interval) == (0, (100, 100)) and not second.tied

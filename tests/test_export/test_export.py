@@ -319,6 +319,32 @@ def test_files_that_are_not_ours_are_named(tmp_path):
         ExportedModel(tmp_path / 'foreign.pt2')
 
 
+class Payload:
+    """Leaves a file behind where it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return type(self.path).touch, (self.path, )
+
+
+def test_an_onnx_file_runs_no_code(tmp_path):
+    torch.save(Payload(tmp_path / 'ran'), tmp_path / 'x.onnx')
+    with pytest.raises(ValueError, match=r'x\.onnx is no ONNX model but a zip.*name it \.pt2'):
+        ExportedModel(tmp_path / 'x.onnx')
+    assert not (tmp_path / 'ran').exists()
+
+
+def test_a_backbone_states_how_its_images_were_normalised(tmp_path):
+    source = publish(tmp_path / 'reid.pth', SMALL)
+    content = torch.load(source)
+    content['meta']['data_preprocessor'] = dict(mean=[127.5] * 3, std=[60, 61, 62])
+    torch.save(content, source)
+    meta = export_model(source, tmp_path / 'x.pt2', size=SIZE, task='part', format='torch').meta
+    assert meta['mean'] == [127.5] * 3 and meta['std'] == [60, 61, 62]
+
+
 def test_a_missing_package_is_named(published, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'onnxscript', None)
     with pytest.raises(ModuleNotFoundError, match=r'needs onnxscript.*clasp_mm\[export\]'):

@@ -10,7 +10,7 @@ from timm.models.swin_transformer import SwinTransformer as TimmSwin
 
 from clasp_mm.models import PCMoESwin, SemanticSwin
 from clasp_mm.models.weights.swin import CheckpointError, load_backbone
-from clasp_mm.models.weights.trained_with import trained_size
+from clasp_mm.models.weights.trained_with import trained_size, trained_statistics
 from clasp_mm.registry import MODELS
 from clasp_mm.utils.config_text import read_config_text
 from tests.source_tree import ROOT
@@ -171,3 +171,27 @@ def test_a_passport_states_the_size_of_its_images(passport, size):
     ('open("x")', None)])
 def test_a_run_s_config_states_the_size_of_its_images(loader, size):
     assert trained_size(dict(meta=dict(cfg=f'train_dataloader = {loader}'))) == size
+
+
+@pytest.mark.parametrize('meta', [
+    dict(data_preprocessor=dict(mean=[127.5] * 3, std=(60, 61, 62.5))),
+    dict(cfg="model = dict(data_preprocessor=dict(mean=[127.5, 127.5, 127.5], "
+             "std=[60, 61, 62.5]))")])
+def test_a_file_tells_how_its_images_were_normalised(meta):
+    assert trained_statistics(dict(meta=meta), 'x.pth') == dict(
+        mean=(127.5, 127.5, 127.5), std=(60., 61., 62.5))
+
+
+@pytest.mark.parametrize('meta', [{}, dict(cfg='no config'), dict(cfg='model = 3'),
+                                  dict(data_preprocessor=['mean'])])
+def test_a_file_may_tell_nothing_of_it(meta):
+    assert trained_statistics(dict(meta=meta), 'x.pth') == {}
+
+
+@pytest.mark.parametrize('stated', [
+    dict(std=[1, 0, 1]), dict(std=[1, 1]), dict(mean=[1, 2, '3']), dict(mean=[1, 2, True]),
+    dict(mean=[1, 2, float('nan')]), dict(mean=[1, 2, 10 ** 400]), dict(mean=7)])
+def test_a_file_that_tells_no_numbers_is_refused(stated):
+    name, = stated
+    with pytest.raises(ValueError, match=f'x.pth states data_preprocessor.{name}='):
+        trained_statistics(dict(meta=dict(data_preprocessor=stated)), 'x.pth')

@@ -1,4 +1,5 @@
 import argparse
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -51,6 +52,24 @@ def test_labels_of_known_pictures():
     # The second image is red and blue in equal parts: undecided between warm and cold.
     assert labels.attr_value[1, 1] == 2
     assert labels.attr_targets(0.5)[1].tolist() == [-1, 2]
+
+
+@pytest.mark.parametrize('prompted', [False, True])
+def test_a_teacher_sees_images_as_it_was_trained(prompted):
+    seen = []
+
+    class Teacher(torch.nn.Module):
+        mean, std = (127.5, ) * 3, (51., ) * 3
+
+        def forward(self, x, task=None):
+            seen.append(x)
+            return (torch.nn.functional.adaptive_avg_pool2d(x, GRID), )
+
+    known, teacher = make_labeler(), Teacher()
+    labeler = CLIPLabeler(known.clip, partial(teacher, task='part') if prompted else teacher,
+                          vocabulary=VOCABULARY, settings=known.settings)
+    labeler.label([draw_person([RED] * 4)], ['a'])
+    assert seen[-1].unique().tolist() == pytest.approx([-2.5, 2.5])
 
 
 def test_filters_and_their_thresholds():

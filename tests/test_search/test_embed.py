@@ -10,9 +10,12 @@ from mmengine.config import Config
 import clasp_mm
 from clasp_mm.cli import main
 from clasp_mm.datasets import LUPerson
+from clasp_mm.datasets.images import read_image, resize_images
+from clasp_mm.pseudo_labels.clip_model import state_digest
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
 from clasp_mm.registry import MODELS
-from clasp_mm.search.embed import check_out, embed_images
+from clasp_mm.search.embed import _encoder, check_out, embed_images
+from clasp_mm.search.index import backbone_encoder
 from clasp_mm.visualization import neighbours
 from clasp_mm.visualization.neighbours import nearest_neighbours
 from tests.test_pseudo_labels.fakes import RED
@@ -161,6 +164,33 @@ def test_nothing_to_read_is_an_error(people, tmp_path):
                      show_progress=False)
 
 
+def test_features_are_of_images_normalised_as_in_training(people, tmp_path):
+    model = clasp_mm.get_model('reid_nano')  # trained with 127.5 for mean and deviation
+    embed_images(model, LUPerson(str(people)), tmp_path / 'f.npy', (64, 32), num_workers=0,
+                 show_progress=False)
+    pixels = torch.cat([resize_images([read_image(people / name)], (64, 32)) for name in READABLE])
+    with torch.no_grad():
+        expected = model((pixels.float() - 127.5) / 127.5)[-1].mean((2, 3)).numpy()
+    np.testing.assert_allclose(np.load(tmp_path / 'f.npy'), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('other', [
+    dict(moe=dict(BACKBONE['moe'], top_k=1)), dict(strides=(4, 1)), dict(pad_small_map=False),
+    dict(mean=(127.5,) * 3), dict(std=(1., 1., 1.))])
+def test_features_of_other_settings_have_another_name(tmp_path, other):
+    def named(**kwargs):
+        torch.manual_seed(0)
+        statistics = {name: kwargs.pop(name) for name in ('mean', 'std') if name in kwargs}
+        model = MODELS.build({**BACKBONE, **kwargs})
+        for name, value in statistics.items():
+            setattr(model, name, value)
+        return state_digest(model), {backbone_encoder(model, SIZE, 'part').name,
+                                     _encoder(tmp_path / 'f.npy', model, SIZE, 4, None).name}
+
+    (tensors, plain), (same, changed) = named(), named(**other)
+    assert tensors == same and named()[1] == plain and not plain & changed
+
+
 def call(people, checkpoint, tmp_path, *more):
     return main(['embed', str(people), '--checkpoint', str(checkpoint), '--size', '32', '16',
                  '--out', str(tmp_path / 'out'), '--workers', '0', '--device', 'cpu',
@@ -191,11 +221,22 @@ def test_images_are_as_large_as_those_that_a_published_model_was_trained_on(peop
 @pytest.mark.parametrize('more, words', [
     ((), '--task appearance|part|attribute'),
     (('--task', 'part', '--checkpoint', 'gone.pth'), 'gone.pth'),
-    (('--task', 'part', '--list', 'gone.txt'), 'gone.txt')])
+    (('--task', 'part', '--list', 'gone.txt'), 'gone.txt'),
+    (('--task', 'part', '--checkpoint', 'dino_nano'),
+     'has no PC-MoE, so no prompts: leave --task out')])
 def test_command_says_what_is_wrong(people, checkpoint, tmp_path, capsys, more, words):
     assert call(people, checkpoint, tmp_path, *more) == 1
     assert words in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('more, words', [
+    (('--size', '0', '0'), '--size: must be at least 1 pixel, got 0'),
+    (('--batch-size', '0'), '--batch-size must be at least 1, got 0')])
+def test_sizes_below_1_are_refused(people, checkpoint, tmp_path, capsys, more, words):
+    with pytest.raises(SystemExit, match='2'):
+        call(people, checkpoint, tmp_path, '--task', 'part', *more)
+    assert words in capsys.readouterr().err
 
 
 def test_features_have_two_formats():

@@ -62,7 +62,8 @@ def prompt_features(backbone: PCMoESwin, images: Tensor, tasks: Sequence[Any],
     found: list[list[np.ndarray]] = [[] for _ in tasks]
     steps = range(0, len(images), batch_size)
     for start in tqdm(steps, desc='features', unit='batch', disable=not progress):
-        embedded = backbone.embed(normalize(images[start:start + batch_size].to(device)))
+        batch = normalize(images[start:start + batch_size].to(device), backbone)
+        embedded = backbone.embed(batch)
         for task, own in zip(tasks, found, strict=True):
             maps = backbone.from_embed(embedded, task)[0]
             made = maps[-1].float().mean((2, 3)) if grid is None else _tokens(maps, grid)

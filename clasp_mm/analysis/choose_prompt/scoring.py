@@ -95,10 +95,12 @@ def _classes(labels: Labels, groups: np.ndarray) -> Score:
 
 def _attributes(labels: Labels, groups: np.ndarray) -> Score:
     positive, negative = labels.values == 1, labels.values == 0
-    enough = np.minimum(positive.sum(0), negative.sum(0)) >= NUM_FOLDS
+    owners = [[len(np.unique(groups[column])) for column in side.T]
+              for side in (positive, negative)]
+    enough = np.min(owners, 0) >= NUM_FOLDS
     if not enough.any():
         raise ValueError(f'too few labels: none of {len(enough)} attributes has {NUM_FOLDS} images '
-                         'with it and as many without')
+                         'with it and as many without, of different people where they are known')
     positive, negative, known = positive[:, enough], negative[:, enough], labels.values[:, enough]
     fold = make_folds(groups, num_folds=NUM_FOLDS)
 

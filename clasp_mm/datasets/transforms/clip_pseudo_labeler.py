@@ -15,6 +15,9 @@ from clasp_mm.pseudo_labels.labels import NAMINGS, LabelSettings, PseudoLabels
 from clasp_mm.pseudo_labels.store import LabelStore
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY, IGNORE, Vocabulary
 from clasp_mm.registry import MODELS, TRANSFORMS
+from clasp_mm.utils.shards import digest
+
+from ..inputs import MEAN, STD, statistics
 
 _BLOCKS = 64  # of a store that are verified at the start: 16 MB
 
@@ -50,6 +53,8 @@ def build_labeler(clip: Mapping, teacher: Mapping | torch.nn.Module,
         teacher.init_weights()
     teacher = teacher.to(device).eval().requires_grad_(False)
     identity = state_digest(teacher)
+    if statistics(teacher) != (MEAN, STD):
+        identity = f'{identity}-{digest(statistics(teacher))}'
     if getattr(teacher, 'semantic_weight', None) is not None:
         identity = f'{identity}-{teacher.semantic_weight:g}'
     if task is not None:

@@ -122,6 +122,5 @@ def dense_features(backbone: nn.Module, paths: Sequence[str], size: tuple[int, i
 
 def _maps(backbone: nn.Module, paths: Sequence[str], size: tuple[int, int],
           task: str | None) -> Iterator[Sequence[Tensor]]:
-    device = next(backbone.parameters()).device
-    for images in batches(paths, size, device):
+    for images in batches(paths, size, backbone):
         yield backbone(images, task)

@@ -180,6 +180,6 @@ def crop_features(backbone: nn.Module, path: str, boxes: np.ndarray, size: tuple
         right, bottom = np.maximum(box[2:], (left + 1, top + 1))
         crops.append(np.ascontiguousarray(image[top:bottom, left:right]))
     device = next(backbone.parameters()).device
-    images = normalize(resize_images(crops, size)).to(device)
+    images = normalize(resize_images(crops, size), backbone).to(device)
     pooled = backbone(images, prompt)[-1].mean((2, 3))
     return nn.functional.normalize(pooled, dim=1).cpu().numpy()

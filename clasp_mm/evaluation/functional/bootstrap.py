@@ -34,8 +34,11 @@ def by_group(sums: np.ndarray, groups: np.ndarray, number: int | None = None) ->
 
 def ratio(sums: np.ndarray) -> np.ndarray:
     """First sum over the second, NaN where that is 0."""
-    return np.divide(sums[..., 0], sums[..., 1], where=sums[..., 1] > 0,
-                     out=np.full(sums.shape[:-1], np.nan))
+    return _quotient(sums[..., 0], sums[..., 1])
+
+
+def _quotient(total: np.ndarray, count: np.ndarray) -> np.ndarray:
+    return np.divide(total, count, where=count > 0, out=np.full(np.shape(total), np.nan))
 
 
 def precision_sums(precisions: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -51,18 +54,21 @@ def accuracy_sums(found: np.ndarray, positive: np.ndarray, negative: np.ndarray,
 
 
 def mean_accuracy(sums: np.ndarray) -> np.ndarray:
-    """Mean accuracy (mA) in percent of true positives, positives, true negatives, negatives."""
+    """Mean accuracy (mA) in percent of true positives, positives, true negatives, negatives.
+
+    Attributes without both values are left out; NaN where that leaves none.
+    """
     hits, positive, rejected, negative = np.split(sums, 4, -1)
     defined = (positive > 0) & (negative > 0)
     rates = hits / np.maximum(positive, 1) + rejected / np.maximum(negative, 1)
-    return 50 * (rates * defined).sum(-1) / np.maximum(defined.sum(-1), 1)
+    return 50 * _quotient((rates * defined).sum(-1), defined.sum(-1))
 
 
 def mean_iou(sums: np.ndarray) -> np.ndarray:
     """Mean IoU in percent of pixels labelled, predicted and right; a class of none is left out."""
     labelled, predicted, right = np.split(sums, 3, -1)
     union = labelled + predicted - right
-    return 100 * (right / np.maximum(union, 1)).sum(-1) / np.maximum((union > 0).sum(-1), 1)
+    return 100 * _quotient((right / np.maximum(union, 1)).sum(-1), (union > 0).sum(-1))
 
 
 def average_precision(sums: np.ndarray) -> np.ndarray:
@@ -72,7 +78,7 @@ def average_precision(sums: np.ndarray) -> np.ndarray:
     """
     found, right = np.split(sums[..., :-1], 2, -1)
     precision = right.cumsum(-1) / np.maximum(found.cumsum(-1), 1)
-    return 100 * (right * precision).sum(-1) / np.maximum(sums[..., -1], 1)
+    return 100 * _quotient((right * precision).sum(-1), sums[..., -1])
 
 
 class Ranked(NamedTuple):

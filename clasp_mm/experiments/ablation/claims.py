@@ -86,7 +86,7 @@ def _judge(claim: Claim, values: Mapping[str, Sequence[Mapping[str, Any]]],
                 for seed, own in enumerate(found[claim.system])]) for found in (values, resampled))
             differences.append(dict(
                 metric=metric, over=other, mean=float(seeds.mean()),
-                interval=interval(seeds, float(np.var(people.mean(0))))))
+                interval=interval(seeds, float(np.nanvar(people.mean(0))))))
     ends = [sorted(claim.sign * end for end in one['interval'] or (-1, 1)) for one in differences]
     verdict = ('confirmed' if all(low > 0 for low, _ in ends) else
                'refuted' if any(high < 0 for _, high in ends) else 'not decided')

@@ -313,7 +313,7 @@ class Quickstart:
         """Some of the images with the nearest ones, and among how many they were sought."""
         backbone, (source, shown) = get_model(checkpoint).to(pick_device()), self.shown
         rows, features = [], []
-        for kept, images, _ in input_batches(source, shown, self.options.size, pick_device()):
+        for kept, images, _ in input_batches(source, shown, self.options.size, backbone):
             rows += kept
             if kept:
                 maps = backbone(images, 'appearance')

@@ -73,6 +73,37 @@ def trained_size(checkpoint: Any) -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
+def trained_statistics(checkpoint: Any, where: Any) -> dict[str, tuple[float, ...]]:
+    """``mean`` and ``std`` of the pixels that a published file or a run was trained with.
+
+    See :func:`check_statistics`.
+    """
+    meta = meta_of(checkpoint)
+    model = _run_config(meta).get('model')
+    own = model.get('data_preprocessor') if isinstance(model, Mapping) else None
+    return check_statistics(meta.get('data_preprocessor') or own, where)
+
+
+def check_statistics(preprocessor: Any, where: Any) -> dict[str, tuple[float, ...]]:
+    """``mean`` and ``std`` of a ``data_preprocessor`` that a stranger wrote, as far as it has them.
+
+    Raises:
+        ValueError: One is not three numbers, or a deviation is not above 0.
+    """
+    found = {}
+    for name, low in (('mean', -1e4), ('std', 1e-4)):
+        value = preprocessor.get(name) if isinstance(preprocessor, Mapping) else None
+        if value is None:
+            continue
+        if not (isinstance(value, list | tuple) and len(value) == 3
+                and all(type(one) in (int, float) and low < one < 1e4 for one in value)):
+            raise ValueError(f'{where} states data_preprocessor.{name}={value!r:.80}, and three '
+                             f'numbers of {low:g} to 10000 are needed: correct the config of its '
+                             'training, and publish a published model again')
+        found[name] = tuple(map(float, value))
+    return found
+
+
 def config_size(cfg: Mapping[str, Any]) -> tuple[int, int] | None:
     """(H, W) that the first resizing step of a config's data has.
 
