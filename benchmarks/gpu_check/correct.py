@@ -15,7 +15,7 @@ from clasp_mm.models.backbones import PCMoESwin
 from clasp_mm.models.heads import AttrHead, PartSegHead
 from clasp_mm.models.layers import PCMoE, window_layout
 from clasp_mm.models.layers.windows import to_windows
-from clasp_mm.models.losses import DINOLoss, load_balance_loss
+from clasp_mm.models.losses import DINOLoss, average_together, load_balance_term
 from clasp_mm.models.losses.parsing import balanced_edge_loss, label_edges, parsing_loss
 from clasp_mm.models.reid import batch_hard_triplet_loss
 from clasp_mm.pseudo_labels.clustering import kmeans
@@ -137,8 +137,8 @@ def _losses(report: Report, device: torch.device) -> None:
             (x, ), to(part_map))['loss_part']),
         'attributes': (rows, lambda x, to: to(deepcopy(attr_head)).loss(
             x, to(attributes))['loss_attr']),
-        'load balance': (rows, lambda x, to: load_balance_loss(
-            [x[:, :10].softmax(1)], [to(rows[:, :10].relu())], to(task), 3)),
+        'load balance': (rows, lambda x, to: average_together(load_balance_term(
+            x[:, :10].softmax(1)[None], to(rows[:, :10].relu())[None], to(task), 3))[0]),
         'triplet': (rows, lambda x, to: batch_hard_triplet_loss(x, to(identity))),
         'parsing': (maps, lambda x, to: parsing_loss(x, to(part_map[:, :16, :8]))),
         'edges': (maps, lambda x, to: balanced_edge_loss(
