@@ -32,23 +32,25 @@ def published_backbone(checkpoint: Any, where: Any) -> dict[str, Any] | None:
         ValueError: It names another type, an argument that the type does not have, or anything but
             numbers, text and lists of them.
     """
-    stated = _said_backbone(checkpoint)
+    stated = _said(checkpoint, 'backbone')
     return None if stated is None else check_backbone(stated, where)
 
 
-def _said_backbone(checkpoint: Any) -> Any:
-    """What a published file or a run's checkpoint says, unchecked; its library before ``type``."""
+def _said(checkpoint: Any, part: str) -> Any:
+    """A part of the model as a published file or a run's checkpoint says it, unchecked.
+
+    Its library stands before its ``type``.
+    """
     meta = meta_of(checkpoint)
-    backbone = meta.get('backbone')
-    if backbone is not None:
-        return backbone
+    if meta.get(part) is not None:
+        return meta[part]
     cfg = _run_config(meta)
     model = cfg.get('model')
-    backbone = model.get('backbone') if isinstance(model, Mapping) else None
-    kind = backbone.get('type') if isinstance(backbone, Mapping) else None
+    found = model.get(part) if isinstance(model, Mapping) else None
+    kind = found.get('type') if isinstance(found, Mapping) else None
     if isinstance(kind, str) and '.' not in kind:
-        return dict(backbone, type=f'{cfg.get("default_scope")}.{kind}')
-    return backbone
+        return dict(found, type=f'{cfg.get("default_scope")}.{kind}')
+    return found
 
 
 def _run_config(meta: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -78,10 +80,7 @@ def trained_statistics(checkpoint: Any, where: Any) -> dict[str, tuple[float, ..
 
     See :func:`check_statistics`.
     """
-    meta = meta_of(checkpoint)
-    model = _run_config(meta).get('model')
-    own = model.get('data_preprocessor') if isinstance(model, Mapping) else None
-    return check_statistics(meta.get('data_preprocessor') or own, where)
+    return check_statistics(_said(checkpoint, 'data_preprocessor'), where)
 
 
 def check_statistics(preprocessor: Any, where: Any) -> dict[str, tuple[float, ...]]:
@@ -172,7 +171,7 @@ def stated_backbone(checkpoint: Any) -> dict[str, Any]:
     It tells settings and builds nothing. Of our own backbones only what they take from a file
     counts, see :func:`published_backbone`. ``type`` has its library before it.
     """
-    backbone = _said_backbone(checkpoint)
+    backbone = _said(checkpoint, 'backbone')
     if not isinstance(backbone, Mapping):
         return {}
     kind = str(backbone.get('type'))
