@@ -44,8 +44,25 @@ def test_weights_of_the_bootstrap_are_repetitions():
     ranked = np.sort(np.random.default_rng(0).normal(size=30))[::-1]
     times = np.random.default_rng(1).integers(0, 4, 30)
     for rate in (.05, .2, .6):
-        assert _threshold(ranked, times, rate) == _threshold(
-            np.repeat(ranked, times), np.ones(times.sum()), rate)
+        allowed = rate * times.sum()
+        assert _threshold(ranked, times, allowed) == _threshold(
+            np.repeat(ranked, times), np.ones(times.sum()), allowed)
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_interval_is_of_people_drawn_anew(seed):
+    """Few of many people alike: their pairs lead the ranking, and many draws have none of them."""
+    features, owner = people(seed, 200, 50)
+    owner[:32] = np.arange(32) // 16
+    features[:32] = 1 + 1e-3 * features[:32]
+    rng, drawn = np.random.default_rng(0), []
+    for _ in range(10):
+        rows = [row for person in rng.integers(len(set(owner)), size=len(set(owner)))
+                for row in np.flatnonzero(owner == np.unique(owner)[person])]
+        _, different = oracle.pairs(features[rows], owner[rows])
+        drawn.append(sorted(different)[-int(.001 * len(different)) - 1])
+    found = verify(features, owner, .001, bootstrap=10)
+    assert (found.low, found.high) == pytest.approx(np.percentile(drawn, (2.5, 97.5)), abs=1e-9)
 
 
 def test_interval_covers_the_threshold_of_many_people():
