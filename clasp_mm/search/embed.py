@@ -165,9 +165,6 @@ def load_backbone(args: argparse.Namespace, default_task: str | None = None) -> 
         spec['semantic_weight'] = args.semantic_weight
     task = args.task[0] if args.task and len(args.task) == 1 else args.task
     model = get_model(**spec, task=task).to(args.device)
-    if task and not model.has_moe:
-        raise ValueError(f'--task {" ".join(args.task)}, but {path.name} has no PC-MoE, so no '
-                         'prompts: leave --task out')
     if model.has_moe and not task and default_task:
         model.task = default_task
     if model.has_moe and model.task is None:

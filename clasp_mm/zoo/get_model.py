@@ -40,8 +40,8 @@ def get_model(source: str | os.PathLike | Config,
         pretrained: None takes the model's own weights; a config has none and gives random weights.
             False gives random weights. Otherwise weights for a config or a name of the zoo:
             published file, its address, repository of the hub or name, or training checkpoint.
-        task: ``'appearance'``, ``'part'``, ``'attribute'``, several of them, or one per stage; a
-            backbone with PC-MoE that is given none must be told at every forward.
+        task: ``'appearance'``, ``'part'``, ``'attribute'``, several of them, or one per stage, of
+            a backbone with PC-MoE; given none, it must be told at every forward.
         **overrides: Backbone arguments to change, as ``out_indices=(0, 1, 2, 3)``, or to give, as
             ``semantic_weight=0.2`` to SOLIDER's. A warning tells where the features are not those
             that the weights were trained for.
@@ -55,7 +55,7 @@ def get_model(source: str | os.PathLike | Config,
         FileNotFoundError: If there is no such file or name, or no weights of it; near names are
             offered.
         ValueError: If the file is damaged, does not say what its backbone is, is of another task
-            than the config, or does not fit.
+            than the config, or does not fit; or ``task`` is given to a backbone without PC-MoE.
 
     Example:
         >>> backbone = get_model('clasp_pcmoe-swin-nano_1xb32_synthetic-64x32', pretrained=False,
@@ -89,6 +89,9 @@ def get_model(source: str | os.PathLike | Config,
         what = f'does not take {", ".join(overrides)}' if overrides else 'cannot be built'
         raise ValueError(f'the backbone of {cfg.filename or source}, {backbone["type"]}, {what}: '
                          f'{error}') from error
+    if task is not None and not model.has_moe:
+        raise ValueError(f'task={task!r}, but the backbone of {cfg.filename or source} has no '
+                         'PC-MoE, so no prompt: leave task out')
     if weights is not None and pretrained is not False:
         report = load_backbone(model, weights)
         if report.differing:

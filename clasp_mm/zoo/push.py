@@ -81,7 +81,10 @@ def model_card(meta: Mapping[str, Any], repo: str) -> str:
     key = next(key for key, title in TASKS.items() if title == task)
     use = [f"clasp_mm.inference('{key}', 'photos/', checkpoint='{SCHEME}{repo}')"]
     if key == 'pretrain':
-        use = [f"model = clasp_mm.get_model('{SCHEME}{repo}', task='part')"]
+        backbone = meta['backbone']
+        prompts = backbone['type'].endswith('PCMoESwin') and backbone.get('moe', {}) is not None
+        prompt = ", task='part'" if prompts else ''
+        use = [f"model = clasp_mm.get_model('{SCHEME}{repo}'{prompt})"]
     return '\n'.join([
         '---', head.to_yaml().strip(), '---', f'# {cell(meta["name"])}', '',
         f'{cell(task)}, {meta["parameters"] / 1e6:.3g} M parameters, trained on {cell(data)}, by '

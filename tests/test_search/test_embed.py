@@ -223,7 +223,7 @@ def test_images_are_as_large_as_those_that_a_published_model_was_trained_on(peop
     (('--task', 'part', '--checkpoint', 'gone.pth'), 'gone.pth'),
     (('--task', 'part', '--list', 'gone.txt'), 'gone.txt'),
     (('--task', 'part', '--checkpoint', 'dino_nano'),
-     'has no PC-MoE, so no prompts: leave --task out')])
+     'has no PC-MoE, so no prompt: leave task out')])
 def test_command_says_what_is_wrong(people, checkpoint, tmp_path, capsys, more, words):
     assert call(people, checkpoint, tmp_path, *more) == 1
     assert words in capsys.readouterr().err

@@ -74,6 +74,10 @@ def test_the_card_is_made_of_the_passport(published):
     head = yaml.safe_load(model_card(meta, 'me/reid').split('---\n')[1])
     assert head['license'] == 'apache-2.0' and 'datasets' not in head
     meta['name'] = 'x](javascript:1)<b>'
+    meta['task'] = 'Pretraining'
+    assert "clasp_mm.get_model('hf-hub:me/reid', task='part')" in model_card(meta, 'me/reid')
+    meta['backbone']['moe'] = None
+    assert "clasp_mm.get_model('hf-hub:me/reid')" in model_card(meta, 'me/reid')
     assert '<b>' not in model_card(meta, 'me/reid') and 'x](' not in model_card(meta, 'me/reid')
 
 
