@@ -17,10 +17,11 @@ from clasp_mm.engine.jobs import run_jobs
 from clasp_mm.engine.training import Training
 from clasp_mm.models.layers import TASKS
 from clasp_mm.utils.claims import hold
-from clasp_mm.utils.files import read_json, read_logs, write_json, write_text
+from clasp_mm.utils.files import read_logs, write_json, write_text
 from clasp_mm.utils.resources import shipped_file
 from clasp_mm.utils.tables import markdown_table, mean_std
 
+from .ablation.score import step_seconds
 from .ablation.tables import SOLIDER, TABLES
 from .quickstart.layout import DOWNSTREAM_DIR as WORK_DIR
 from .quickstart.layout import WORK_DIR as QUICKSTART_DIR
@@ -109,7 +110,7 @@ def run_downstream(task: str, starts: Mapping[str, Start], seeds: int = 1,
 def _train_all(task: str, config: Path, name: str, starts: Mapping[str, Start], seeds: int,
                train_images: int | None, parallel: int, console: Console
                ) -> tuple[list[dict[str, Any]], str]:
-    """Train every seed from every start; the runs' scores and costs, and the metric's name."""
+    """Train every seed from every start; the runs' scores, and the metric's name."""
     runs, metric = [], ''
     for seed in range(seeds):
         console.rule(f'{task}: seed {seed}, {parallel} at a time', align='left')
@@ -230,18 +231,15 @@ def find_config(task: str) -> Path:
 
 
 def run_missing(trainings: Mapping[str, Training], metric: str, parallel: int) -> None:
-    """Train what is not done, and keep beside each run what it cost.
+    """Train what is not done.
 
     A run that was killed in its last validation goes on from the checkpoint before.
     """
     for training in trainings.values():
         if training.is_done() and not _is_scored(training, metric):
             training.result.unlink()
-    missing = [training for training in trainings.values()
-               if not training.is_done() or not (training.folder / 'cost.json').is_file()]
-    usage = run_jobs([training.job() for training in missing], parallel=parallel)
-    for training in missing:
-        write_json(training.folder / 'cost.json', usage[training.name])
+    run_jobs([training.job() for training in trainings.values() if not training.is_done()],
+             parallel=parallel)
 
 
 def _is_scored(training: Training, metric: str) -> bool:
@@ -252,7 +250,7 @@ def _is_scored(training: Training, metric: str) -> bool:
 
 
 def read_run(folder: Path, metric: str) -> dict[str, Any]:
-    """What a run scored at each validation, in the order of training, and what it cost.
+    """What a run scored at each validation, in the order of training, and the time of a step.
 
     Raises:
         ValueError: No validation of the run's logs has ``metric``.
@@ -262,7 +260,7 @@ def read_run(folder: Path, metric: str) -> dict[str, Any]:
         raise ValueError(f'no {metric} in the logs of {folder}')
     steps = sorted(scores)
     return dict(steps=steps, scores=[scores[step] for step in steps],
-                **read_json(folder / 'cost.json'))
+                step_seconds=step_seconds(folder))
 
 
 def markdown(report: Mapping[str, Any]) -> str:
@@ -273,12 +271,12 @@ def markdown(report: Mapping[str, Any]) -> str:
         runs = [run for run in report['runs'] if run['start'] == start]
         rows.append([start, *(mean_std([run['scores'][at] for run in runs], '.3g')
                               for at in range(len(steps))),
-                     mean_std([run['seconds'] for run in runs], '.3g')])
+                     mean_std([1000 * run['step_seconds'] for run in runs], '.3g')])
     seeds = sorted({run['seed'] for run in report['runs']})
     train, val = report['images']
     own = report['machine']
     return '\n'.join([
-        markdown_table([f'{report["metric"]} after epoch', *steps, 'seconds a run'], rows),
+        markdown_table([f'{report["metric"]} after epoch', *steps, 'ms a step'], rows),
         '', f'`{report["command"]}`: `{report["config"]}` on {train} synthetic images, '
         f'scored on {val} with other people; seeds {", ".join(map(str, seeds))}, mean ± standard '
         f'deviation; one thread each; {own["cores"]} cores, '

@@ -79,8 +79,9 @@ def score_row(config: Path, checkpoint: Path | None, seed: int, data: Path,
 
 
 def step_seconds(folder: Path) -> float:
-    """Median time of a step over the last logged quarter of a run, loading left out."""
-    times = [row['time'] - row.get('data_time', 0) for row in read_logs(folder) if 'time' in row]
+    """Median time of a training step over the last logged quarter of a run, loading left out."""
+    times = [row['time'] - row.get('data_time', 0) for row in read_logs(folder)
+             if 'time' in row and 'loss' in row]
     return float(np.median(times[-max(1, len(times) // 4):]))
 
 

@@ -19,7 +19,8 @@ def test_another_prompt_goes_to_every_branch(tmp_path, monkeypatch):
     started = {}
     monkeypatch.setattr(downstream, 'DATA', dict(person_search=(lambda *_, **__: None, 1, 1)))
     monkeypatch.setattr(downstream, 'run_missing', lambda runs, *_: started.update(runs))
-    monkeypatch.setattr(downstream, 'read_run', lambda *_: dict(steps=[1], scores=[0.], seconds=0))
+    monkeypatch.setattr(downstream, 'read_run', lambda *_: dict(
+        steps=[1], scores=[0.], step_seconds=0))
     downstream.run_downstream('person_search', downstream.quickstart_starts(
         Path('weights.pth'), 1, ['attribute']))
     models = {start: training.cfg.model for start, training in started.items()}

@@ -37,24 +37,23 @@ def log(folder: Path, start: str, *rows: dict) -> None:
 
 
 def test_scores_of_a_run_that_was_resumed(tmp_path):
-    log(tmp_path, '20260101', dict(loss=1., step=10), {'coco/AP': .1, 'step': 5},
-        {'coco/AP': .2, 'step': 10})
+    log(tmp_path, '20260101', dict(loss=1., time=.5, data_time=.2, step=10),
+        {'coco/AP': .1, 'time': 9., 'step': 5}, {'coco/AP': .2, 'step': 10})
     log(tmp_path, '20260102', {'coco/AP': .25, 'step': 10}, {'coco/AP': .3, 'step': 15})
-    (tmp_path / 'cost.json').write_text('{"seconds": 7, "peak_memory_mb": 1}')
     run = read_run(tmp_path, 'coco/AP')
-    assert (run['steps'], run['scores'], run['seconds']) == ([5, 10, 15], [.1, .25, .3], 7)
+    assert (run['steps'], run['scores'], run['step_seconds']) == ([5, 10, 15], [.1, .25, .3], .3)
     with pytest.raises(ValueError, match='no mIoU in the logs'):
         read_run(tmp_path, 'mIoU')
 
 
 def test_table_has_mean_and_deviation_of_each_start():
-    runs = [dict(seed=seed, start=start, steps=[5, 10], scores=[score, 2 * score], seconds=60)
+    runs = [dict(seed=seed, start=start, steps=[5, 10], scores=[score, 2 * score], step_seconds=.06)
             for seed, start, score in ((0, 'pretrained', .3), (1, 'pretrained', .1),
                                        (0, 'random', .1), (1, 'random', .1))]
     text = markdown(dict(runs=runs, metric='coco/AP', images=[4, 2], machine=MACHINE,
                          command='tool pose', config='c.py', backbones=['x/b.pth', 'x/c.pth']))
     lines = text.splitlines()
-    assert lines[0] == '| coco/AP after epoch | 5 | 10 | seconds a run |'
+    assert lines[0] == '| coco/AP after epoch | 5 | 10 | ms a step |'
     assert lines[2] == '| pretrained | 0.2 ± 0.141 | 0.4 ± 0.283 | 60 ± 0 |'
     assert lines[3].startswith('| random | 0.1 ± 0 | 0.2 ± 0 |')
     for part in ('`tool pose`', 'c.py', 'seeds 0, 1', '4 synthetic', 'no GPU', 'x/b.pth, x/c.pth'):
@@ -119,7 +118,7 @@ def test_a_run_killed_in_its_last_validation_goes_on_from_the_checkpoint_before(
     training.job()
     log = tmp_path / 'run/1/vis_data/scalars.json'
     log.parent.mkdir(parents=True)
-    log.write_text('{"PCK": 0.1, "step": 3}\n')
+    log.write_text('{"loss": 1, "time": 1, "step": 3}\n{"PCK": 0.1, "step": 3}\n')
     for epoch in (3, 4):
         (tmp_path / f'run/epoch_{epoch}.pth').touch()
     ran = []
@@ -130,7 +129,6 @@ def test_a_run_killed_in_its_last_validation_goes_on_from_the_checkpoint_before(
             training.result.touch()
             with open(log, 'a') as file:
                 file.write('{"PCK": 0.2, "step": 4}\n')
-        return {'run': dict(seconds=1.)}
 
     monkeypatch.setattr(downstream, 'run_jobs', run_jobs)
     for _ in range(2):
@@ -169,14 +167,15 @@ def test_both_starts_are_trained_and_compared(tmp_path, monkeypatch):
     before = (folder / 'pose/seed0/random/epoch_2.pth').stat().st_mtime_ns
     assert run_downstream('pose', starts)['runs'] == report['runs']
     assert (folder / 'pose/seed0/random/epoch_2.pth').stat().st_mtime_ns == before
-    assert 'seconds a run' in (folder / 'pose.md').read_text()
+    assert 'ms a step' in (folder / 'pose.md').read_text()
 
 
 def test_soliders_weights_start_the_same_network(tmp_path, monkeypatch):
     """Its controller is left aside; the others' configs name nothing to leave."""
     monkeypatch.setattr(downstream, 'WORK_DIR', tmp_path / 'work')
     monkeypatch.setattr(downstream, 'DATA', dict(pose=(lambda *_, **__: None, 1, 1)))
-    monkeypatch.setattr(downstream, 'read_run', lambda *_: dict(steps=[1], scores=[0.], seconds=0))
+    monkeypatch.setattr(downstream, 'read_run', lambda *_: dict(
+        steps=[1], scores=[0.], step_seconds=0))
     started = {}
     monkeypatch.setattr(downstream, 'run_missing', lambda runs, *_: started.update(runs))
     nano = dict(arch='nano', window_size=4)
