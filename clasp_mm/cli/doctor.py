@@ -7,7 +7,6 @@ process of its own, so that a broken package cannot take the doctor down.
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -231,6 +230,8 @@ def _print(console, result: Diagnosis, machine: dict,
     from rich.markup import escape
     from rich.table import Table
 
+    from clasp_mm.utils.processes import usable_cores
+
     def mark(works: bool, optional: bool = False) -> str:
         return '[green]ok[/]' if works else '[yellow]-[/]' if optional else '[red]no[/]'
 
@@ -258,11 +259,11 @@ def _print(console, result: Diagnosis, machine: dict,
         parts.add_row(part.name, mark(works, part.name != 'pretraining'), escape(reason))
     console.print(parts)
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     gpus = machine.get('gpus', [])
     listed = ', '.join(f'{gpus.count(name)} x {name}' for name in dict.fromkeys(gpus))
     precision = f', bf16 {"yes" if machine["bf16"] else "no (use --amp fp16)"}' if gpus else ''
-    console.print(f'machine: {cores} CPU cores; GPU: {escape(listed) or "none"}{precision}')
+    console.print(f'machine: {usable_cores()} CPU cores; GPU: {escape(listed) or "none"}'
+                  f'{precision}')
     if result.packages['mmcv'].state == 'conflict':
         console.print(f'[red]{BOTH_MMCV}[/]')
     if result.cures:

@@ -52,7 +52,8 @@ def run(args: argparse.Namespace) -> None:
     else:
         source = LUPerson(args.data_root, args.list, num_images=args.num_images)
         truth = read_json(args.attributes) if args.attributes else None
-        images = read_labelled_images(source, args.parsing, truth, unreadable=unreadable)
+        images = read_labelled_images(source, args.parsing, truth, unreadable,
+                                      labeler.vocabulary)
         total = len(source)
     result = report_labels(labeler, images, args.out, args.num_examples, args.batch_size,
                            total=total, data=args.data_root,

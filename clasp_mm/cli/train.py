@@ -29,7 +29,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--resume', nargs='?', const='auto', metavar='CKPT',
         help='continue from CKPT; without a value or with "auto", from the readable checkpoint of '
-        'the work directory with the highest iteration')
+        'the work directory with the highest epoch')
     parser.add_argument(
         '--amp', nargs='?', const='bf16', choices=('bf16', 'fp16'),
         help='mixed precision (without a value: bf16); needs a GPU')

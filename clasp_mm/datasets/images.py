@@ -40,7 +40,7 @@ MAX_SIDE = 1 << 15  # no picture of it can be written as JPEG, or drawn, much ab
 
 _JPEG_START, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
 _JPEG_MARKER = re.compile(rb'\xff[^\x00\xff\xd0-\xd7]')  # neither data, fill bytes nor restarts
-_TIFF_STARTS = (b'II*\0', b'MM\0*')
+_TIFF_STARTS = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')  # the last two of BigTIFF
 _ORIENTATION = 0x0112  # tag of EXIF
 _FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}  # OpenCV's codes; from 5 on after a transposition
 

@@ -33,6 +33,8 @@ def parse_value(text: str) -> Any:
         raise ValueError('a bracket has no other end')
     if len(parts) > 1:
         return [parse_value(part) for part in (parts if parts[-1].strip() else parts[:-1])]
+    if not bracketed:
+        return text  # with a comma inside brackets
     inner = text[1:-1].strip().removesuffix(',')
     found = parse_value(f'{inner},') if inner else []
     return tuple(found) if text[0] == '(' else found

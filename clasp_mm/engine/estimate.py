@@ -22,7 +22,9 @@ from mmengine.runner import Runner
 
 from clasp_mm.compat.private_torch import tensors_of
 from clasp_mm.utils.files import write_json
+from clasp_mm.utils.processes import usable_cores
 
+from .jobs import peak_bytes
 from .label_cost import LABELER, label_cost
 from .launch import check_batches
 
@@ -211,7 +213,7 @@ def _report(cfg: Config, batch_size: int, measured: _Measured, labels: dict | No
     cuda = torch.cuda.is_available()
     workers = cfg.train_dataloader.get('num_workers', 0)
     local = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
-    usable = max(min(workers, len(os.sched_getaffinity(0)) // local), 1)
+    usable = max(min(workers, usable_cores() // local), 1)
     loading = batch_size * measured.fetch / usable if workers else 0.
     step = max(measured.step, loading)
     steps = measured.max_steps
@@ -219,7 +221,8 @@ def _report(cfg: Config, batch_size: int, measured: _Measured, labels: dict | No
         notes = [*notes, labels['error']]
     saver = cfg.get('default_hooks', {}).get('checkpoint') or {}
     logger = cfg.get('default_hooks', {}).get('logger') or {}
-    saves = max(measured.max_epochs // saver.get('interval', 1), 1)
+    units = measured.max_epochs if saver.get('by_epoch', True) else steps
+    saves = max(units // saver.get('interval', 1), 1)
     kept = saver.get('max_keep_ckpts', -1)
     kept = saves if kept < 0 else min(kept, saves)
     disk = ((kept + 1) * measured.checkpoint  # one more while the next is written
@@ -299,7 +302,7 @@ def _now() -> float:
 def _peak_memory() -> int:
     if torch.cuda.is_available():
         return torch.cuda.max_memory_reserved()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return peak_bytes(resource.getrusage(resource.RUSAGE_SELF))
 
 
 def _tensor_bytes(values: Any) -> int:

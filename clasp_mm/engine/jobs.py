@@ -97,7 +97,7 @@ def run_jobs(jobs: Sequence[Job], parallel: int | None = None) -> dict[str, dict
                         raise RuntimeError(_failure(job, process.returncode))
                     usage[job.name] = dict(seconds=time.perf_counter() - start,
                                            peak_memory_mb=peaks[job.name]
-                                           or _megabytes(resources))
+                                           or peak_bytes(resources) / 2**20)
                     display.update(bar, completed=1.0)
         finally:
             for process in running:
@@ -115,9 +115,9 @@ def _peak_memory_mb(pid: int) -> float | None:
     return int(found[1]) / 1024 if found else None
 
 
-def _megabytes(usage: resource.struct_rusage) -> float:
-    # Linux counts kilobytes, macOS bytes; on Linux it is no less than the parent's at the start.
-    return usage.ru_maxrss / (1024 if sys.platform != 'darwin' else 1024**2)
+def peak_bytes(usage: resource.struct_rusage) -> int:
+    """Most memory that a process had; on Linux no less than its parent's at its start."""
+    return usage.ru_maxrss * (1024 if sys.platform != 'darwin' else 1)
 
 
 def _failure(job: Job, code: int) -> str:

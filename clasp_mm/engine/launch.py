@@ -99,7 +99,7 @@ def leave_together() -> None:
 def set_resume(cfg: Config, resume: str) -> None:
     """Continue from a checkpoint: its path, or ``auto`` for the last one in the work directory.
 
-    ``auto`` takes the readable one with the highest iteration; where there is none, the run begins
+    ``auto`` takes the readable one with the highest epoch; where there is none, the run begins
     as its config says. No code that a checkpoint may hide is run.
 
     Raises:

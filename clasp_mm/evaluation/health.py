@@ -107,7 +107,8 @@ def _bad_targets(stats: Mapping[str, float]) -> list[tuple[int, str]]:
     """Targets without information, and a centre that jumps."""
     own, mean = stats['target_entropy'], stats['mean_target_entropy']
     log_k = stats['log_prototypes']
-    share = (mean - own) / min(log_k, stats['log_images'])
+    most = min(log_k, stats['log_images'])  # 0 of one image, whose target tells nothing apart
+    share = (mean - own) / most if most > 0 else 1.
     level = 2 if share < 0.03 else 1 if share < 0.10 else 0
     found = []
     if level:

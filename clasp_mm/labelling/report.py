@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from clasp_mm.datasets import LUPerson
 from clasp_mm.datasets.images import UnreadableImageError, read_map, warn_unreadable
+from clasp_mm.datasets.transforms.check_label_map import label_problem
 from clasp_mm.evaluation.functional.parsing import ConfusionMatrix
 from clasp_mm.pseudo_labels.clip_labeler import CLIPLabeler
 from clasp_mm.pseudo_labels.labels import LabelSettings, PseudoLabels, Scores
@@ -45,7 +46,8 @@ class LabelledImage:
 
 def read_labelled_images(source, parsing_dir: str | os.PathLike | None = None,
                          attributes: Mapping[str, Mapping[str, str]] | None = None,
-                         unreadable: list[str] | None = None) -> Iterator[LabelledImage]:
+                         unreadable: list[str] | None = None,
+                         vocabulary: Vocabulary = DEFAULT_VOCABULARY) -> Iterator[LabelledImage]:
     """Images of a source with LIP-style annotation; unreadable images are left out.
 
     Args:
@@ -54,11 +56,14 @@ def read_labelled_images(source, parsing_dir: str | os.PathLike | None = None,
             for the suffix, in the same subfolders or in none.
         attributes: Image name -> attribute name -> value.
         unreadable: What is wrong with the images that are left out is added, by name.
+        vocabulary: Of the attributes.
 
     Raises:
         FileNotFoundError: If an image has no parsing map.
-        ValueError: If its parsing map cannot be read.
+        ValueError: If its parsing map cannot be read or is not of its image and LIP's classes, or
+            an attribute is none of the vocabulary; names the image.
     """
+    _check_attributes(attributes or {}, vocabulary)
     unreadable = [] if unreadable is None else unreadable
     table = np.full(256, 255, np.uint8)
     table[:len(LIP_TO_PART)] = LIP_TO_PART
@@ -70,7 +75,11 @@ def read_labelled_images(source, parsing_dir: str | os.PathLike | None = None,
             continue
         parts = None
         if parsing_dir is not None:
-            parts = table[_read_parsing(Path(parsing_dir), name)]
+            path = _parsing_file(Path(parsing_dir), name)
+            classes = read_map(path)
+            if problem := label_problem(classes, image.shape, len(LIP_TO_PART)):
+                raise ValueError(f'{path}: {problem}')
+            parts = table[classes]
         yield LabelledImage(name, np.ascontiguousarray(image), parts,
                             (attributes or {}).get(name))
 
@@ -99,12 +108,23 @@ def read_synthetic_people(root: str | os.PathLike, num_images: int | None = None
     return read(), count
 
 
-def _read_parsing(folder: Path, name: str) -> np.ndarray:
+def _check_attributes(truth: Mapping[str, Mapping[str, str]], vocabulary: Vocabulary) -> None:
+    values = {attribute.name: attribute.values for attribute in vocabulary.attributes}
+    for image, own in truth.items():
+        for name, value in own.items():
+            if value not in values.get(name, ()):
+                raise ValueError(
+                    f'attributes of {image!r}: {name} is {value!r}; '
+                    + (f'it can be {", ".join(values[name])}' if name in values else
+                       f'there is no {name}, there are {", ".join(values)}'))
+
+
+def _parsing_file(folder: Path, name: str) -> Path:
     relative = Path(name).with_suffix('.png')
     inner = Path(*relative.parts[1:]) if len(relative.parts) > 1 else relative
     for candidate in (relative, inner, Path(relative.name)):
         if (folder / candidate).is_file():
-            return read_map(folder / candidate)
+            return folder / candidate
     raise FileNotFoundError(f'no parsing map {str(relative)!r} in {str(folder)!r} for {name!r}')
 
 

@@ -17,7 +17,7 @@ from rich.progress import track
 
 from clasp_mm.datasets.images import write_image
 from clasp_mm.utils.files import locked, read_json, sweep, write_json
-from clasp_mm.utils.processes import end_with_parent
+from clasp_mm.utils.processes import end_with_parent, usable_cores
 
 
 def draw_in_shards(marker: Path, settings: dict, count: int, shard: int,
@@ -106,8 +106,7 @@ def _is_complete(marker: Path, settings: dict) -> bool:
 @contextmanager
 def mapper(workers: int | None, tasks: int) -> Iterator[Callable]:
     """``map`` over this process or several, in order; None takes one per usable core."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    workers = min(workers or usable or 1, tasks)
+    workers = min(workers or usable_cores(), tasks)
     if workers <= 1:
         yield map
         return

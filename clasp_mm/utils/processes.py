@@ -21,6 +21,13 @@ if sys.platform == "linux":
 os.execvp(sys.argv[2], sys.argv[2:])'''
 
 
+def usable_cores() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, 'sched_getaffinity'):  # of Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 @lru_cache(maxsize=1)
 def machine() -> str:
     """Eight digits of where process ids are those of this process: host, and container on Linux."""

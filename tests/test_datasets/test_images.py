@@ -73,6 +73,18 @@ def test_exif_is_found_wherever_it_stands(tmp_path):
     assert image_shape(tmp_path / 'a.jpg') == hostile.UPRIGHT
 
 
+@pytest.mark.parametrize('big', [False, True])
+def test_tiff_of_both_kinds_is_as_a_viewer_shows_it(big):
+    turned = hostile.picture().transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert is_upright(decode_image(hostile.encoded(turned, 'TIFF', big_tiff=big, exif=exif)))
+    clear = hostile.picture().copy()
+    clear.putalpha(0)
+    np.testing.assert_array_equal(decode_image(hostile.encoded(clear, 'TIFF', big_tiff=big)),
+                                  np.asarray(hostile.picture())[..., ::-1])
+
+
 @pytest.mark.parametrize('exif', [b'', b'II*\0', b'MM\0*\0\0\0\x08\xff\xff', b'\0' * 40])
 def test_damaged_exif_turns_nothing(exif):
     data = hostile.encoded(hostile.picture(), 'JPEG', quality=95, exif=b'Exif\0\0' + exif)

@@ -25,6 +25,7 @@ def test_values_without_inner_spaces_are_read_as_mmengine_reads_them(text):
 @pytest.mark.parametrize('text, value', [
     ('my runs/epoch 1.pth', 'my runs/epoch 1.pth'), ("'a  b'", 'a  b'),
     ('[my run (2)/a.pth, b c]', ['my run (2)/a.pth', 'b c']), ('("a b",3)', ('a b', 3)),
+    ('data/set(1,2)/x', 'data/set(1,2)/x'), ('a(1,2),b', ['a(1,2)', 'b']),
     ('red hat, [blue coat, 1.5]', ['red hat', ['blue coat', 1.5]])])
 def test_values_keep_their_spaces(text, value):
     assert parse_value(text) == value

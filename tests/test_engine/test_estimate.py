@@ -40,6 +40,15 @@ def test_figures_are_those_of_the_run(people, tmp_path):  # noqa: F811
     assert report['disk_gib'] == pytest.approx(3 * exact + 6 * module.LOG_LINE / 2**30, rel=0.01)
 
 
+def test_disk_of_checkpoints_by_iterations(people, tmp_path):  # noqa: F811
+    """Six steps, one checkpoint every second: three, and one while it is written."""
+    cfg = make_config(people, tmp_path / 'run')
+    cfg.default_hooks.checkpoint = dict(type='mmengine.CheckpointHook', interval=2, by_epoch=False)
+    report = estimate(cfg, steps=2)
+    assert report['disk_gib'] == pytest.approx(
+        4 * report['checkpoint_gib'] + 6 * module.LOG_LINE / 2**30, rel=.01)
+
+
 @pytest.mark.parametrize('where', ['step', 'data'])
 def test_slow_steps_and_slow_data_count(people, tmp_path, monkeypatch, where):  # noqa: F811
     from clasp_mm.datasets import LUPerson

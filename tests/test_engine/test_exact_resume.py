@@ -170,6 +170,19 @@ def test_resuming_with_another_model_is_an_error(people, stopped):  # noqa: F811
         resume(cfg)
 
 
+def test_a_start_from_other_weights_is_an_error(people, stopped, tmp_path):  # noqa: F811
+    """Of another backbone, or of no tensor of the model's; another head is one's own affair."""
+    start = {'load_from': str(stopped / 'iter_2.pth'), 'train_cfg.max_epochs': 1}
+    train(make(people, tmp_path / 'a', **start, **{'model.head.out_dim': 16}))
+    with pytest.raises(ValueError, match=r'load_from=.*iter_2.pth has \d+ of the \d+ tensors of '
+                                         r'DINO and must have all of its backbone(.|\n)*embed'):
+        train(make(people, tmp_path / 'b', **start, **{
+            'model.backbone.arch.embed_dims': 16, 'model.head.in_channels': 32}))
+    torch.save(dict(state_dict={'fc.weight': torch.ones(2)}), tmp_path / 'other.pth')
+    with pytest.raises(ValueError, match=r'has 0 of the'):
+        train(make(people, tmp_path / 'c', load_from=str(tmp_path / 'other.pth')))
+
+
 def rewrite(path, change):
     content = load_file(path)
     change(content)

@@ -134,6 +134,15 @@ def test_red_waits_for_the_first_steps(people, tmp_path):  # noqa: F811
     assert status == [1, 1] + [2] * 18
 
 
+def test_one_image_tells_nothing_of_targets(people, tmp_path):  # noqa: F811
+    cfg = make_config(people, tmp_path / 'run', **{
+        'train_dataloader.batch_size': 1, 'train_cfg.max_epochs': 1})
+    cfg.custom_hooks.append(dict(type='clasp_mm.HealthHook', interval=4))
+    Runner.from_cfg(cfg).train()
+    health = [row for row in read_scalars(tmp_path / 'run') if 'health/status' in row]
+    assert [row['step'] for row in health] == [4, 8] and health[0]['health/log_images'] == 0
+
+
 def test_only_our_algorithms_are_watched():
     with pytest.raises(TypeError, match='HealthHook watches'):
         HealthHook().before_train(type('Runner', (), dict(model=torch.nn.Linear(1, 1)))())

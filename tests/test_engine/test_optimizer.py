@@ -49,6 +49,14 @@ def test_equal_settings_share_a_group_and_stay_those_of_mmengine():
             for group in ours.optimizer.param_groups] == [(.1, .2, 2), (.1, 0., 5), (.05, .2, 1)]
 
 
+def test_frozen_parameters_have_no_group_where_none_has_settings_of_its_own():
+    wrapper = build_optim_wrapper(network(), dict(
+        type='clasp_mm.DINOOptimWrapper', clip_grad=None, optimizer=dict(type='AdamW', lr=.1),
+        constructor='clasp_mm.TrainableOptimWrapperConstructor'))
+    group, = wrapper.optimizer.param_groups
+    assert len(group['params']) == 8 and all(p.requires_grad for p in group['params'])
+
+
 @pytest.mark.parametrize('optimizer, options', [
     ('AdamW', {}), ('Adam', {}), ('SGD', dict(momentum=.9))])
 def test_fused_is_the_same_step(optimizer, options):

@@ -10,6 +10,7 @@ from clasp_mm.datasets.labelled_folder import LabelledFolder
 from clasp_mm.engine import ProbeHook
 from clasp_mm.engine.hooks import probe_hook
 from clasp_mm.synthetic import SyntheticPeople
+from tests.test_engine import test_exact_resume as exact_resume
 from tests.test_engine.test_teacher_hook import make_config, people, read_scalars  # noqa: F401
 from tests.test_models.test_pretrain import make_dino
 
@@ -109,6 +110,25 @@ def test_good_features_score_and_bad_ones_do_not(folder):
     assert set(ProbeHook(str(folder), knn_k=0).score(good, known)) == {'linear'}
     bad = np.random.default_rng(0).normal(size=(32, 4))
     assert max(hook.score(bad, known).values()) < 80
+
+
+def test_an_epoch_entered_in_its_middle_is_probed(people, folder, tmp_path):  # noqa: F811
+    hooks = [dict(type='clasp_mm.ProbeHook', data_root=str(folder), linear=False, size=(32, 16)),
+             *exact_resume.OURS]
+    with pytest.raises(KeyboardInterrupt):
+        exact_resume.train(exact_resume.make(people, tmp_path, stop_at=6, custom_hooks=hooks))
+    runner = exact_resume.resume(exact_resume.make(people, tmp_path, custom_hooks=hooks))
+    rows = read_scalars(tmp_path, runner.timestamp)
+    assert [row['step'] for row in rows if 'probe/knn' in row] == [8]
+
+
+def test_a_run_by_iterations_is_probed(people, folder, tmp_path):  # noqa: F811
+    cfg = make_config(people, tmp_path)
+    cfg.custom_hooks.append(dict(
+        type='clasp_mm.ProbeHook', data_root=str(folder), linear=False, interval=2, size=(32, 16)))
+    cfg.train_cfg = dict(type='mmengine.IterBasedTrainLoop', max_iters=5)  # an epoch has two
+    Runner.from_cfg(cfg).train()
+    assert [row['step'] for row in read_scalars(tmp_path) if 'probe/knn' in row] == [4, 5]
 
 
 def test_a_run_probes_at_its_interval_and_trains_as_without(

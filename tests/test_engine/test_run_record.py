@@ -96,9 +96,15 @@ def test_cutting_keeps_what_is_whole(tmp_path):
     path.write_text('{"step": 1}\n{"step": 2}')  # without its end, the next line would join it
     cut_metrics(path, 3)
     assert path.read_text() == '{"step": 1}\n'
-    path.write_text('{"step": 2}\n{"step": 4}\n{"step": 5}\n{"step": 6')
-    cut_metrics(path, 2, stretched=.5)  # step 4 of old is 2 of now, 5 is not yet done
-    assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
+    old = ''.join(f'{{"step": {step}, "epoch_length": 8}}\n' for step in (2, 4, 5))
+    path.write_text(old + '{"step": 6')
+    for _ in range(2):  # step 4 of old is 2 of now, 5 is not yet done; killed and resumed again
+        cut_metrics(path, 2, epoch_length=4)
+        assert path.read_text() == ''.join(
+            f'{{"step": {step}, "epoch_length": 4}}\n' for step in (1, 2))
+    path.write_text('{"step": 31, "epoch_length": 31}\n')
+    cut_metrics(path, 255, epoch_length=255)
+    assert path.read_text() == '{"step": 255, "epoch_length": 255}\n'
 
 
 def test_values_that_are_not_finite_are_null_and_can_be_drawn(tmp_path):

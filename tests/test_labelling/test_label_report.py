@@ -160,6 +160,7 @@ def test_a_strip_is_drawn_no_wider_than_four_heights(shape, size):
 def test_reads_lip_style_annotation(tmp_path):
     source = People(4, unreadable=(1,))
     (tmp_path / 'deep').mkdir()
+    source.images = [np.full((1, 3, 3), value, np.uint8) for value in range(4)]
     for name in ('0', '2'):
         cv2.imwrite(str(tmp_path / f'{name}.png'), np.array([[0, 13, 18]], np.uint8))
     source.names[3] = 'images/deep/3.jpg'
@@ -168,6 +169,16 @@ def test_reads_lip_style_annotation(tmp_path):
     assert [x.parts.tolist() for x in got] == [[[0, 3, 9]], [[0, 3, 9]], [[255, 4, 1]]]
     assert [x.attributes for x in got] == [None, dict(gender='male'), None]
     assert np.array_equal(got[1].image, source.images[2])
+    for label, said in ((np.zeros((2, 3), np.uint8), r'2x3 pixels, its image 1x3'),
+                        (np.full((1, 3), 20, np.uint8), r'label 20 at 3 pixels'),
+                        (np.full((1, 3), 300, np.uint16), r'label 300 at 3 pixels')):
+        cv2.imwrite(str(tmp_path / '2.png'), label)
+        with pytest.raises(ValueError, match=rf'2\.png: {said}'):
+            list(read_labelled_images(source, tmp_path))
+    for truth, said in ((dict(gender='Male'), "gender is 'Male'; it can be "),
+                        (dict(sex='male'), 'there is no sex, there are gender')):
+        with pytest.raises(ValueError, match=f"attributes of '2.png': .*{said}"):
+            list(read_labelled_images(source, attributes={'2.png': truth}))
     (tmp_path / '2.png').unlink()
     with pytest.raises(FileNotFoundError, match=r"2.png.*for '2.png'"):
         list(read_labelled_images(source, tmp_path))

@@ -60,6 +60,7 @@ def arrange_lip(source: Path, root: Path) -> list[Path]:
     for target, place in places.items():
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)  # a link to where the download was
             target.symlink_to(place.resolve(), target_is_directory=True)
             made.append(target)
     for split in OFFICIAL:

@@ -11,6 +11,11 @@ def unwrapped_model(runner: Runner) -> nn.Module:
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
+def ends_epoch(runner: Runner) -> bool:
+    """Whether this is an epoch's last step, also of one that a resume entered in its middle."""
+    return (runner.iter + 1) % len(runner.train_dataloader) == 0
+
+
 class AlgorithmHook(Hook):
     """Base of hooks of the pretraining algorithms, which are at ``self.model`` during training."""
 

@@ -54,9 +54,10 @@ class AttributeHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Validate what a run was resumed from, if it was not."""
+        loop = runner.train_loop
         epoch_done = runner.iter == runner.epoch * len(runner.train_dataloader)
-        due = epoch_done and (runner.epoch % runner.train_loop.val_interval == 0
-                              or runner.epoch == runner.max_epochs)
+        due = epoch_done and runner.epoch >= loop.val_begin and (
+            runner.epoch % loop.val_interval == 0 or runner.epoch == runner.max_epochs)
         if runner.val_loop is not None and due and self.validated < runner.epoch:
             runner.val_loop.run()
 

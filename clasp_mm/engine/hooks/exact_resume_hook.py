@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
-from mmengine.runner import IterBasedTrainLoop, Runner
+from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import BatchSampler
 
 from clasp_mm.models.weights.coverage import check_finite, state_faults
@@ -32,6 +32,7 @@ class ExactResumeHook(Hook):
       iterations of an epoch go on from the same share of theirs.
     * The checkpoint must have the model's tensors, all finite. MMEngine would only warn and train
       on from a mixture. The settings that differ from those it was saved with are logged.
+      ``load_from``, which starts anew, must give the whole backbone; the rest may differ.
 
     With gradient accumulation a checkpoint must fall on an optimizer step: MMEngine does not save
     gradients.
@@ -67,13 +68,16 @@ class ExactResumeHook(Hook):
             global_batch=batch, epoch_length=len(loader))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Check what a run resumes from.
+        """Check what a run resumes from or starts with.
 
         Raises:
             ValueError: The checkpoint does not fit the model, or holds NaN; names the tensors and
-                the settings that differ. Or its optimizer has other groups of parameters.
+                the settings that differ. Or its optimizer has other groups of parameters. Or
+                ``load_from`` lacks tensors of the backbone, or has none of the model's.
         """
         if not runner._resume:
+            if isinstance(runner._train_loop, BaseLoop):  # a test's weights are checked before
+                _check_start(checkpoint, runner)
             return
         meta = checkpoint['meta']
         meta.pop('config', None)  # MMEngine would run its text as Python
@@ -125,11 +129,27 @@ class ExactResumeHook(Hook):
         if (old_batch, old_length) != (batch, length):
             _stretch(checkpoint.get('param_schedulers'), runner.param_schedulers,
                      old_length, length, meta['iter'])
-            meta['stretched'] = length / old_length  # for RunRecordHook
             runner.logger.warning(
                 f'an epoch had {old_length} iterations of {old_batch} images, now it has {length} '
                 f'of {batch}: epoch {epoch + 1} goes on behind {images} images, as iteration '
                 f'{meta["iter"]} of the run. The learning rate stays that of the checkpoint')
+
+
+def _check_start(checkpoint: Mapping, runner: Runner) -> None:
+    """Refuse weights that are not the backbone's, from which MMEngine would train on."""
+    model = unwrapped_model(runner)
+    own = model.state_dict()
+    state = {name.removeprefix('module.'): value for name, value in
+             checkpoint.get('state_dict', checkpoint).items()}
+    lacking = [name for name, value in own.items()
+               if getattr(state.get(name), 'shape', None) != value.shape]
+    if len(lacking) == len(own) or any('backbone' in name.split('.') for name in lacking):
+        raise ValueError(
+            f'load_from={runner._load_from} has {len(own) - len(lacking)} of the {len(own)} tensors'
+            f' of {type(model).__name__} and must have all of its backbone: '
+            f'{"; ".join(state_faults(state, model))}. Give a checkpoint of this network, or load '
+            "a backbone alone by model.backbone.init_cfg=dict(type='clasp_mm.Pretrained', "
+            'checkpoint=...)')
 
 
 def _check_groups(checkpoint: Mapping, runner: Runner) -> None:

@@ -60,8 +60,8 @@ class ProbeHook(Hook):
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: dict | None = None) -> None:
         """Probe after the last step of an epoch at the interval."""
-        if not self.end_of_epoch(runner.train_dataloader, batch_idx) or not (
-                self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)):
+        epoch = (runner.iter + 1) / len(runner.train_dataloader)
+        if epoch % self.interval and runner.iter + 1 != runner.max_iters:
             return
         model = unwrapped_model(runner)
         features, known = self.embed(model)

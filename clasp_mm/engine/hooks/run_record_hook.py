@@ -6,11 +6,12 @@ import os
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from clasp_mm.registry import HOOKS
 from clasp_mm.utils.files import append_row, locked, read_json, write_json, write_text
@@ -27,24 +28,22 @@ class RunRecordHook(Hook):
     ``environment.json`` and ``git.json`` hold a list, one entry for every start of the run.
     ``metrics.jsonl`` holds one line for every logged step, with all that was logged at it (the
     scalars that ``mmengine.LocalVisBackend`` writes, from all starts in one file); a value that is
-    not finite is null. Where a run goes on from a checkpoint, the lines after it are dropped: no
-    step is there twice; and if ``clasp_mm.ExactResumeHook`` counts by another length of the epoch
-    from there, so do the lines before. A run that starts anew starts the file anew.
+    not finite is null. A validation has a line of its own, of the step that it followed. Where a
+    run goes on from a checkpoint, the lines after it are dropped; if an epoch has another length
+    from there, ``epoch_length``, the lines before are counted by it too, as by
+    ``clasp_mm.ExactResumeHook``. A run that starts anew starts the file anew.
     ``report.html`` is written after the run.
     """
 
     priority = 'LOW'  # after what logs
-    stretched = 1.  # new steps for one of those in the file
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Note by what steps are counted from here."""
-        self.stretched = checkpoint['meta'].get('stretched', 1.) if runner._resume else 1.
-
+    length: Mapping[str, int] = MappingProxyType({})  # of an epoch, where there are epochs
     def before_train(self, runner: Runner) -> None:
         """Record this start, and cut the metrics where it goes on."""
         if not is_main_process():
             return
         self.folder = Path(runner.work_dir)
+        epochs = isinstance(runner.train_loop, EpochBasedTrainLoop)
+        self.length = dict(epoch_length=len(runner.train_dataloader)) if epochs else {}
         self.scalars = Path(runner.log_dir) / 'vis_data' / 'scalars.json'
         self.offset = self.scalars.stat().st_size if self.scalars.exists() else 0
         start = dict(started=_now(), step=runner.iter)
@@ -56,13 +55,13 @@ class RunRecordHook(Hook):
                 f'publish_model will refuse this run, whose code is not committed '
                 f'({describe_changes(code)}): commit and start again, or publish it with '
                 '--allow-dirty')
-        if damaged := cut_metrics(self.folder / 'metrics.jsonl', runner.iter, self.stretched):
+        if damaged := cut_metrics(self.folder / 'metrics.jsonl', runner.iter, **self.length):
             runner.logger.warning(f'{self.folder / "metrics.jsonl"}: {damaged} damaged lines, as a '
                                   'power cut leaves, are dropped')
         if runner.iter == 0 and (other := checkpoint_to_resume(self.folder)):
             runner.logger.warning(
                 f'{self.folder} holds checkpoints of another run: --resume would go on from the '
-                f'one with the highest iteration, {other.name} now; remove them, or name another '
+                f'one with the highest epoch, {other.name} now; remove them, or name another '
                 '--work-dir')
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
@@ -100,7 +99,7 @@ class RunRecordHook(Hook):
     def _append(self, step: int, values: Mapping[str, Any]) -> None:
         row = {name: None if isinstance(value, float) and not math.isfinite(value) else value
                for name, value in values.items()}
-        append_row(self.folder / 'metrics.jsonl', {**row, 'step': step})
+        append_row(self.folder / 'metrics.jsonl', {**row, **self.length, 'step': step})
 
 
 def record_code(folder: Path, start: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -126,10 +125,10 @@ def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec='seconds')
 
 
-def cut_metrics(path: str | os.PathLike, step: int, stretched: float = 1.) -> int:
+def cut_metrics(path: str | os.PathLike, step: int, epoch_length: int | None = None) -> int:
     """Drop the rows after ``step`` from a metrics file, and what is no row.
 
-    Steps in the file are multiplied by ``stretched`` first.
+    Rows of epochs of another length are first counted by ``epoch_length``.
 
     Returns:
         How many lines were no rows, but for a last one that a kill cut off.
@@ -146,8 +145,9 @@ def cut_metrics(path: str | os.PathLike, step: int, stretched: float = 1.) -> in
         except (ValueError, TypeError, KeyError, RecursionError):
             damaged += line.endswith('\n')
             continue
-        if stretched != 1:
-            row['step'] = math.ceil(row['step'] * stretched)
+        length = row.get('epoch_length')
+        if epoch_length and isinstance(length, int) and 0 < length != epoch_length:
+            row.update(step=-(-row['step'] * epoch_length // length), epoch_length=epoch_length)
             line = json.dumps(row) + line[len(line.rstrip('\n')):]
         if line.endswith('\n') and row['step'] <= step:
             kept.append(line)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from clasp_mm.registry import HOOKS
 
+from .algorithm_hook import ends_epoch
 from .finite_hook import FiniteHook
 
 
@@ -43,7 +44,7 @@ class StepValuesHook(RuntimeInfoHook):
 
     def _is_time(self, runner: Runner, batch_idx: int) -> bool:
         return (
-            self.end_of_epoch(runner.train_dataloader, batch_idx)
+            ends_epoch(runner)
             or runner.iter + 1 == runner.max_iters
             or any(hook.every_n_inner_iters(batch_idx, hook.interval)
                    for hook in runner.hooks if isinstance(hook, LoggerHook))

@@ -30,7 +30,7 @@ class _DINOGradients:
     """
 
     def __init__(self, *args: Any, clip_each: float | None = 3.0, **kwargs: Any) -> None:
-        if kwargs.get('clip_grad') is not None:
+        if kwargs.pop('clip_grad', None) is not None:
             raise ValueError('use clip_each (the norm of each parameter\'s gradient) or another '
                              'optimizer wrapper with clip_grad (the global norm), not both')
         # A non-empty clip_grad makes AmpOptimWrapper unscale before it calls _clip_grad.

@@ -23,6 +23,8 @@ class TrainableOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the optimizer and its wrapper."""
+        # MMEngine passes over add_params where there are none.
+        self.paramwise_cfg = self.paramwise_cfg or dict(bypass_duplicate=False)
         settings = self.optimizer_cfg
         if settings['type'] in _FUSED and not {'fused', 'foreach'} & set(settings) and (
                 torch_at_least(2, 4)

@@ -99,6 +99,15 @@ def test_a_resumed_run_is_the_run_in_one_go(cfg, tmp_path, rule):
     assert validated == [True, rule == 'greater', rule == 'greater']
 
 
+def test_validation_begins_where_the_config_says(cfg, monkeypatch):
+    cfg.train_cfg.update(max_epochs=3, val_interval=1, val_begin=3)
+    runner, validated = Runner.from_cfg(cfg), []
+    monkeypatch.setattr(type(runner.build_val_loop(cfg.val_cfg)), 'run',
+                        lambda loop: validated.append(loop.runner.epoch))
+    runner.train()
+    assert validated[0] == 3
+
+
 def test_a_run_from_training_to_the_test_set(cfg, pa100k, tmp_path, monkeypatch):
     """Ratios, validation, best checkpoint, tools/test.py, inference and demo."""
     runner = Runner.from_cfg(cfg)

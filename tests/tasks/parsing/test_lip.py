@@ -118,6 +118,10 @@ def test_the_tool_checks_and_arranges(lip, tmp_path, monkeypatch, capsys):
     assert not tool('--check', tmp_path / 'root', '--workers', 1)
     assert 'PROBLEM' not in capsys.readouterr().out
     assert arrange_lip(tmp_path / 'downloads', tmp_path / 'root') == []
+    (tmp_path / 'downloads').rename(tmp_path / 'moved')
+    assert len(arrange_lip(tmp_path / 'moved', tmp_path / 'root')) == 4
+    (tmp_path / 'moved').rename(tmp_path / 'downloads')
+    assert len(arrange_lip(tmp_path / 'downloads', tmp_path / 'root')) == 4
     spoil(tmp_path / 'root', 'label 20')
     assert tool('--check', tmp_path / 'root', '--workers', 1)
     assert 'PROBLEM  1 label maps of train that cannot be used: 2 (label 20' in \
