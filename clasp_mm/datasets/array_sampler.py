@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from mmengine.dataset import DefaultSampler
 
@@ -54,20 +55,30 @@ class ArraySampler(DefaultSampler):
 class Visit(int):
     """An image's index, and what its random draws depend on.
 
-    It is an index to any data set; :class:`~clasp_mm.datasets.LUPerson` also seeds NumPy's draws,
-    which all of its transforms use, from ``(seed, epoch, index)``.
+    It is an index to any data set. Those of clasp_mm seed NumPy's draws, which all of their
+    transforms use, from it (:meth:`seed_draws`).
+
+    Attributes:
+        seed: Of the run.
+        epoch: Of the visit.
+        repeat: How often the epoch has visited the image before.
     """
 
     seed: int
     epoch: int
+    repeat: int
 
-    def __new__(cls, index: int, seed: int, epoch: int) -> Visit:
+    def __new__(cls, index: int, seed: int, epoch: int, repeat: int = 0) -> Visit:
         visit = super().__new__(cls, index)
-        visit.seed, visit.epoch = seed, epoch
+        visit.seed, visit.epoch, visit.repeat = seed, epoch, repeat
         return visit
 
-    def __getnewargs__(self) -> tuple[int, int, int]:
-        return int(self), self.seed, self.epoch
+    def __getnewargs__(self) -> tuple[int, int, int, int]:
+        return int(self), self.seed, self.epoch, self.repeat
+
+    def seed_draws(self) -> None:
+        """Seed NumPy's global draws."""
+        np.random.seed((self.seed, self.epoch, self, *([self.repeat] if self.repeat else ())))
 
 
 @DATA_SAMPLERS.register_module()

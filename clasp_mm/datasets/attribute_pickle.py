@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-_KINDS = frozenset('biuf')  # of arrays: flags and numbers
+_KINDS = frozenset('biufU')  # of arrays: flags, numbers and text
+_LONGEST = 1 << 24  # of ranges, which cost a file nothing
 
 
 class UnsafePickleError(ValueError):
@@ -16,7 +17,7 @@ class UnsafePickleError(ValueError):
 
 
 def load_plain_pickle(path: str | os.PathLike) -> Any:
-    """Read a pickle of dicts (``EasyDict`` too), lists, tuples, text, numbers and arrays.
+    """Read a pickle of dicts (``EasyDict`` too), lists, tuples, ranges, text, numbers, arrays.
 
     ``pickle.load`` imports and calls whatever a file names. Here a name is never imported: a fixed
     list of names, those that numpy and EasyDict leave in a file, stands for classes of this module
@@ -25,7 +26,7 @@ def load_plain_pickle(path: str | os.PathLike) -> Any:
     Raises:
         FileNotFoundError: There is no such file.
         UnsafePickleError: It asks for something that is not on the list.
-        ValueError: It is no pickle, is damaged, or holds an array of neither flags nor numbers.
+        ValueError: It is no pickle, is damaged, or holds an array of objects.
     """
     data = Path(path).read_bytes()
     try:
@@ -56,7 +57,7 @@ class _DType(_Kept):
     def __init__(self, kind: str, *_: Any) -> None:
         self.dtype = np.dtype(str(kind))
         if self.dtype.kind not in _KINDS:
-            raise ValueError(f'an array of type {self.dtype} holds neither flags nor numbers')
+            raise ValueError(f'an array of type {self.dtype} holds neither flags, numbers nor text')
 
     def __setstate__(self, state: tuple) -> None:
         self.dtype = self.dtype.newbyteorder(state[1])
@@ -92,6 +93,16 @@ class _Scalar(_Kept):
         return _array(data, dtype, (), 'C').item()
 
 
+class _Range(_Kept):
+    """``range``, and Python 2's ``xrange``."""
+
+    def __new__(cls, *ends: int) -> range:
+        span = range(*ends)
+        if len(span) > _LONGEST:
+            raise ValueError(f'a range of {len(span)} numbers')
+        return span
+
+
 class _NoBytes(_Kept):
     """``bytes``, by which Python 3 keeps empty bytes in protocols that have none."""
 
@@ -119,6 +130,8 @@ _STANDS_FOR = {
     ('numpy', 'dtype'): _DType,
     ('_codecs', 'encode'): _Encode,
     ('__builtin__', 'bytes'): _NoBytes,
+    ('builtins', 'range'): _Range,
+    ('__builtin__', 'xrange'): _Range,
     **{(f'numpy.{core}.multiarray', '_reconstruct'): _Reconstruct for core in ('core', '_core')},
     **{(f'numpy.{core}.multiarray', 'scalar'): _Scalar for core in ('core', '_core')},
     **{(f'numpy.{core}.numeric', '_frombuffer'): _FromBuffer for core in ('core', '_core')},

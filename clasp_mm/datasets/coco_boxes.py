@@ -22,7 +22,8 @@ class CocoBoxes(CocoDataset):
     classes, boxes that are empty or outside their image) it does not count.
 
     Raises:
-        ValueError: In test mode, where mmdet's metric reads the file too, an annotation has no box.
+        ValueError: In test mode, where mmdet's metric reads the file too, an annotation has no box,
+            area or iscrowd.
     """
 
     def load_data_list(self) -> list[dict]:
@@ -37,6 +38,9 @@ class CocoBoxes(CocoDataset):
         usable = []
         for annotation in raw_data_info['raw_ann_info']:
             fault = box_fault(annotation)
+            if self.test_mode:
+                fault = fault or next((f'without {name}' for name in ('area', 'iscrowd')
+                                       if name not in annotation), None)
             if fault and self.test_mode:
                 raise unusable(self.ann_file, annotation, fault)
             if fault:

@@ -1,7 +1,7 @@
 """Batches of P identities with K images each."""
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 import numpy as np
@@ -19,8 +19,9 @@ class IdentitySampler(Sampler):
 
     In an epoch, the images of each identity are shuffled and cut into groups of K; what is left
     over waits for the next epoch, and an identity of fewer than K images has one group, in which
-    some come twice. A batch is one group of each of P identities; where fewer have groups left,
-    others come again. Every process has its own batches of P * K, so ``batch_size`` must be P * K.
+    some come again, augmented anew. A batch is one group of each of P identities; where fewer have
+    groups left, others come again. Every process has its own batches of P * K, so ``batch_size``
+    must be P * K, as ``clasp_mm.IdentityCountHook`` sees to.
 
     It yields :class:`~.array_sampler.Visit` and can begin inside an epoch (``start``), for
     ``clasp_mm.ExactResumeHook``.
@@ -42,21 +43,22 @@ class IdentitySampler(Sampler):
         if num_identities < 1 or num_instances < 1:
             raise ValueError('num_identities and num_instances must be at least 1, got '
                              f'{num_identities} and {num_instances}')
-        self.images = defaultdict(list)
+        images = defaultdict(list)
         for index in range(len(dataset)):
             info = dataset.get_data_info(index)
             if 'gt_label' not in info:
                 raise ValueError("the data set has no gt_label: IdentitySampler takes split='train'"
                                  ' of a data set of re-identification')
-            self.images[int(info['gt_label'])].append(index)
-        if num_identities > len(self.images):
+            images[int(info['gt_label'])].append(index)
+        self.people = list(images.values())
+        if num_identities > len(self.people):
             raise ValueError(f'batches of {num_identities} identities cannot be drawn from '
-                             f'{len(self.images)}: lower num_identities (and batch_size)')
+                             f'{len(self.people)}: lower num_identities (and batch_size)')
         self.num_identities, self.num_instances = num_identities, num_instances
         self.rank, self.world_size = get_dist_info()
         self.seed = sync_random_seed() if seed is None else seed
         self.epoch = 0
-        groups = sum(max(1, len(own) // num_instances) for own in self.images.values())
+        groups = sum(max(1, len(own) // num_instances) for own in self.people)
         self.total_batches = max(groups // num_identities, self.world_size)
 
     def __len__(self) -> int:
@@ -74,13 +76,19 @@ class IdentitySampler(Sampler):
 
     def __iter__(self) -> Iterator[Visit]:
         rng = np.random.default_rng((self.seed, self.epoch))
-        waiting = {person: self._groups(images, rng) for person, images in self.images.items()}
-        batches = [self._batch(waiting, self.total_batches - number, rng)
-                   for number in range(self.total_batches)]
+        waiting = [self._groups(images, rng) for images in self.people]
+        left = np.array([len(groups) for groups in waiting])
+        visits: Counter[int] = Counter()
+        batches = []
+        for to_come in range(self.total_batches, 0, -1):
+            batch = []
+            for index in self._batch(waiting, left, to_come, rng):
+                batch.append(Visit(index, self.seed, self.epoch, visits[index]))
+                visits[index] += 1
+            batches.append(batch)
         own = batches[self._passed() + self.rank::self.world_size]
         for batch in own[:self._own(self.total_batches - self._passed())]:
-            for index in batch:
-                yield Visit(index, self.seed, self.epoch)
+            yield from batch
 
     def _passed(self) -> int:
         """Batches of all processes that a resumed epoch has behind it."""
@@ -98,15 +106,23 @@ class IdentitySampler(Sampler):
             order = np.concatenate([order, rng.choice(images, count - len(order))])
         return order[:len(order) // count * count].reshape(-1, count).tolist()
 
-    def _batch(self, waiting: dict[int, list[list[int]]], to_come: int,
+    def _batch(self, waiting: list[list[list[int]]], left: np.ndarray, to_come: int,
                rng: np.random.Generator) -> list[int]:
-        """Take one group of each of P identities, of ``to_come`` batches the first."""
-        people = list(waiting)
-        left = np.array([len(groups) for groups in waiting.values()])
-        order = np.argsort(rng.random(len(people)) + (left == 0) - (left >= to_come))
+        """Take one group of each of P identities, of ``to_come`` batches the first.
+
+        Args:
+            waiting: Groups of each identity.
+            left: (I,) how many.
+            to_come: Batches of this epoch.
+            rng: Of the epoch.
+        """
+        keys = rng.random(len(left)) + (left == 0) - (left >= to_come)
+        chosen = np.argpartition(keys, self.num_identities - 1)[:self.num_identities]
         batch = []
-        for person in (people[place] for place in order[:self.num_identities]):
+        for person in chosen[np.argsort(keys[chosen])]:
             if not waiting[person]:
-                waiting[person] = self._groups(self.images[person], rng)
+                waiting[person] = self._groups(self.people[person], rng)
+                left[person] = len(waiting[person])
             batch += waiting[person].pop()
+            left[person] -= 1
         return batch

@@ -166,7 +166,7 @@ class LUPerson(Dataset):
         if not -len(self) <= index < len(self):
             raise IndexError(f'index {index} of a data set of {len(self)} images')
         if isinstance(index, Visit):
-            np.random.seed((index.seed, index.epoch, index))
+            index.seed_draws()
         skipped, reason = [], ''
         for candidate in self._candidates(index % len(self)):
             try:

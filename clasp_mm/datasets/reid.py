@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
@@ -114,7 +113,7 @@ class ReIDDataset(BaseDataset):
 
     def __getitem__(self, index: int) -> dict:
         if isinstance(index, Visit):
-            np.random.seed((index.seed, index.epoch, index))
+            index.seed_draws()
         return super().__getitem__(index)
 
     def prepare_data(self, idx: int) -> Any:
@@ -235,6 +234,9 @@ class ReIDFolder(ReIDDataset):
     def __init__(self, data_root: str, split: str = 'train', camera_pattern: str | None = None,
                  **kwargs: Any) -> None:
         self.camera_pattern = None if camera_pattern is None else re.compile(camera_pattern)
+        if self.camera_pattern is not None and not self.camera_pattern.groups:
+            raise ValueError(f'camera_pattern={camera_pattern!r} has no group, which is the number '
+                             r"of the camera, as in r'_c(\d+)_'")
         super().__init__(data_root, split, **kwargs)
 
     def read(self, part: str) -> list[ReIDSample]:
@@ -245,6 +247,9 @@ class ReIDFolder(ReIDDataset):
             found = {key: self.camera_pattern.search(Path(key[1]).name) for key in names}
             _refuse((name for (_, name), match in found.items() if match is None), str(folder),
                     f'a match of camera_pattern={self.camera_pattern.pattern!r}')
+            _refuse((name for (_, name), match in found.items()
+                     if match[1] and not match[1].isdecimal()), str(folder),
+                    f'a number as the first group of {self.camera_pattern.pattern!r}')
             cameras = {key: int(match[1] or NO_CAMERA) for key, match in found.items()}
         return [ReIDSample(f'{part}/{person}/{name}', person, cameras[person, name])
                 for person, name in names]

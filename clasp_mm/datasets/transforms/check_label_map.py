@@ -1,9 +1,11 @@
 """A label map that is none is refused when it is read."""
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
 from mmcv.transforms import BaseTransform
+from PIL import Image
 
 from clasp_mm.registry import TRANSFORMS
 
@@ -28,13 +30,20 @@ class CheckLabelMap(BaseTransform):
         Raises:
             ValueError: Names the file and what is wrong with it.
         """
-        label = results.get('gt_seg_map')
+        label, path = results.get('gt_seg_map'), results.get('seg_map_path', 'a label map')
         if label is None:
             return results
         problem = label_problem(label, results['ori_shape'], self.num_classes)
-        if problem:
-            raise ValueError(f'{results.get("seg_map_path", "a label map")}: {problem}')
+        if problem or (os.path.isfile(path) and (problem := _depth_problem(path))):
+            raise ValueError(f'{path}: {problem}')
         return results
+
+
+def _depth_problem(path: str) -> str | None:
+    """More than a byte a pixel, of which the host's reader keeps the lower one."""
+    with Image.open(path) as image:
+        return (f'{image.mode} pixels: more than one byte each; save class numbers as one'
+                if image.mode[0] in 'IF' else None)
 
 
 def label_problem(label: np.ndarray, shape: Sequence[int], num_classes: int) -> str | None:
@@ -45,7 +54,9 @@ def label_problem(label: np.ndarray, shape: Sequence[int], num_classes: int) -> 
         shape: (height, width) of its image.
         num_classes: See :class:`CheckLabelMap`.
     """
-    if label.ndim != 2:
+    if label.ndim < 2:
+        return 'one pixel wide or high, which the host cannot read: leave the image out'
+    if label.ndim > 2:
         return (f'{label.shape[-1]} channels: a picture of colours, not of class numbers; save '
                 'the index map (one byte a pixel)')
     if label.shape != tuple(shape[:2]):

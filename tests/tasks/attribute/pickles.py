@@ -43,9 +43,9 @@ def write_rethink(path, protocol=4, labels=None, eval_=(3, 0, 2), splits=None, *
     with easydict() as EasyDict:
         content = EasyDict(
             description='peta', reorder='group_order', root='/elsewhere/images',
-            image_name=[f'{index:05d}.png' for index in range(1, 11)],
-            attr_name=['hat', 'bag', 'skirt', 'boots'], label=labels,
-            label_idx=EasyDict(eval=list(eval_), color=[1], extra=[]),
+            image_name=[np.str_(f'{index:05d}.png') for index in range(1, 11)],  # of loadmat
+            attr_name=[*map(np.str_, ('hat', 'bag', 'skirt', 'boots'))], label=labels,
+            label_idx=EasyDict(eval=list(eval_), color=[1], extra=range(3, 4)),
             partition=EasyDict(**splits), weight_train=[labels.mean(0).astype(np.float32)])
         for name, value in changes.items():
             if value is None:

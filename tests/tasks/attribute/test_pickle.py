@@ -54,6 +54,15 @@ def test_other_callables_are_refused(tmp_path, call, args):
         load_plain_pickle(path)
 
 
+def test_a_range_costs_nothing(tmp_path):
+    path = tmp_path / 'a.pkl'
+    path.write_bytes(pickle.dumps(range(2, 9, 3)))
+    assert load_plain_pickle(path) == range(2, 9, 3)
+    path.write_bytes(pickle.dumps(range(10**15)))
+    with pytest.raises(ValueError, match='a range of 1000000000000000 numbers'):
+        load_plain_pickle(path)
+
+
 def test_names_reached_through_a_listed_one_are_refused(tmp_path):
     """Protocol 4 can ask for ``ndarray.tofile``."""
     path = tmp_path / 'a.pkl'

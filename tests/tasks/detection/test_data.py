@@ -98,13 +98,29 @@ BAD_BOXES = [({}, 'without bbox'), (dict(bbox=None), 'without bbox'),
              (dict(bbox=[1, 2, float('nan'), 9]), 'that is not four finite')]
 
 
+@pytest.mark.parametrize('lacking', ['area', 'iscrowd'])
+def test_what_the_metric_reads_is_asked_for_before_the_test(tmp_path, lacking):
+    from clasp_mm.datasets.coco_boxes import CocoBoxes
+    box = dict(id=1, image_id=1, category_id=1, bbox=[1, 2, 30, 40], area=1200, iscrowd=0)
+    (tmp_path / 'a.json').write_text(json.dumps(dict(
+        images=[dict(id=1, file_name='a.jpg', width=64, height=48)],
+        categories=[dict(id=1, name='person')],
+        annotations=[box, {name: value for name, value in dict(box, id=8).items()
+                           if name != lacking}])))
+    options = dict(data_root=str(tmp_path), ann_file='a.json', data_prefix=dict(img=''),
+                   metainfo=dict(classes=('person', )), pipeline=[])
+    assert len(CocoBoxes(**options)[0]['instances']) == 2
+    with pytest.raises(ValueError, match=f'annotation 8 of image 1 is without {lacking}'):
+        CocoBoxes(**options, test_mode=True)
+
+
 @pytest.mark.parametrize('bad, fault', BAD_BOXES)
 def test_boxes_of_coco_that_cannot_be_read_are_counted_and_named(tmp_path, monkeypatch, bad, fault):
     from clasp_mm.datasets.coco_boxes import CocoBoxes
     said: list[str] = []
     monkeypatch.setattr('clasp_mm.datasets.coco_boxes.print_log',
                         lambda text, *_: said.append(text))
-    common = dict(image_id=1, category_id=1)
+    common = dict(image_id=1, category_id=1, area=1200, iscrowd=0)
     (tmp_path / 'a.json').write_text(json.dumps(dict(
         images=[dict(id=1, file_name='a.jpg', width=64, height=48)],
         categories=[dict(id=1, name='person')],
@@ -112,7 +128,7 @@ def test_boxes_of_coco_that_cannot_be_read_are_counted_and_named(tmp_path, monke
     options = dict(data_root=str(tmp_path), ann_file='a.json', data_prefix=dict(img=''),
                    metainfo=dict(classes=('person', )), pipeline=[])
     image = CocoBoxes(**options)[0]
-    assert [one['bbox'] for one in image['instances']] == [[1, 2, 31, 42]]  # has no area, either
+    assert [one['bbox'] for one in image['instances']] == [[1, 2, 31, 42]]
     (text, ) = said
     assert 'left out 1 annotations' in text and fault in text and text.endswith(': 8')
     with pytest.raises(ValueError, match=f'annotation 8 of image 1 is .*{fault}.*evaluation'):

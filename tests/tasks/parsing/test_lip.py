@@ -99,6 +99,21 @@ def test_training_reads_the_indices_of_a_palette_png(lip):
     assert known.max() and np.array_equal(DATASETS.build(data)[1]['gt_seg_map'], known)
 
 
+def test_other_classes_are_those_of_the_label_maps(lip):
+    from clasp_mm.datasets.lip import LIP
+    from clasp_mm.datasets.transforms.check_label_map import CheckLabelMap
+    names = tuple(f'class {number}' for number in range(25))
+    options = dict(data_root=str(lip), ann_file='train_id.txt', data_prefix=dict(
+        img_path='train_images', seg_map_path=LABELS), pipeline=[CheckLabelMap(25)])
+    data = LIP(**options, metainfo=dict(classes=names))
+    assert data.metainfo['classes'] == names and len(data.metainfo['palette']) == 25
+    assert data[0]['label_map'] is None
+    with pytest.raises(ValueError, match='has num_classes=25, the data 20 classes: name yours'):
+        LIP(**options)
+    part = LIP(**dict(options, pipeline=[]), metainfo=dict(classes=('Background', 'Face')))
+    assert part[0]['label_map'][13] == 1 and part[0]['label_map'][5] == 255
+
+
 def test_the_tool_checks_and_arranges(lip, tmp_path, monkeypatch, capsys):
     def tool(*arguments):
         monkeypatch.setattr(sys, 'argv', ['lip.py', *map(str, arguments)])

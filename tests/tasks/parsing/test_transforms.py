@@ -123,11 +123,23 @@ def test_mmsegs_flip_swaps_left_and_right():
     (np.zeros((4, 5, 3), np.uint8), '3 channels: a picture of colours'),
     (np.zeros((5, 4), np.uint8), '5x4 pixels, its image 4x5'),
     (np.full((4, 5), 20, np.uint8), 'label 20 at 20 pixels; the classes are 0 to 19'),
-    (np.full((4, 5), 254, np.uint8), 'label 254')])
+    (np.full((4, 5), 254, np.uint8), 'label 254'),
+    (np.zeros(4, np.uint8), 'one pixel wide or high')])
 def test_wrong_label_maps_are_named(label, words):
     results = dict(gt_seg_map=label, ori_shape=(4, 5), seg_map_path='some/7.png')
     with pytest.raises(ValueError, match=f'some/7.png: {words}'):
         CheckLabelMap(20).transform(results)
+
+
+def test_a_map_of_two_bytes_a_pixel_is_named(tmp_path):
+    """Its reader keeps the lower byte: 259 would pass as 3."""
+    path = str(tmp_path / '7.png')
+    cv2.imwrite(path, np.full((4, 5), 259, np.uint16))
+    results = dict(gt_seg_map=np.full((4, 5), 3, np.uint8), ori_shape=(4, 5), seg_map_path=path)
+    with pytest.raises(ValueError, match=r'7.png: I;16\S* pixels: more than one byte each'):
+        CheckLabelMap(20).transform(results)
+    cv2.imwrite(path, np.full((4, 5), 3, np.uint8))
+    assert CheckLabelMap(20).transform(results) is results
 
 
 def test_right_label_maps_and_none_pass():

@@ -113,6 +113,15 @@ def test_a_pattern_may_leave_cameras_unknown(tmp_path):
     assert rows(data, 'camera') == [(0, ), (NO_CAMERA, )]
 
 
+@pytest.mark.parametrize('pattern, words', [
+    (r'c\d', r'has no group, which is the number of the camera'),
+    (r'c(\w)_', r"the first is 'cx_2.jpg'; expected a number as the first group")])
+def test_a_pattern_without_a_number(tmp_path, pattern, words):
+    touch(tmp_path, 'train/ann/c0_1.jpg', 'train/ann/cx_2.jpg')
+    with pytest.raises(ValueError, match=words):
+        ReIDFolder(str(tmp_path), camera_pattern=pattern)
+
+
 def test_market_cameras_count_from_one(tmp_path):
     """Camera 0 would become the number that stands for an unknown one."""
     touch(tmp_path, 'bounding_box_train/0002_c0s1_000451_03.jpg')

@@ -1,3 +1,4 @@
+import pickle
 from collections import Counter
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 
 from clasp_mm.datasets import IdentitySampler
 from clasp_mm.datasets import identity_sampler as module
+from clasp_mm.datasets.array_sampler import Visit
 
 
 class Labels:
@@ -74,6 +76,27 @@ def test_a_resumed_epoch_goes_on():
     sampler.start = 8
     rest = list(sampler)
     assert rest == whole[8:] and (rest[0].seed, rest[0].epoch) == (3, 0)
+
+
+def test_an_image_that_comes_again_is_another_visit():
+    """So its augmentation is another; the first is that of the image without repeats."""
+    data = Labels(COUNTS)
+    for epoch in range(3):
+        sampler = IdentitySampler(data, 4, 4, seed=3)
+        sampler.set_epoch(epoch)
+        drawn, seen = list(sampler), Counter()
+        for visit in drawn:
+            assert visit.repeat == seen[int(visit)]
+            seen[int(visit)] += 1
+        assert max(seen.values()) > 1
+    again = pickle.loads(pickle.dumps(next(visit for visit in drawn if visit.repeat)))
+    assert again.repeat > 0
+    draws = []
+    for visit in (again, Visit(again, again.seed, again.epoch)):
+        visit.seed_draws()
+        draws.append(np.random.rand())
+    np.random.seed((again.seed, again.epoch, int(again)))
+    assert draws[0] != draws[1] == np.random.rand()
 
 
 def test_wrong_input():
