@@ -1,5 +1,6 @@
 """Parameters and multiply-adds of a backbone."""
 
+import math
 from typing import Any
 
 import torch
@@ -27,16 +28,18 @@ class OneMap(nn.Module):
 
 
 def count_macs(model: nn.Module, images: torch.Tensor) -> int:
-    """Multiply-adds of a forward pass, as mmengine's (fvcore's) analyser counts them.
+    """Multiply-adds of a forward pass, by mmengine's (fvcore's) analyser.
 
-    One fused multiply-add is one; twice that is what others call FLOPs. Products of matrices and
-    convolutions count, element-wise operations and softmax do not.
+    One fused multiply-add is one; twice that is what others call FLOPs. Products of matrices,
+    those of attention too, and convolutions count; element-wise operations, norms and softmax do
+    not.
     """
     with torch.no_grad():
         analyzer = FlopAnalyzer(model.eval(), (images,))
         analyzer.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
         analyzer.tracer_warnings('none')
-        analyzer.set_op_handle('aten::baddbmm', _baddbmm_macs)
+        analyzer.set_op_handle('aten::baddbmm', _baddbmm_macs, 'aten::layer_norm', _none,
+                               'aten::scaled_dot_product_attention', _attention_macs)
         return int(analyzer.total())
 
 
@@ -56,7 +59,19 @@ def config_cost(cfg: Config, size: str) -> tuple[int, int]:
     return sum(parameter.numel() for parameter in model.parameters()), macs
 
 
+def _none(inputs: list[Any], outputs: list[Any]) -> int:
+    """Of a norm, which the analyser counts unless told otherwise."""
+    return 0
+
+
 def _baddbmm_macs(inputs: list[Any], outputs: list[Any]) -> int:
     """Of ``c + a @ b``: (B, n, k) times (B, k, m)."""
     batch, rows, inner = inputs[1].type().sizes()
     return batch * rows * inner * inputs[2].type().sizes()[2]
+
+
+def _attention_macs(inputs: list[Any], outputs: list[Any]) -> int:
+    """Of ``softmax(q k^T) v``: queries (..., n, e), keys (..., m, e) and values (..., m, f)."""
+    (*batch, rows, inner), (*_, keys, _), (*_, width) = (
+        value.type().sizes() for value in inputs[:3])
+    return math.prod(batch) * rows * keys * (inner + width)

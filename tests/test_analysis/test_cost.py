@@ -4,8 +4,9 @@ from mmengine.config import Config
 from torch import nn
 
 from clasp_mm.analysis.cost import cost_table, measure_cost
-from clasp_mm.models.macs import count_macs
-from tests.oracles.cost import pcmoe_macs
+from clasp_mm.models.backbones import PCMoESwin
+from clasp_mm.models.macs import OneMap, count_macs
+from tests.oracles.cost import pcmoe_macs, swin_macs
 
 
 class Products(nn.Module):
@@ -22,6 +23,15 @@ class Products(nn.Module):
 def test_macs_are_those_counted_by_hand():
     macs = count_macs(Products(), torch.zeros(1, 3, 8, 8))
     assert macs == 4 * 3 * 2 * 2 * 16 + 4 * 5 * 7 + 4 * 7 * 7
+
+
+@pytest.mark.parametrize('arch, giga', [('tiny', 4.49), ('small', 8.74), ('base', 15.43)])
+def test_a_swin_costs_what_its_products_are(arch, giga):
+    """By hand for Swin-T at 224x224: 4.49 G; its paper says 4.5, 8.7 and 15.4 G."""
+    swin = PCMoESwin(arch, moe=None)
+    macs = count_macs(OneMap(swin), torch.zeros(1, 3, 224, 224))
+    assert macs == swin_macs(224, 224, swin.embed_dims, swin.depths)
+    assert macs / 1e9 == pytest.approx(giga, abs=.005)
 
 
 def test_a_pc_moe_costs_what_its_products_are():
