@@ -2,10 +2,11 @@
 
 Listing. Below a folder, an image is a regular file, or a link to one, whose name ends as
 :data:`IMAGE_SUFFIXES` say, whatever its case. Hidden files and folders, whose names begin with a
-dot, are left out, and so is what only looks like an image: a folder called ``x.jpg``, a link to
-nothing. Linked folders are entered like others, but each folder once: what lies in the tree itself
-comes first, then links by their names, so a loop ends and the same tree gives the same names on
-every machine. What cannot be entered is left out, counted and named in the log.
+dot, are left out, and folders in it that hold a file :data:`NO_MEDIA`, as those of part maps do,
+and what only looks like an image: a folder called ``x.jpg``, a link to nothing. Linked folders are
+entered like others, but each folder once: what lies in the tree itself comes first, then links by
+their names, so a loop ends and the same tree gives the same names on every machine. What cannot be
+entered is left out, counted and named in the log.
 
 Reading. Any of those formats becomes (H, W, 3) uint8 BGR as a viewer shows it: the first picture of
 several, alpha dropped, EXIF orientation applied. What cannot be read is one error,
@@ -35,6 +36,7 @@ from .name_table import NameTable
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif', '.mpo',
                   '.avif')
+NO_MEDIA = '.nomedia'  # by which phones too tell folders whose pictures are not to be shown
 MAX_PIXELS = 1 << 26
 MAX_SIDE = 1 << 15  # no picture of it can be written as JPEG, or drawn, much above
 
@@ -76,6 +78,8 @@ def list_files(folder: str | os.PathLike, suffixes: Sequence[str] = ('', )) -> N
                 odd.append(f'{printable(prefix)}: a link to a folder that is listed elsewhere')
                 continue
             seen.add((status.st_dev, status.st_ino))
+            if prefix and os.path.exists(os.path.join(path, os.fsencode(NO_MEDIA))):
+                continue
             with os.scandir(path) as entries:
                 for entry in entries:
                     if entry.name.startswith(b'.'):

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from clasp_mm.datasets.images import read_map
+from clasp_mm.datasets.images import NO_MEDIA, read_map
 from clasp_mm.pseudo_labels.vocabulary import DEFAULT_VOCABULARY
 from clasp_mm.utils.files import is_partial, read_json, replacing, write_text
 
@@ -34,7 +34,7 @@ def write_people(out_dir: str | os.PathLike, people: SyntheticPeople, lmdb: bool
         images/0000/...jpg     the crops, or, with ``lmdb``:
         lmdb/                  name (utf-8) -> JPEG bytes
         labels.npz             ground truth, see :class:`GroundTruth`
-        parsing/0000/...png    LIP's 20 classes, one 8-bit PNG per crop
+        parsing/0000/...png    LIP's 20 classes, one 8-bit PNG per crop; no images to any command
         synthetic_people.json  what was asked for, and whether it is all there
 
     See :func:`~.shards.draw_in_shards` for what happens after a kill and side by side.
@@ -144,6 +144,7 @@ def _finish(out_dir: Path, images: Path, with_ground_truth: bool, rows: list[dic
     if images != out_dir:
         _pack(out_dir / 'lmdb', images, names)
     if with_ground_truth:
+        write_text(out_dir / 'parsing' / NO_MEDIA, '')
         labels = {name: np.array([row[name] for row in rows], dtype)
                   for name, dtype in _LABELS.items()}
         with replacing(out_dir / 'labels.npz') as path, open(path, 'wb') as file:

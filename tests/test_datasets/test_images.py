@@ -19,6 +19,7 @@ from clasp_mm.datasets.images import (
     list_images,
     read_image,
 )
+from clasp_mm.synthetic import SyntheticPeople, write_people
 from tests import hostile
 
 
@@ -168,6 +169,12 @@ def test_a_folder_without_permission_is_left_out_and_named(tree, monkeypatch, sa
                           (tree / 'itself', 'Too many levels'), (tree / 'a.jpg', 'Not a dir')):
         with pytest.raises(FileNotFoundError, match=f'cannot be listed: {words}'):
             list_files(folder)
+
+
+def test_part_maps_of_synthetic_people_are_no_images(tmp_path):
+    write_people(tmp_path, SyntheticPeople(2, 2, size=(64, 32)), workers=1, progress=False)
+    assert list(list_images(tmp_path)) == list(LUPerson(str(tmp_path), 'list.txt').names)
+    assert len(list_images(tmp_path / 'parsing')) == 4  # asked for
 
 
 def test_all_files_are_listed_by_any_ending(tree):
