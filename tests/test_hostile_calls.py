@@ -21,7 +21,7 @@ KNOWN = {
     ('zoo/config', 'Config.fromfile'): f'open_config: {_NAMED}; entry_config: {_OWN}',
     **{(file, 'Config.fromfile'): _NAMED for file in (
         'analysis/ranked_lists', 'analysis/run', 'engine/launch', 'experiments/ablation/score',
-        'experiments/ablation/tables', 'export/write', 'inferencers/inferencer',
+        'experiments/ablation/tables', 'export/write', 'inferencers/loading',
         'zoo/publish')},
     **{(file, 'Config.fromfile'): _OWN for file in (
         'experiments/ablation/run', 'experiments/downstream', 'experiments/quickstart/run',

@@ -19,8 +19,10 @@ example:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('folder', help='one folder of images for each person')
-    parser.add_argument('--config', required=True, help='config of the model')
-    parser.add_argument('--checkpoint', required=True, help='checkpoint of its training')
+    parser.add_argument('--config', required=True,
+                        help='config of the model, or its name in the zoo')
+    parser.add_argument('--checkpoint', required=True,
+                        help='checkpoint of its training, or its name in the zoo')
     parser.add_argument('--false-match-rate', type=float, default=1e-3, metavar='RATE',
                         help='share of pairs of different people that may be taken as one '
                         '(%(default)s)')

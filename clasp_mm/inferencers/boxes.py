@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from clasp_mm.utils.files import read_json
+from clasp_mm.utils.files import printable, read_json, read_text
+from clasp_mm.utils.names import first_names
 
 Key = str | tuple[str, int | None]
 
@@ -62,7 +63,8 @@ def read_boxes(path: str | os.PathLike, min_score: float = 0.3
     """Read boxes of people: a JSON list of ``{"file": ..., "boxes": [[x1, y1, x2, y2], ...]}``.
 
     With ``"frame"`` an entry is of that frame of a video, without of all its frames. With
-    ``"scores"``, boxes below ``min_score`` are left out. Entries of one image add up.
+    ``"scores"``, boxes below ``min_score`` are left out; with ``"labels"``, those of another class
+    than 0, which is the person. Entries of one image add up.
 
     Returns:
         (file, frame or None) -> (N, 4).
@@ -77,7 +79,11 @@ def read_boxes(path: str | os.PathLike, min_score: float = 0.3
     try:
         for entry in read_json(path):
             found = _array(entry['boxes'])
+            for name in ('scores', 'labels'):
+                if len(entry.get(name, found)) != len(found):
+                    raise ValueError(f'{len(entry[name])} {name} of {len(found)} boxes')
             keep = np.asarray(entry.get('scores', np.ones(len(found)))) >= min_score
+            keep &= np.asarray(entry.get('labels', np.zeros(len(found))), int) == 0
             key = entry['file'], entry.get('frame')
             boxes[key] = np.concatenate([boxes.get(key, found[:0]), found[keep]])
         return boxes
@@ -100,10 +106,13 @@ class KnownBoxes:
 
     Attributes:
         left_out: Boxes of a file that have no area inside their image, so far.
+        skipped: File -> reason, of those without boxes that ``skipped_images.txt`` beside the file
+            of boxes names: what found the boxes could not read them.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file has another form, or there are other numbers of boxes and images.
+        ValueError: The file has another form, there are other numbers of boxes and images, or
+            nothing is known of a file.
     """
 
     def __init__(self, boxes: str | os.PathLike | Mapping[Key, np.ndarray | None]
@@ -121,6 +130,12 @@ class KnownBoxes:
             boxes = dict(zip(names, boxes, strict=True))
         self.boxes = {key if isinstance(key, tuple) else (key, None): value
                       for key, value in boxes.items()}
+        known = {file for file, _ in self.boxes}
+        missing = [name for name in names if name not in known]
+        listed = _read_skipped(Path(self.source), names) if self._of_a_file and missing else {}
+        self.skipped = {name: listed[name] for name in missing if name in listed}
+        if unknown := [name for name in missing if name not in self.skipped]:
+            raise self._unknown(first_names(unknown))
 
     def of(self, file: str, index: int | None, image: np.ndarray) -> np.ndarray | None:
         """The boxes (N, 4) of a file, or of a frame of a video, which is ``image``; see above.
@@ -138,5 +153,25 @@ class KnownBoxes:
                 self.left_out += [f'{file}{number} {box.tolist()}' for box in boxes[~keep]]
                 boxes = boxes[keep]
             return None if boxes is None else check_boxes(boxes, image)
-        raise ValueError(f'{self.source} says nothing about {file}{number}; give it "boxes": [] if '
-                         'nobody is there')
+        raise self._unknown(f'{file}{number}')
+
+    def _unknown(self, what: str) -> ValueError:
+        return ValueError(f'{self.source} says nothing about {what}; give it "boxes": [] if '
+                          'nobody is there')
+
+
+def _read_skipped(boxes: Path, names: Sequence[str]) -> dict[str, str]:
+    """Why each of some files was skipped, of those named so beside a file of boxes.
+
+    A line has a path or a name, and a reason; of names that may be meant the longest is.
+    """
+    path = boxes.with_name('skipped_images.txt')
+    if not path.is_file():
+        return {}
+    shown, skipped = {printable(name): name for name in names}, {}
+    for line in read_text(path).split('\n'):
+        parts = line.partition(': ')[0].split('/')
+        ends = ('/'.join(parts[start:]) for start in range(len(parts)))
+        if name := next((shown[end] for end in ends if end in shown), None):
+            skipped[name] = f'{line}, when {boxes.name} was written'
+    return skipped

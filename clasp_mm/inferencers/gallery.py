@@ -80,7 +80,7 @@ class ReIDIndex:
         if not names:
             raise FileNotFoundError(f'no image in {folder}')
         features, kept = embed_files(model, [folder / name for name in names], progress)
-        return cls(features, [names[place] for place in kept], folder)
+        return cls(features, [names[place] for place in kept], folder.absolute())
 
     def __len__(self) -> int:
         return len(self.names)

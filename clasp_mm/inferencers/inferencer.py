@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -19,20 +19,18 @@ from tqdm import tqdm
 
 from clasp_mm.compat import load_file
 from clasp_mm.datasets.images import UnreadableImageError
-from clasp_mm.models.weights.find import find_weights
 from clasp_mm.pseudo_labels.clip_model import state_digest
 from clasp_mm.utils.device import computes_in_bfloat16, pick_device
 from clasp_mm.utils.files import printable, read_json, write_json, write_text
 from clasp_mm.utils.names import did_you_mean
-from clasp_mm.utils.resources import config_file
 from clasp_mm.utils.shards import Blocks, digest
-from clasp_mm.zoo.config import buildable, entry_config, read_zoo_config
-from clasp_mm.zoo.get_model import check_task, entry_weights
-from clasp_mm.zoo.index import TASKS, model_task, model_with_weights, near_models, read_zoo
+from clasp_mm.zoo.get_model import check_task
+from clasp_mm.zoo.index import TASKS, model_task
 
 from .boxes import Key, KnownBoxes, crop, whole
 from .gallery import ReIDIndex
 from .inputs import Frame, Given, count_frames, find_inputs, read_frames, take_chunk, work_parts
+from .loading import find_model
 from .outputs import Pictures, check_overwrites, check_stems, plain
 
 INFERENCES = ('pose', 'parsing', 'detection', 'attribute', 'reid', 'person_search')
@@ -48,7 +46,7 @@ class Predictions(list):
     """What was found: a dict for each frame, or for each box of a task of crops.
 
     Attributes:
-        skipped: File -> reason, of inputs that could not be read.
+        skipped: File -> reason, of inputs that could not be read, wholly or in part.
     """
 
     def __init__(self, entries: Sequence[dict[str, Any]], skipped: Mapping[str, str]) -> None:
@@ -62,7 +60,7 @@ class Inferencer:
     Args:
         task: One of ``INFERENCES``.
         config: The model's config, or its name in the zoo; by default what lies beside the
-            checkpoint, as of published files, or without one the zoo's model of the task.
+            checkpoint, as of published files and runs, or without one the zoo's model of the task.
         checkpoint: A checkpoint of its training, or published; by default the zoo's of that name.
         device: Where it runs; by default on the GPU where there is one.
         amp: Its precision, see :func:`clasp_mm.utils.device.precision`; what it finds is float32.
@@ -92,16 +90,16 @@ class Inferencer:
         self.task = task
         self.skipped: dict[str, str] = {}
         self._module = import_module(f'clasp_mm.inferencers.{task}')
-        cfg, weights = _files(TASKS[task], config, checkpoint)
+        cfg, weights = find_model(TASKS[task], config, checkpoint)
         self._config = digest(cfg.to_dict())
         self.model = self._load(cfg, weights, pick_device(device))
         self.model.amp = amp
 
-    def __call__(self, images: Given | Sequence[Given], **options: Any) -> Predictions:
+    def __call__(self, images: Given | Iterable[Given], **options: Any) -> Predictions:
         """As :func:`inference`, which documents the options."""
         return Predictions(list(self.stream(images, **options)), self.skipped)
 
-    def stream(self, images: Given | Sequence[Given], *, boxes: Boxes | None = None,
+    def stream(self, images: Given | Iterable[Given], *, boxes: Boxes | None = None,
                out_dir: str | os.PathLike | None = None, min_score: float = 0.3,
                batch_size: int | None = None,
                gallery: str | os.PathLike | ReIDIndex | None = None, camera: int | None = None,
@@ -120,7 +118,8 @@ class Inferencer:
         size = batch_size
         if size is None:
             size = self._module.BATCH * (_GPU_BATCHES if device.type == 'cuda' else 1)
-        draw = None if out_dir is None else self._draw(min_score, options)
+        blank: set[str] = set()
+        draw = None if out_dir is None else self._draw(min_score, options, blank)
         folder, parts = Path(out_dir or ''), work_parts(files, max(1, size))
         if out_dir is not None:
             check_stems(files, self.task == 'parsing' or (
@@ -134,15 +133,16 @@ class Inferencer:
             key = digest(self.task, self._config, state_digest(self.model),
                          computes_in_bfloat16(device, self.model.amp), files,
                          list(map(_stamp, files.values())), min_score, size,
-                         known and known.boxes, options)
+                         known and (known.boxes, known.skipped), options)
             shares = Blocks(folder / f'.{key}.blocks', len(parts), rank, world_size)
         own = range(rank, len(parts), world_size) if shares is None else shares.own()
         self.skipped, done = {}, []
         with tqdm(total=sum(count_frames(files[name]) for part in own for name in parts[part])
                   if progress else None, unit='img', desc=self.task, disable=not progress) as bar:
             for part in own:
-                before, entries = (len(self.skipped), known and len(known.left_out)), []
-                frames = self._frames({name: files[name] for name in parts[part]})
+                before = len(self.skipped), known and len(known.left_out)
+                entries, found = [], 0
+                frames = self._frames({name: files[name] for name in parts[part]}, known)
                 with Pictures(folder) as pictures:
                     while chunk := take_chunk(frames, max(1, size)):
                         for frame, stem, image, entry in self._predict(
@@ -151,14 +151,17 @@ class Inferencer:
                                 pictures.write(frame, draw(image, entry), stem)
                             if out_dir is not None:
                                 entries.append(plain(entry, image, stem, folder))
+                            found += 1
                             yield entry
                         bar.update(len(chunk))
                 done.append(dict(
-                    files=len(parts[part]), entries=entries,
+                    files=len(parts[part]), found=found, entries=entries,
                     skipped=dict(list(self.skipped.items())[before[0]:]),
                     left_out=known.left_out[before[1]:] if known else []))
                 if shares is not None:
                     shares.write(part, json.dumps(done.pop()).encode())
+        _warn(f'{len(blank)} images of the gallery could not be read and are blank in the pictures',
+              sorted(blank))
         if shares is None:
             self._finish(done, out_dir, known)
             return
@@ -171,25 +174,24 @@ class Inferencer:
         """Write and report what all parts have: entries, and what was skipped and left out."""
         number = sum(part['files'] for part in parts)
         self.skipped = {name: why for part in parts for name, why in part['skipped'].items()}
-        if self.skipped and len(self.skipped) == number:
+        if self.skipped and len(self.skipped) == number and not any(
+                part['found'] for part in parts):
             first = next(iter(self.skipped.values()))
             raise ValueError(first if number == 1 else
                              f'none of {number} images can be read; the first: {first}')
         if out_dir is not None:
             write_json(Path(out_dir, 'predictions.json'),
                        [entry for part in parts for entry in part['entries']])
-        if self.skipped:
-            lines = list(self.skipped.values())
-            print_log(f'{len(lines)} of {number} inputs could not be read and were skipped: '
-                      + '; '.join(lines[:5]) + ('; ...' if len(lines) > 5 else ''),
-                      'current', logging.WARNING)
-            if out_dir is not None:
-                write_text(Path(out_dir, 'skipped_images.txt'), '\n'.join(lines) + '\n')
+            listed = Path(out_dir, 'skipped_images.txt')
+            if self.skipped:
+                write_text(listed, '\n'.join(self.skipped.values()) + '\n')
+            else:
+                listed.unlink(missing_ok=True)
+        _warn(f'{len(self.skipped)} of {number} inputs could not be read, wholly or in part, and '
+              'that was skipped', list(self.skipped.values()))
         left_out = [box for part in parts for box in part['left_out']]
-        if left_out:
-            print_log(f'{len(left_out)} boxes of {known.source} have no area inside their '
-                      f'image and were left out: {"; ".join(left_out[:5])}'
-                      + ('; ...' if len(left_out) > 5 else ''), 'current', logging.WARNING)
+        _warn(f'{len(left_out)} boxes of {known and known.source} have no area inside their image '
+              'and were left out', left_out)
 
     def _load(self, cfg: Config, checkpoint: Path, device: torch.device) -> nn.Module:
         title = TASKS[self.task]
@@ -217,26 +219,38 @@ class Inferencer:
         if isinstance(query, np.ndarray):
             options['query'] = query
         elif query is not None:
-            (name, source), = find_inputs(query[0]).items()
+            found = find_inputs(query[0])
+            if len(found) != 1:
+                given = f' {query[0]}' if isinstance(query[0], str | os.PathLike) else ''
+                raise ValueError(f'the query{given} is {len(found)} images: give one, and the box '
+                                 'of the person to search for')
+            (name, source), = found.items()
             options['query'] = self._module.embed(
                 self.model, next(read_frames(name, source)).image, query[1])
         return options
 
-    def _draw(self, min_score: float, options: Mapping[str, Any]) -> Any:
-        """``draw(image, result)`` of the task; None where there is nothing to draw."""
+    def _draw(self, min_score: float, options: Mapping[str, Any], blank: set[str]) -> Any:
+        """``draw(image, result)`` of the task; None where there is nothing to draw.
+
+        Why images of the gallery are blank in its pictures goes to ``blank``.
+        """
         meta = self.model.dataset_meta
         named = dict(classes=meta.get('classes'), min_score=min_score)
         if self.task == 'reid':
             if 'index' not in options:
                 return None
-            return partial(self._module.draw, root=options['index'].root)
+            return partial(self._module.draw, root=options['index'].root, unreadable=blank)
         return partial(self._module.draw, **dict(
             pose=dict(meta=meta, min_score=min_score), detection=named, attribute=named,
             parsing={}, person_search=dict(min_score=min_score))[self.task])
 
-    def _frames(self, files: Mapping[str, Path | np.ndarray]) -> Iterator[Frame]:
+    def _frames(self, files: Mapping[str, Path | np.ndarray], known: KnownBoxes | None
+                ) -> Iterator[Frame]:
         """All frames of all files; files that cannot be read are noted in ``skipped``."""
         for name, source in files.items():
+            if known is not None and name in known.skipped:
+                self.skipped[name] = known.skipped[name]
+                continue
             try:
                 yield from read_frames(name, source)
             except UnreadableImageError as error:
@@ -278,7 +292,7 @@ class Inferencer:
         return results
 
 
-def inference(task: str, images: Given | Sequence[Given],
+def inference(task: str, images: Given | Iterable[Given],
               config: str | os.PathLike | None = None,
               checkpoint: str | os.PathLike | None = None, *,
               device: str | torch.device | None = None, amp: bool | None = None,
@@ -308,7 +322,7 @@ def inference(task: str, images: Given | Sequence[Given],
             folders (with all below them) and videos. Of attribute and reid, and of pose without
             ``boxes``, an image is one person, cut out.
         config: Config of the model, or its name in the zoo; by default the one beside the
-            checkpoint, as of published files, or without one the zoo's model of the task.
+            checkpoint, as of published files and runs, or without one the zoo's model of the task.
         checkpoint: A checkpoint of its training, or published; by default the zoo's.
         device: Where the model runs; by default on the GPU where there is one.
         amp: True computes in bfloat16, False in float32; by default in bfloat16 on GPUs that
@@ -316,10 +330,11 @@ def inference(task: str, images: Given | Sequence[Given],
         **options:
             boxes: The people that the caller knows: a list with (N, 4) for each image, a mapping
             from file, or (file, frame), to (N, 4), or a JSON file of those, which may be a
-            detection's ``predictions.json``. Pose and person search look at these people alone; of
-            attribute, reid and parsing each is cut out and has an entry of its own, with ``box``.
-            Boxes of a file without area inside their image are left out and counted in a warning;
-            of a list or mapping they are an error. None for an image is as without ``boxes``.
+            detection's ``predictions.json``: its boxes of label 0 are taken, and what it
+            skipped is skipped. Pose and person search look at these people alone; of attribute,
+            reid and parsing each is cut out and has an entry of its own, with ``box``. Boxes of a
+            file without area inside their image are left out and counted in a warning; of a list
+            or mapping they are an error. None for an image is as without ``boxes``.
 
             out_dir: Where to write pictures and videos (of reid only with a gallery), and
             ``predictions.json``, the entries with three decimals, in which a label map is the name
@@ -345,6 +360,7 @@ def inference(task: str, images: Given | Sequence[Given],
 
     Raises:
         FileNotFoundError: There is no such config, checkpoint or input.
+        TypeError: An input is neither path nor array.
         ValueError: There is no such task or device, config or checkpoint are of another, an option
             goes with another, no input can be read, two have one name, ``out_dir`` would have
             inputs overwritten, or ``boxes`` does not fit.
@@ -357,6 +373,12 @@ def inference(task: str, images: Given | Sequence[Given],
     return Inferencer(task, config, checkpoint, device, amp)(images, **options)
 
 
+def _warn(what: str, faults: Sequence[str]) -> None:
+    if faults:
+        print_log(f'{what}: {"; ".join(faults[:5])}' + ('; ...' if len(faults) > 5 else ''),
+                  'current', logging.WARNING)
+
+
 def _stamp(source: Path | np.ndarray) -> tuple[int, int] | None:
     """Size and time of change; None of an array, or where nothing can be seen."""
     try:
@@ -364,30 +386,3 @@ def _stamp(source: Path | np.ndarray) -> tuple[int, int] | None:
     except OSError:
         return None
     return state and (state.st_size, state.st_mtime_ns)
-
-
-def _files(task: str, config: str | os.PathLike | None, checkpoint: str | os.PathLike | None
-           ) -> tuple[Config, Path]:
-    """Config and path of the checkpoint, which the zoo knows where the first is a name or None."""
-    if config is None and checkpoint is not None:
-        checkpoint = find_weights(checkpoint)
-        config = checkpoint.with_suffix('.py')
-        if not config.is_file():
-            raise FileNotFoundError(f'no config at {config}, beside the checkpoint: give config=')
-        return buildable(read_zoo_config(config)), checkpoint
-    if config is None:
-        config = model_with_weights(task)
-    if Path(config).suffix != '.py':
-        entries = read_zoo()
-        entry = entries.get(str(config))
-        if entry is None:
-            near = near_models(str(config), entries)
-            raise ValueError(f'no model {str(config)!r} in the zoo{near}; or give the path of a '
-                             'config, *.py')
-        return entry_config(entry), find_weights(checkpoint or entry_weights(entry))
-    if checkpoint is None:
-        raise ValueError(f'{config} comes without weights: give checkpoint=')
-    config = config_file(config)
-    if not config.is_file():
-        raise FileNotFoundError(f'no config at {config}')
-    return Config.fromfile(config), find_weights(checkpoint)

@@ -1,7 +1,7 @@
 """Images, folders, videos and arrays as frames."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -15,6 +15,7 @@ from clasp_mm.utils.files import printable
 
 _CHUNK_BYTES = 1 << 28  # of images beyond a batch
 _CHUNK_BATCHES = 4  # among which equal sizes are sought
+_NOT_COUNTED = 2  # frames by which the header of a whole video may be off
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm')
 
 Given = str | os.PathLike | np.ndarray
@@ -44,7 +45,7 @@ class Frame:
         return f'{Path(self.file).with_suffix("")}{number}'
 
 
-def find_inputs(images: Given | Sequence[Given]) -> dict[str, Path | np.ndarray]:
+def find_inputs(images: Given | Iterable[Given]) -> dict[str, Path | np.ndarray]:
     """Name -> path or pixels of every image and video, folders searched.
 
     Args:
@@ -54,12 +55,17 @@ def find_inputs(images: Given | Sequence[Given]) -> dict[str, Path | np.ndarray]
     Raises:
         FileNotFoundError: There is nothing, or nothing in a folder. Where only some of several
             paths are missing, they are left for :func:`read_frames` to refuse.
-        ValueError: Two have one name, or an array is no picture.
+        TypeError: It is anything else.
+        ValueError: Two have one name, one is given twice, or an array is no picture.
     """
-    if isinstance(images, str | os.PathLike):
+    if isinstance(images, str | os.PathLike) or not isinstance(images, Iterable) or (
+            isinstance(images, np.ndarray) and images.ndim == 3):
         images = [images]
-    elif isinstance(images, np.ndarray) and images.ndim == 3:
-        images = images[None]
+    images = list(images)
+    for given in images:
+        if not isinstance(given, str | os.PathLike | np.ndarray):
+            raise TypeError(f'an image of type {type(given).__name__}: give a path or an array '
+                            '(H, W, 3) of uint8, BGR, or several of those')
     paths = [Path(given) for given in images if not isinstance(given, np.ndarray)]
     if len(paths) == len(images) and not any(path.exists() for path in paths):
         raise FileNotFoundError('no image, folder or video '
@@ -78,6 +84,10 @@ def find_inputs(images: Given | Sequence[Given]) -> dict[str, Path | np.ndarray]
             found = {folder.name: folder}
         for name, one in found.items():
             if name in files:
+                both = (files[name], one)
+                if all(isinstance(source, Path) for source in both) and len(
+                        set(map(os.path.realpath, both))) == 1:
+                    raise ValueError(f'{one} is given twice')
                 raise ValueError(f'{files[name]} and {one} would both be written as {name}: run '
                                  'them apart')
             files[name] = one
@@ -88,7 +98,8 @@ def read_frames(name: str, source: Path | np.ndarray) -> Iterator[Frame]:
     """The frames of a video, or the one image of a file or array.
 
     Raises:
-        UnreadableImageError: If it cannot be read; names it.
+        UnreadableImageError: If it cannot be read; names it. Of a video that is damaged or cut it
+            comes after the frames that can be.
     """
     if isinstance(source, np.ndarray):
         yield Frame(name, None, source)
@@ -97,11 +108,14 @@ def read_frames(name: str, source: Path | np.ndarray) -> Iterator[Frame]:
     else:
         with _video(source) as video:
             rate, index = video.get(cv2.CAP_PROP_FPS) or 25., 0
+            number = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
             while (image := video.read()[1]) is not None:
                 yield Frame(name, index, image, rate)
                 index += 1
         if not index:
             raise UnreadableImageError(f'{source}: a video without a frame that OpenCV can read')
+        if index < number - _NOT_COUNTED:
+            raise UnreadableImageError(f'{source}: {index} of {number} frames could be read')
 
 
 def count_frames(source: Path | np.ndarray) -> int:

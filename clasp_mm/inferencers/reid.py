@@ -13,7 +13,7 @@ from mmengine.config import Config
 from torch import nn
 from tqdm import tqdm
 
-from clasp_mm.datasets.images import read_image, read_images, warn_unreadable
+from clasp_mm.datasets.images import read_images, warn_unreadable
 from clasp_mm.visualization.ranked_lists import draw_ranked_list
 
 from .batches import predict_batches, prepare
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .gallery import ReIDIndex
 
 BATCH = 64
+_BLANK = np.full((2, 1, 3), 255, np.uint8)
 
 
 def _build(cfg: Config, device: torch.device) -> Built:
@@ -104,17 +105,25 @@ def embed_files(model: nn.Module, paths: Sequence[str | Path], progress: bool = 
     return np.stack(features), places
 
 
-def draw(image: np.ndarray, result: Mapping[str, np.ndarray], root: str | Path) -> np.ndarray:
-    """Draw the query and the images that were found for it.
+def draw(image: np.ndarray, result: Mapping[str, np.ndarray], root: str | Path,
+         unreadable: set[str] | None = None) -> np.ndarray:
+    """Draw the query and the images that were found for it, those blank that cannot be read.
 
     Args:
         image: (H, W, 3) uint8, BGR.
         result: Result of :func:`predict` with an index.
         root: Folder of the gallery.
+        unreadable: What is wrong with such images is added; by default it is a warning.
 
     Returns:
         The picture, BGR.
     """
-    found = [read_image(Path(root, name))[..., ::-1] for name in result['names']]
+    names, faults = result['names'], []
+    read = dict(read_images([Path(root, name) for name in names], faults))
+    if unreadable is None:
+        warn_unreadable(faults, len(names))
+    else:
+        unreadable.update(faults)
+    found = [read.get(place, _BLANK)[..., ::-1] for place in range(len(names))]
     picture = draw_ranked_list(image[..., ::-1], found, result['distances'])
     return np.ascontiguousarray(picture[..., ::-1])

@@ -11,6 +11,7 @@ from clasp_mm.compat import load_file
 from clasp_mm.datasets.images import read_image
 from clasp_mm.datasets.labelled_folder import LabelledFolder
 from clasp_mm.evaluation.functional.verification import Verification, verify
+from clasp_mm.models.weights.find import find_weights
 from clasp_mm.utils.files import replacing
 
 from .reid import embed_files, load, predict
@@ -39,8 +40,8 @@ def calibrate(config: str | os.PathLike, checkpoint: str | os.PathLike,
     """Find a model's threshold on labelled people and store it with its weights.
 
     Args:
-        config: Config of the model.
-        checkpoint: Checkpoint of its training.
+        config: Config of the model, or its name in the zoo.
+        checkpoint: Checkpoint of its training, or published, or its name in the zoo.
         folder: One folder of images (a tracklet) for each person; not of people trained on. Images
             that cannot be read are left out, counted and named.
         out: Checkpoint to write: the weights, and the result in its ``meta``.
@@ -53,6 +54,7 @@ def calibrate(config: str | os.PathLike, checkpoint: str | os.PathLike,
             :func:`~clasp_mm.evaluation.functional.verification.verify`.
     """
     people = LabelledFolder.read(folder)
+    checkpoint = find_weights(checkpoint)
     model = load(config, checkpoint, device)
     features, rows = embed_files(model, people.paths)
     found = verify(features, people.labels[rows], false_match_rate)

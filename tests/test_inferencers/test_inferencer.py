@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import weakref
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from clasp_mm import cli
 from clasp_mm.inferencers import attribute, inputs, reid
 from clasp_mm.inferencers.boxes import crop, read_boxes
 from clasp_mm.inferencers.outputs import check_overwrites, check_stems
+from clasp_mm.inferencers.verification import calibrate
 from clasp_mm.registry import MODELS
 from clasp_mm.utils.files import file_hash
 from clasp_mm.utils.resources import shipped_file
@@ -111,8 +113,8 @@ def test_the_count_of_skips_is_reported_once_at_the_end(recogniser, folder, monk
     stream = recogniser.stream(folder, batch_size=1)
     assert [next(stream)['file'] for _ in range(3)][-1] == 'sub/c.png' and not said
     assert list(stream) == [] and len(said) == 1
-    assert said[0].startswith('1 of 4 inputs could not be read and were skipped: '
-                              f'{folder}/broken.jpg: ')
+    assert said[0].startswith('1 of 4 inputs could not be read, wholly or in part, and that was '
+                              f'skipped: {folder}/broken.jpg: ')
 
 
 def test_own_boxes_are_cut_out(recogniser, folder, pictures, tmp_path):
@@ -343,10 +345,33 @@ def test_models_of_the_zoo_are_named(files, folder, tmp_path, monkeypatch):
     found, = clasp_mm.inference('reid', folder / 'a.png', 'my-reid')
     expected, = reid.predict(reid.load(config, checkpoint), [cv2.imread(str(folder / 'a.png'))])
     np.testing.assert_allclose(found['feature'], expected['feature'], atol=1e-6)
+    named, = reid.predict(reid.load('my-reid', 'my-reid'), [cv2.imread(str(folder / 'a.png'))])
+    np.testing.assert_allclose(named['feature'], expected['feature'], atol=1e-6)
+    for person in 'xy':
+        shutil.copytree(folder, tmp_path / 'people' / person)
+    calibrate('my-reid', 'my-reid', tmp_path / 'people', tmp_path / 'calibrated.pth', .5)
+    assert clasp_mm.match(folder / 'a.png', folder / 'a.png', reid.load(
+        'my-reid', tmp_path / 'calibrated.pth')).similarity == pytest.approx(1)
+    with pytest.raises(ValueError, match=r"no model 'my-reidd' in the zoo.*my-reid"):
+        reid.load('my-reidd', checkpoint)
     with pytest.raises(ValueError, match=r"no model 'my-reidd' in the zoo.*my-reid"):
         clasp_mm.inference('reid', folder, 'my-reidd')
     with pytest.raises(ValueError, match=r'my-reid\.py is a config of Re-.*, not of Attr'):
         clasp_mm.inference('attribute', folder, 'my-reid')
+
+
+def test_a_run_s_checkpoint_finds_its_config(files, folder, tmp_path):
+    config, checkpoint = files['reid']
+    run = tmp_path / 'run'
+    run.mkdir()
+    shutil.copy(config, run / 'my_reid.py')
+    shutil.copy(checkpoint, run / 'epoch_2.pth')
+    found, = clasp_mm.Inferencer('reid', checkpoint=run / 'epoch_2.pth')(folder / 'a.png')
+    expected, = clasp_mm.Inferencer('reid', config, checkpoint)(folder / 'a.png')
+    assert (found['feature'] == expected['feature']).all()
+    shutil.copy(config, run / 'other.py')
+    with pytest.raises(FileNotFoundError, match=r'2 configs beside .*epoch_2\.pth; name the one'):
+        clasp_mm.Inferencer('reid', checkpoint=run / 'epoch_2.pth')
 
 
 def test_what_belongs_to_another_task_is_refused(files, recogniser, folder):

@@ -136,6 +136,18 @@ def test_strips_are_drawn_or_skipped(infer, pictures, tmp_path, task, skips):
         assert (found[0]['boxes'] == infer(task)(pictures[0])[0]['boxes']).all()
 
 
+def test_pose_skips_what_the_detection_of_its_boxes_skipped(infer, pictures, tmp_path):
+    (tmp_path / 'mix').mkdir()
+    for name, picture in (('a', pictures[0]), ('strip', np.resize(pictures[0], (2, 3000, 3)))):
+        cv2.imwrite(str(tmp_path / f'mix/{name}.png'), picture)
+    (tmp_path / 'mix/broken.jpg').write_bytes(b'no image')
+    first = infer('detection')(tmp_path / 'mix', out_dir=tmp_path / 'found')
+    found = infer('pose')(tmp_path / 'mix', boxes=tmp_path / 'found/predictions.json', min_score=0.)
+    assert list(first.skipped) == list(found.skipped) == ['broken.jpg', 'strip.png']
+    assert [entry['file'] for entry in found] == ['a.png']
+    assert len(found[0]['keypoints']) == len(first[0]['boxes']) > 0
+
+
 def test_models_of_all_hosts_leave_the_default_scope_alone(infer, pictures):
     DefaultScope._instance_dict.clear()
     DefaultScope.get_instance('mine', scope_name='mmpretrain')

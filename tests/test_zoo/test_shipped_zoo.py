@@ -125,7 +125,7 @@ def test_a_checkpoint_brings_the_config_beside_it(zoo, made, tmp_path):
     weights = find_weights('reid_nano')
     assert len(clasp_mm.inference('reid', PEOPLE, checkpoint=weights)) == 2
     alone = shutil.copy2(made[1]['reid'][1], tmp_path / 'alone.pth')
-    with pytest.raises(FileNotFoundError, match=r'no config at .*alone\.py, beside the checkpoint'):
+    with pytest.raises(FileNotFoundError, match=r'0 configs beside .*alone\.pth; name'):
         clasp_mm.inference('reid', PEOPLE, checkpoint=alone)
 
 

@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from clasp_mm.inferencers import person_search
-from clasp_mm.inferencers.inferencer import inference
+from clasp_mm.inferencers.inferencer import Inferencer, inference
 from tests.source_tree import ROOT
 
 CONFIG = next((Path(__file__).parents[3] / 'configs/quickstart').glob('person_search_*.py'))
@@ -62,6 +62,16 @@ def test_a_person_is_searched_for_in_a_folder(trained, drawn, tmp_path):
     assert 'similarity' not in everybody and (np.diff(everybody['scores']) <= 0).all()
     with pytest.raises(ValueError, match='no area inside the image of 160x120'):
         person_search.embed(model, image, [170, 20, 190, 60])
+
+
+def test_a_query_is_one_image(trained, drawn, tmp_path):
+    search = Inferencer('person_search', *trained)
+    frames = drawn / 'Image/SSM'
+    image, number = frames / 'val_000000.jpg', len(list(frames.glob('*.jpg')))
+    for given, message in ((frames, f'{frames} is {number} images'),
+                           (np.zeros((2, 9, 9, 3), np.uint8), 'the query is 2 images')):
+        with pytest.raises(ValueError, match=f'{message}: give one, and the box of the person'):
+            search(image, query=(given, [0, 0, 9, 9]))
 
 
 @pytest.mark.parametrize('arguments, message', [

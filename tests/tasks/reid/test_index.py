@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from clasp_mm.datasets import Market1501
 from clasp_mm.inferencers import reid
 from clasp_mm.inferencers.gallery import ReIDIndex
-from clasp_mm.inferencers.inferencer import inference
+from clasp_mm.inferencers.inferencer import Inferencer, inference
 from clasp_mm.visualization.ranked_lists import (
     RIGHT,
     WRONG,
@@ -56,6 +57,41 @@ def test_an_index_of_a_folder_is_saved_and_searched(market, fine_tuned, tmp_path
     again = ReIDIndex.load(tmp_path / 'index.npz')
     assert again.search(result['feature'][None]) == index.search(result['feature'][None])
     assert (again.names, again.root) == (index.names, str(folder))
+
+
+def test_an_index_is_searched_from_another_folder(market, fine_tuned, tmp_path, monkeypatch):
+    monkeypatch.chdir(market)
+    run = Inferencer('reid', *fine_tuned)
+    ReIDIndex.build(run.model, 'bounding_box_test', progress=False).save(tmp_path / 'index.npz')
+    monkeypatch.chdir(tmp_path)
+    assert ReIDIndex.load('index.npz').root == str(market / 'bounding_box_test')
+    run(market / 'query', gallery='index.npz', out_dir='out')
+    assert len(list((tmp_path / 'out').glob('*.jpg'))) == 16
+
+
+def test_images_that_left_the_gallery_are_blank_and_counted_once(market, fine_tuned, tmp_path,
+                                                                 said):
+    gallery, queries = tmp_path / 'gallery', sorted((market / 'query').iterdir())[:3]
+    gallery.mkdir()
+    for name, path in zip('abc', sorted((market / 'bounding_box_test').iterdir()), strict=False):
+        shutil.copy(path, gallery / f'{name}.jpg')
+    run = Inferencer('reid', *fine_tuned)
+    index = ReIDIndex.build(run.model, gallery, progress=False)
+    (gallery / 'a.jpg').unlink()
+    (gallery / 'b.jpg').write_bytes(b'no image')
+    found = run(queries, gallery=index, out_dir=tmp_path / 'out')
+    assert json.loads((tmp_path / 'out/predictions.json').read_text())[2]['names'] == found[2][
+        'names'].tolist()
+    text, = [text for text in said if 'blank' in text]
+    assert text.startswith('2 images of the gallery could not be read and are blank in the '
+                           f'pictures: {gallery}/a.jpg: ') and f'{gallery}/b.jpg: no known' in text
+    query = cv2.imread(str(queries[0]))
+    picture = reid.draw(query, found[0], gallery)
+    assert cv2.imread(str(tmp_path / 'out' / queries[0].name)).shape == picture.shape
+    assert said[-1].startswith('2 of 3 images could not be read')
+    cells = [picture[10:150, start:start + 60] for start in (125, 219, 313)]
+    assert [bool((cell == 255).all()) for cell in cells] == [
+        name != 'c.jpg' for name in found[0]['names']]
 
 
 def test_features_are_those_of_the_test_pipeline(market, fine_tuned):
