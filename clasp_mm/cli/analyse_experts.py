@@ -25,5 +25,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from clasp_mm.analysis.run import write_expert_use
+    options.check_counts(args, 'images')
     backbone, size = options.read_backbone(args)
     print(write_expert_use(backbone, args.folder, args.out, size, args.images))

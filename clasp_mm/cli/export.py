@@ -7,8 +7,8 @@ from .options import add_out, add_size
 EPILOG = """\
 The file is for one size of image and any batch, and says so in its metadata. The prompt is fixed
 (--task, or the config's) or a second input "prompt", (B, 3) weights over the prompts that the
-metadata names, so that one file serves every task. clasp_mm.export.run.ExportedModel runs both
-formats and checks what it is given.
+metadata names, so that one file serves every task. The metadata also says how images are resized
+and normalised. clasp_mm.export.run.ExportedModel runs both formats and checks what it is given.
 
 examples:
   clasp export published/clasp_nano_DATE-SHA.pth --size 64 32 --prompt-input
@@ -18,10 +18,10 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('source', help='published backbone, name of a model in $CLASP_ZOO, or '
-                        'config of pretraining, pose (heat maps), attributes or '
-                        're-identification')
-    parser.add_argument('--checkpoint', help='weights for a config')
+    parser.add_argument('source', help='published file, name of a model in $CLASP_ZOO, or config: '
+                        'of pose (heat maps), attributes and re-identification the whole model, '
+                        'else the backbone')
+    parser.add_argument('--checkpoint', help='weights for a config, which needs them')
     add_out(parser, 'work_dirs/exported')
     parser.add_argument('--format', choices=('onnx', 'torch'), default='onnx',
                         help="DIR/NAME.onnx or DIR/NAME.pt2; NAME is the source's (%(default)s)")
@@ -49,5 +49,7 @@ def run(args: argparse.Namespace) -> None:
     report = export_model(args.source, file, args.checkpoint, args.size, task,
                           args.prompt_input, args.out_indices, args.format, args.semantic_weight)
     height, width = report.meta['input_size']
+    left = report.meta.get('without_head_of')
     print(f'{report.path}: {", ".join(report.meta["outputs"])} of (B, 3, {height}, {width}); '
-          f'within {report.difference:.1g} of torch')
+          f'within {report.difference:.1g} of torch'
+          + (f'; the backbone alone, as heads of {left} are not exported' if left else ''))

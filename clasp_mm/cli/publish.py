@@ -53,6 +53,9 @@ def run(args: argparse.Namespace) -> None:
         usage('--push needs the .safetensors that --no-safetensors leaves out')
     from clasp_mm.zoo.entry import About, parse_results
     from clasp_mm.zoo.publish import publish_model
+    from clasp_mm.zoo.push import REPOSITORY, push_model
+    if args.push and not REPOSITORY.fullmatch(args.push):
+        usage(f'--push {args.push:.200}: a repository of the hub is named as OWNER/NAME')
     path = publish_model(
         args.checkpoint, args.name, args.out, args.config,
         about=About(args.data, args.data_licence, args.recipe, args.dataset),
@@ -61,5 +64,4 @@ def run(args: argparse.Namespace) -> None:
         pth=not args.no_pth, safetensors=not args.no_safetensors, half=args.half)
     print(path)
     if args.push:
-        from clasp_mm.zoo.push import push_model
         print(push_model(path, args.push))

@@ -19,6 +19,7 @@ _SCALES = dict(
     text=('relative cosine', "cosine with the text, less the mean over the vocabulary's texts"),
     attribute=('probability', 'probability among the values of the attribute'),
     image=('cosine', 'cosine with the picture'))
+_LOOK_ALIKES = ('checkpoint', 'config', 'task', 'semantic_weight', 'size')  # their options
 EPILOG = """\
 A query is words, split at commas ("red upper clothes, backpack"); a value of an attribute
 ("hair length=long hair"); the path of an image, to find what looks alike under a prompt of a
@@ -91,15 +92,19 @@ def _search(args: argparse.Namespace) -> tuple[Found | None, LUPerson, Path]:
     from clasp_mm.search.query import parse_query, read_attributes
     from clasp_mm.search.rank import search_images
     from clasp_mm.utils.shards import own_process
-    options.check_counts(args, 'batch_size')
-    if args.count < 1:
-        raise ValueError(f'--count must be at least 1, got {args.count}')
+    options.check_counts(args, 'batch_size', 'count')
+    if args.workers < 0:
+        options.usage(f'--workers must be at least 0, got {args.workers}')
     attributes = DEFAULT_VOCABULARY.attributes
     if args.attributes:
         attributes = read_attributes(args.attributes)
     parts = parse_query(args.query, attributes)
-    source = LUPerson(args.folder)
     kinds = {part.kind for part in parts}
+    given = [f'--{name.replace("_", "-")}' for name in _LOOK_ALIKES
+             if getattr(args, name) is not None]
+    if given and 'image' not in kinds:
+        options.usage(f'{", ".join(given)}: for look-alikes of a picture, and the query has none')
+    source = LUPerson(args.folder)
     clip = look = None
     if kinds - {'image'}:
         clip = build_clip(args.clip, options.clip_weights(args), args.device)

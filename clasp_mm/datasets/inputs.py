@@ -32,12 +32,12 @@ def _on_device(values: tuple[float, ...], device: torch.device) -> Tensor:
         return torch.tensor(values, device=device)[:, None, None]
 
 
-def load_images(paths: Sequence[str | os.PathLike], size: tuple[int, int] = (256, 128),
-                model: nn.Module | None = None) -> Tensor:
+def load_images(paths: str | os.PathLike | Sequence[str | os.PathLike],
+                size: tuple[int, int] = (256, 128), model: nn.Module | None = None) -> Tensor:
     """Read image files as the backbones want them.
 
     Args:
-        paths: Image files.
+        paths: Image files, or one.
         size: (H, W) in pixels.
         model: Backbone of :func:`clasp_mm.get_model` whose ``mean`` and ``std`` are taken;
             ImageNet's by default.
@@ -47,12 +47,16 @@ def load_images(paths: Sequence[str | os.PathLike], size: tuple[int, int] = (256
 
     Raises:
         clasp_mm.datasets.images.UnreadableImageError: If a file cannot be read; names it.
+        ValueError: If there is no file.
 
     Example:
         >>> load_images(['people/0.jpg', 'people/1.jpg'], size=(64, 32)).shape
         torch.Size([2, 3, 64, 32])
     """
-    images = torch.cat([resize_images([read_image(path)], size) for path in paths])
+    files = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    if not files:
+        raise ValueError(f'paths={paths!r} names no image: give one file or more')
+    images = torch.cat([resize_images([read_image(path)], size) for path in files])
     return normalize(images, model)
 
 

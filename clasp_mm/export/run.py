@@ -24,8 +24,12 @@ class ExportedModel:
 
     Attributes:
         meta: What the file says about itself: ``kind``, ``input_size`` (H, W),
-            ``channels``, ``mean``, ``std``, ``outputs``, ``prompts`` (columns of the prompt input,
-            [] where the prompt is fixed), ``task`` and, of heads, what their outputs mean.
+            ``channels``, ``mean``, ``std``, ``resize``, ``outputs``, ``prompts`` (columns of the
+            prompt input, [] where the prompt is fixed), ``task`` and, of heads, what their outputs
+            mean; of the backbone of another task ``without_head_of``, that task. ``resize`` has
+            ``backend`` and ``interpolation``; of a backbone ``enlarging``, that of images that are
+            less high than ``input_size``; of pose ``padding`` and ``use_udp`` of mmpose's affine
+            crop of a box.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -53,9 +57,9 @@ class ExportedModel:
         """Run the network.
 
         Args:
-            images: (B, 3, H, W) floats of the file's own size, normalised by ``meta``'s
-                ``channels``, ``mean`` and ``std`` (as ``clasp_mm.load_images`` does, given
-                the model).
+            images: (B, 3, H, W) floats of the file's own size, resized and normalised by ``meta``'s
+                ``resize``, ``channels``, ``mean`` and ``std`` (of a backbone as
+                ``clasp_mm.load_images`` does, given the model).
             prompt: Only where it is an input: a name of ``meta['prompts']``, several (their
                 mean), a weight for each name, or an array of weights, (P,), or (B, P) for each
                 image its own.

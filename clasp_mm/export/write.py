@@ -13,22 +13,26 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from clasp_mm.compat import torch_at_least
+from clasp_mm.compat import load_file, torch_at_least
 from clasp_mm.models.backbones import PCMoESwin, SemanticSwin
 from clasp_mm.models.layers import TASKS
 from clasp_mm.models.weights.find import find_weights
+from clasp_mm.registry import MODELS
 from clasp_mm.utils.files import replacing
 from clasp_mm.utils.resources import config_file
 from clasp_mm.version import __version__
 from clasp_mm.zoo.config import entry_config
-from clasp_mm.zoo.get_model import entry_weights, get_model
-from clasp_mm.zoo.index import PRETRAINING, read_zoo
+from clasp_mm.zoo.get_model import entry_weights, get_model, trained_task
+from clasp_mm.zoo.index import TASKS as TITLES
+from clasp_mm.zoo.index import model_task, read_zoo
 
 from .run import METADATA, ExportedModel
 
 TOLERANCE = 1e-4
 SUFFIXES = {'onnx': '.onnx', 'torch': '.pt2'}
 _OPSET = 20  # the first with Gelu
+_RESIZE = dict(backend='cv2', interpolation='area', enlarging='bicubic')  # as load_images
+_WITH_HEADS = tuple(TITLES[task] for task in ('pose', 'attribute', 'reid'))
 
 
 class Report(NamedTuple):
@@ -85,11 +89,11 @@ def export_model(source: str | Path, out: str | Path, checkpoint: str | Path | N
     It is traced on the CPU, so that the file is bound to no device.
 
     Args:
-        source: A published backbone (see :func:`clasp_mm.get_model`), the name of a model in the
-            zoo, a pretraining config, or the config of a fine-tuned model of pose, attributes or
-            re-identification.
+        source: A published file or a run's checkpoint (see :func:`clasp_mm.get_model`), the name of
+            a model in the zoo, or a config. Of pose, attributes and re-identification the whole
+            model is written, by the config that lies beside a file; of anything else the backbone.
         out: The file, ``.onnx`` or ``.pt2``.
-        checkpoint: Weights for a config. A task's must cover the whole model.
+        checkpoint: Weights for a config, which needs them; with a head, of the whole model.
         size: (H, W) of the images; by default the one of a task's config.
         task: The prompt that is built in, as ``PCMoESwin``'s; by default the config's.
         prompt_input: The prompt is a second input ``prompt`` instead, (B, 3) weights over
@@ -99,7 +103,8 @@ def export_model(source: str | Path, out: str | Path, checkpoint: str | Path | N
         semantic_weight: Weight of a ``SemanticSwin``, built in; by default the config's.
 
     Raises:
-        FileNotFoundError: There is no such source or checkpoint.
+        FileNotFoundError: There is no such source or checkpoint, or no config beside a file whose
+            head is to be built.
         ModuleNotFoundError: onnx, onnxscript or onnxruntime is not installed.
         ValueError: An argument does not fit the model, or the model cannot be exported.
         RuntimeError: torch is before 2.6, or the file does not compute what the model does; no
@@ -159,38 +164,58 @@ def trace(network: Network, example: tuple[Tensor, ...]) -> torch.export.Exporte
 def _load(source: str | Path, checkpoint: str | Path | None,
           overrides: dict[str, Any]) -> _Source:
     named = Path(source).suffix != '.py'
+    if named and checkpoint is not None:
+        raise ValueError(f'{source} has its weights; a checkpoint goes with a config')
+    if not named and checkpoint is None:
+        raise ValueError(f'{source} is a config, which has no weights: name the checkpoint of its '
+                         'training (--checkpoint), or export a published model')
+    entry = read_zoo().get(str(source)) if named and not Path(source).is_file() else None
     if not named:
-        cfg = Config.fromfile(config_file(source))
+        cfg, weights = Config.fromfile(config_file(source)), checkpoint
+    elif entry is not None:
+        cfg, weights = entry_config(entry), entry_weights(entry)
     else:
-        if checkpoint is not None:
-            raise ValueError(f'{source} has its weights; a checkpoint goes with a config')
-        entry = None if Path(source).is_file() else read_zoo().get(str(source))
-        if entry is None:
-            return _backbone(source, None, overrides)
-        cfg = entry_config(entry)
-    head = cfg.get('model', {}).get('head', {}).get('type')
-    load_task = _TASKS_OF_HEADS.get(head)
+        weights = find_weights(source)
+        task = trained_task(load_file(weights, mmap=True))
+        if task not in _WITH_HEADS:
+            return _backbone(source, None, overrides, task)
+        cfg = _config_beside(weights, task)
+    model = cfg.get('model', {})
+    load_task = _TASKS_OF_HEADS.get(model.get('head', {}).get('type'))
     if load_task is None:
-        if named or cfg.get('model', {}).get('type') in PRETRAINING:
-            return _backbone(source, checkpoint, overrides)
-        raise ValueError(f'{source} has a model.head of type {head!r}: backbones of pretraining '
-                         f'configs and {", ".join(_TASKS_OF_HEADS)} can be exported')
-    if named:
-        checkpoint = entry_weights(entry)
-    if checkpoint is None:
-        raise ValueError(f'{source} is the config of a task: name the checkpoint of its training')
+        kind = model.get('backbone', {}).get('type')
+        _check_backbone(MODELS.get(str(kind)), kind)
+        return _backbone(source, checkpoint, overrides, model_task(model) or model.get('type'))
     for name, value in overrides.items():
         raise ValueError(f'{name}={value} is for a backbone; the head of {source} needs its own '
                          'maps')
-    return load_task(cfg, find_weights(checkpoint))
+    return load_task(cfg, find_weights(weights))
 
 
-def _backbone(source: str | Path, checkpoint: str | Path | None,
-              overrides: dict[str, Any]) -> _Source:
+def _config_beside(weights: Path, task: str) -> Config:
+    from clasp_mm.inferencers.loading import find_model
+    try:
+        return find_model(task, None, weights)[0]
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f'{weights} is of {task}, and its head is built by a config, which does not lie beside '
+            f'it: export that config with --checkpoint {weights}') from error
+
+
+def _check_backbone(found: Any, kind: str | None) -> None:
+    if not (isinstance(found, type) and issubclass(found, PCMoESwin)):
+        raise ValueError(f'the model has a backbone of type {kind}: only clasp_mm.PCMoESwin and '
+                         'clasp_mm.SemanticSwin are exported here')
+
+
+def _backbone(source: str | Path, checkpoint: str | Path | None, overrides: dict[str, Any],
+              task: str | None) -> _Source:
     backbone = get_model(source, checkpoint, **overrides)
+    without = {} if task in (None, TITLES['pretrain']) else dict(without_head_of=task)
     return _Source(
         Network(backbone), [f'stage{index + 1}' for index in backbone.out_indices], None,
-        dict(kind='backbone', channels='RGB', mean=list(backbone.mean), std=list(backbone.std)))
+        dict(kind='backbone', channels='RGB', mean=list(backbone.mean), std=list(backbone.std),
+             resize=_RESIZE, **without))
 
 
 def _pose(cfg: Config, checkpoint: str | Path) -> _Source:
@@ -201,7 +226,8 @@ def _pose(cfg: Config, checkpoint: str | Path) -> _Source:
     meta = dict(codec=json.loads(json.dumps(codec)),
                 keypoints=[names[index] for index in sorted(names)])
     return _Source(_joined(model), ['heatmaps'], tuple(codec.input_size[::-1]),
-                   dict(_preprocessing(model), kind='pose', **meta))
+                   dict(_preprocessing(model, backend='cv2', interpolation='bilinear'),
+                        kind='pose', **meta))
 
 
 def _attribute(cfg: Config, checkpoint: str | Path) -> _Source:
@@ -228,20 +254,24 @@ _TASKS_OF_HEADS = {'HeatmapHead': _pose, 'clasp_mm.AttributeHead': _attribute,
 
 
 def _joined(model: nn.Module, *after: nn.Module) -> Network:
-    if not isinstance(model.backbone, PCMoESwin):
-        raise ValueError(f'the model has a backbone of type {type(model.backbone).__name__}: only '
-                         'clasp_mm.PCMoESwin and clasp_mm.SemanticSwin are exported here')
+    _check_backbone(type(model.backbone), type(model.backbone).__name__)
     necks = [model.neck] if model.with_neck else []
     return Network(model.backbone, [*necks, model.head, *after])
 
 
-def _preprocessing(model: nn.Module) -> dict[str, Any]:
-    """How images become inputs, by the model's own preprocessor, whose images are BGR."""
+def _preprocessing(model: nn.Module, **resize: Any) -> dict[str, Any]:
+    """How images become inputs, by the model's own pipeline and preprocessor; its images are BGR.
+
+    ``resize`` is what no step of the pipeline says.
+    """
     own = model.data_preprocessor
     swaps = getattr(own, 'to_rgb', False) or getattr(own, '_channel_conversion', False)
     mean, std = ([round(one, 4) for one in value.flatten().tolist()]
                  for value in (own.mean, own.std))
-    return dict(channels='RGB' if swaps else 'BGR', mean=mean, std=std)
+    resize |= {name: getattr(step, name) for step in model.pipeline.transforms
+               for name in ('backend', 'interpolation', 'padding', 'use_udp')
+               if hasattr(step, name)}
+    return dict(channels='RGB' if swaps else 'BGR', mean=mean, std=std, resize=resize)
 
 
 def _resized(cfg: Config) -> tuple[int, int]:

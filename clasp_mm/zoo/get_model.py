@@ -141,15 +141,19 @@ def entry_weights(entry: Mapping[str, Any]) -> Path:
 
 
 def check_task(content: Any, path: Path, cfg: Config) -> None:
-    """Refuse weights that were fine-tuned for something else.
-
-    A published file says its task; a run's checkpoint has its config, as text that is only
-    searched, not run.
-    """
-    meta = meta_of(content)
-    types = re.findall(r"\btype='([\w.]+)'", str(meta.get('cfg', '')))
-    found = meta.get('task') or task_of_types([*types, str(meta.get('algorithm'))])
-    wanted = model_task(cfg.model)
+    """Refuse weights that were fine-tuned for something else."""
+    found, wanted = trained_task(content), model_task(cfg.model)
     if found in TASKS.values() and found not in (TASKS['pretrain'], wanted):
         raise ValueError(f'{path} is of another task, {found}, and the config is for '
                          f'{wanted or cfg.model.type}: give the config that it was trained by')
+
+
+def trained_task(content: Any) -> str | None:
+    """A value of :data:`~.index.TASKS`, of what a file of weights was trained for.
+
+    A published file says it; a run's checkpoint has its config, as text that is only searched, not
+    run.
+    """
+    meta = meta_of(content)
+    types = re.findall(r"\btype='([\w.]+)'", str(meta.get('cfg', '')))
+    return meta.get('task') or task_of_types([*types, str(meta.get('algorithm'))])

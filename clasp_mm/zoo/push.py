@@ -14,7 +14,7 @@ from .index import TASKS
 from .pages import cell
 from .passport import CODE_LICENCE
 
-_REPO = re.compile(r'[\w.-]+/[\w.-]+', re.ASCII)
+REPOSITORY = re.compile(r'[\w.-]+/[\w.-]+', re.ASCII)
 _DATASET = re.compile(r'[\w.-]+(?:/[\w.-]+)?', re.ASCII)  # else it is no name there, but words
 _PIPELINES = {'Pose Estimation': 'keypoint-detection', 'Human Parsing': 'image-segmentation',
               'Pedestrian Detection': 'object-detection', 'Person Search': 'object-detection',
@@ -41,7 +41,7 @@ def push_model(published: str | os.PathLike, repo: str) -> str:
         FileNotFoundError: The published model is not complete.
         ValueError: ``repo`` is of another form, or there is no ``.safetensors``.
     """
-    if not _REPO.fullmatch(repo):
+    if not REPOSITORY.fullmatch(repo):
         raise ValueError(f'{repo!r:.200} is no repository of the hub, which is as OWNER/NAME')
     import huggingface_hub as hub  # slow
     published = Path(published)

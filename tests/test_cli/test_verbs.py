@@ -184,6 +184,8 @@ def test_an_interruption_is_130(monkeypatch):
     (['data', 'chek', 'reid'], "clasp data: no verb 'chek'; did you mean 'check'?"),
     (['data', 'check', 'reid'], 'clasp data check: error: the following arguments are required'),
     (['quickstart', '--seeds', '0'], 'clasp quickstart: error: --seeds must be at least 1, got 0'),
+    (['search', 'f', 'red', '--workers', '-1'], '--workers must be at least 0, got -1'),
+    (['analyse', 'experts', 'm', 'f', '--images', '-3'], '--images must be at least 1, got -3'),
     (['label'], ''), ([], '')])
 def test_a_wrong_command_line_is_2(words, said, capsys):
     if not said:  # the help

@@ -4,6 +4,7 @@ import json
 import runpy
 import sys
 
+import mmcv
 import numpy as np
 import pytest
 import torch
@@ -20,7 +21,7 @@ import onnxruntime
 
 from benchmarks.contest import Options
 from benchmarks.run import run_benchmarks
-from clasp_mm import get_model
+from clasp_mm import cli, get_model, load_images
 from clasp_mm.export import write as export
 from clasp_mm.export.run import ExportedModel
 from clasp_mm.export.write import Network, export_model, trace
@@ -212,8 +213,64 @@ def test_a_task_of_the_zoo_is_exported_by_its_name_head_and_all(tmp_path, monkey
     assert export._load('mine', None, {}).meta['kind'] == 'backbone'
 
 
-def normalised(pictures, meta):
+def published_as(checkpoint, path, **meta):
+    torch.save(dict(torch.load(checkpoint), meta=meta), path)
+    return path
+
+
+def test_a_fine_tuned_model_is_the_same_by_file_run_and_config(tmp_path):
+    config, checkpoint = fine_tuned(tmp_path, 'reid')
+    whole = export._load(config, checkpoint, {})
+    file = published_as(checkpoint, tmp_path / 'reid.pth', task='Re-identification',
+                        backbone=dict(SMALL))
+    run = published_as(checkpoint, tmp_path / 'epoch_1.pth', cfg=config.read_text())
+    for source in (file, run):
+        loaded = export._load(source, None, {})
+        assert (loaded.outputs, loaded.size, loaded.meta) == (
+            ['features'], (64, 32), whole.meta), source
+    with pytest.raises(ValueError, match=r'out_indices=.*needs its own maps'):
+        export._load(file, None, dict(out_indices=(0, )))
+    config.unlink()
+    with pytest.raises(FileNotFoundError, match=r'is of Re-identification.*--checkpoint .*1\.pth'):
+        export._load(run, None, {})
+
+
+def test_of_a_task_without_an_exported_head_the_backbone_is_and_that_is_said(tmp_path, capsys):
+    file = publish(tmp_path / 'parsing.pth', SMALL)
+    published_as(file, file, task='Human Parsing', backbone=dict(SMALL))
+    config = tmp_path / 'parsing.py'
+    Config(dict(model=dict(type='clasp_mm.HumanParser', backbone=SMALL))).dump(config)
+    for source in ([file], [config, '--checkpoint', file]):
+        assert cli.main(['export', *map(str, source), '--size', '36', '20', '--task', 'part',
+                         '--format', 'torch', '--out', str(tmp_path)]) == 0
+        assert 'torch; the backbone alone, as heads of Human Parsing' in capsys.readouterr().out
+        meta = ExportedModel(tmp_path / 'parsing.pt2').meta
+        assert meta['kind'] == 'backbone' and meta['without_head_of'] == 'Human Parsing'
+    pytest.importorskip('mmseg', reason='needs mmsegmentation: bash tools/setup.sh')
+    assert export._load('parsing_nano', None, {}).meta['without_head_of'] == 'Human Parsing'
+    assert 'without_head_of' not in export._load('clasp_nano', None, {}).meta
+
+
+def test_a_config_without_weights_is_refused_and_leaves_what_was_there(tmp_path, capsys):
+    (tmp_path / 'config.pt2').write_bytes(b'the good one')
+    Config(dict(model=dict(type='clasp_mm.CLASP', backbone=SMALL))).dump(tmp_path / 'config.py')
+    assert cli.main(['export', str(tmp_path / 'config.py'), '--size', '36', '20', '--task', 'part',
+                     '--format', 'torch', '--out', str(tmp_path)]) == 1
+    assert 'config.py is a config, which has no weights: name the checkpoint of its training ' \
+        '(--checkpoint)' in capsys.readouterr().err
+    assert (tmp_path / 'config.pt2').read_bytes() == b'the good one'
+
+
+def resized(pictures, meta):
     """What the metadata asks for, from (H, W, 3) BGR pictures."""
+    way, (height, width) = dict(meta['resize']), meta['input_size']
+    enlarging = way.pop('enlarging', way['interpolation'])
+    return [mmcv.imresize(picture, (width, height), **{**way, 'interpolation': (
+        way['interpolation'] if len(picture) > height else enlarging)}) for picture in pictures]
+
+
+def normalised(pictures, meta):
+    """What the metadata asks for, from (H, W, 3) BGR pictures of the input's size."""
     assert meta['channels'] == 'RGB'
     stack = np.stack(pictures)[..., ::-1].astype(np.float32)
     return ((stack - np.float32(meta['mean'])) / np.float32(meta['std'])).transpose(0, 3, 1, 2)
@@ -225,11 +282,11 @@ def test_heads_give_what_inference_gives(name, tmp_path):
     config, checkpoint = fine_tuned(tmp_path, name)
     model = ExportedModel(export_model(config, tmp_path / 'model.onnx', checkpoint).path)
     assert model.meta['kind'] == name and model.meta['input_size'] == [64, 32]
-    pictures = list(np.random.default_rng(0).integers(0, 256, (3, 64, 32, 3), np.uint8))
+    pictures = list(np.random.default_rng(0).integers(0, 256, (3, 100, 60, 3), np.uint8))
     task, key, output = dict(attribute=(attribute, 'probabilities', 'probabilities'),
                              reid=(reid, 'feature', 'features'))[name]
     results = task.predict(task.load(config, checkpoint), pictures)
-    outs = model(normalised(pictures, model.meta))[output]
+    outs = model(normalised(resized(pictures, model.meta), model.meta))[output]
     np.testing.assert_allclose(outs, [result[key] for result in results], **TOLERANCE)
     assert abs(outs[0] - outs[1]).max() > 1e-3
 
@@ -241,6 +298,8 @@ def test_heat_maps_are_mmpose_s(tmp_path):
     config, checkpoint = fine_tuned(tmp_path, 'pose')
     report = export_model(config, tmp_path / 'pose.onnx', checkpoint, prompt_input=True)
     assert report.meta['codec']['input_size'] == [48, 64] and len(report.meta['keypoints']) == 17
+    assert report.meta['resize'] == dict(backend='cv2', interpolation='bilinear', padding=1.25,
+                                         use_udp=False)
     model = pose.load(config, checkpoint)
     pictures = np.random.default_rng(0).integers(0, 256, (3, 64, 48, 3), np.uint8)
     data = dict(inputs=[torch.tensor(picture).permute(2, 0, 1) for picture in pictures],
@@ -291,8 +350,9 @@ def test_models_that_cannot_be_exported_are_named(tmp_path):
     plain = publish(tmp_path / 'plain.pth', dict(BACKBONE, moe=None))
     with pytest.raises(ValueError, match='no PC-MoE'):
         attempt(plain, size=SIZE, prompt_input=True)
-    with pytest.raises(ValueError, match=r'head of type .*can be exported'):
-        attempt(next(shipped_file('configs/quickstart').glob('detection_*.py')))
+    Config(dict(model=dict(backbone=dict(type='mmpretrain.ResNet')))).dump(tmp_path / 'resnet.py')
+    with pytest.raises(ValueError, match=r'type mmpretrain\.ResNet: only clasp_mm\.PCMoESwin and'):
+        attempt(tmp_path / 'resnet.py', checkpoint=plain)
     config, checkpoint = fine_tuned(tmp_path, 'reid')
     with pytest.raises(ValueError, match='name the checkpoint'):
         attempt(config)
@@ -336,13 +396,20 @@ def test_an_onnx_file_runs_no_code(tmp_path):
     assert not (tmp_path / 'ran').exists()
 
 
-def test_a_backbone_states_how_its_images_were_normalised(tmp_path):
+def test_a_backbone_states_how_its_images_were_resized_and_normalised(tmp_path):
     source = publish(tmp_path / 'reid.pth', SMALL)
     content = torch.load(source)
     content['meta']['data_preprocessor'] = dict(mean=[127.5] * 3, std=[60, 61, 62])
     torch.save(content, source)
     meta = export_model(source, tmp_path / 'x.pt2', size=SIZE, task='part', format='torch').meta
     assert meta['mean'] == [127.5] * 3 and meta['std'] == [60, 61, 62]
+    pictures = [np.random.default_rng(0).integers(0, 256, size, np.uint8)
+                for size in ((100, 60, 3), (30, 12, 3))]
+    files = [tmp_path / f'{place}.png' for place in range(2)]
+    for picture, file in zip(pictures, files, strict=True):
+        mmcv.imwrite(picture, str(file))
+    np.testing.assert_allclose(normalised(resized(pictures, meta), meta), load_images(
+        files, SIZE, get_model(source)), atol=1e-5)
 
 
 def test_a_missing_package_is_named(published, tmp_path, monkeypatch):

@@ -232,11 +232,22 @@ def test_command_says_what_is_wrong(people, checkpoint, tmp_path, capsys, more, 
 
 @pytest.mark.parametrize('more, words', [
     (('--size', '0', '0'), '--size: must be at least 1 pixel, got 0'),
-    (('--batch-size', '0'), '--batch-size must be at least 1, got 0')])
-def test_sizes_below_1_are_refused(people, checkpoint, tmp_path, capsys, more, words):
+    (('--batch-size', '0'), '--batch-size must be at least 1, got 0'),
+    (('--queries', '-3'), '--queries must be at least 0, got -3'),
+    (('--neighbours', '-1'), '--neighbours must be at least 0, got -1'),
+    (('--workers', '-1'), '--workers must be at least 0, got -1')])
+def test_numbers_that_are_too_low_are_refused_first(people, checkpoint, tmp_path, capsys, more,
+                                                    words):
     with pytest.raises(SystemExit, match='2'):
         call(people, checkpoint, tmp_path, '--task', 'part', *more)
     assert words in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('option, figures', [('--queries', 0), ('--neighbours', 5)])
+def test_a_page_may_have_no_queries_or_no_neighbours(people, checkpoint, tmp_path, option, figures):
+    assert call(people, checkpoint, tmp_path, '--task', 'part', option, '0') == 0
+    assert (tmp_path / 'out' / 'features.html').read_text().count('<figure') == figures
 
 
 def test_features_have_two_formats():

@@ -328,13 +328,23 @@ def test_command_finds_what_looks_alike(folder, tmp_path, capsys):
 
 
 @pytest.mark.parametrize('more, words', [
-    (('hats=1', ), "did you mean 'hat'"), (('red', '--count', 0), '--count must be at least 1'),
+    (('hats=1', ), "did you mean 'hat'"),
     (('red', '--attributes', 'gone.json'), 'no file of attributes gone.json'),
     (('red', '--clip', 'ViT-B-33'), "open_clip has no model 'ViT-B-33'")])
 def test_command_says_what_is_wrong(folder, capsys, more, words):
     assert call(folder, *more) == 1
     assert words in capsys.readouterr().err
     assert not (folder.parent / 'page.html').exists()
+
+
+@pytest.mark.parametrize('more, words', [
+    (('--count', 0), '--count must be at least 1, got 0'),
+    (('--task', 'part', '--semantic-weight', 3, '--checkpoint', 'x.pth'),
+     '--checkpoint, --task, --semantic-weight: for look-alikes of a picture')])
+def test_a_wrong_command_line_is_2(folder, capsys, more, words):
+    with pytest.raises(SystemExit, match='2'):
+        call(folder, 'red', *more)
+    assert words in capsys.readouterr().err
 
 
 def test_command_needs_a_backbone_for_pictures(folder, capsys):

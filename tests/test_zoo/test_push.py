@@ -102,3 +102,10 @@ def test_publish_pushes(hub, tmp_path, monkeypatch, capsys):
     assert b'\nlicense: other\n' in hub.repos['me/mine']['README.md']
     with pytest.raises(SystemExit):
         cli.main([*words[:-5], '--no-safetensors', '--push', 'me/mine'])
+
+
+def test_a_name_that_no_repository_has_is_refused_before_anything_is_written(tmp_path, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        cli.main(['publish', str(tmp_path / 'x.pth'), 'mine', '--out', str(tmp_path / 'zoo'),
+                  '--push', 'mine'])
+    assert '--push mine: a repository of the hub is named as OWNER/NAME' in capsys.readouterr().err

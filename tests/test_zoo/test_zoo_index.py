@@ -9,6 +9,7 @@ import pytest
 from mmengine.config import Config
 
 from clasp_mm.models.macs import config_cost
+from clasp_mm.models.weights.find import find_weights
 from clasp_mm.zoo.index import (
     list_models,
     model_task,
@@ -154,6 +155,20 @@ def test_a_folder_of_the_zoo_adds_its_models(tmp_path, entry, monkeypatch):
     assert list_models('min') == ['mine'] and read_zoo()['mine']['Weights'].startswith('mine')
     monkeypatch.delenv('CLASP_ZOO')
     assert list_models('min') == []
+
+
+def test_a_folder_that_is_not_there_is_left_out_and_named(tmp_path, entry, monkeypatch):
+    entry.update(Name='mine', Weights='mine_20260101-01234567.pth', Results=None)
+    (tmp_path / 'zoo').mkdir()
+    write(tmp_path / 'zoo', entry)
+    (tmp_path / 'zoo' / entry['Weights']).touch()
+    shipped = list_models(weights=True)
+    monkeypatch.setenv('HOME', str(tmp_path))
+    monkeypatch.setenv('CLASP_ZOO', f'{tmp_path / "gone"}:~/zoo')
+    for weights in (False, True):
+        with pytest.warns(UserWarning, match="CLASP_ZOO names '.*gone', which is no folder"):
+            assert {'mine', *shipped} <= {*list_models(weights=weights)}
+    assert find_weights('clasp_nano').is_file()
 
 
 def test_nearest_names_are_offered():

@@ -28,9 +28,10 @@ def find_weights(source: str | os.PathLike) -> Path:
     """Local path of a file of weights.
 
     The environment variable ``CLASP_ZOO`` names folders, separated as in ``PATH``, or the address
-    of one folder; files of an address are kept in torch's hub directory, those without a hash in
-    their name in a folder of their address. After it the models that came along are looked at:
-    ``zoo/`` of the clone, or what of it is in the installed package.
+    of one folder; what is no folder is left out with a warning. Files of an address are kept in
+    torch's hub directory, those without a hash in their name in a folder of their address. After
+    it the models that came along are looked at: ``zoo/`` of the clone, or what of it is in the
+    installed package.
 
     Args:
         source: A path; an address; a repository of the Hugging Face hub
@@ -155,7 +156,14 @@ def _zoo() -> tuple[list[Path], str | None]:
     value = os.environ.get(ZOO_VARIABLE, '')
     if _is_address(value):
         return folders, value.rstrip('/')
-    return folders + [Path(folder) for folder in value.split(os.pathsep) if folder], None
+    for named in filter(None, value.split(os.pathsep)):
+        folder = Path(os.path.expanduser(named))
+        if folder.is_dir():
+            folders.append(folder)
+        else:
+            warnings.warn(f'{ZOO_VARIABLE} names {named!r}, which is no folder here, so it is left '
+                          f'out: correct the path, or unset {ZOO_VARIABLE}')
+    return folders, None
 
 
 def published_models() -> dict[str, Path | str]:
