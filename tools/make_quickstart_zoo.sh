@@ -34,7 +34,8 @@ while [ $# -gt 0 ]; do
     case "$1" in
         --zoo) ZOO="$(realpath -m "${2:?--zoo needs a folder}")"; shift ;;
         --venv) VENV="$(realpath -m "${2:?--venv needs a folder}")"; shift ;;
-        --python) PYTHON="${2:?--python needs a file}"; shift ;;
+        --python) PYTHON="${2:?--python needs a file}"; shift
+            case "$PYTHON" in /*) ;; */*) PYTHON="$PWD/$PYTHON" ;; esac ;;
         --allow-dirty) DIRTY=(--allow-dirty) ;;
         -h|--help) usage; exit 0 ;;
         attribute|reid|pose|parsing|detection|person_search)

@@ -41,9 +41,10 @@ def _host(name: str, needs: tuple[str, ...], *modules: str) -> Part:
     return Part(name, needs, f'from clasp_mm.cli.doctor import prove_host; prove_host(*{modules})')
 
 
+CLIP = ('open_clip_torch', 'timm')
 PARTS = (
     Part('pretraining', (), 'import clasp_mm.models, clasp_mm.datasets, clasp_mm.engine'),
-    Part('pseudo-labels with CLIP', ('open_clip_torch',),
+    Part('pseudo-labels with CLIP', CLIP,
          'import open_clip, clasp_mm.pseudo_labels'),
     _host('pose estimation', ('mmdet', 'mmpose'), 'mmpose.models', 'mmpose.datasets',
           'mmpose.apis'),
@@ -102,10 +103,11 @@ def diagnose(accepted: Mapping[str, Mapping[str, str]], versions: Mapping[str, s
     bad = [name for name, package in packages.items() if package.state != 'ok' and name != other]
     faults = {part.name: [name for name in bad if name in (*core, mmcv, *part.needs)]
               for part in PARTS}
-    by_pip = [name for name in bad if name in core or name == 'open_clip_torch']
+    by_pip = [name for name in bad if name in core or name in CLIP]
     cures = []
     if by_pip:
-        cures.append(('for pretraining', shown(
+        purpose = 'pretraining' if set(by_pip) & set(core) else 'pseudo-labels with CLIP'
+        cures.append((f'for {purpose}', shown(
             'pip', 'install', *(name + packages[name].accepted for name in by_pip))))
     if len(by_pip) < len(bad):
         needed = 'pretraining, ' if mmcv in bad else ''

@@ -90,6 +90,8 @@ class SetUp:
         marks = [self.state / name for name in self.wanted()]
         if not all(path.is_file() and path.read_text('utf-8') == self.mark() for path in marks):
             return False
+        if not installed('packaging'):  # by which versions are read
+            return False
         groups = FOR_TESTS if self.args.with_tests else ()
         accepted = packages.accepted_versions((*packages.GROUPS, *groups))
         wanted = {name: spec for group in accepted.values() for name, spec in group.items()}

@@ -1,7 +1,6 @@
 """Configs as text that is read, not run: those inside checkpoints, and those of a zoo's address."""
 
 import ast
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -23,11 +22,15 @@ def read_config_text(text: str) -> dict[str, Any]:
         raise ValueError(f'no config: {error}') from error
     values = {}
     for statement in statements:
-        target = statement.targets[0] if isinstance(statement, ast.Assign) else None
-        if not isinstance(target, ast.Name):
-            raise ValueError(f'line {statement.lineno} sets no name to a value: a resolved config '
-                             'does nothing else (config.dump writes one)')
-        values[target.id] = _value(statement.value)
+        targets = statement.targets if isinstance(statement, ast.Assign) else [None]
+        for target in targets:  # a = b = value has two
+            if not isinstance(target, ast.Name):
+                raise ValueError(f'line {statement.lineno} sets no name to a value: a resolved '
+                                 'config does nothing else (config.dump writes one)')
+            try:
+                values[target.id] = _value(statement.value)
+            except TypeError as error:  # such as of a list as a key
+                raise ValueError(f'line {statement.lineno}: {error}') from error
     return values
 
 
@@ -72,7 +75,11 @@ def config_differences(given: Mapping[str, Any], stored: Mapping[str, Any]) -> l
 
 
 def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value, default=str))
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 def _differences(place: str, given: Any, stored: Any) -> Iterator[str]:

@@ -266,7 +266,7 @@ def locked(path: str | os.PathLike, waiting: str = '') -> Iterator[None]:
         path: What is worked on.
         waiting: Said on stderr where another process has to be waited for.
     """
-    path = Path(path)
+    path = Path(os.path.abspath(path))  # '.' has no name
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.with_name(f'.{path.name}.lock')
     file = _flock(lock, waiting)

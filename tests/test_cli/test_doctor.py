@@ -11,13 +11,14 @@ from clasp_mm.cli import doctor
 ACCEPTED = {
     'core': {'torch': '>=2.1,<2.15', 'torchvision': '>=0.16,<0.30', 'numpy': '>=1.23,<3',
              'setuptools': '<82', 'rich': '', 'mmpretrain': '>=1.2.0,<1.3'},
-    'clip': {'open_clip_torch': '>=3.0,<4'},
+    'clip': {'open_clip_torch': '>=3.0,<4', 'timm': '>=1.0.21'},
     'hosts': {'mmcv-lite': '>=2.1.0,<2.2', 'mmdet': '>=3.3.0,<3.4', 'mmpose': '>=1.3.2,<1.4',
               'mmsegmentation': '>=1.2.2,<1.3'},
     'host_needs': {'six': ''},
 }
 CORE = {'torch': '2.13.0', 'torchvision': '0.28.0', 'numpy': '1.26.4', 'setuptools': '81.0.0',
-        'rich': '15.0.0', 'mmpretrain': '1.2.0', 'mmcv-lite': '2.1.0', 'open_clip_torch': '3.3.0'}
+        'rich': '15.0.0', 'mmpretrain': '1.2.0', 'mmcv-lite': '2.1.0', 'open_clip_torch': '3.3.0',
+        'timm': '1.0.22'}
 HOSTS = {'mmdet': '3.3.0', 'mmpose': '1.3.2', 'mmsegmentation': '1.2.2', 'six': '1.17.0'}
 
 
@@ -86,16 +87,17 @@ def test_local_and_pre_release_builds_in_the_range_are_accepted():
         assert diagnose({**CORE, 'torch': version}).packages['torch'].state == 'ok'
 
 
-def test_clip_missing_leaves_pretraining_usable():
-    versions = {name: version for name, version in CORE.items() if name != 'open_clip_torch'}
-    diagnosis = diagnose(versions)
-    assert usable(diagnosis) == {'pretraining'}
-    assert "'open_clip_torch>=3.0,<4'" in diagnosis.cures[0][1]
+@pytest.mark.parametrize('name, spec', ACCEPTED['clip'].items())
+def test_clip_missing_leaves_pretraining_usable(name, spec):
+    diagnosis = diagnose({**CORE, **HOSTS} | {name: '0.9.0'})
+    assert 'pseudo-labels with CLIP' not in usable(diagnosis) >= {'pretraining'}
+    ((purpose, command),) = diagnosis.cures
+    assert purpose == 'for pseudo-labels with CLIP' and f"'{name}{spec}'" in command
 
 
 def test_cures_install_what_they_say():
     """Whatever is missing, following the cures for pretraining makes pretraining usable."""
-    for missing in CORE:
+    for missing in set(CORE) - set(ACCEPTED['clip']):
         versions = {name: version for name, version in CORE.items() if name != missing}
         lines = [command for purpose, command in diagnose(versions).cures
                  if purpose.startswith('for pretraining')]

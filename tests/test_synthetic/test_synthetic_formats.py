@@ -15,11 +15,13 @@ from clasp_mm.synthetic import (
     shards,
     write_citypersons,
     write_coco_keypoints,
+    write_cuhk_sysu,
     write_lip,
 )
 from clasp_mm.synthetic.identity import draw_look
 from clasp_mm.synthetic.layouts import citypersons as citypersons_module
 from clasp_mm.synthetic.layouts import coco as coco_module
+from clasp_mm.synthetic.layouts import matlab
 from clasp_mm.synthetic.layouts import split as split_module
 from clasp_mm.synthetic.layouts.split import Split
 
@@ -294,6 +296,29 @@ def test_files_do_not_depend_on_a_kill(roots, layout, tmp_path, monkeypatch):
     assert files_of(again) == whole
     write(again, layout, 'val')  # complete: nothing is drawn
     assert len(drawn) == 3
+
+
+def test_a_kill_among_the_lists_of_cuhk_sysu_doubles_nothing(tmp_path, monkeypatch):
+    def draw(folder, split):
+        write_cuhk_sysu(tmp_path / folder, split, 6, size=(64, 96), num_people=(2, 3), workers=1,
+                        progress=False)
+
+    for split in ('train', 'val'):
+        draw('whole', split)
+    write_file = matlab.write
+
+    def killed(path, content):
+        if path.name == 'pool.mat':
+            raise KeyboardInterrupt
+        write_file(path, content)
+
+    monkeypatch.setattr(matlab, 'write', killed)
+    with pytest.raises(KeyboardInterrupt):
+        draw('again', 'val')  # in another order, too
+    monkeypatch.setattr(matlab, 'write', write_file)
+    for split in ('val', 'train'):
+        draw('again', split)
+    assert files_of(tmp_path / 'again') == files_of(tmp_path / 'whole')
 
 
 @pytest.mark.parametrize('layout', WRITERS)

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from clasp_mm.utils.files import replacing
+from clasp_mm.utils.files import locked, replacing
 
 
 def full_disk(*args, **kwargs):
@@ -21,6 +21,15 @@ def test_what_was_there_stays_until_all_is_written(tmp_path):
         partial.write_text('half')
         raise KeyError('broken off')
     assert path.read_text() == 'new' and os.listdir(path.parent) == ['file']
+
+
+def test_the_current_folder_can_be_locked(tmp_path, monkeypatch):
+    """By the lock of its own name."""
+    (tmp_path / 'here/below').mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / 'here')
+    for name in ('.', 'below/..', tmp_path / 'here'):
+        with locked(name):
+            assert (tmp_path / '.here.lock').exists()
 
 
 @pytest.mark.parametrize('where', ['write', 'sync'])

@@ -33,7 +33,7 @@ class OIMLoss(nn.Module):
         loss_weight: Factor on the loss.
 
     Raises:
-        ValueError: ``num_identities`` is beyond ``UNLABELLED``.
+        ValueError: ``num_identities`` is beyond ``UNLABELLED``, or ``queue_size`` below 1.
 
     Example:
         >>> loss = OIMLoss(num_identities=3, queue_size=2, channels=4)
@@ -48,6 +48,8 @@ class OIMLoss(nn.Module):
         if not 1 <= num_identities <= UNLABELLED:
             raise ValueError(f'num_identities must lie in 1..{UNLABELLED}, which marks unlabelled '
                              f'people; got {num_identities}')
+        if queue_size < 1:
+            raise ValueError(f'queue_size must be at least 1, got {queue_size}')
         self.num_identities = num_identities
         self.momentum, self.scalar, self.loss_weight = momentum, scalar, loss_weight
         self.register_buffer('table', torch.zeros(num_identities, channels))
@@ -71,7 +73,8 @@ class OIMLoss(nn.Module):
                 f'identity {int(pids[labelled].max())} in a table of {len(self.table)}: set '
                 "num_identities of clasp_mm.OIMLoss to the data set's, which its log tells")
         known = torch.cat([self.table, self.queue])
-        logits = self.scalar * features @ known.T
+        with torch.autocast(features.device.type, enabled=False):
+            logits = self.scalar * features @ known.T
         total = F.cross_entropy(logits[labelled], pids[labelled], reduction='sum')
         if self.training:
             self._update(features.detach(), pids)

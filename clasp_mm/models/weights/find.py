@@ -69,8 +69,9 @@ def verify_hash(path: Path) -> None:
     sha = stated[1] if stated else _side_car_hash(path)
     if sha is not None and (found := file_hash(path)) != sha:
         where = 'its name' if stated else path.with_suffix('.json').name
+        date = '; or, if that is a date and no hash, rename the file' if sha.isdecimal() else ''
         raise ValueError(f'{path} has hash {found}, {where} says {sha}: the file was '
-                         'changed or only partly copied; fetch it again')
+                         f'changed or only partly copied; fetch it again{date}')
 
 
 def _side_car_hash(path: Path) -> str | None:

@@ -73,8 +73,12 @@ def _finish(split: Split, rows: list[dict]) -> None:
             (np.array(person['box']), 0) for person in row['people']], ('idlocate', 'ishard')))
         for row in rows], [(name, object) for name in ('imname', 'nAppear', 'box')])
     file = split.out_dir / _ANNOTATION / 'Images.mat'
-    if file.exists():  # of the other split
-        images = np.concatenate([matlab.read(file)['Img'].ravel(), images])
+    if file.exists():  # of the other split, and of this one where a kill came behind it
+        old = matlab.read(file)['Img'].ravel()
+        others = old[~np.isin([str(name[0]) for name in old['imname']],
+                              [row['name'] for row in rows])]
+        images = np.concatenate(
+            [images, others] if split.name == 'train' else [others, images])
     matlab.write(file, {'Img': images})
     if split.name == 'train':
         matlab.write(split.out_dir / _LISTS / 'Train.mat', {'Train': matlab.cells([

@@ -74,6 +74,25 @@ def test_half_precision_keeps_its_state_in_float32():
                                rtol=.02)
 
 
+def test_similarities_are_float32_under_autocast():
+    """Thirty times a cosine in bfloat16 has steps of an eighth."""
+    values = []
+    for amp in (False, True):
+        built = OIMLoss(6, 4, channels=5)
+        features, pids = people(9, 0)
+        features = features.float().requires_grad_()
+        with torch.autocast('cpu', torch.bfloat16, enabled=amp):
+            loss = built(features, pids)
+        values.append((loss, *torch.autograd.grad(loss, features)))
+    for one, other in zip(*values, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_queue_without_places_is_refused():
+    with pytest.raises(ValueError, match='queue_size must be at least 1, got 0'):
+        OIMLoss(3, 0)
+
+
 def test_wrong_identities_name_the_way_out():
     with pytest.raises(ValueError, match='identity 7 in a table of 6: set num_identities'):
         OIMLoss(6, 4, channels=5)(torch.zeros(2, 5), torch.tensor([7, UNLABELLED]))
