@@ -4,16 +4,15 @@ import os
 
 import numpy as np
 import torch
-from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from clasp_mm.datasets.images import read_image
 from clasp_mm.evaluation.functional import evaluate_reid
 from clasp_mm.evaluation.functional.reid_distances import FeatureDistances, as_features
 from clasp_mm.evaluation.functional.reid_ranking import with_own_files
+from clasp_mm.inferencers.loading import read_config
 from clasp_mm.inferencers.reid import embed_files, load
 from clasp_mm.registry import DATASETS
-from clasp_mm.utils.resources import config_file
 from clasp_mm.visualization.neighbours import Cell, Row, thumbnail
 from clasp_mm.visualization.pages import write_page
 from clasp_mm.visualization.ranked_lists import select_queries
@@ -29,8 +28,8 @@ def write_ranked_page(config: str | os.PathLike, checkpoint: str | os.PathLike,
     test set, counted and named.
 
     Args:
-        config: Config of the model, with ``test_dataloader``.
-        checkpoint: Checkpoint of its training.
+        config: Config of the model, with ``test_dataloader``, or its name in the zoo.
+        checkpoint: Checkpoint of its training, or its name in the zoo.
         out: HTML file to write.
         count: Queries of each kind.
         top: Length of the lists.
@@ -43,8 +42,9 @@ def write_ranked_page(config: str | os.PathLike, checkpoint: str | os.PathLike,
         FileNotFoundError: Config, checkpoint or data are missing.
         ValueError: The weights do not fit, or no query has a match.
     """
-    model = load(config, checkpoint, device)
-    settings = Config.fromfile(config_file(config)).test_dataloader.dataset
+    cfg = read_config(config)
+    model = load(cfg, checkpoint, device)
+    settings = cfg.test_dataloader.dataset
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         data = DATASETS.build({**settings, 'pipeline': []})
     infos = [data.get_data_info(i) for i in range(len(data))]

@@ -15,6 +15,7 @@ from clasp_mm.utils.files import printable
 
 _CHUNK_BYTES = 1 << 28  # of images beyond a batch
 _CHUNK_BATCHES = 4  # among which equal sizes are sought
+_COUNTED = ('.mp4', '.mov', '.avi')  # of others OpenCV tells the duration, as frames
 _NOT_COUNTED = 2  # frames by which the header of a whole video may be off
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm')
 
@@ -98,8 +99,8 @@ def read_frames(name: str, source: Path | np.ndarray) -> Iterator[Frame]:
     """The frames of a video, or the one image of a file or array.
 
     Raises:
-        UnreadableImageError: If it cannot be read; names it. Of a video that is damaged or cut it
-            comes after the frames that can be.
+        UnreadableImageError: If it cannot be read; names it. Of a video that is damaged or cut,
+            and whose form counts its frames (mp4, mov, avi), it comes after those that can be.
     """
     if isinstance(source, np.ndarray):
         yield Frame(name, None, source)
@@ -114,7 +115,7 @@ def read_frames(name: str, source: Path | np.ndarray) -> Iterator[Frame]:
                 index += 1
         if not index:
             raise UnreadableImageError(f'{source}: a video without a frame that OpenCV can read')
-        if index < number - _NOT_COUNTED:
+        if source.suffix.lower() in _COUNTED and index < number - _NOT_COUNTED:
             raise UnreadableImageError(f'{source}: {index} of {number} frames could be read')
 
 

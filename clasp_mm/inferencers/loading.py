@@ -43,9 +43,7 @@ def loader(scope: str, build: Callable[[Config, torch.device], Built]
         """
         from mmengine.dataset import Compose
         from mmengine.registry import DefaultScope
-        named = not isinstance(config, Config) and Path(config).suffix != '.py'
-        cfg = entry_config(_zoo_entry(config)) if named else open_config(config)
-        model, steps, dataset_meta = build(cfg, pick_device(device))
+        model, steps, dataset_meta = build(read_config(config), pick_device(device))
         saved = load_weights(model, find_weights(checkpoint))
         model.dataset_meta = dict(dataset_meta) | {
             key: value for key, value in (saved.get('dataset_meta') or {}).items()
@@ -56,6 +54,18 @@ def loader(scope: str, build: Callable[[Config, torch.device], Built]
         return model
 
     return load
+
+
+def read_config(config: str | os.PathLike | Config) -> Config:
+    """A config that is read already, of a path, or of a name in the zoo.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The zoo has no such name.
+    """
+    if isinstance(config, Config) or Path(config).suffix == '.py':
+        return open_config(config)
+    return entry_config(_zoo_entry(config))
 
 
 def find_model(task: str, config: str | os.PathLike | None, checkpoint: str | os.PathLike | None

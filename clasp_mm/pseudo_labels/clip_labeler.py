@@ -162,7 +162,7 @@ class CLIPLabeler:
         pixels, size = seen.pixels, self.settings.image_size
         fill = self._fill()
         wanted = upload(np.argwhere(asked['wanted']), self.device)               # (n, 2)
-        for chunk in wanted.split(self.clip_batch_size):
+        for chunk in wanted.split(self.clip_batch_size) if len(wanted) else ():
             image, column = chunk.unbind(dim=1)
             mask = seen.masks[image, column][:, None]                            # (n, 1, h, w)
             visible = F.interpolate(mask.float(), size, mode='nearest')

@@ -171,9 +171,11 @@ def test_resuming_with_another_model_is_an_error(people, stopped):  # noqa: F811
 
 
 def test_a_start_from_other_weights_is_an_error(people, stopped, tmp_path):  # noqa: F811
-    """Of another backbone, or of no tensor of the model's; another head is one's own affair."""
+    """Of another backbone, or of no tensor of the model's; another head is one's own affair, and
+    bias tables are resized."""
     start = {'load_from': str(stopped / 'iter_2.pth'), 'train_cfg.max_epochs': 1}
     train(make(people, tmp_path / 'a', **start, **{'model.head.out_dim': 16}))
+    train(make(people, tmp_path / 'd', **start, **{'model.backbone.window_size': 2}))
     with pytest.raises(ValueError, match=r'load_from=.*iter_2.pth has \d+ of the \d+ tensors of '
                                          r'DINO and must have all of its backbone(.|\n)*embed'):
         train(make(people, tmp_path / 'b', **start, **{

@@ -102,6 +102,10 @@ def test_cutting_keeps_what_is_whole(tmp_path):
         cut_metrics(path, 2, epoch_length=4)
         assert path.read_text() == ''.join(
             f'{{"step": {step}, "epoch_length": 4}}\n' for step in (1, 2))
+    rows = [f'{{"step": {step}, "epoch_length": 6}}\n' for step in (8, 9)]
+    path.write_text(''.join(rows))  # of drop_last: 8 of 6 an epoch is iteration 33 of 25
+    cut_metrics(path, 33, epoch_length=25, saved=dict(step=8, epoch_length=6))
+    assert path.read_text() == '{"step": 33, "epoch_length": 25}\n'
     path.write_text('{"step": 31, "epoch_length": 31}\n')
     cut_metrics(path, 255, epoch_length=255)
     assert path.read_text() == '{"step": 255, "epoch_length": 255}\n'

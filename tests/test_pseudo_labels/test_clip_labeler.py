@@ -87,6 +87,16 @@ def test_filters_and_their_thresholds():
     assert loose.region_label[0, :3].tolist() == [1, 2, 3]
 
 
+def test_of_a_batch_in_which_nobody_is_accepted_clip_sees_no_empty_batch(monkeypatch):
+    """Which an attention layer cannot be asked."""
+    labeler, sizes = make_labeler(), []
+    embed = labeler._embed
+    monkeypatch.setattr(labeler, '_embed', lambda shown, boxes: (
+        sizes.append(len(shown)), embed(shown, boxes))[1])
+    labels = labeler.label([draw_person([BLACK] * 4)] * 2, ['a', 'b'])
+    assert not labels.accepted(.5, .2).any() and sizes and min(sizes) > 0
+
+
 def test_only_regions_of_accepted_images_go_through_clip():
     labeler = make_labeler()
     labeler.label([draw_person([BLACK] * 4)] * 7, [str(i) for i in range(7)])

@@ -125,7 +125,8 @@ class ExactResumeHook(Hook):
             self._start = sampler.start = images
             rounding = math.floor if batches.drop_last else math.ceil
             left = rounding(sampler.remaining / batches.batch_size)
-        meta['iter'] = (epoch + 1) * length - left
+        saved, meta['iter'] = meta['iter'], (epoch + 1) * length - left
+        meta['saved'] = dict(step=saved, epoch_length=old_length)  # for RunRecordHook
         if (old_batch, old_length) != (batch, length):
             _stretch(checkpoint.get('param_schedulers'), runner.param_schedulers,
                      old_length, length, meta['iter'])
@@ -142,7 +143,7 @@ def _check_start(checkpoint: Mapping, runner: Runner) -> None:
     state = {name.removeprefix('module.'): value for name, value in
              checkpoint.get('state_dict', checkpoint).items()}
     lacking = [name for name, value in own.items()
-               if getattr(state.get(name), 'shape', None) != value.shape]
+               if name not in state or not _loads(name, state[name].shape, value.shape)]
     if len(lacking) == len(own) or any('backbone' in name.split('.') for name in lacking):
         raise ValueError(
             f'load_from={runner._load_from} has {len(own) - len(lacking)} of the {len(own)} tensors'
@@ -150,6 +151,12 @@ def _check_start(checkpoint: Mapping, runner: Runner) -> None:
             f'{"; ".join(state_faults(state, model))}. Give a checkpoint of this network, or load '
             "a backbone alone by model.backbone.init_cfg=dict(type='clasp_mm.Pretrained', "
             'checkpoint=...)')
+
+
+def _loads(name: str, given: torch.Size, own: torch.Size) -> bool:
+    """Whether a tensor fits; bias tables of another window are resized, heads stay."""
+    return given == own or (
+        name.endswith('relative_position_bias_table') and given[1:] == own[1:])
 
 
 def _check_groups(checkpoint: Mapping, runner: Runner) -> None:

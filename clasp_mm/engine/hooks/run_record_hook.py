@@ -37,6 +37,12 @@ class RunRecordHook(Hook):
 
     priority = 'LOW'  # after what logs
     length: Mapping[str, int] = MappingProxyType({})  # of an epoch, where there are epochs
+    saved: Mapping[str, int] | None = None  # where the checkpoint is, by its own length
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Note where the run goes on."""
+        self.saved = checkpoint['meta'].get('saved') if runner._resume else None
+
     def before_train(self, runner: Runner) -> None:
         """Record this start, and cut the metrics where it goes on."""
         if not is_main_process():
@@ -55,7 +61,8 @@ class RunRecordHook(Hook):
                 f'publish_model will refuse this run, whose code is not committed '
                 f'({describe_changes(code)}): commit and start again, or publish it with '
                 '--allow-dirty')
-        if damaged := cut_metrics(self.folder / 'metrics.jsonl', runner.iter, **self.length):
+        if damaged := cut_metrics(self.folder / 'metrics.jsonl', runner.iter, **self.length,
+                                  saved=self.saved):
             runner.logger.warning(f'{self.folder / "metrics.jsonl"}: {damaged} damaged lines, as a '
                                   'power cut leaves, are dropped')
         if runner.iter == 0 and (other := checkpoint_to_resume(self.folder)):
@@ -125,10 +132,17 @@ def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec='seconds')
 
 
-def cut_metrics(path: str | os.PathLike, step: int, epoch_length: int | None = None) -> int:
+def cut_metrics(path: str | os.PathLike, step: int, epoch_length: int | None = None,
+                saved: Mapping[str, int] | None = None) -> int:
     """Drop the rows after ``step`` from a metrics file, and what is no row.
 
     Rows of epochs of another length are first counted by ``epoch_length``.
+
+    Args:
+        path: The file.
+        step: The last that stays.
+        epoch_length: By which steps are counted.
+        saved: ``step`` as counted by another ``epoch_length``, exactly; else the share tells.
 
     Returns:
         How many lines were no rows, but for a last one that a kill cut off.
@@ -146,10 +160,15 @@ def cut_metrics(path: str | os.PathLike, step: int, epoch_length: int | None = N
             damaged += line.endswith('\n')
             continue
         length = row.get('epoch_length')
+        stays = row['step'] <= step
         if epoch_length and isinstance(length, int) and 0 < length != epoch_length:
-            row.update(step=-(-row['step'] * epoch_length // length), epoch_length=epoch_length)
+            counted = -(-row['step'] * epoch_length // length)
+            stays = counted <= step
+            if saved is not None and saved['epoch_length'] == length:
+                stays = row['step'] <= saved['step']
+            row.update(step=min(counted, step), epoch_length=epoch_length)
             line = json.dumps(row) + line[len(line.rstrip('\n')):]
-        if line.endswith('\n') and row['step'] <= step:
+        if line.endswith('\n') and stays:
             kept.append(line)
     if kept != lines:
         write_text(path, ''.join(kept))
