@@ -20,7 +20,7 @@ KNOWN = {
     ('export/run', 'torch.export.load'): 'a program, by design: SECURITY.md',
     ('zoo/config', 'Config.fromfile'): f'open_config: {_NAMED}; entry_config: {_OWN}',
     **{(file, 'Config.fromfile'): _NAMED for file in (
-        'analysis/ranked_lists', 'analysis/run', 'engine/launch', 'experiments/ablation/score',
+        'analysis/run', 'engine/launch', 'experiments/ablation/score',
         'experiments/ablation/tables', 'export/write', 'inferencers/loading',
         'zoo/publish')},
     **{(file, 'Config.fromfile'): _OWN for file in (
