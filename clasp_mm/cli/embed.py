@@ -8,7 +8,6 @@ from .options import (
     add_out,
     check_counts,
     size_of_model,
-    usage,
 )
 
 
@@ -31,9 +30,7 @@ def run(args: argparse.Namespace) -> None:
     from clasp_mm.search.embed import check_out, embed_images, load_backbone
     from clasp_mm.utils.shards import own_process
     check_counts(args, 'batch_size')
-    for name in ('queries', 'neighbours', 'workers'):
-        if (value := getattr(args, name)) < 0:
-            usage(f'--{name} must be at least 0, got {value}')
+    check_counts(args, 'queries', 'neighbours', 'workers', least=0)
     out = check_out(args.out / f'features.{args.format}')
     model = load_backbone(args)
     source = LUPerson(args.folder, args.list)

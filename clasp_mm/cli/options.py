@@ -169,15 +169,15 @@ def add_epochs(parser: argparse.ArgumentParser) -> None:
                         help='epochs of both stages; by default those of the configs')
 
 
-def check_counts(args: argparse.Namespace, *names: str) -> None:
-    """Refuse numbers below 1, and stages of a single epoch.
+def check_counts(args: argparse.Namespace, *names: str, least: int = 1) -> None:
+    """Refuse numbers below ``least``, and stages of a single epoch.
 
     Raises:
         argparse.ArgumentError: The command line is wrong.
     """
     for name in names:
-        if (value := getattr(args, name)) is not None and value < 1:
-            usage(f'--{name.replace("_", "-")} must be at least 1, got {value}')
+        if (value := getattr(args, name)) is not None and value < least:
+            usage(f'--{name.replace("_", "-")} must be at least {least}, got {value}')
     epochs = getattr(args, 'epochs', None)
     if epochs and min(epochs) < 2:
         usage(f'--epochs: a stage takes at least 2, the first warms up; got {epochs}')

@@ -93,8 +93,7 @@ def _search(args: argparse.Namespace) -> tuple[Found | None, LUPerson, Path]:
     from clasp_mm.search.rank import search_images
     from clasp_mm.utils.shards import own_process
     options.check_counts(args, 'batch_size', 'count')
-    if args.workers < 0:
-        options.usage(f'--workers must be at least 0, got {args.workers}')
+    options.check_counts(args, 'workers', least=0)
     attributes = DEFAULT_VOCABULARY.attributes
     if args.attributes:
         attributes = read_attributes(args.attributes)

@@ -51,8 +51,8 @@ def make_config(people, work_dir, **changes):
     return cfg
 
 
-def read_scalars(work_dir, start='*'):
-    path, = work_dir.glob(f'{start}/vis_data/scalars.json')
+def read_scalars(work_dir):
+    path, = work_dir.glob('*/vis_data/scalars.json')
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 

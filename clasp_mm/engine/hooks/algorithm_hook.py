@@ -11,9 +11,13 @@ def unwrapped_model(runner: Runner) -> nn.Module:
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
-def ends_epoch(runner: Runner) -> bool:
-    """Whether this is an epoch's last step, also of one that a resume entered in its middle."""
-    return (runner.iter + 1) % len(runner.train_dataloader) == 0
+def ends_epoch(runner: Runner, interval: int = 1) -> bool:
+    """Whether this is the last step of every so many epochs, or of the run.
+
+    Also of an epoch that a resume entered in its middle, and of a run by iterations.
+    """
+    done = runner.iter + 1
+    return done % (interval * len(runner.train_dataloader)) == 0 or done == runner.max_iters
 
 
 class AlgorithmHook(Hook):

@@ -18,7 +18,7 @@ from clasp_mm.datasets.labelled_folder import LabelledFolder
 from clasp_mm.evaluation.probes.classes import knn_accuracy, linear_accuracy
 from clasp_mm.registry import HOOKS
 
-from .algorithm_hook import unwrapped_model
+from .algorithm_hook import ends_epoch, unwrapped_model
 
 
 @HOOKS.register_module()
@@ -60,8 +60,7 @@ class ProbeHook(Hook):
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: dict | None = None) -> None:
         """Probe after the last step of an epoch at the interval."""
-        epoch = (runner.iter + 1) / len(runner.train_dataloader)
-        if epoch % self.interval and runner.iter + 1 != runner.max_iters:
+        if not ends_epoch(runner, self.interval):
             return
         model = unwrapped_model(runner)
         features, known = self.embed(model)

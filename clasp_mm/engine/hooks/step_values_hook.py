@@ -45,7 +45,6 @@ class StepValuesHook(RuntimeInfoHook):
     def _is_time(self, runner: Runner, batch_idx: int) -> bool:
         return (
             ends_epoch(runner)
-            or runner.iter + 1 == runner.max_iters
             or any(hook.every_n_inner_iters(batch_idx, hook.interval)
                    for hook in runner.hooks if isinstance(hook, LoggerHook))
             or any(hook.every_n_train_iters(runner, hook.interval)
